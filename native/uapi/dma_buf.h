@@ -1,0 +1,27 @@
+// The ioctls of a dma-buf's fd (linux/dma-buf.h) and the file system magic by which one is known (linux/magic.h).
+#pragma once
+
+#include "uapi/ioctl.h"
+
+namespace uapi {
+
+constexpr unsigned DMA_BUF_BASE = 'b';
+constexpr long DMA_BUF_MAGIC = 0x444d4142;  // "DMAB": f_type of fstatfs(2)
+constexpr std::size_t DMA_BUF_NAME_LEN = 32;
+
+struct dma_buf_sync {
+  uint64_t flags;
+};
+static_assert(sizeof(dma_buf_sync) == 8);
+
+constexpr uint64_t DMA_BUF_SYNC_READ = 1U << 0;
+constexpr uint64_t DMA_BUF_SYNC_WRITE = 1U << 1;
+constexpr uint64_t DMA_BUF_SYNC_RW = DMA_BUF_SYNC_READ | DMA_BUF_SYNC_WRITE;
+constexpr uint64_t DMA_BUF_SYNC_START = 0;
+constexpr uint64_t DMA_BUF_SYNC_END = 1U << 2;
+constexpr uint64_t DMA_BUF_SYNC_VALID_FLAGS_MASK = DMA_BUF_SYNC_RW | DMA_BUF_SYNC_END;
+
+constexpr request_t DMA_BUF_IOCTL_SYNC = IoctlWrite(DMA_BUF_BASE, 0, sizeof(dma_buf_sync));
+constexpr request_t DMA_BUF_SET_NAME_B = IoctlWrite(DMA_BUF_BASE, 1, sizeof(uint64_t));  // the argument is the string
+
+}  // namespace uapi

@@ -1,0 +1,180 @@
+// VFIO's device interface, as far as this library speaks it: structs, request codes and constants under the kernel's
+// own names (linux/vfio.h), compared with real headers by `npm run check:abi`.
+#pragma once
+
+#include "uapi/ioctl.h"
+
+namespace uapi {
+
+constexpr unsigned VFIO_TYPE = ';';
+constexpr unsigned VFIO_BASE = 100;
+
+constexpr request_t VFIO_DEVICE_GET_INFO = IoctlNone(VFIO_TYPE, VFIO_BASE + 7);
+constexpr request_t VFIO_DEVICE_GET_REGION_INFO = IoctlNone(VFIO_TYPE, VFIO_BASE + 8);
+constexpr request_t VFIO_DEVICE_GET_IRQ_INFO = IoctlNone(VFIO_TYPE, VFIO_BASE + 9);
+constexpr request_t VFIO_DEVICE_RESET = IoctlNone(VFIO_TYPE, VFIO_BASE + 11);
+constexpr request_t VFIO_DEVICE_FEATURE = IoctlNone(VFIO_TYPE, VFIO_BASE + 17);
+constexpr request_t VFIO_DEVICE_BIND_IOMMUFD = IoctlNone(VFIO_TYPE, VFIO_BASE + 18);
+constexpr request_t VFIO_DEVICE_ATTACH_IOMMUFD_PT = IoctlNone(VFIO_TYPE, VFIO_BASE + 19);
+constexpr request_t VFIO_DEVICE_DETACH_IOMMUFD_PT = IoctlNone(VFIO_TYPE, VFIO_BASE + 20);
+
+// Every info struct starts with argsz: the caller's room in, the kernel's need out. Capabilities follow the struct in
+// the same buffer, each at an offset counted from the struct's start.
+struct vfio_info_cap_header {
+  uint16_t id;
+  uint16_t version;
+  uint32_t next;
+};
+static_assert(sizeof(vfio_info_cap_header) == 8 && offsetof(vfio_info_cap_header, next) == 4);
+
+struct vfio_device_info {
+  uint32_t argsz;
+  uint32_t flags;
+  uint32_t num_regions;
+  uint32_t num_irqs;
+  uint32_t cap_offset;
+  uint32_t pad;
+};
+static_assert(sizeof(vfio_device_info) == 24 && offsetof(vfio_device_info, num_regions) == 8 &&
+              offsetof(vfio_device_info, cap_offset) == 16);
+
+constexpr uint32_t VFIO_DEVICE_FLAGS_RESET = 1U << 0;
+constexpr uint32_t VFIO_DEVICE_FLAGS_PCI = 1U << 1;
+constexpr uint32_t VFIO_DEVICE_FLAGS_CAPS = 1U << 7;
+
+struct vfio_region_info {
+  uint32_t argsz;
+  uint32_t flags;
+  uint32_t index;
+  uint32_t cap_offset;
+  uint64_t size;
+  uint64_t offset;
+};
+static_assert(sizeof(vfio_region_info) == 32 && offsetof(vfio_region_info, cap_offset) == 12 &&
+              offsetof(vfio_region_info, offset) == 24);
+
+constexpr uint32_t VFIO_REGION_INFO_FLAG_READ = 1U << 0;
+constexpr uint32_t VFIO_REGION_INFO_FLAG_WRITE = 1U << 1;
+constexpr uint32_t VFIO_REGION_INFO_FLAG_MMAP = 1U << 2;
+constexpr uint32_t VFIO_REGION_INFO_FLAG_CAPS = 1U << 3;
+
+constexpr uint16_t VFIO_REGION_INFO_CAP_SPARSE_MMAP = 1;
+constexpr uint16_t VFIO_REGION_INFO_CAP_TYPE = 2;
+constexpr uint16_t VFIO_REGION_INFO_CAP_MSIX_MAPPABLE = 3;
+
+struct vfio_region_sparse_mmap_area {
+  uint64_t offset;
+  uint64_t size;
+};
+static_assert(sizeof(vfio_region_sparse_mmap_area) == 16);
+
+// Followed by nr_areas areas.
+struct vfio_region_info_cap_sparse_mmap {
+  vfio_info_cap_header header;
+  uint32_t nr_areas;
+  uint32_t reserved;
+};
+static_assert(sizeof(vfio_region_info_cap_sparse_mmap) == 16);
+
+struct vfio_region_info_cap_type {
+  vfio_info_cap_header header;
+  uint32_t type;
+  uint32_t subtype;
+};
+static_assert(sizeof(vfio_region_info_cap_type) == 16);
+
+// vfio-pci's fixed region and interrupt indices. A region lives at (index << 40) of the device's fd.
+constexpr uint32_t VFIO_PCI_BAR0_REGION_INDEX = 0;
+constexpr uint32_t VFIO_PCI_BAR5_REGION_INDEX = 5;
+constexpr uint32_t VFIO_PCI_ROM_REGION_INDEX = 6;
+constexpr uint32_t VFIO_PCI_CONFIG_REGION_INDEX = 7;
+constexpr uint32_t VFIO_PCI_VGA_REGION_INDEX = 8;
+constexpr uint32_t VFIO_PCI_NUM_REGIONS = 9;
+
+constexpr uint32_t VFIO_PCI_INTX_IRQ_INDEX = 0;
+constexpr uint32_t VFIO_PCI_MSI_IRQ_INDEX = 1;
+constexpr uint32_t VFIO_PCI_MSIX_IRQ_INDEX = 2;
+constexpr uint32_t VFIO_PCI_ERR_IRQ_INDEX = 3;
+constexpr uint32_t VFIO_PCI_REQ_IRQ_INDEX = 4;
+constexpr uint32_t VFIO_PCI_NUM_IRQS = 5;
+
+struct vfio_irq_info {
+  uint32_t argsz;
+  uint32_t flags;
+  uint32_t index;
+  uint32_t count;
+};
+static_assert(sizeof(vfio_irq_info) == 16 && offsetof(vfio_irq_info, count) == 12);
+
+constexpr uint32_t VFIO_IRQ_INFO_EVENTFD = 1U << 0;
+constexpr uint32_t VFIO_IRQ_INFO_MASKABLE = 1U << 1;
+constexpr uint32_t VFIO_IRQ_INFO_AUTOMASKED = 1U << 2;
+constexpr uint32_t VFIO_IRQ_INFO_NORESIZE = 1U << 3;
+
+struct vfio_device_bind_iommufd {
+  uint32_t argsz;
+  uint32_t flags;
+  int32_t iommufd;
+  uint32_t out_devid;
+  uint64_t token_uuid_ptr;
+};
+static_assert(sizeof(vfio_device_bind_iommufd) == 24 && offsetof(vfio_device_bind_iommufd, out_devid) == 12);
+
+// pt_id names an IOAS or a HWPT; out, the HWPT that serves the device now.
+struct vfio_device_attach_iommufd_pt {
+  uint32_t argsz;
+  uint32_t flags;
+  uint32_t pt_id;
+  uint32_t pasid;
+};
+static_assert(sizeof(vfio_device_attach_iommufd_pt) == 16 && offsetof(vfio_device_attach_iommufd_pt, pt_id) == 8);
+
+struct vfio_device_detach_iommufd_pt {
+  uint32_t argsz;
+  uint32_t flags;
+  uint32_t pasid;
+};
+static_assert(sizeof(vfio_device_detach_iommufd_pt) == 12);
+
+// Followed by the feature's own payload.
+struct vfio_device_feature {
+  uint32_t argsz;
+  uint32_t flags;
+};
+static_assert(sizeof(vfio_device_feature) == 8);
+
+constexpr uint32_t VFIO_DEVICE_FEATURE_MASK = 0xffff;
+constexpr uint32_t VFIO_DEVICE_FEATURE_GET = 1U << 16;
+constexpr uint32_t VFIO_DEVICE_FEATURE_SET = 1U << 17;
+constexpr uint32_t VFIO_DEVICE_FEATURE_PROBE = 1U << 18;
+
+constexpr uint32_t VFIO_DEVICE_FEATURE_PCI_VF_TOKEN = 0;
+constexpr uint32_t VFIO_DEVICE_FEATURE_MIGRATION = 1;
+constexpr uint32_t VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE = 2;
+constexpr uint32_t VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY = 3;
+constexpr uint32_t VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY_WITH_WAKEUP = 4;
+constexpr uint32_t VFIO_DEVICE_FEATURE_LOW_POWER_EXIT = 5;
+constexpr uint32_t VFIO_DEVICE_FEATURE_DMA_LOGGING_START = 6;
+constexpr uint32_t VFIO_DEVICE_FEATURE_DMA_LOGGING_STOP = 7;
+constexpr uint32_t VFIO_DEVICE_FEATURE_DMA_LOGGING_REPORT = 8;
+constexpr uint32_t VFIO_DEVICE_FEATURE_MIG_DATA_SIZE = 9;
+constexpr uint32_t VFIO_DEVICE_FEATURE_BUS_MASTER = 10;
+constexpr uint32_t VFIO_DEVICE_FEATURE_DMA_BUF = 11;
+constexpr uint32_t VFIO_DEVICE_FEATURE_MIG_PRECOPY_INFOv2 = 12;
+
+struct vfio_region_dma_range {
+  uint64_t offset;
+  uint64_t length;
+};
+static_assert(sizeof(vfio_region_dma_range) == 16);
+
+// Followed by nr_ranges ranges. The ioctl returns the new dma-buf's fd.
+struct vfio_device_feature_dma_buf {
+  uint32_t region_index;
+  uint32_t open_flags;
+  uint32_t flags;
+  uint32_t nr_ranges;
+};
+static_assert(sizeof(vfio_device_feature_dma_buf) == 16 && offsetof(vfio_device_feature_dma_buf, nr_ranges) == 12);
+
+}  // namespace uapi
