@@ -1,0 +1,19 @@
+// What core throws when a kernel says no. Core throws nothing else.
+#pragma once
+
+namespace core {
+
+struct Failure {
+  int error;            // errno, positive
+  const char* syscall;  // "ioctl"
+  const char* ioctl;    // "IOMMU_IOAS_MAP_FILE", or nullptr
+};
+
+// The result of a Kernel's method, or a Failure when it is a negated errno.
+template <typename T>
+T Check(T result, const char* syscall, const char* ioctl = nullptr) {
+  if (result < 0) throw Failure{static_cast<int>(-result), syscall, ioctl};
+  return result;
+}
+
+}  // namespace core

@@ -1,0 +1,46 @@
+// An fd that closes itself, and the kernel it belongs to. Whoever uses the fd, on any thread, holds a shared_ptr: the
+// number cannot be closed, and so cannot be given to another file, while a call is under way.
+#pragma once
+
+#include <memory>
+
+#include "core/failure.h"
+#include "kernel/kernel.h"
+#include "uapi/ioctl.h"
+
+namespace core {
+
+struct Identity {
+  uint64_t device;
+  uint64_t inode;
+};
+
+class Fd {
+ public:
+  Fd(std::shared_ptr<kernel::Kernel> kernel, int number) : kernel_(std::move(kernel)), number_(number) {}
+  Fd(const Fd&) = delete;
+  Fd& operator=(const Fd&) = delete;
+  ~Fd() { kernel_->Close(number_); }
+
+  static std::shared_ptr<Fd> Open(std::shared_ptr<kernel::Kernel> kernel, const char* path, int flags);
+  // A duplicate of somebody else's fd: the original stays theirs.
+  static std::shared_ptr<Fd> Duplicate(std::shared_ptr<kernel::Kernel> kernel, int number);
+
+  // `name` is the request's name in the kernel's headers, for the error.
+  int Ioctl(uapi::request_t request, const char* name, void* argument) const {
+    return Check(kernel_->Ioctl(number_, request, argument), "ioctl", name);
+  }
+  Identity Identify() const;
+
+  int number() const { return number_; }
+  const std::shared_ptr<kernel::Kernel>& kernel() const { return kernel_; }
+
+ private:
+  std::shared_ptr<kernel::Kernel> kernel_;
+  int number_;
+};
+
+}  // namespace core
+
+// A request's code and its name, from one mention.
+#define VFIO_DMABUF_REQUEST(name) uapi::name, #name

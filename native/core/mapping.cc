@@ -1,0 +1,23 @@
+#include "core/mapping.h"
+
+#include <sys/mman.h>
+
+namespace core {
+
+Mapping::Mapping(std::shared_ptr<Fd> fd, uint64_t offset, std::size_t length, int protection,
+                 std::shared_ptr<const std::atomic<bool>> enabled)
+    : kernel_(fd->kernel()), fd_(std::move(fd)), enabled_(std::move(enabled)), length_(length) {
+  Check(kernel_->Mmap(length, protection, MAP_SHARED, fd_->number(), offset, &pages_), "mmap");
+}
+
+Mapping::~Mapping() { kernel_->Munmap(pages_.address, length_); }
+
+void Mapping::Retire() {
+  if (retired()) return;
+  pages_.trap.reset();
+  fd_.reset();
+  // The address range is this process's own, whatever kernel filled it: no kernel is asked.
+  mmap(pages_.address, length_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+}
+
+}  // namespace core

@@ -1,0 +1,54 @@
+// Pages mapped from an fd into this process: host memory, or a device's registers behind accessors of exact width.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+
+#include "core/fd.h"
+
+namespace core {
+
+class Mapping {
+ public:
+  // `fd` stays open as long as the mapping. `enabled`, if given, tells whether the device answers at all: while it is
+  // false the pages would raise SIGBUS.
+  Mapping(std::shared_ptr<Fd> fd, uint64_t offset, std::size_t length, int protection,
+          std::shared_ptr<const std::atomic<bool>> enabled = nullptr);
+  Mapping(const Mapping&) = delete;
+  Mapping& operator=(const Mapping&) = delete;
+  ~Mapping();
+
+  // Lets go of the file and puts zero pages in its place. The address range stays taken, so that views which
+  // JavaScript still holds read zeros and never fault, until the last owner lets go.
+  void Retire();
+
+  void* address() const { return pages_.address; }
+  std::size_t length() const { return length_; }
+  bool retired() const { return !fd_; }
+  bool enabled() const { return !enabled_ || enabled_->load(std::memory_order_acquire); }
+
+  // One load or store of exactly sizeof(T), never merged, split or left out. The caller has checked the offset.
+  template <typename T>
+  T Load(std::size_t offset) const {
+    if (pages_.trap) return static_cast<T>(pages_.trap->Read(offset, sizeof(T)));
+    return *reinterpret_cast<volatile T*>(static_cast<char*>(pages_.address) + offset);
+  }
+  template <typename T>
+  void Store(std::size_t offset, T value) const {
+    if (pages_.trap) {
+      pages_.trap->Write(offset, sizeof(T), value);
+    } else {
+      *reinterpret_cast<volatile T*>(static_cast<char*>(pages_.address) + offset) = value;
+    }
+  }
+
+ private:
+  std::shared_ptr<kernel::Kernel> kernel_;
+  std::shared_ptr<Fd> fd_;  // none: retired
+  std::shared_ptr<const std::atomic<bool>> enabled_;
+  kernel::MappedPages pages_;
+  std::size_t length_;
+};
+
+}  // namespace core

@@ -1,0 +1,19 @@
+// Host memory for DMA: a memfd, sealed against shrinking so that nothing can pull its pages from under a mapping.
+#pragma once
+
+#include <memory>
+
+#include "core/mapping.h"
+
+namespace core {
+
+struct Memory {
+  std::shared_ptr<Fd> fd;
+  std::shared_ptr<Mapping> mapping;
+
+  // `huge_page_log2`: 0 for ordinary pages, or the huge page's size as a power of two (21, 30). `size` is a multiple
+  // of the page size. Ordinary pages come zeroed and when touched; huge pages are reserved at once (ENOMEM).
+  static Memory Allocate(std::shared_ptr<kernel::Kernel> kernel, std::size_t size, unsigned huge_page_log2);
+};
+
+}  // namespace core

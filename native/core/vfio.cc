@@ -1,0 +1,132 @@
+#include "core/vfio.h"
+
+#include <fcntl.h>
+
+#include <cerrno>
+#include <cstring>
+
+namespace core {
+namespace {
+
+constexpr uint64_t kConfigOffset = uint64_t{uapi::VFIO_PCI_CONFIG_REGION_INDEX} << 40;
+constexpr uint64_t kCommandRegister = 0x04;
+constexpr uint16_t kCommandMemory = 1U << 1;
+
+// Asks twice when there are capabilities: the first answer's argsz says how much room they need.
+template <typename Info>
+InfoWithCapabilities<Info> QueryInfo(const Fd& fd, uapi::request_t request, const char* name, Info info) {
+  std::vector<uint8_t> bytes(sizeof(Info));
+  for (;;) {
+    info.argsz = static_cast<uint32_t>(bytes.size());
+    std::memcpy(bytes.data(), &info, sizeof(Info));
+    fd.Ioctl(request, name, bytes.data());
+    Info answer;
+    std::memcpy(&answer, bytes.data(), sizeof(Info));
+    if (answer.argsz <= bytes.size()) return {std::move(bytes), answer};
+    bytes.assign(answer.argsz, 0);
+  }
+}
+
+}  // namespace
+
+template <typename Call>
+auto VfioDevice::WithMemoryDisabled(const Call& call) {
+  const std::lock_guard lock(config_mutex_);
+  memory_enabled_->store(false, std::memory_order_seq_cst);
+  try {
+    const auto result = call();
+    RefreshMemoryEnabled();
+    return result;
+  } catch (const Failure&) {
+    RefreshMemoryEnabled();
+    throw;
+  }
+}
+
+uint32_t VfioDevice::Bind(std::shared_ptr<Fd> iommufd) {
+  uapi::vfio_device_bind_iommufd command = {.argsz = sizeof(command), .iommufd = iommufd->number()};
+  fd_->Ioctl(VFIO_DMABUF_REQUEST(VFIO_DEVICE_BIND_IOMMUFD), &command);
+  iommufd_ = std::move(iommufd);
+  RefreshMemoryEnabled();
+  return command.out_devid;
+}
+
+uint32_t VfioDevice::Attach(uint32_t page_table) const {
+  uapi::vfio_device_attach_iommufd_pt command = {.argsz = sizeof(command), .pt_id = page_table};
+  fd_->Ioctl(VFIO_DMABUF_REQUEST(VFIO_DEVICE_ATTACH_IOMMUFD_PT), &command);
+  return command.pt_id;
+}
+
+void VfioDevice::Detach() const {
+  uapi::vfio_device_detach_iommufd_pt command = {.argsz = sizeof(command)};
+  fd_->Ioctl(VFIO_DMABUF_REQUEST(VFIO_DEVICE_DETACH_IOMMUFD_PT), &command);
+}
+
+InfoWithCapabilities<uapi::vfio_device_info> VfioDevice::GetInfo() const {
+  return QueryInfo<uapi::vfio_device_info>(*fd_, VFIO_DMABUF_REQUEST(VFIO_DEVICE_GET_INFO), {});
+}
+
+InfoWithCapabilities<uapi::vfio_region_info> VfioDevice::GetRegionInfo(uint32_t index) const {
+  return QueryInfo<uapi::vfio_region_info>(*fd_, VFIO_DMABUF_REQUEST(VFIO_DEVICE_GET_REGION_INFO), {.index = index});
+}
+
+uapi::vfio_irq_info VfioDevice::GetIrqInfo(uint32_t index) const {
+  uapi::vfio_irq_info info = {.argsz = sizeof(info), .index = index};
+  fd_->Ioctl(VFIO_DMABUF_REQUEST(VFIO_DEVICE_GET_IRQ_INFO), &info);
+  return info;
+}
+
+void VfioDevice::Reset() {
+  WithMemoryDisabled([&] { return fd_->Ioctl(VFIO_DMABUF_REQUEST(VFIO_DEVICE_RESET), nullptr); });
+}
+
+bool VfioDevice::Probe(uint32_t feature, uint32_t operation) const {
+  uapi::vfio_device_feature command = {.argsz = sizeof(command),
+                                       .flags = feature | operation | uapi::VFIO_DEVICE_FEATURE_PROBE};
+  const int result = fd_->kernel()->Ioctl(fd_->number(), uapi::VFIO_DEVICE_FEATURE, &command);
+  // ENOTTY: never heard of it. EINVAL: known, but not for this operation. EOPNOTSUPP: the driver leaves it out.
+  if (result == -ENOTTY || result == -EINVAL || result == -EOPNOTSUPP) return false;
+  Check(result, "ioctl", "VFIO_DEVICE_FEATURE");
+  return true;
+}
+
+std::shared_ptr<Fd> VfioDevice::ExportDmaBuf(uint32_t region,
+                                             const std::vector<uapi::vfio_region_dma_range>& ranges) const {
+  const uapi::vfio_device_feature_dma_buf payload = {
+      .region_index = region, .open_flags = O_RDWR | O_CLOEXEC, .nr_ranges = static_cast<uint32_t>(ranges.size())};
+  const std::size_t ranges_size = ranges.size() * sizeof(ranges[0]);
+  std::vector<uint8_t> bytes(sizeof(uapi::vfio_device_feature) + sizeof(payload) + ranges_size);
+  const uapi::vfio_device_feature header = {
+      .argsz = static_cast<uint32_t>(bytes.size()),
+      .flags = uapi::VFIO_DEVICE_FEATURE_GET | uapi::VFIO_DEVICE_FEATURE_DMA_BUF,
+  };
+  std::memcpy(bytes.data(), &header, sizeof(header));
+  std::memcpy(bytes.data() + sizeof(header), &payload, sizeof(payload));
+  if (ranges_size > 0) std::memcpy(bytes.data() + sizeof(header) + sizeof(payload), ranges.data(), ranges_size);
+  const int number = fd_->Ioctl(uapi::VFIO_DEVICE_FEATURE, "VFIO_DEVICE_FEATURE_DMA_BUF", bytes.data());
+  return std::make_shared<Fd>(fd_->kernel(), number);
+}
+
+std::size_t VfioDevice::Read(uint64_t offset, void* buffer, std::size_t size) const {
+  return static_cast<std::size_t>(Check(fd_->kernel()->Pread(fd_->number(), buffer, size, offset), "pread"));
+}
+
+std::size_t VfioDevice::Write(uint64_t offset, const void* buffer, std::size_t size) {
+  const auto write = [&] { return Check(fd_->kernel()->Pwrite(fd_->number(), buffer, size, offset), "pwrite"); };
+  const bool reaches_command =
+      offset < kConfigOffset + kCommandRegister + 2 && offset + size > kConfigOffset + kCommandRegister;
+  if (!reaches_command) return static_cast<std::size_t>(write());
+  return static_cast<std::size_t>(WithMemoryDisabled(write));
+}
+
+void VfioDevice::RefreshMemoryEnabled() {
+  uint16_t command = 0;
+  const int64_t read = fd_->kernel()->Pread(fd_->number(), &command, sizeof(command), kConfigOffset + kCommandRegister);
+  memory_enabled_->store(read == sizeof(command) && (command & kCommandMemory) != 0, std::memory_order_seq_cst);
+}
+
+std::shared_ptr<Mapping> VfioDevice::Map(uint64_t offset, std::size_t length, int protection) const {
+  return std::make_shared<Mapping>(fd_, offset, length, protection, memory_enabled_);
+}
+
+}  // namespace core

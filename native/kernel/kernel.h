@@ -1,0 +1,49 @@
+// The seam: every call that leaves this addon for a kernel goes through a Kernel. LinuxKernel makes system calls; the
+// fake kernel answers the same requests, with the same bytes, from models.
+#pragma once
+
+#include <sys/stat.h>
+#include <sys/types.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+
+namespace kernel {
+
+// Registers that are a model, not memory: each access of `width` bytes (1, 2, 4 or 8) is a call.
+class MmioTrap {
+ public:
+  virtual ~MmioTrap() = default;
+  virtual uint64_t Read(uint64_t offset, unsigned width) = 0;
+  virtual void Write(uint64_t offset, unsigned width, uint64_t value) = 0;
+};
+
+struct MappedPages {
+  void* address = nullptr;
+  std::shared_ptr<MmioTrap> trap;  // set when loads and stores at `address` would not reach the device
+};
+
+// Every method returns a result >= 0, or a negated errno. All may be called from several threads at once.
+class Kernel {
+ public:
+  virtual ~Kernel() = default;
+
+  virtual int Open(const char* path, int flags) = 0;
+  virtual int Dup(int fd) = 0;  // close-on-exec
+  virtual int Close(int fd) = 0;
+  virtual int Ioctl(int fd, unsigned long request, void* argument) = 0;
+  virtual int64_t Pread(int fd, void* buffer, std::size_t size, uint64_t offset) = 0;
+  virtual int64_t Pwrite(int fd, const void* buffer, std::size_t size, uint64_t offset) = 0;
+  virtual int64_t Lseek(int fd, int64_t offset, int whence) = 0;
+  virtual int Fstat(int fd, struct stat* out) = 0;
+  virtual int64_t FilesystemMagic(int fd) = 0;                         // fstatfs(2)'s f_type
+  virtual int64_t Fdinfo(int fd, char* buffer, std::size_t size) = 0;  // /proc/self/fdinfo: the bytes read
+  virtual int MemfdCreate(const char* name, unsigned flags) = 0;
+  virtual int Ftruncate(int fd, uint64_t size) = 0;
+  virtual int AddSeals(int fd, int seals) = 0;
+  virtual int Mmap(std::size_t length, int protection, int flags, int fd, uint64_t offset, MappedPages* out) = 0;
+  virtual int Munmap(void* address, std::size_t length) = 0;
+};
+
+}  // namespace kernel

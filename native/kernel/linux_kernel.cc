@@ -1,0 +1,71 @@
+#include "kernel/linux_kernel.h"
+
+#include <fcntl.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <string>
+
+namespace kernel {
+namespace {
+
+template <typename T>
+T OrErrno(T result) {
+  return result < 0 ? static_cast<T>(-errno) : result;
+}
+
+}  // namespace
+
+int LinuxKernel::Open(const char* path, int flags) { return OrErrno(open(path, flags | O_CLOEXEC)); }
+
+int LinuxKernel::Dup(int fd) { return OrErrno(fcntl(fd, F_DUPFD_CLOEXEC, 0)); }
+
+int LinuxKernel::Close(int fd) { return OrErrno(close(fd)); }
+
+int LinuxKernel::Ioctl(int fd, unsigned long request, void* argument) { return OrErrno(ioctl(fd, request, argument)); }
+
+int64_t LinuxKernel::Pread(int fd, void* buffer, std::size_t size, uint64_t offset) {
+  return OrErrno<int64_t>(pread(fd, buffer, size, static_cast<off_t>(offset)));
+}
+
+int64_t LinuxKernel::Pwrite(int fd, const void* buffer, std::size_t size, uint64_t offset) {
+  return OrErrno<int64_t>(pwrite(fd, buffer, size, static_cast<off_t>(offset)));
+}
+
+int64_t LinuxKernel::Lseek(int fd, int64_t offset, int whence) { return OrErrno<int64_t>(lseek(fd, offset, whence)); }
+
+int LinuxKernel::Fstat(int fd, struct stat* out) { return OrErrno(fstat(fd, out)); }
+
+int64_t LinuxKernel::FilesystemMagic(int fd) {
+  struct statfs info = {};
+  const int result = fstatfs(fd, &info);
+  return result < 0 ? -errno : static_cast<int64_t>(info.f_type);
+}
+
+int64_t LinuxKernel::Fdinfo(int fd, char* buffer, std::size_t size) {
+  const int info = Open(("/proc/self/fdinfo/" + std::to_string(fd)).c_str(), O_RDONLY);
+  if (info < 0) return info;
+  const int64_t result = OrErrno<int64_t>(read(info, buffer, size));
+  close(info);
+  return result;
+}
+
+int LinuxKernel::MemfdCreate(const char* name, unsigned flags) { return OrErrno(memfd_create(name, flags)); }
+
+int LinuxKernel::Ftruncate(int fd, uint64_t size) { return OrErrno(ftruncate(fd, static_cast<off_t>(size))); }
+
+int LinuxKernel::AddSeals(int fd, int seals) { return OrErrno(fcntl(fd, F_ADD_SEALS, seals)); }
+
+int LinuxKernel::Mmap(std::size_t length, int protection, int flags, int fd, uint64_t offset, MappedPages* out) {
+  void* address = mmap(nullptr, length, protection, flags, fd, static_cast<off_t>(offset));
+  if (address == MAP_FAILED) return -errno;
+  out->address = address;
+  return 0;
+}
+
+int LinuxKernel::Munmap(void* address, std::size_t length) { return OrErrno(munmap(address, length)); }
+
+}  // namespace kernel

@@ -1,0 +1,27 @@
+// The kernel this process runs on.
+#pragma once
+
+#include "kernel/kernel.h"
+
+namespace kernel {
+
+class LinuxKernel : public Kernel {
+ public:
+  int Open(const char* path, int flags) override;
+  int Dup(int fd) override;
+  int Close(int fd) override;
+  int Ioctl(int fd, unsigned long request, void* argument) override;
+  int64_t Pread(int fd, void* buffer, std::size_t size, uint64_t offset) override;
+  int64_t Pwrite(int fd, const void* buffer, std::size_t size, uint64_t offset) override;
+  int64_t Lseek(int fd, int64_t offset, int whence) override;
+  int Fstat(int fd, struct stat* out) override;
+  int64_t FilesystemMagic(int fd) override;
+  int64_t Fdinfo(int fd, char* buffer, std::size_t size) override;
+  int MemfdCreate(const char* name, unsigned flags) override;
+  int Ftruncate(int fd, uint64_t size) override;
+  int AddSeals(int fd, int seals) override;
+  int Mmap(std::size_t length, int protection, int flags, int fd, uint64_t offset, MappedPages* out) override;
+  int Munmap(void* address, std::size_t length) override;
+};
+
+}  // namespace kernel
