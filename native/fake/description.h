@@ -1,0 +1,49 @@
+// The machine that a fake kernel plays: plain data, written in TypeScript (lib/fake/machine.ts) and passed in once.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "fake/io_address_space.h"
+#include "uapi/vfio.h"
+
+namespace fake {
+
+constexpr unsigned kBars = 6;
+
+struct BarDescription {
+  enum class Kind { kNone, kMemory, kRegisters, kIoPort };
+  Kind kind = Kind::kNone;
+  uint64_t size = 0;
+};
+
+struct DeviceDescription {
+  std::string address;                   // "0000:01:00.0"
+  std::string cdev;                      // "vfio0"
+  std::string model;                     // a name that MakeModel() knows
+  std::vector<uint8_t> config;           // 256 or 4096 bytes, as vfio-pci shows them after open
+  std::vector<uint8_t> config_writable;  // a bit is set where a write takes effect
+  std::array<BarDescription, kBars> bars;
+  uint64_t rom_size = 0;
+  struct Irq {
+    uint32_t flags;
+    uint32_t count;
+  };
+  std::array<Irq, uapi::VFIO_PCI_NUM_IRQS> irqs;
+  struct MsixTable {
+    uint32_t bar;
+    uint64_t offset;
+    uint64_t size;
+  };
+  std::optional<MsixTable> msix;
+};
+
+struct MachineDescription {
+  IommuLimits iommu;
+  std::vector<DeviceDescription> devices;
+};
+
+}  // namespace fake

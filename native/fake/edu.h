@@ -1,0 +1,33 @@
+// QEMU's "edu" device: an identification, a few toy registers, and a DMA engine with a 4 KiB buffer (docs/specs/edu in
+// QEMU's tree describes it). Here a transfer is over when the write that starts it returns.
+#pragma once
+
+#include <array>
+
+#include "fake/model.h"
+
+namespace fake {
+
+class Edu : public Model {
+ public:
+  explicit Edu(DmaPort& port) : port_(port) {}
+
+  uint64_t Read(unsigned bar, uint64_t offset, unsigned width) override;
+  void Write(unsigned bar, uint64_t offset, unsigned width, uint64_t value) override;
+
+ private:
+  void Start(uint64_t command);
+
+  DmaPort& port_;
+  uint32_t liveness_ = 0;
+  uint32_t factorial_ = 0;
+  uint32_t status_ = 0;
+  uint32_t interrupts_ = 0;
+  uint64_t source_ = 0;
+  uint64_t destination_ = 0;
+  uint64_t count_ = 0;
+  uint64_t command_ = 0;
+  std::array<uint8_t, 4096> buffer_ = {};
+};
+
+}  // namespace fake

@@ -1,0 +1,161 @@
+#include "fake/fake_kernel.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <utility>
+
+#include "fake/dma_buf.h"
+#include "fake/iommufd.h"
+
+namespace fake {
+namespace {
+
+constexpr std::size_t kMostFaults = 1024;  // kept; more are dropped, as a log's are
+constexpr std::string_view kCdevFolder = "/dev/vfio/devices/";
+
+// How many of this process's fds are open on the file: a duplicate that was made behind the fake's back counts too.
+int CountFds(dev_t device, ino_t inode) {
+  int count = 0;
+  DIR* folder = opendir("/proc/self/fd");
+  if (!folder) return 0;
+  while (const dirent* entry = readdir(folder)) {
+    struct stat info = {};
+    const bool open = fstat(std::atoi(entry->d_name), &info) == 0 && entry->d_name[0] != '.';
+    if (open && info.st_dev == device && info.st_ino == inode) ++count;
+  }
+  closedir(folder);
+  return count;
+}
+
+}  // namespace
+
+FakeKernel::FakeKernel(const MachineDescription& machine) : iommu_(machine.iommu) {
+  for (const auto& description : machine.devices) {
+    devices_.push_back(std::make_shared<PciDevice>(description, *this, lock_, [this](DmaFault fault) {
+      if (faults_.size() < kMostFaults) faults_.push_back(std::move(fault));
+    }));
+  }
+}
+
+FakeKernel::~FakeKernel() = default;
+
+int FakeKernel::Install(std::shared_ptr<File> file, const char* name) {
+  const int fd = LinuxKernel::MemfdCreate(name, MFD_CLOEXEC);
+  if (fd < 0) return fd;
+  struct stat info = {};
+  LinuxKernel::Fstat(fd, &info);
+  files_[{info.st_dev, info.st_ino}] = {std::move(file), 1};
+  return fd;
+}
+
+FakeKernel::Entry* FakeKernel::FindEntry(int fd, Key* key) {
+  struct stat info = {};
+  if (LinuxKernel::Fstat(fd, &info) < 0) return nullptr;
+  const auto found = files_.find({info.st_dev, info.st_ino});
+  if (found == files_.end()) return nullptr;
+  if (key) *key = found->first;
+  return &found->second;
+}
+
+std::shared_ptr<File> FakeKernel::Find(int fd) {
+  const Entry* entry = FindEntry(fd);
+  return entry ? entry->file : nullptr;
+}
+
+int FakeKernel::Open(const char* path, int flags) {
+  const std::lock_guard guard(lock_);
+  const std::string_view name = path;
+  if (name == "/dev/iommu") return Install(std::make_shared<Iommufd>(*this, iommu_), "iommufd");
+  if (name == "/dev/udmabuf") return Install(std::make_shared<UdmabufDriver>(*this), "udmabuf-driver");
+  if (!name.starts_with("/dev/vfio/")) return LinuxKernel::Open(path, flags);
+  const auto device = std::ranges::find_if(devices_, [&](const auto& candidate) {
+    return name.starts_with(kCdevFolder) && name.substr(kCdevFolder.size()) == candidate->description().cdev;
+  });
+  return device == devices_.end() ? -ENOENT : Install(std::make_shared<VfioCdev>(*device), "vfio-cdev");
+}
+
+int FakeKernel::Dup(int fd) {
+  const std::lock_guard guard(lock_);
+  const int copy = LinuxKernel::Dup(fd);
+  if (copy < 0) return copy;
+  if (Entry* entry = FindEntry(copy)) ++entry->references;
+  return copy;
+}
+
+int FakeKernel::Close(int fd) {
+  const std::lock_guard guard(lock_);
+  Key key;
+  Entry* entry = FindEntry(fd, &key);
+  const int result = LinuxKernel::Close(fd);
+  if (!entry || --entry->references > 0) return result;
+  entry->references = CountFds(key.first, key.second);
+  if (entry->references > 0) return result;
+  const std::shared_ptr<File> last = std::move(entry->file);  // goes after the table has let go of it
+  files_.erase(key);
+  return result;
+}
+
+int FakeKernel::Ioctl(int fd, unsigned long request, void* argument) {
+  const std::lock_guard guard(lock_);
+  const auto file = Find(fd);
+  return file ? file->Ioctl(request, argument) : LinuxKernel::Ioctl(fd, request, argument);
+}
+
+int64_t FakeKernel::Pread(int fd, void* buffer, std::size_t size, uint64_t offset) {
+  const std::lock_guard guard(lock_);
+  const auto file = Find(fd);
+  return file ? file->Pread(buffer, size, offset) : LinuxKernel::Pread(fd, buffer, size, offset);
+}
+
+int64_t FakeKernel::Pwrite(int fd, const void* buffer, std::size_t size, uint64_t offset) {
+  const std::lock_guard guard(lock_);
+  const auto file = Find(fd);
+  return file ? file->Pwrite(buffer, size, offset) : LinuxKernel::Pwrite(fd, buffer, size, offset);
+}
+
+int64_t FakeKernel::Lseek(int fd, int64_t offset, int whence) {
+  const std::lock_guard guard(lock_);
+  const auto file = Find(fd);
+  return file ? file->Lseek(offset, whence) : LinuxKernel::Lseek(fd, offset, whence);
+}
+
+int64_t FakeKernel::FilesystemMagic(int fd) {
+  const std::lock_guard guard(lock_);
+  const auto file = Find(fd);
+  return file ? file->FilesystemMagic() : LinuxKernel::FilesystemMagic(fd);
+}
+
+int64_t FakeKernel::Fdinfo(int fd, char* buffer, std::size_t size) {
+  const std::lock_guard guard(lock_);
+  const auto file = Find(fd);
+  if (!file) return LinuxKernel::Fdinfo(fd, buffer, size);
+  const std::string text = file->Fdinfo();
+  const std::size_t length = std::min(size, text.size());
+  std::memcpy(buffer, text.data(), length);
+  return static_cast<int64_t>(length);
+}
+
+int FakeKernel::Mmap(std::size_t length, int protection, int flags, int fd, uint64_t offset, kernel::MappedPages* out) {
+  const std::lock_guard guard(lock_);
+  const auto file = Find(fd);
+  return file ? file->Mmap(length, protection, flags, offset, out)
+              : LinuxKernel::Mmap(length, protection, flags, fd, offset, out);
+}
+
+std::vector<DmaFault> FakeKernel::TakeFaults() {
+  const std::lock_guard guard(lock_);
+  return std::exchange(faults_, {});
+}
+
+std::size_t FakeKernel::OpenFiles() {
+  const std::lock_guard guard(lock_);
+  return files_.size();
+}
+
+}  // namespace fake

@@ -1,0 +1,57 @@
+// A kernel that answers as Linux does, for a machine that is only described: the same requests, bytes and errnos. What
+// it does not play (memfds, ordinary files) it leaves to the real kernel, and its own fds are real ones, so that dup,
+// close-on-exec, mmap and passing them on behave.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "fake/description.h"
+#include "fake/file.h"
+#include "fake/pci_device.h"
+#include "kernel/linux_kernel.h"
+
+namespace fake {
+
+class FakeKernel : public kernel::LinuxKernel, public FileTable {
+ public:
+  explicit FakeKernel(const MachineDescription& machine);
+  ~FakeKernel() override;
+
+  int Open(const char* path, int flags) override;
+  int Dup(int fd) override;
+  int Close(int fd) override;
+  int Ioctl(int fd, unsigned long request, void* argument) override;
+  int64_t Pread(int fd, void* buffer, std::size_t size, uint64_t offset) override;
+  int64_t Pwrite(int fd, const void* buffer, std::size_t size, uint64_t offset) override;
+  int64_t Lseek(int fd, int64_t offset, int whence) override;
+  int64_t FilesystemMagic(int fd) override;
+  int64_t Fdinfo(int fd, char* buffer, std::size_t size) override;
+  int Mmap(std::size_t length, int protection, int flags, int fd, uint64_t offset, kernel::MappedPages* out) override;
+
+  std::vector<DmaFault> TakeFaults();
+  // Open files of this kernel, by kind, for leak checks.
+  std::size_t OpenFiles();
+
+ private:
+  using Key = std::pair<dev_t, ino_t>;  // of the memfd that stands for the file
+  struct Entry {
+    std::shared_ptr<File> file;
+    int references;  // fds known to be open on it
+  };
+
+  int Install(std::shared_ptr<File> file, const char* name) override;
+  std::shared_ptr<File> Find(int fd) override;
+  Entry* FindEntry(int fd, Key* key = nullptr);
+
+  std::mutex lock_;  // guards everything below, and every File and device
+  IommuLimits iommu_;
+  std::vector<std::shared_ptr<PciDevice>> devices_;
+  std::map<Key, Entry> files_;
+  std::vector<DmaFault> faults_;
+};
+
+}  // namespace fake

@@ -1,0 +1,38 @@
+// What an fd of the fake kernel stands for. Results are >= 0 or a negated errno, as from the kernel's file operations.
+// Called with the fake kernel's lock held.
+#pragma once
+
+#include <cerrno>
+#include <cstdint>
+#include <string>
+
+#include "kernel/kernel.h"
+#include "uapi/ioctl.h"
+
+namespace fake {
+
+class File {
+ public:
+  File() = default;
+  File(const File&) = delete;
+  File& operator=(const File&) = delete;
+  virtual ~File() = default;  // the last fd was closed
+
+  virtual int Ioctl(uapi::request_t, void*) { return -ENOTTY; }
+  virtual int64_t Pread(void*, std::size_t, uint64_t) { return -EINVAL; }
+  virtual int64_t Pwrite(const void*, std::size_t, uint64_t) { return -EINVAL; }
+  virtual int64_t Lseek(int64_t, int) { return -ESPIPE; }
+  virtual int64_t FilesystemMagic() { return 0x09041934; }  // ANON_INODE_FS_MAGIC
+  virtual std::string Fdinfo() { return ""; }
+  virtual int Mmap(std::size_t, int, int, uint64_t, kernel::MappedPages*) { return -ENODEV; }
+};
+
+// What a file needs of the kernel it belongs to: a new fd for a new file, and the file behind an fd.
+class FileTable {
+ public:
+  virtual ~FileTable() = default;
+  virtual int Install(std::shared_ptr<File> file, const char* name) = 0;  // the fd, or a negated errno
+  virtual std::shared_ptr<File> Find(int fd) = 0;                         // nullptr: not the fake kernel's
+};
+
+}  // namespace fake

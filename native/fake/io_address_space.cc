@@ -1,0 +1,160 @@
+#include "fake/io_address_space.h"
+
+#include <algorithm>
+#include <bit>
+#include <cerrno>
+
+namespace fake {
+namespace {
+
+constexpr uint64_t kPageSize = 4096;
+constexpr uint64_t kHugePageSize = uint64_t{2} << 20;
+
+}  // namespace
+
+const IommuLimits& IoAddressSpace::Limits() const {
+  static const IommuLimits unlimited;
+  return attached() ? hardware_ : unlimited;
+}
+
+std::vector<uapi::iommu_iova_range> IoAddressSpace::Ranges() const {
+  const IommuLimits& limits = Limits();
+  std::vector<uapi::iommu_iova_range> ranges;
+  uint64_t start = 0;
+  for (const auto& reserved : limits.reserved) {
+    if (reserved.start > start) ranges.push_back({start, reserved.start - 1});
+    start = reserved.last + 1;
+  }
+  ranges.push_back({start, limits.last_iova});
+  return ranges;
+}
+
+// iopt_alloc_iova(): the lowest hole that keeps the alignment present in `hint`, up to a huge page's. The first and the
+// last page of the space are never handed out.
+int IoAddressSpace::Allocate(uint64_t hint, uint64_t length, uint64_t* iova) const {
+  if (length >= ~uint64_t{0} / 2) return -EOVERFLOW;
+  uint64_t alignment = std::bit_ceil(length);
+  if (hint != 0) alignment = std::min(alignment, uint64_t{1} << std::countr_zero(hint));
+  alignment = std::min(alignment, kHugePageSize);
+  if (alignment < Limits().alignment) return -EINVAL;
+  const uint64_t page_offset = hint % kPageSize;
+
+  const auto try_hole = [&](uint64_t first, uint64_t last) {
+    const uint64_t start = ((first + alignment - 1) & ~(alignment - 1)) | page_offset;
+    if (start < first || start > last || last - start < length - 1) return false;
+    *iova = start;
+    return true;
+  };
+  for (const auto& range : Ranges()) {
+    uint64_t first = std::max(range.start, kPageSize);
+    const uint64_t last = std::min(range.last, ~uint64_t{0} - kPageSize);
+    for (const auto& [area_first, area] : areas_) {
+      if (area.last < first) continue;
+      if (area_first > last) break;
+      if (area_first > first && try_hole(first, area_first - 1)) return 0;
+      first = area.last + 1;
+    }
+    if (first <= last && try_hole(first, last)) return 0;
+  }
+  return -ENOSPC;
+}
+
+int IoAddressSpace::CheckFree(uint64_t iova, uint64_t length) const {
+  if (iova % Limits().alignment != 0) return -EINVAL;
+  const uint64_t last = iova + (length - 1);
+  if (last < iova) return -EOVERFLOW;
+  const auto ranges = Ranges();
+  const bool allowed = std::ranges::any_of(ranges, [&](auto& r) { return r.start <= iova && last <= r.last; });
+  if (!allowed) return -EINVAL;
+  const auto next = areas_.upper_bound(last);
+  return next != areas_.begin() && std::prev(next)->second.last >= iova ? -EEXIST : 0;
+}
+
+int IoAddressSpace::Map(const Request& request, uint64_t* iova) {
+  if (request.length == 0 || request.length % Limits().alignment != 0) return -EINVAL;
+  const bool fixed = (request.flags & uapi::IOMMU_IOAS_MAP_FIXED_IOVA) != 0;
+  const int placed = fixed ? CheckFree(*iova, request.length) : Allocate(request.alignment_hint, request.length, iova);
+  if (placed != 0) return placed;
+  if (request.alignment_hint % kPageSize % Limits().alignment != 0) return -EINVAL;
+  if (attached()) {
+    const bool writable = (request.flags & uapi::IOMMU_IOAS_MAP_WRITEABLE) != 0;
+    const int pinned = request.pages->Pin(request.offset, request.length, writable);
+    if (pinned != 0) return pinned;
+  }
+  areas_[*iova] = {*iova + (request.length - 1), request.flags, request.pages, request.offset};
+  return 0;
+}
+
+// iopt_unmap_iova_range(): mappings go one by one, and the first that sticks out ends it.
+int IoAddressSpace::Unmap(uint64_t iova, uint64_t length, uint64_t* unmapped) {
+  *unmapped = 0;
+  if (iova == 0 && length == ~uint64_t{0}) {
+    for (const auto& [first, area] : areas_) *unmapped += area.last - first + 1;
+    areas_.clear();
+    return 0;
+  }
+  if (iova == ~uint64_t{0} || length == ~uint64_t{0}) return -EOVERFLOW;
+  if (length == 0) return -EINVAL;
+  const uint64_t last = iova + (length - 1);
+  if (last < iova) return -EOVERFLOW;
+  auto area = areas_.upper_bound(iova);
+  if (area != areas_.begin() && std::prev(area)->second.last >= iova) --area;
+  while (area != areas_.end() && area->first <= last) {
+    if (area->first < iova || area->second.last > last) return -ENOENT;
+    *unmapped += area->second.last - area->first + 1;
+    area = areas_.erase(area);
+  }
+  return *unmapped == 0 ? -ENOENT : 0;
+}
+
+int IoAddressSpace::Attach() {
+  if (++attached_ > 1) return 0;
+  const auto fails = [&](int error) {
+    --attached_;
+    return error;
+  };
+  const auto ranges = Ranges();
+  for (const auto& [first, area] : areas_) {
+    const uint64_t start = first;
+    const uint64_t last = area.last;
+    const bool allowed = std::ranges::any_of(ranges, [&](auto& r) { return r.start <= start && last <= r.last; });
+    const uint64_t misaligned = (start | (last + 1) | area.offset) % hardware_.alignment;
+    if (!allowed || misaligned != 0) return fails(-EADDRINUSE);
+  }
+  for (const auto& [first, area] : areas_) {
+    const bool writable = (area.flags & uapi::IOMMU_IOAS_MAP_WRITEABLE) != 0;
+    const int pinned = area.pages->Pin(area.offset, area.last - first + 1, writable);
+    if (pinned != 0) return fails(pinned);
+  }
+  return 0;
+}
+
+std::optional<IoAddressSpace::Fault> IoAddressSpace::Move(Access access, uint64_t iova, void* buffer,
+                                                          std::size_t size) const {
+  const uint32_t needed = access == Access::kRead ? uapi::IOMMU_IOAS_MAP_READABLE : uapi::IOMMU_IOAS_MAP_WRITEABLE;
+  std::optional<Fault> fault;
+  auto* bytes = static_cast<uint8_t*>(buffer);
+  while (size > 0) {
+    const std::size_t chunk = std::min<uint64_t>(size, kPageSize - iova % kPageSize);
+    const auto next = areas_.upper_bound(iova);
+    const auto found = next == areas_.begin() ? areas_.end() : std::prev(next);
+    const char* reason = nullptr;
+    if (found == areas_.end() || found->second.last < iova) {
+      reason = "unmapped";
+    } else if (const auto& [first, area] = *found; (area.flags & needed) == 0) {
+      reason = "forbidden";
+    } else {
+      const uint64_t offset = area.offset + (iova - first);
+      const bool moved =
+          access == Access::kRead ? area.pages->Read(offset, bytes, chunk) : area.pages->Write(offset, bytes, chunk);
+      if (!moved) reason = "revoked";
+    }
+    if (reason && !fault) fault = Fault{iova, reason};
+    bytes += chunk;
+    iova += chunk;
+    size -= chunk;
+  }
+  return fault;
+}
+
+}  // namespace fake

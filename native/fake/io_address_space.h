@@ -1,0 +1,70 @@
+// An IOAS: which IOVA leads to which pages, and which IOVAs the attached devices' hardware leaves usable. The rules are
+// those of drivers/iommu/iommufd/io_pagetable.c.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "fake/pages.h"
+#include "uapi/iommufd.h"
+
+namespace fake {
+
+enum class Access { kRead, kWrite };
+
+// What the IOMMU in front of every device of the machine can translate.
+struct IommuLimits {
+  uint64_t last_iova = ~uint64_t{0};
+  std::vector<uapi::iommu_iova_range> reserved;  // in ascending order
+  uint64_t alignment = 1;
+};
+
+class IoAddressSpace {
+ public:
+  explicit IoAddressSpace(IommuLimits hardware) : hardware_(std::move(hardware)) {}
+
+  struct Request {
+    std::shared_ptr<Pages> pages;
+    uint64_t offset;          // of the mapping's first byte in `pages`
+    uint64_t alignment_hint;  // the address or offset whose alignment a chosen IOVA should keep
+    uint64_t length;
+    uint32_t flags;  // IOMMU_IOAS_MAP_*
+  };
+  // On success `iova` is where the mapping went.
+  int Map(const Request& request, uint64_t* iova);
+  int Unmap(uint64_t iova, uint64_t length, uint64_t* unmapped);
+  std::vector<uapi::iommu_iova_range> Ranges() const;
+  uint64_t alignment() const { return Limits().alignment; }
+
+  // A device came or went. With the first, the hardware's limits hold and mappings get pinned: EADDRINUSE, or an errno
+  // of Pages::Pin.
+  int Attach();
+  void Detach() { --attached_; }
+  bool attached() const { return attached_ > 0; }
+
+  // Moves bytes page by page, as an IOMMU translates. A page that does not translate is left out, and the rest goes on.
+  // Returns why the first such page faulted.
+  using Fault = std::pair<uint64_t, const char*>;  // IOVA and reason
+  std::optional<Fault> Move(Access access, uint64_t iova, void* buffer, std::size_t size) const;
+
+ private:
+  struct Area {
+    uint64_t last;
+    uint32_t flags;
+    std::shared_ptr<Pages> pages;
+    uint64_t offset;
+  };
+
+  const IommuLimits& Limits() const;
+  int Allocate(uint64_t hint, uint64_t length, uint64_t* iova) const;
+  int CheckFree(uint64_t iova, uint64_t length) const;
+
+  IommuLimits hardware_;
+  unsigned attached_ = 0;
+  std::map<uint64_t, Area> areas_;  // by first IOVA
+};
+
+}  // namespace fake

@@ -1,0 +1,30 @@
+// The behaviour of a device's registers, and its DMA engine. Memory BARs (a CMB, video memory) are plain pages and no
+// model's business.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "fake/io_address_space.h"
+
+namespace fake {
+
+// The device's way onto the bus: through its bus-master bit and the IOMMU.
+class DmaPort {
+ public:
+  virtual ~DmaPort() = default;
+  virtual void Dma(Access access, uint64_t iova, void* buffer, std::size_t size) = 0;
+};
+
+class Model {
+ public:
+  virtual ~Model() = default;
+  // One access of 1, 2, 4 or 8 bytes to a register or I/O port BAR.
+  virtual uint64_t Read(unsigned bar, uint64_t offset, unsigned width) = 0;
+  virtual void Write(unsigned bar, uint64_t offset, unsigned width, uint64_t value) = 0;
+};
+
+// nullptr: no such model. `port` outlives the model.
+std::unique_ptr<Model> MakeModel(const std::string& name, DmaPort& port);
+
+}  // namespace fake

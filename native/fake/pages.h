@@ -1,0 +1,29 @@
+// What an IOVA can lead to: host memory, a memfd, or a peer's BAR. The fake's DMA moves bytes through these.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+
+namespace fake {
+
+class Pages {
+ public:
+  Pages() = default;
+  Pages(const Pages&) = delete;
+  Pages& operator=(const Pages&) = delete;
+  virtual ~Pages() = default;
+
+  // Like pinning: the errno (negated) with which a mapping fails when a device is to reach `length` bytes here.
+  virtual int Pin(uint64_t offset, uint64_t length, bool writable) const = 0;
+  // False: the bytes are out of reach, which is an IOMMU fault.
+  virtual bool Read(uint64_t offset, void* buffer, std::size_t size) const = 0;
+  virtual bool Write(uint64_t offset, const void* buffer, std::size_t size) const = 0;
+};
+
+// This process's own memory at `address`; offsets count from there.
+std::shared_ptr<Pages> UserPages(uint64_t address);
+// A memfd's pages. The fd is duplicated. nullptr: out of fds.
+std::shared_ptr<Pages> FilePages(int fd);
+
+}  // namespace fake

@@ -1,0 +1,419 @@
+#include "fake/pci_device.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+#include <new>
+#include <stdexcept>
+
+namespace fake {
+namespace {
+
+constexpr uint64_t kPageSize = 4096;
+constexpr unsigned kRegionShift = 40;
+constexpr uint64_t kRegionOffsetMask = (uint64_t{1} << kRegionShift) - 1;
+constexpr std::size_t kCommandRegister = 0x04;
+constexpr uint16_t kCommandMemory = 1U << 1;
+constexpr uint16_t kCommandBusMaster = 1U << 2;
+
+using Kind = BarDescription::Kind;
+
+}  // namespace
+
+BarMemory::BarMemory(uint64_t size) : size_(size), fd_(memfd_create("fake-bar", MFD_CLOEXEC)) {
+  if (fd_ < 0) throw std::bad_alloc();
+  void* address = MAP_FAILED;
+  if (ftruncate(fd_, static_cast<off_t>(size)) == 0) {
+    address = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd_, 0);
+  }
+  if (address == MAP_FAILED) {
+    close(fd_);
+    throw std::bad_alloc();
+  }
+  bytes_ = static_cast<uint8_t*>(address);
+}
+
+BarMemory::~BarMemory() {
+  munmap(bytes_, size_);
+  close(fd_);
+}
+
+PciDevice::PciDevice(DeviceDescription description, FileTable& table, std::mutex& lock, ReportFault report)
+    : description_(std::move(description)),
+      table_(table),
+      lock_(lock),
+      report_(std::move(report)),
+      model_(MakeModel(description_.model, *this)),
+      config_(description_.config) {
+  if (!model_) throw std::invalid_argument("no such device model: " + description_.model);
+  for (unsigned bar = 0; bar < kBars; ++bar) {
+    const auto& [kind, size] = description_.bars.at(bar);
+    if (kind == Kind::kMemory) memory_.at(bar) = std::make_shared<BarMemory>(size);
+  }
+}
+
+uint16_t PciDevice::Command() const {
+  return static_cast<uint16_t>(config_[kCommandRegister] | config_[kCommandRegister + 1] << 8);
+}
+
+bool PciDevice::MemoryEnabled() const { return (Command() & kCommandMemory) != 0; }
+
+bool PciDevice::BusMaster() const { return (Command() & kCommandBusMaster) != 0; }
+
+void PciDevice::SetRevoked(bool revoked) {
+  std::erase_if(exports_, [](const auto& buffer) { return buffer.expired(); });
+  for (const auto& weak : exports_) {
+    if (const auto buffer = weak.lock()) buffer->SetRevoked(revoked);
+  }
+}
+
+int PciDevice::Bind(const uapi::vfio_device_bind_iommufd& command, uint32_t* device_id) {
+  if (command.argsz < offsetof(uapi::vfio_device_bind_iommufd, token_uuid_ptr) || command.flags != 0 ||
+      command.iommufd < 0 || iommufd_) {
+    return -EINVAL;
+  }
+  const auto file = table_.Find(command.iommufd);
+  auto iommufd = std::dynamic_pointer_cast<Iommufd>(file);
+  if (!iommufd) return fcntl(command.iommufd, F_GETFD) < 0 ? -EBADF : -EBADFD;
+  iommufd_ = std::move(iommufd);
+  device_id_ = iommufd_->AddDevice();
+  *device_id = device_id_;
+  config_ = description_.config;  // vfio-pci enables the device anew
+  return 0;
+}
+
+// vfio_pci_core_close_device(): the exports die for good, and the device is detached and reset.
+void PciDevice::Unbind() {
+  SetRevoked(true);
+  exports_.clear();
+  iommufd_->Detach(device_id_);
+  iommufd_->RemoveDevice(device_id_);
+  iommufd_.reset();
+  config_ = description_.config;
+}
+
+int PciDevice::Ioctl(uapi::request_t request, void* argument) {
+  switch (request) {
+    case uapi::VFIO_DEVICE_GET_INFO:
+      return GetInfo(*static_cast<uapi::vfio_device_info*>(argument));
+    case uapi::VFIO_DEVICE_GET_REGION_INFO:
+      return GetRegionInfo(*static_cast<uapi::vfio_region_info*>(argument));
+    case uapi::VFIO_DEVICE_GET_IRQ_INFO:
+      return GetIrqInfo(*static_cast<uapi::vfio_irq_info*>(argument));
+    case uapi::VFIO_DEVICE_RESET:
+      return Reset();
+    case uapi::VFIO_DEVICE_FEATURE:
+      return Feature(*static_cast<uapi::vfio_device_feature*>(argument));
+    case uapi::VFIO_DEVICE_ATTACH_IOMMUFD_PT: {
+      auto& command = *static_cast<uapi::vfio_device_attach_iommufd_pt*>(argument);
+      if (command.argsz < offsetof(uapi::vfio_device_attach_iommufd_pt, pasid) || command.flags != 0) return -EINVAL;
+      const int hwpt = iommufd_->Attach(device_id_, command.pt_id);
+      if (hwpt < 0) return hwpt;
+      command.pt_id = static_cast<uint32_t>(hwpt);
+      return 0;
+    }
+    case uapi::VFIO_DEVICE_DETACH_IOMMUFD_PT: {
+      const auto& command = *static_cast<uapi::vfio_device_detach_iommufd_pt*>(argument);
+      if (command.argsz < offsetof(uapi::vfio_device_detach_iommufd_pt, pasid) || command.flags != 0) return -EINVAL;
+      iommufd_->Detach(device_id_);
+      return 0;
+    }
+    default:
+      return -ENOTTY;
+  }
+}
+
+int PciDevice::GetInfo(uapi::vfio_device_info& info) const {
+  if (info.argsz < offsetof(uapi::vfio_device_info, cap_offset)) return -EINVAL;
+  info.argsz = sizeof(info);
+  info.flags = uapi::VFIO_DEVICE_FLAGS_PCI | uapi::VFIO_DEVICE_FLAGS_RESET;
+  info.num_regions = uapi::VFIO_PCI_NUM_REGIONS;
+  info.num_irqs = uapi::VFIO_PCI_NUM_IRQS;
+  info.cap_offset = 0;
+  return 0;
+}
+
+uint64_t PciDevice::RegionSize(uint32_t index) const {
+  if (index < kBars) return description_.bars.at(index).size;
+  if (index == uapi::VFIO_PCI_ROM_REGION_INDEX) return description_.rom_size;
+  return index == uapi::VFIO_PCI_CONFIG_REGION_INDEX ? config_.size() : 0;
+}
+
+// vfio_pci_probe_mmaps(): memory BARs of at least a page.
+bool PciDevice::CanMmap(uint32_t index) const {
+  if (index >= kBars) return false;
+  const auto& [kind, size] = description_.bars.at(index);
+  return (kind == Kind::kMemory || kind == Kind::kRegisters) && size >= kPageSize;
+}
+
+int PciDevice::GetRegionInfo(uapi::vfio_region_info& info) const {
+  if (info.argsz < sizeof(info) || info.index >= uapi::VFIO_PCI_VGA_REGION_INDEX) return -EINVAL;
+  const uint32_t room = info.argsz;
+  info.argsz = sizeof(info);
+  info.flags = 0;
+  info.cap_offset = 0;
+  info.offset = uint64_t{info.index} << kRegionShift;
+  info.size = RegionSize(info.index);
+  if (info.size == 0) return 0;
+  info.flags = uapi::VFIO_REGION_INFO_FLAG_READ;
+  if (info.index != uapi::VFIO_PCI_ROM_REGION_INDEX) info.flags |= uapi::VFIO_REGION_INFO_FLAG_WRITE;
+  if (!CanMmap(info.index)) return 0;
+  info.flags |= uapi::VFIO_REGION_INFO_FLAG_MMAP;
+  if (!description_.msix || description_.msix->bar != info.index) return 0;
+  info.flags |= uapi::VFIO_REGION_INFO_FLAG_CAPS;
+  const uapi::vfio_info_cap_header capability = {uapi::VFIO_REGION_INFO_CAP_MSIX_MAPPABLE, 1, 0};
+  info.argsz = sizeof(info) + sizeof(capability);
+  if (room >= info.argsz) {
+    info.cap_offset = sizeof(info);
+    std::memcpy(&info + 1, &capability, sizeof(capability));
+  }
+  return 0;
+}
+
+int PciDevice::GetIrqInfo(uapi::vfio_irq_info& info) const {
+  if (info.argsz < sizeof(info) || info.index >= uapi::VFIO_PCI_NUM_IRQS) return -EINVAL;
+  info.flags = description_.irqs.at(info.index).flags;
+  info.count = description_.irqs.at(info.index).count;
+  return 0;
+}
+
+// Which operations vfio-pci knows of each feature on a physical device that has no driver of its own.
+int PciDevice::Feature(uapi::vfio_device_feature& feature) {
+  constexpr uint32_t kKnown = uapi::VFIO_DEVICE_FEATURE_MASK | uapi::VFIO_DEVICE_FEATURE_GET |
+                              uapi::VFIO_DEVICE_FEATURE_SET | uapi::VFIO_DEVICE_FEATURE_PROBE;
+  if (feature.argsz < sizeof(feature) || (feature.flags & ~kKnown) != 0) return -EINVAL;
+  const bool get = (feature.flags & uapi::VFIO_DEVICE_FEATURE_GET) != 0;
+  const bool set = (feature.flags & uapi::VFIO_DEVICE_FEATURE_SET) != 0;
+  const bool probe = (feature.flags & uapi::VFIO_DEVICE_FEATURE_PROBE) != 0;
+  if (!probe && get && set) return -EINVAL;
+  switch (feature.flags & uapi::VFIO_DEVICE_FEATURE_MASK) {
+    case uapi::VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY:
+    case uapi::VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY_WITH_WAKEUP:
+    case uapi::VFIO_DEVICE_FEATURE_LOW_POWER_EXIT:
+      if (get) return -EINVAL;
+      return probe ? 0 : -EOPNOTSUPP;  // entering low power is not modelled yet
+    case uapi::VFIO_DEVICE_FEATURE_DMA_BUF: {
+      if (set) return -EINVAL;
+      if (probe) return 0;
+      if (!get || feature.argsz < sizeof(feature) + sizeof(uapi::vfio_device_feature_dma_buf)) return -EINVAL;
+      return ExportDmaBuf(*reinterpret_cast<uapi::vfio_device_feature_dma_buf*>(&feature + 1));
+    }
+    case uapi::VFIO_DEVICE_FEATURE_MIG_PRECOPY_INFOv2:
+      return -EINVAL;
+    default:
+      return -ENOTTY;
+  }
+}
+
+// vfio_pci_core_feature_dma_buf()
+int PciDevice::ExportDmaBuf(const uapi::vfio_device_feature_dma_buf& request) {
+  if (request.nr_ranges == 0 || request.flags != 0) return -EINVAL;
+  if (request.region_index >= kBars) return -ENODEV;
+  const auto& [kind, size] = description_.bars.at(request.region_index);
+  if (kind == Kind::kNone) return -ENODEV;
+  const auto* first = reinterpret_cast<const uapi::vfio_region_dma_range*>(&request + 1);
+  std::vector<uapi::vfio_region_dma_range> ranges(first, first + request.nr_ranges);
+  uint64_t total = 0;
+  for (const auto& [offset, length] : ranges) {
+    if (length == 0 || (offset | length) % kPageSize != 0) return -EINVAL;
+    if (__builtin_add_overflow(total, length, &total)) return -EINVAL;
+  }
+  if (total >> 63 != 0 || kind == Kind::kIoPort) return -EINVAL;
+  for (const auto& [offset, length] : ranges) {
+    uint64_t end = 0;
+    if (__builtin_add_overflow(offset, length, &end)) return -EOVERFLOW;
+    if (end > size) return -EINVAL;
+  }
+  const auto buffer =
+      std::make_shared<VfioDmaBuf>(shared_from_this(), request.region_index, std::move(ranges), !MemoryEnabled());
+  exports_.push_back(buffer);
+  return table_.Install(buffer, "dmabuf");
+}
+
+// The command register survives (vfio-pci saves and restores config space); what was exported does not.
+int PciDevice::Reset() {
+  SetRevoked(true);
+  if (MemoryEnabled()) SetRevoked(false);
+  return 0;
+}
+
+int64_t PciDevice::ReadConfig(uint64_t offset, void* buffer, std::size_t size) const {
+  if (offset >= config_.size() || size > config_.size() - offset) return -EFAULT;
+  std::memcpy(buffer, config_.data() + offset, size);
+  return static_cast<int64_t>(size);
+}
+
+int64_t PciDevice::WriteConfig(uint64_t offset, const void* buffer, std::size_t size) {
+  if (offset >= config_.size() || size > config_.size() - offset) return -EFAULT;
+  const bool was_enabled = MemoryEnabled();
+  const auto* bytes = static_cast<const uint8_t*>(buffer);
+  for (std::size_t i = 0; i < size; ++i) {
+    const uint8_t mask = description_.config_writable[offset + i];
+    auto& byte = config_[offset + i];
+    byte = static_cast<uint8_t>((byte & ~mask) | (bytes[i] & mask));
+  }
+  if (was_enabled != MemoryEnabled()) SetRevoked(!MemoryEnabled());
+  return static_cast<int64_t>(size);
+}
+
+uint64_t PciDevice::Access1(unsigned bar, uint64_t offset, unsigned width, Access access, uint64_t value) {
+  if (const auto& memory = memory_.at(bar)) {
+    uint8_t* bytes = memory->bytes() + offset;
+    if (access == Access::kRead) {
+      value = 0;
+      std::memcpy(&value, bytes, width);
+    } else {
+      std::memcpy(bytes, &value, width);
+    }
+    return value;
+  }
+  if (access == Access::kRead) return model_->Read(bar, offset, width);
+  model_->Write(bar, offset, width, value);
+  return value;
+}
+
+int64_t PciDevice::MoveBar(unsigned bar, uint64_t offset, uint8_t* buffer, std::size_t size, Access access) {
+  const auto& msix = description_.msix;
+  const bool has_table = msix && msix->bar == bar;
+  const uint64_t hole = has_table ? msix->offset : ~uint64_t{0};
+  const uint64_t hole_end = has_table ? msix->offset + msix->size : ~uint64_t{0};
+  const std::size_t total = size;
+  while (size > 0) {
+    std::size_t moved = 0;
+    if (offset >= hole && offset < hole_end) {
+      moved = std::min<uint64_t>(size, hole_end - offset);
+      if (access == Access::kRead) std::memset(buffer, 0xff, moved);
+    } else {
+      const uint64_t room = offset < hole ? std::min<uint64_t>(size, hole - offset) : size;
+      moved = 8;
+      while (moved > room || offset % moved != 0) moved /= 2;
+      uint64_t value = 0;
+      std::memcpy(&value, buffer, moved);
+      value = Access1(bar, offset, static_cast<unsigned>(moved), access, value);
+      std::memcpy(buffer, &value, moved);
+    }
+    buffer += moved;
+    offset += moved;
+    size -= moved;
+  }
+  return static_cast<int64_t>(total);
+}
+
+int64_t PciDevice::ReadRegion(uint64_t offset, void* buffer, std::size_t size) {
+  const auto index = static_cast<uint32_t>(offset >> kRegionShift);
+  offset &= kRegionOffsetMask;
+  if (index == uapi::VFIO_PCI_CONFIG_REGION_INDEX) return ReadConfig(offset, buffer, size);
+  if (offset >= RegionSize(index)) return -EINVAL;
+  size = std::min<uint64_t>(size, RegionSize(index) - offset);
+  if (index == uapi::VFIO_PCI_ROM_REGION_INDEX) {  // an empty ROM
+    std::memset(buffer, 0xff, size);
+    return static_cast<int64_t>(size);
+  }
+  if (description_.bars.at(index).kind != Kind::kIoPort && !MemoryEnabled()) return -EIO;
+  return MoveBar(index, offset, static_cast<uint8_t*>(buffer), size, Access::kRead);
+}
+
+int64_t PciDevice::WriteRegion(uint64_t offset, const void* buffer, std::size_t size) {
+  const auto index = static_cast<uint32_t>(offset >> kRegionShift);
+  offset &= kRegionOffsetMask;
+  if (index == uapi::VFIO_PCI_CONFIG_REGION_INDEX) return WriteConfig(offset, buffer, size);
+  if (index == uapi::VFIO_PCI_ROM_REGION_INDEX || offset >= RegionSize(index)) return -EINVAL;
+  size = std::min<uint64_t>(size, RegionSize(index) - offset);
+  if (description_.bars.at(index).kind != Kind::kIoPort && !MemoryEnabled()) return -EIO;
+  std::vector<uint8_t> bytes(static_cast<const uint8_t*>(buffer), static_cast<const uint8_t*>(buffer) + size);
+  return MoveBar(index, offset, bytes.data(), size, Access::kWrite);
+}
+
+// Accesses through a mapping of registers. They arrive from JavaScript without the fake kernel's lock.
+class PciDevice::RegisterTrap : public kernel::MmioTrap {
+ public:
+  RegisterTrap(std::shared_ptr<PciDevice> device, unsigned bar, uint64_t start)
+      : device_(std::move(device)), bar_(bar), start_(start) {}
+
+  uint64_t Read(uint64_t offset, unsigned width) override {
+    const std::lock_guard guard(device_->lock_);
+    return device_->MemoryEnabled() ? device_->Access1(bar_, start_ + offset, width, Access::kRead, 0) : ~uint64_t{0};
+  }
+  void Write(uint64_t offset, unsigned width, uint64_t value) override {
+    const std::lock_guard guard(device_->lock_);
+    if (device_->MemoryEnabled()) device_->Access1(bar_, start_ + offset, width, Access::kWrite, value);
+  }
+
+ private:
+  std::shared_ptr<PciDevice> device_;
+  unsigned bar_;
+  uint64_t start_;
+};
+
+int PciDevice::Mmap(std::size_t length, int protection, int flags, uint64_t offset, kernel::MappedPages* out) {
+  const auto index = static_cast<uint32_t>(offset >> kRegionShift);
+  offset &= kRegionOffsetMask;
+  if ((flags & MAP_SHARED) == 0 || !CanMmap(index)) return -EINVAL;
+  if (length > RegionSize(index) || offset > RegionSize(index) - length) return -EINVAL;
+  const auto& memory = memory_.at(index);
+  void* address = memory ? mmap(nullptr, length, protection, MAP_SHARED, memory->fd(), static_cast<off_t>(offset))
+                         : mmap(nullptr, length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (address == MAP_FAILED) return -errno;
+  out->address = address;
+  if (!memory) out->trap = std::make_shared<RegisterTrap>(shared_from_this(), index, offset);
+  return 0;
+}
+
+void PciDevice::ReadBar(unsigned bar, uint64_t offset, void* buffer, std::size_t size) {
+  if (memory_.at(bar)) {
+    std::memcpy(buffer, memory_.at(bar)->bytes() + offset, size);
+  } else {
+    MoveBar(bar, offset, static_cast<uint8_t*>(buffer), size, Access::kRead);
+  }
+}
+
+void PciDevice::WriteBar(unsigned bar, uint64_t offset, const void* buffer, std::size_t size) {
+  if (memory_.at(bar)) {
+    std::memcpy(memory_.at(bar)->bytes() + offset, buffer, size);
+  } else {
+    std::vector<uint8_t> bytes(static_cast<const uint8_t*>(buffer), static_cast<const uint8_t*>(buffer) + size);
+    MoveBar(bar, offset, bytes.data(), size, Access::kWrite);
+  }
+}
+
+void PciDevice::Dma(Access access, uint64_t iova, void* buffer, std::size_t size) {
+  if (access == Access::kRead) std::memset(buffer, 0, size);  // what a read that gets no answer leaves
+  if (!BusMaster() || !iommufd_) return;                      // never reaches the bus
+  const auto* space = iommufd_->AddressSpaceOf(device_id_);
+  if (!space) {
+    report_({description_.address, iova, access, "unattached"});
+  } else if (const auto fault = space->Move(access, iova, buffer, size)) {
+    report_({description_.address, fault->first, access, fault->second});
+  }
+}
+
+VfioCdev::~VfioCdev() {
+  if (bound_) device_->Unbind();
+}
+
+int VfioCdev::Ioctl(uapi::request_t request, void* argument) {
+  if (request == uapi::VFIO_DEVICE_BIND_IOMMUFD) {
+    auto& command = *static_cast<uapi::vfio_device_bind_iommufd*>(argument);
+    const int result = device_->Bind(command, &command.out_devid);
+    if (result == 0) bound_ = true;
+    return result;
+  }
+  return bound_ ? device_->Ioctl(request, argument) : -EINVAL;
+}
+
+int64_t VfioCdev::Pread(void* buffer, std::size_t size, uint64_t offset) {
+  return bound_ ? device_->ReadRegion(offset, buffer, size) : -EINVAL;
+}
+
+int64_t VfioCdev::Pwrite(const void* buffer, std::size_t size, uint64_t offset) {
+  return bound_ ? device_->WriteRegion(offset, buffer, size) : -EINVAL;
+}
+
+int VfioCdev::Mmap(std::size_t length, int protection, int flags, uint64_t offset, kernel::MappedPages* out) {
+  return bound_ ? device_->Mmap(length, protection, flags, offset, out) : -EINVAL;
+}
+
+}  // namespace fake
