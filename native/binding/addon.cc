@@ -1,0 +1,21 @@
+// The addon's entry point. It keeps no state of its own: all lives behind handles, so any number of environments
+// (worker threads) can load it.
+#include "binding/addon.h"
+
+namespace binding {
+
+static Napi::Object Init(Napi::Env env, Napi::Object exports) {
+  InitKernel(env, exports);
+  InitFakeKernel(env, exports);
+  InitFd(env, exports);
+  InitIommufd(env, exports);
+  InitVfioDevice(env, exports);
+  InitMappedRegion(env, exports);
+  InitDmaBuf(env, exports);
+  InitDmaMemory(env, exports);
+  return exports;
+}
+
+NODE_API_MODULE(vfio_dmabuf, Init)
+
+}  // namespace binding

@@ -1,0 +1,22 @@
+// Each file of this folder adds its functions to the addon's exports.
+#pragma once
+
+#include <napi.h>
+
+namespace binding {
+
+void InitKernel(Napi::Env env, Napi::Object exports);
+void InitFakeKernel(Napi::Env env, Napi::Object exports);
+void InitFd(Napi::Env env, Napi::Object exports);
+void InitIommufd(Napi::Env env, Napi::Object exports);
+void InitVfioDevice(Napi::Env env, Napi::Object exports);
+void InitMappedRegion(Napi::Env env, Napi::Object exports);
+void InitDmaBuf(Napi::Env env, Napi::Object exports);
+void InitDmaMemory(Napi::Env env, Napi::Object exports);
+
+template <auto function>
+void Export(Napi::Env env, Napi::Object exports, const char* name) {
+  exports.Set(name, Napi::Function::New<function>(env, name));
+}
+
+}  // namespace binding

@@ -1,0 +1,47 @@
+#include "binding/call.h"
+
+#include <cmath>
+#include <cstring>
+
+#include "binding/handle.h"
+
+namespace binding {
+
+void ThrowCoded(Napi::Env env, const char* code, const std::string& message) {
+  auto error = Napi::Error::New(env, message);
+  error.Set("code", Napi::String::New(env, code));
+  throw error;
+}
+
+uint64_t ToU64(const Napi::Value& value) {
+  bool lossless = false;
+  uint64_t result = 0;
+  if (value.IsBigInt()) result = value.As<Napi::BigInt>().Uint64Value(&lossless);
+  if (!lossless) throw Napi::TypeError::New(value.Env(), "expected a bigint of 64 bits");
+  return result;
+}
+
+uint32_t ToU32(const Napi::Value& value) {
+  const double number = value.IsNumber() ? value.As<Napi::Number>().DoubleValue() : -1;
+  if (!(number >= 0 && number <= UINT32_MAX) || number != std::floor(number)) {
+    throw Napi::TypeError::New(value.Env(), "expected an integer of 32 bits");
+  }
+  return static_cast<uint32_t>(number);
+}
+
+std::optional<uint64_t> ToOptionalU64(const Napi::Value& value) {
+  if (value.IsUndefined()) return std::nullopt;
+  return ToU64(value);
+}
+
+Napi::Value FromU64(Napi::Env env, uint64_t value) { return Napi::BigInt::New(env, value); }
+
+Napi::Error ToError(Napi::Env env, const core::Failure& failure) {
+  auto error = Napi::Error::New(env, std::strerror(failure.error));
+  error.Set("errno", Napi::Number::New(env, failure.error));
+  error.Set("syscall", Napi::String::New(env, failure.syscall));
+  if (failure.ioctl) error.Set("ioctl", Napi::String::New(env, failure.ioctl));
+  return error;
+}
+
+}  // namespace binding

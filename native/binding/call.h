@@ -1,0 +1,82 @@
+// From JavaScript into core and back: argument conversion, core's failures as JavaScript errors, and slow calls on a
+// pool thread.
+#pragma once
+
+#include <napi.h>
+
+#include <optional>
+#include <type_traits>
+#include <utility>
+
+#include "core/failure.h"
+
+namespace binding {
+
+// Arguments. TypeScript has checked their ranges; here a wrong type is refused, so that nothing can crash.
+uint64_t ToU64(const Napi::Value& value);
+uint32_t ToU32(const Napi::Value& value);
+std::optional<uint64_t> ToOptionalU64(const Napi::Value& value);
+Napi::Value FromU64(Napi::Env env, uint64_t value);
+
+// A failure as an Error with `errno` (positive), `syscall` and `ioctl`; lib/errors.ts makes a KernelError of it.
+Napi::Error ToError(Napi::Env env, const core::Failure& failure);
+
+template <typename Work>
+auto Call(Napi::Env env, const Work& work) {
+  try {
+    return work();
+  } catch (const core::Failure& failure) {
+    throw ToError(env, failure);
+  }
+}
+
+template <typename Work, typename Convert>
+class PoolCall : public Napi::AsyncWorker {
+ public:
+  PoolCall(Napi::Env env, Work work, Convert convert)
+      : AsyncWorker(env), promise_(env), work_(std::move(work)), convert_(std::move(convert)) {}
+
+  Napi::Value Start() {
+    Queue();
+    return promise_.Promise();
+  }
+
+ protected:
+  void Execute() override {
+    try {
+      result_.emplace(work_());
+    } catch (const core::Failure& failure) {
+      failure_ = failure;
+    } catch (const std::exception& exception) {
+      SetError(exception.what());
+    }
+  }
+  void OnOK() override {
+    if (failure_) {
+      promise_.Reject(ToError(Env(), *failure_).Value());
+    } else {
+      promise_.Resolve(convert_(Env(), std::move(*result_)));
+    }
+  }
+  void OnError(const Napi::Error& error) override { promise_.Reject(error.Value()); }
+
+ private:
+  Napi::Promise::Deferred promise_;
+  Work work_;
+  Convert convert_;
+  std::optional<std::invoke_result_t<Work>> result_;
+  std::optional<core::Failure> failure_;
+};
+
+// Runs `work` now, or on a pool thread if `async` is true: then the result is a promise. `work` holds shared_ptrs of
+// all it touches and returns a value, which `convert` turns into JavaScript's.
+template <typename Work, typename Convert>
+Napi::Value Run(Napi::Env env, const Napi::Value& async, Work work, Convert convert) {
+  if (!async.ToBoolean()) return convert(env, Call(env, work));
+  return (new PoolCall<Work, Convert>(env, std::move(work), std::move(convert)))->Start();
+}
+
+struct Nothing {};
+inline Napi::Value FromNothing(Napi::Env env, Nothing) { return env.Undefined(); }
+
+}  // namespace binding

@@ -1,0 +1,105 @@
+#include "fake/fake_kernel.h"
+
+#include "binding/addon.h"
+#include "binding/call.h"
+#include "binding/handle.h"
+
+namespace binding {
+namespace {
+
+using Kind = fake::BarDescription::Kind;
+
+std::vector<uint8_t> ToBytes(const Napi::Value& value) {
+  if (!value.IsTypedArray()) throw Napi::TypeError::New(value.Env(), "expected a Uint8Array");
+  const auto array = value.As<Napi::Uint8Array>();
+  return {array.Data(), array.Data() + array.ByteLength()};
+}
+
+Kind ToKind(const Napi::Value& value) {
+  const std::string kind = value.ToString();
+  if (kind == "memory") return Kind::kMemory;
+  if (kind == "registers") return Kind::kRegisters;
+  return kind == "io" ? Kind::kIoPort : Kind::kNone;
+}
+
+// The shape is NativeDevice in lib/native.ts.
+fake::DeviceDescription ToDevice(const Napi::Object& object) {
+  fake::DeviceDescription device = {.address = object.Get("address").ToString(),
+                                    .cdev = object.Get("cdev").ToString(),
+                                    .model = object.Get("model").ToString(),
+                                    .config = ToBytes(object.Get("config")),
+                                    .config_writable = ToBytes(object.Get("configWritable")),
+                                    .rom_size = ToU64(object.Get("romSize"))};
+  device.config_writable.resize(device.config.size());
+  for (uint32_t i = 0; i < device.bars.size(); ++i) {
+    const Napi::Value bar = object.Get("bars").ToObject().Get(i);
+    if (!bar.IsObject()) continue;
+    device.bars.at(i) = {ToKind(bar.ToObject().Get("kind")), ToU64(bar.ToObject().Get("size"))};
+  }
+  for (uint32_t i = 0; i < device.irqs.size(); ++i) {
+    const Napi::Object irq = object.Get("irqs").ToObject().Get(i).ToObject();
+    device.irqs.at(i) = {ToU32(irq.Get("flags")), ToU32(irq.Get("count"))};
+  }
+  if (const Napi::Value msix = object.Get("msix"); msix.IsObject()) {
+    const auto table = msix.ToObject();
+    device.msix = {ToU32(table.Get("bar")), ToU64(table.Get("offset")), ToU64(table.Get("size"))};
+  }
+  return device;
+}
+
+fake::MachineDescription ToMachine(const Napi::Object& object) {
+  fake::MachineDescription machine;
+  const auto iommu = object.Get("iommu").ToObject();
+  machine.iommu.last_iova = ToU64(iommu.Get("lastIova"));
+  machine.iommu.alignment = 4096;
+  const auto reserved = iommu.Get("reserved").As<Napi::Array>();
+  for (uint32_t i = 0; i < reserved.Length(); ++i) {
+    const auto range = reserved.Get(i).ToObject();
+    machine.iommu.reserved.push_back({ToU64(range.Get("start")), ToU64(range.Get("last"))});
+  }
+  const auto devices = object.Get("devices").As<Napi::Array>();
+  for (uint32_t i = 0; i < devices.Length(); ++i) machine.devices.push_back(ToDevice(devices.Get(i).ToObject()));
+  return machine;
+}
+
+// fakeKernel(machine): Kernel
+Napi::Value FakeKernel(const Napi::CallbackInfo& info) {
+  return Wrap<kernel::Kernel>(info.Env(), std::make_shared<fake::FakeKernel>(ToMachine(info[0].ToObject())));
+}
+
+std::shared_ptr<fake::FakeKernel> ToFake(const Napi::Value& value) {
+  auto fake = std::dynamic_pointer_cast<fake::FakeKernel>(Unwrap<kernel::Kernel>(value));
+  if (!fake) throw Napi::TypeError::New(value.Env(), "expected a fake kernel");
+  return fake;
+}
+
+// fakeTakeFaults(kernel): { device, iova, access, reason }[]
+Napi::Value FakeTakeFaults(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  auto result = Napi::Array::New(env);
+  uint32_t index = 0;
+  for (const auto& fault : ToFake(info[0])->TakeFaults()) {
+    auto object = Napi::Object::New(env);
+    object.Set("device", fault.device);
+    object.Set("iova", FromU64(env, fault.iova));
+    object.Set("access", fault.access == fake::Access::kRead ? "read" : "write");
+    object.Set("reason", fault.reason);
+    result.Set(index++, object);
+  }
+  return result;
+}
+
+// fakeOpenFiles(kernel): number
+Napi::Value FakeOpenFiles(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), static_cast<double>(ToFake(info[0])->OpenFiles()));
+}
+
+}  // namespace
+
+void InitFakeKernel(Napi::Env env, Napi::Object exports) {
+  Export<FakeKernel>(env, exports, "fakeKernel");
+  Export<FakeTakeFaults>(env, exports, "fakeTakeFaults");
+  Export<FakeOpenFiles>(env, exports, "fakeOpenFiles");
+}
+
+}  // namespace binding

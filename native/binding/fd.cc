@@ -1,0 +1,51 @@
+#include <fcntl.h>
+
+#include "binding/addon.h"
+#include "binding/call.h"
+#include "binding/handle.h"
+
+namespace binding {
+namespace {
+
+// fdOpen(kernel, path, async): Fd
+Napi::Value FdOpen(const Napi::CallbackInfo& info) {
+  return Run(
+      info.Env(), info[2],
+      [kernel = Unwrap<kernel::Kernel>(info[0]), path = info[1].As<Napi::String>().Utf8Value()] {
+        return core::Fd::Open(kernel, path.c_str(), O_RDWR);
+      },
+      Wrap<core::Fd>);
+}
+
+// fdDuplicate(kernel, number): Fd
+Napi::Value FdDuplicate(const Napi::CallbackInfo& info) {
+  const auto kernel = Unwrap<kernel::Kernel>(info[0]);
+  const auto number = static_cast<int>(ToU32(info[1]));
+  return Wrap(info.Env(), Call(info.Env(), [&] { return core::Fd::Duplicate(kernel, number); }));
+}
+
+// fdNumber(fd): number
+Napi::Value FdNumber(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), Unwrap<core::Fd>(info[0])->number());
+}
+
+// fdInode(fd): bigint
+Napi::Value FdInode(const Napi::CallbackInfo& info) {
+  const auto fd = Unwrap<core::Fd>(info[0]);
+  return FromU64(info.Env(), Call(info.Env(), [&] { return fd->Identify().inode; }));
+}
+
+// fdClose(fd): it closes when the last call under way lets go of it; again is no error.
+void FdClose(const Napi::CallbackInfo& info) { Unbox<core::Fd>(info[0]).reset(); }
+
+}  // namespace
+
+void InitFd(Napi::Env env, Napi::Object exports) {
+  Export<FdOpen>(env, exports, "fdOpen");
+  Export<FdDuplicate>(env, exports, "fdDuplicate");
+  Export<FdNumber>(env, exports, "fdNumber");
+  Export<FdInode>(env, exports, "fdInode");
+  Export<FdClose>(env, exports, "fdClose");
+}
+
+}  // namespace binding

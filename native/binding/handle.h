@@ -1,0 +1,78 @@
+// How JavaScript holds what core owns: an external value that is tagged with its type and keeps the object alive until
+// it is released or garbage collected. Every argument is checked: a wrong or released handle is a coded error.
+#pragma once
+
+#include <napi.h>
+
+#include <memory>
+
+#include "core/dma_buf.h"
+#include "core/fd.h"
+#include "core/iommufd.h"
+#include "core/mapping.h"
+#include "core/memory.h"
+#include "core/vfio.h"
+
+namespace binding {
+
+[[noreturn]] void ThrowCoded(Napi::Env env, const char* code, const std::string& message);
+
+// One tag for each type that can be behind a handle: chosen at random once, the same in every environment.
+template <typename T>
+struct HandleType;
+template <>
+struct HandleType<kernel::Kernel> {
+  static constexpr napi_type_tag kTag = {0x6a3f0d1c52b84e01, 0x9b1d7f3e20c64a01};
+  static constexpr const char* kName = "kernel";
+};
+template <>
+struct HandleType<core::Fd> {
+  static constexpr napi_type_tag kTag = {0x6a3f0d1c52b84e02, 0x9b1d7f3e20c64a02};
+  static constexpr const char* kName = "file descriptor";
+};
+template <>
+struct HandleType<core::Ioas> {
+  static constexpr napi_type_tag kTag = {0x6a3f0d1c52b84e03, 0x9b1d7f3e20c64a03};
+  static constexpr const char* kName = "IOAS";
+};
+template <>
+struct HandleType<core::VfioDevice> {
+  static constexpr napi_type_tag kTag = {0x6a3f0d1c52b84e04, 0x9b1d7f3e20c64a04};
+  static constexpr const char* kName = "VFIO device";
+};
+template <>
+struct HandleType<core::Mapping> {
+  static constexpr napi_type_tag kTag = {0x6a3f0d1c52b84e05, 0x9b1d7f3e20c64a05};
+  static constexpr const char* kName = "mapping";
+};
+
+template <typename T>
+using Box = std::shared_ptr<T>;
+
+template <typename T>
+Napi::Value Wrap(Napi::Env env, std::shared_ptr<T> object) {
+  auto external =
+      Napi::External<Box<T>>::New(env, new Box<T>(std::move(object)), [](Napi::Env, Box<T>* box) { delete box; });
+  NAPI_THROW_IF_FAILED(env, napi_type_tag_object(env, external, &HandleType<T>::kTag), Napi::Value());
+  return external;
+}
+
+template <typename T>
+Box<T>& Unbox(const Napi::Value& value) {
+  bool matches = false;
+  if (value.IsExternal()) napi_check_object_type_tag(value.Env(), value, &HandleType<T>::kTag, &matches);
+  if (!matches) {
+    throw Napi::TypeError::New(value.Env(), std::string("expected a handle of a ") + HandleType<T>::kName);
+  }
+  return *value.As<Napi::External<Box<T>>>().Data();
+}
+
+// The object, alive for as long as the caller keeps what is returned.
+template <typename T>
+std::shared_ptr<T> Unwrap(const Napi::Value& value) {
+  const auto& box = Unbox<T>(value);
+  if (!box) ThrowCoded(value.Env(), "ERR_CLOSED", std::string("the ") + HandleType<T>::kName + " is closed");
+  return box;
+}
+
+}  // namespace binding

@@ -1,0 +1,95 @@
+#include "binding/addon.h"
+#include "binding/call.h"
+#include "binding/handle.h"
+
+namespace binding {
+namespace {
+
+core::Ioas::Placement ToPlacement(const Napi::Value& iova, const Napi::Value& access) {
+  return {.iova = ToOptionalU64(iova), .access = ToU32(access)};
+}
+
+// ioasAllocate(iommufd): Ioas
+Napi::Value IoasAllocate(const Napi::CallbackInfo& info) {
+  const auto iommufd = Unwrap<core::Fd>(info[0]);
+  return Wrap(info.Env(), Call(info.Env(), [&] { return core::Ioas::Allocate(iommufd); }));
+}
+
+// ioasId(ioas): number
+Napi::Value IoasId(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), Unwrap<core::Ioas>(info[0])->id());
+}
+
+// ioasDestroy(ioas)
+void IoasDestroy(const Napi::CallbackInfo& info) {
+  auto& ioas = Unbox<core::Ioas>(info[0]);
+  if (!ioas) return;
+  Call(info.Env(), [&] { ioas->Destroy(); });
+  ioas.reset();
+}
+
+// ioasMap(ioas, memory, offset, length, iova | undefined, access, async): bigint
+Napi::Value IoasMap(const Napi::CallbackInfo& info) {
+  const auto memory = Unwrap<core::Mapping>(info[1]);
+  const uint64_t offset = ToU64(info[2]);
+  const uint64_t length = ToU64(info[3]);
+  if (memory->retired() || length > memory->length() || offset > memory->length() - length) {
+    ThrowCoded(info.Env(), "ERR_OUT_OF_RANGE", "outside the memory");
+  }
+  return Run(
+      info.Env(), info[6],
+      [ioas = Unwrap<core::Ioas>(info[0]), memory, offset, length, placement = ToPlacement(info[4], info[5])] {
+        return ioas->Map(static_cast<const char*>(memory->address()) + offset, length, placement);
+      },
+      FromU64);
+}
+
+// ioasMapFile(ioas, fd, start, length, iova | undefined, access, async): bigint
+Napi::Value IoasMapFile(const Napi::CallbackInfo& info) {
+  return Run(
+      info.Env(), info[6],
+      [ioas = Unwrap<core::Ioas>(info[0]), fd = Unwrap<core::Fd>(info[1]), start = ToU64(info[2]),
+       length = ToU64(info[3]),
+       placement = ToPlacement(info[4], info[5])] { return ioas->MapFile(fd->number(), start, length, placement); },
+      FromU64);
+}
+
+// ioasUnmap(ioas, iova, length): bigint
+Napi::Value IoasUnmap(const Napi::CallbackInfo& info) {
+  const auto ioas = Unwrap<core::Ioas>(info[0]);
+  const uint64_t iova = ToU64(info[1]);
+  const uint64_t length = ToU64(info[2]);
+  return FromU64(info.Env(), Call(info.Env(), [&] { return ioas->Unmap(iova, length); }));
+}
+
+// ioasIovaRanges(ioas): { ranges: { start, last }[], alignment }
+Napi::Value IoasIovaRanges(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const auto answer = Call(env, [&] { return Unwrap<core::Ioas>(info[0])->GetIovaRanges(); });
+  auto ranges = Napi::Array::New(env, answer.ranges.size());
+  uint32_t index = 0;
+  for (const auto& [start, last] : answer.ranges) {
+    auto range = Napi::Object::New(env);
+    range.Set("start", FromU64(env, start));
+    range.Set("last", FromU64(env, last));
+    ranges.Set(index++, range);
+  }
+  auto result = Napi::Object::New(env);
+  result.Set("ranges", ranges);
+  result.Set("alignment", FromU64(env, answer.alignment));
+  return result;
+}
+
+}  // namespace
+
+void InitIommufd(Napi::Env env, Napi::Object exports) {
+  Export<IoasAllocate>(env, exports, "ioasAllocate");
+  Export<IoasId>(env, exports, "ioasId");
+  Export<IoasDestroy>(env, exports, "ioasDestroy");
+  Export<IoasMap>(env, exports, "ioasMap");
+  Export<IoasMapFile>(env, exports, "ioasMapFile");
+  Export<IoasUnmap>(env, exports, "ioasUnmap");
+  Export<IoasIovaRanges>(env, exports, "ioasIovaRanges");
+}
+
+}  // namespace binding

@@ -1,0 +1,232 @@
+// Register accessors. Hot: each is a function of its own for each mapping, on the bare Node-API, with the mapping as
+// its data, so that a call looks nothing up.
+#include <cmath>
+#include <concepts>
+
+#include "binding/addon.h"
+#include "binding/call.h"
+#include "binding/handle.h"
+
+namespace binding {
+namespace {
+
+struct Registers {
+  std::shared_ptr<core::Mapping> mapping;
+  bool writable;
+};
+
+napi_value Refuse(napi_env env, napi_status (*raise)(napi_env, const char*, const char*), const char* code,
+                  const char* message) {
+  raise(env, code, message);
+  return nullptr;
+}
+
+napi_value RefuseAccess(napi_env env, const core::Mapping& mapping) {
+  if (mapping.retired()) return Refuse(env, napi_throw_error, "ERR_CLOSED", "the mapped region is closed");
+  return Refuse(
+      env, napi_throw_error, "ERR_MEMORY_DISABLED",
+      "the device does not decode memory now: it is in reset, or memory space is off in its command register");
+}
+
+// False: an exception is pending.
+bool ToOffset(napi_env env, napi_value value, const core::Mapping& mapping, std::size_t width, std::size_t* offset) {
+  double number = 0;
+  if (napi_get_value_double(env, value, &number) != napi_ok) {
+    napi_throw_type_error(env, "ERR_INVALID_ARG_TYPE", "The \"offset\" argument must be of type number");
+    return false;
+  }
+  // The comparison is false for NaN, too.
+  if (!(number >= 0 && number <= static_cast<double>(mapping.length()) - static_cast<double>(width))) {
+    napi_throw_range_error(env, "ERR_OUT_OF_RANGE", "The value of \"offset\" is outside the mapped region");
+    return false;
+  }
+  *offset = static_cast<std::size_t>(number);
+  if (static_cast<double>(*offset) != number || *offset % width != 0) {
+    napi_throw_range_error(env, "ERR_OUT_OF_RANGE", "The value of \"offset\" must be a multiple of the access width");
+    return false;
+  }
+  return true;
+}
+
+template <typename T>
+napi_value ToValue(napi_env env, T value) {
+  napi_value result = nullptr;
+  if constexpr (sizeof(T) == 8) {
+    napi_create_bigint_uint64(env, value, &result);
+  } else {
+    napi_create_uint32(env, value, &result);
+  }
+  return result;
+}
+
+template <std::same_as<uint64_t> T>
+bool FromValue(napi_env env, napi_value value, T* out) {
+  bool lossless = false;
+  if (napi_get_value_bigint_uint64(env, value, out, &lossless) != napi_ok) {
+    // A safe integer is taken where a bigint is.
+    double number = 0;
+    if (napi_get_value_double(env, value, &number) != napi_ok) {
+      napi_throw_type_error(env, "ERR_INVALID_ARG_TYPE", "The \"value\" argument must be of type bigint or number");
+      return false;
+    }
+    lossless = number >= 0 && number <= 9007199254740991.0 && number == std::floor(number);
+    if (lossless) *out = static_cast<uint64_t>(number);
+  }
+  if (!lossless) napi_throw_range_error(env, "ERR_OUT_OF_RANGE", "The value of \"value\" does not fit the register");
+  return lossless;
+}
+
+template <typename T>
+bool FromValue(napi_env env, napi_value value, T* out) {
+  double number = 0;
+  if (napi_get_value_double(env, value, &number) != napi_ok) {
+    napi_throw_type_error(env, "ERR_INVALID_ARG_TYPE", "The \"value\" argument must be of type number");
+    return false;
+  }
+  if (!(number >= 0 && number <= static_cast<double>(static_cast<T>(~T{0}))) || number != std::floor(number)) {
+    napi_throw_range_error(env, "ERR_OUT_OF_RANGE", "The value of \"value\" does not fit the register");
+    return false;
+  }
+  *out = static_cast<T>(number);
+  return true;
+}
+
+template <typename T>
+napi_value Read(napi_env env, napi_callback_info info) {
+  std::size_t count = 1;
+  napi_value argument = nullptr;
+  void* data = nullptr;
+  napi_get_cb_info(env, info, &count, &argument, nullptr, &data);
+  const core::Mapping& mapping = *static_cast<Registers*>(data)->mapping;
+  std::size_t offset = 0;
+  if (!ToOffset(env, argument, mapping, sizeof(T), &offset)) return nullptr;
+  if (mapping.retired() || !mapping.enabled()) return RefuseAccess(env, mapping);
+  return ToValue(env, mapping.Load<T>(offset));
+}
+
+template <typename T>
+napi_value Write(napi_env env, napi_callback_info info) {
+  std::size_t count = 2;
+  napi_value arguments[2] = {nullptr, nullptr};
+  void* data = nullptr;
+  napi_get_cb_info(env, info, &count, arguments, nullptr, &data);
+  const auto& [shared, writable] = *static_cast<Registers*>(data);
+  const core::Mapping& mapping = *shared;
+  std::size_t offset = 0;
+  T value = 0;
+  if (!ToOffset(env, arguments[0], mapping, sizeof(T), &offset) || !FromValue(env, arguments[1], &value)) {
+    return nullptr;
+  }
+  if (mapping.retired() || !mapping.enabled()) return RefuseAccess(env, mapping);
+  if (!writable) return Refuse(env, napi_throw_error, "ERR_READ_ONLY", "the region is read-only");
+  mapping.Store<T>(offset, value);
+  return nullptr;
+}
+
+template <typename T>
+void Copy(const core::Mapping& mapping, std::size_t offset, void* data, std::size_t bytes, bool to_device) {
+  auto* elements = static_cast<T*>(data);
+  for (std::size_t i = 0; i < bytes / sizeof(T); ++i, offset += sizeof(T)) {
+    if (to_device) {
+      mapping.Store<T>(offset, elements[i]);
+    } else {
+      elements[i] = mapping.Load<T>(offset);
+    }
+  }
+}
+
+// Many registers in one call: one access of the array's element width for each element, in ascending order.
+template <bool to_device>
+napi_value Block(napi_env env, napi_callback_info info) {
+  std::size_t count = 2;
+  napi_value arguments[2] = {nullptr, nullptr};
+  void* registers = nullptr;
+  napi_get_cb_info(env, info, &count, arguments, nullptr, &registers);
+  const auto& [shared, writable] = *static_cast<Registers*>(registers);
+  const core::Mapping& mapping = *shared;
+  napi_typedarray_type type;
+  std::size_t length = 0;
+  void* data = nullptr;
+  if (napi_get_typedarray_info(env, arguments[1], &type, &length, &data, nullptr, nullptr) != napi_ok) {
+    return Refuse(env, napi_throw_type_error, "ERR_INVALID_ARG_TYPE", "The \"array\" argument must be a typed array");
+  }
+  std::size_t width = 0;
+  decltype(&Copy<uint8_t>) copy = nullptr;
+  switch (type) {
+    case napi_uint8_array:
+      width = 1, copy = Copy<uint8_t>;
+      break;
+    case napi_uint16_array:
+      width = 2, copy = Copy<uint16_t>;
+      break;
+    case napi_uint32_array:
+      width = 4, copy = Copy<uint32_t>;
+      break;
+    case napi_biguint64_array:
+      width = 8, copy = Copy<uint64_t>;
+      break;
+    default:
+      return Refuse(env, napi_throw_type_error, "ERR_INVALID_ARG_TYPE",
+                    "The \"array\" argument must be a Uint8Array, Uint16Array, Uint32Array or BigUint64Array");
+  }
+  std::size_t offset = 0;
+  if (length == 0) return nullptr;
+  if (!ToOffset(env, arguments[0], mapping, width, &offset)) return nullptr;
+  if (length > (mapping.length() - offset) / width) {
+    return Refuse(env, napi_throw_range_error, "ERR_OUT_OF_RANGE", "The \"array\" reaches outside the mapped region");
+  }
+  if (mapping.retired() || !mapping.enabled()) return RefuseAccess(env, mapping);
+  if (to_device && !writable) return Refuse(env, napi_throw_error, "ERR_READ_ONLY", "the region is read-only");
+  copy(mapping, offset, data, length * width, to_device);
+  return nullptr;
+}
+
+// Each function owns a share of the mapping, and lets it go when it is collected.
+void Add(Napi::Env env, Napi::Object object, const char* name, napi_callback callback, const Registers& registers) {
+  auto* data = new Registers(registers);
+  napi_value function = nullptr;
+  napi_status status = napi_create_function(env, name, NAPI_AUTO_LENGTH, callback, data, &function);
+  if (status == napi_ok) {
+    const auto finalize = [](napi_env, void* pointer, void*) { delete static_cast<Registers*>(pointer); };
+    status = napi_add_finalizer(env, function, data, finalize, nullptr, nullptr);
+  }
+  if (status != napi_ok) delete data;
+  NAPI_THROW_IF_FAILED_VOID(env, status);
+  object.Set(name, Napi::Value(env, function));
+}
+
+// registerAccess(mapping, writable): { read8(offset) …, write64(offset, value), read(offset, array), write(…) }
+Napi::Value RegisterAccess(const Napi::CallbackInfo& info) {
+  const Registers registers = {Unwrap<core::Mapping>(info[0]), info[1].ToBoolean()};
+  auto result = Napi::Object::New(info.Env());
+  const auto add = [&](const char* name, napi_callback callback) {
+    Add(info.Env(), result, name, callback, registers);
+  };
+  add("read8", Read<uint8_t>);
+  add("read16", Read<uint16_t>);
+  add("read32", Read<uint32_t>);
+  add("read64", Read<uint64_t>);
+  add("write8", Write<uint8_t>);
+  add("write16", Write<uint16_t>);
+  add("write32", Write<uint32_t>);
+  add("write64", Write<uint64_t>);
+  add("read", Block<false>);
+  add("write", Block<true>);
+  return result;
+}
+
+// mappingRetire(mapping): the file is let go, views read zeros.
+void MappingRetire(const Napi::CallbackInfo& info) {
+  auto& mapping = Unbox<core::Mapping>(info[0]);
+  if (mapping) mapping->Retire();
+  mapping.reset();
+}
+
+}  // namespace
+
+void InitMappedRegion(Napi::Env env, Napi::Object exports) {
+  Export<RegisterAccess>(env, exports, "registerAccess");
+  Export<MappingRetire>(env, exports, "mappingRetire");
+}
+
+}  // namespace binding

@@ -1,0 +1,175 @@
+#include <sys/mman.h>
+
+#include "binding/addon.h"
+#include "binding/call.h"
+#include "binding/handle.h"
+
+namespace binding {
+namespace {
+
+template <typename Array>
+Array ToArray(const Napi::Value& value, napi_typedarray_type type) {
+  if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != type) {
+    throw Napi::TypeError::New(value.Env(), "expected another kind of typed array");
+  }
+  return value.As<Array>();
+}
+
+// vfioDevice(fd): VfioDevice
+Napi::Value VfioDevice(const Napi::CallbackInfo& info) {
+  return Wrap(info.Env(), std::make_shared<core::VfioDevice>(Unwrap<core::Fd>(info[0])));
+}
+
+// vfioClose(device): its fd closes when no call is under way and no mapping of it is left.
+void VfioClose(const Napi::CallbackInfo& info) { Unbox<core::VfioDevice>(info[0]).reset(); }
+
+Napi::Value FromId(Napi::Env env, uint32_t id) { return Napi::Number::New(env, id); }
+
+// vfioBind(device, iommufd, async): number
+Napi::Value VfioBind(const Napi::CallbackInfo& info) {
+  return Run(
+      info.Env(), info[2],
+      [device = Unwrap<core::VfioDevice>(info[0]), iommufd = Unwrap<core::Fd>(info[1])] {
+        return device->Bind(iommufd);
+      },
+      FromId);
+}
+
+// vfioAttach(device, pageTableId, async): number
+Napi::Value VfioAttach(const Napi::CallbackInfo& info) {
+  return Run(
+      info.Env(), info[2],
+      [device = Unwrap<core::VfioDevice>(info[0]), id = ToU32(info[1])] { return device->Attach(id); }, FromId);
+}
+
+// vfioDetach(device, async)
+Napi::Value VfioDetach(const Napi::CallbackInfo& info) {
+  return Run(
+      info.Env(), info[1],
+      [device = Unwrap<core::VfioDevice>(info[0])] {
+        device->Detach();
+        return Nothing{};
+      },
+      FromNothing);
+}
+
+// vfioReset(device, async)
+Napi::Value VfioReset(const Napi::CallbackInfo& info) {
+  return Run(
+      info.Env(), info[1],
+      [device = Unwrap<core::VfioDevice>(info[0])] {
+        device->Reset();
+        return Nothing{};
+      },
+      FromNothing);
+}
+
+Napi::Value FromBytes(Napi::Env env, const std::vector<uint8_t>& bytes) {
+  auto array = Napi::Uint8Array::New(env, bytes.size());
+  std::copy(bytes.begin(), bytes.end(), array.Data());
+  return array;
+}
+
+// vfioInfo(device): { flags, regions, irqs, capOffset, bytes }
+Napi::Value VfioInfo(const Napi::CallbackInfo& info) {
+  const auto device = Unwrap<core::VfioDevice>(info[0]);
+  const auto answer = Call(info.Env(), [&] { return device->GetInfo(); });
+  auto result = Napi::Object::New(info.Env());
+  result.Set("flags", answer.info.flags);
+  result.Set("regions", answer.info.num_regions);
+  result.Set("irqs", answer.info.num_irqs);
+  result.Set("capOffset", answer.info.cap_offset);
+  result.Set("bytes", FromBytes(info.Env(), answer.bytes));
+  return result;
+}
+
+// vfioRegionInfo(device, index): { flags, size, offset, capOffset, bytes }
+Napi::Value VfioRegionInfo(const Napi::CallbackInfo& info) {
+  const auto device = Unwrap<core::VfioDevice>(info[0]);
+  const uint32_t index = ToU32(info[1]);
+  const auto answer = Call(info.Env(), [&] { return device->GetRegionInfo(index); });
+  auto result = Napi::Object::New(info.Env());
+  result.Set("flags", answer.info.flags);
+  result.Set("size", FromU64(info.Env(), answer.info.size));
+  result.Set("offset", FromU64(info.Env(), answer.info.offset));
+  result.Set("capOffset", answer.info.cap_offset);
+  result.Set("bytes", FromBytes(info.Env(), answer.bytes));
+  return result;
+}
+
+// vfioIrqInfo(device, index): { flags, count }
+Napi::Value VfioIrqInfo(const Napi::CallbackInfo& info) {
+  const auto device = Unwrap<core::VfioDevice>(info[0]);
+  const uint32_t index = ToU32(info[1]);
+  const auto answer = Call(info.Env(), [&] { return device->GetIrqInfo(index); });
+  auto result = Napi::Object::New(info.Env());
+  result.Set("flags", answer.flags);
+  result.Set("count", answer.count);
+  return result;
+}
+
+// vfioProbe(device, feature, operation): boolean
+Napi::Value VfioProbe(const Napi::CallbackInfo& info) {
+  const auto device = Unwrap<core::VfioDevice>(info[0]);
+  const uint32_t feature = ToU32(info[1]);
+  const uint32_t operation = ToU32(info[2]);
+  return Napi::Boolean::New(info.Env(), Call(info.Env(), [&] { return device->Probe(feature, operation); }));
+}
+
+// vfioExportDmaBuf(device, region, BigUint64Array of offset, length, offset, length …): Fd
+Napi::Value VfioExportDmaBuf(const Napi::CallbackInfo& info) {
+  const auto device = Unwrap<core::VfioDevice>(info[0]);
+  const uint32_t region = ToU32(info[1]);
+  const auto words = ToArray<Napi::BigUint64Array>(info[2], napi_biguint64_array);
+  std::vector<uapi::vfio_region_dma_range> ranges(words.ElementLength() / 2);
+  for (std::size_t i = 0; i < ranges.size(); ++i) ranges[i] = {words[2 * i], words[2 * i + 1]};
+  return Wrap(info.Env(), Call(info.Env(), [&] { return device->ExportDmaBuf(region, ranges); }));
+}
+
+// vfioRead(device, offset, Uint8Array): number of bytes
+Napi::Value VfioRead(const Napi::CallbackInfo& info) {
+  const auto device = Unwrap<core::VfioDevice>(info[0]);
+  const uint64_t offset = ToU64(info[1]);
+  auto bytes = ToArray<Napi::Uint8Array>(info[2], napi_uint8_array);
+  const auto moved = Call(info.Env(), [&] { return device->Read(offset, bytes.Data(), bytes.ByteLength()); });
+  return Napi::Number::New(info.Env(), static_cast<double>(moved));
+}
+
+// vfioWrite(device, offset, Uint8Array): number of bytes
+Napi::Value VfioWrite(const Napi::CallbackInfo& info) {
+  const auto device = Unwrap<core::VfioDevice>(info[0]);
+  const uint64_t offset = ToU64(info[1]);
+  const auto bytes = ToArray<Napi::Uint8Array>(info[2], napi_uint8_array);
+  const auto moved = Call(info.Env(), [&] { return device->Write(offset, bytes.Data(), bytes.ByteLength()); });
+  return Napi::Number::New(info.Env(), static_cast<double>(moved));
+}
+
+// vfioMap(device, offset, length, writable): Mapping
+Napi::Value VfioMap(const Napi::CallbackInfo& info) {
+  const auto device = Unwrap<core::VfioDevice>(info[0]);
+  const uint64_t offset = ToU64(info[1]);
+  const uint64_t length = ToU64(info[2]);
+  const int protection = info[3].ToBoolean() ? PROT_READ | PROT_WRITE : PROT_READ;
+  return Wrap(info.Env(), Call(info.Env(), [&] { return device->Map(offset, length, protection); }));
+}
+
+}  // namespace
+
+void InitVfioDevice(Napi::Env env, Napi::Object exports) {
+  Export<VfioDevice>(env, exports, "vfioDevice");
+  Export<VfioClose>(env, exports, "vfioClose");
+  Export<VfioBind>(env, exports, "vfioBind");
+  Export<VfioAttach>(env, exports, "vfioAttach");
+  Export<VfioDetach>(env, exports, "vfioDetach");
+  Export<VfioReset>(env, exports, "vfioReset");
+  Export<VfioInfo>(env, exports, "vfioInfo");
+  Export<VfioRegionInfo>(env, exports, "vfioRegionInfo");
+  Export<VfioIrqInfo>(env, exports, "vfioIrqInfo");
+  Export<VfioProbe>(env, exports, "vfioProbe");
+  Export<VfioExportDmaBuf>(env, exports, "vfioExportDmaBuf");
+  Export<VfioRead>(env, exports, "vfioRead");
+  Export<VfioWrite>(env, exports, "vfioWrite");
+  Export<VfioMap>(env, exports, "vfioMap");
+}
+
+}  // namespace binding
