@@ -1,0 +1,36 @@
+// Which kernel a program talks to when it names none.
+import { codedError } from './errors';
+import { FakeKernel } from './fake/kernel';
+import { machines } from './fake/machines';
+import { Kernel } from './kernel';
+import { instance } from './validate';
+
+let chosen: Kernel | undefined;
+
+function choose(): Kernel {
+  const name = process.env['VFIO_DMABUF_KERNEL'] ?? 'system';
+  if (name === 'system') return Kernel.system;
+  const machine = name === 'fake' ? machines['reference'] : machines[name.replace(/^fake:/, '')];
+  if (!/^fake(:|$)/.test(name) || !machine) {
+    throw codedError(
+      'ERR_UNKNOWN_KERNEL',
+      `VFIO_DMABUF_KERNEL is '${name}'; it can be system, fake or fake:MACHINE, where MACHINE is one of ` +
+        Object.keys(machines).join(', '),
+    );
+  }
+  return new FakeKernel(machine);
+}
+
+/**
+ * The kernel that is used where none is given: the system's, or what the environment variable `VFIO_DMABUF_KERNEL`
+ * says (`system`, `fake`, `fake:MACHINE`). A fake one is made once for each thread.
+ */
+export function defaultKernel(): Kernel {
+  chosen ??= choose();
+  return chosen;
+}
+
+/** @internal */
+export function toKernel(kernel: Kernel | undefined): Kernel {
+  return kernel === undefined ? defaultKernel() : instance(kernel, 'kernel', Kernel);
+}

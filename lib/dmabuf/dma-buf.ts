@@ -1,0 +1,133 @@
+import { toKernel } from '../default-kernel';
+import { closedError, codedError, kernelCall } from '../errors';
+import type { Kernel } from '../kernel';
+import { native, type FdHandle } from '../native';
+import { accesses, integer, oneOf, options, outOfRange, string, type Access } from '../validate';
+import { BufferRecord } from './revocation';
+
+// linux/dma-buf.h
+const syncRead = 1;
+const syncWrite = 2;
+const syncEnd = 4;
+const nameLength = 31;
+const syncFlags: Record<Access, number> = { r: syncRead, w: syncWrite, rw: syncRead | syncWrite };
+
+/**
+ * A dma-buf: a piece of memory that any device can be given, held by a file descriptor.
+ *
+ * It comes from {@link VfioDevice.exportDmaBuf}, from {@link DmaMemory.exportDmaBuf}, or, with {@link DmaBuf.fromFd},
+ * from anybody.
+ */
+export class DmaBuf {
+  /** In bytes: the sum of the ranges. */
+  readonly size: bigint;
+  /** Identifies the buffer across duplicated and passed-on file descriptors. Never used again by another. */
+  readonly inode: bigint;
+  /** @internal */
+  readonly record: BufferRecord;
+  readonly #handle: FdHandle;
+  #closed = false;
+
+  /** Takes the fd over, also when it throws. @internal */
+  constructor(kernel: Kernel, handle: FdHandle) {
+    this.#handle = handle;
+    try {
+      this.inode = kernelCall({}, () => native.fdInode(handle));
+      this.size = kernelCall({}, () => native.dmaBufSize(handle));
+    } catch (error) {
+      native.fdClose(handle);
+      throw error;
+    }
+    this.record = BufferRecord.acquire(kernel, this.inode);
+  }
+
+  /**
+   * A dma-buf that somebody else made. The fd is duplicated: the caller's own stays open and the caller's.
+   *
+   * @throws KernelError EBADF: not an open fd. Error ERR_NOT_DMA_BUF: an fd of something else.
+   */
+  static fromFd(fd: number, opts?: { kernel?: Kernel }): DmaBuf {
+    const kernel = toKernel(options(opts).kernel);
+    integer(fd, 'fd', 0, 0x7fff_ffff);
+    const handle = kernelCall({ fd }, () => native.fdDuplicate(kernel.handle, fd));
+    if (!kernelCall({ fd }, () => native.dmaBufIs(handle))) {
+      native.fdClose(handle);
+      throw codedError('ERR_NOT_DMA_BUF', `fd ${String(fd)} is not a dma-buf`);
+    }
+    return new DmaBuf(kernel, handle);
+  }
+
+  /** The file descriptor, to hand on. It stays this object's: do not close it. */
+  get fd(): number {
+    return native.fdNumber(this.handle);
+  }
+
+  /** @internal */
+  get handle(): FdHandle {
+    if (this.#closed) throw closedError('dma-buf');
+    return this.#handle;
+  }
+
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  /**
+   * A name for debugging, seen in fdinfo and debugfs by everybody who holds the buffer; '' if it has none. At most 31
+   * bytes of UTF-8 (RangeError).
+   */
+  get name(): string {
+    return this.#fdinfo('name') ?? '';
+  }
+
+  set name(name: string) {
+    string(name, 'name');
+    if (Buffer.byteLength(name) > nameLength) throw outOfRange('name', `at most ${String(nameLength)} bytes`, name);
+    kernelCall({ name }, () => {
+      native.dmaBufSetName(this.handle, name);
+    });
+  }
+
+  /** The driver that made it: 'vfio_pci_core', 'udmabuf', 'system', … */
+  get exporterName(): string {
+    return this.#fdinfo('exp_name') ?? '';
+  }
+
+  #fdinfo(key: string): string | undefined {
+    const text = kernelCall({}, () => native.dmaBufFdinfo(this.handle));
+    const line = text.split('\n').find((candidate) => candidate.startsWith(`${key}:`));
+    return line?.slice(key.length + 1).trim();
+  }
+
+  /**
+   * Says that the CPU is about to read or write the memory through a mapping of its own, so that caches are in order
+   * (DMA_BUF_IOCTL_SYNC with START). End it with {@link endCpuAccess}.
+   */
+  beginCpuAccess(access: Access = 'rw'): void {
+    this.#sync(syncFlags[oneOf(access, 'access', accesses)]);
+  }
+
+  /** Says that the CPU is done (DMA_BUF_IOCTL_SYNC with END). The access must be that of the begin. */
+  endCpuAccess(access: Access = 'rw'): void {
+    this.#sync(syncFlags[oneOf(access, 'access', accesses)] | syncEnd);
+  }
+
+  #sync(flags: number): void {
+    const handle = this.handle;
+    kernelCall({ flags }, () => {
+      native.dmaBufSync(handle, flags);
+    });
+  }
+
+  /** Closes the fd. Mappings of the buffer stay; to {@link IoasMapping.remap} them, the buffer must still be open. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    native.fdClose(this.#handle);
+    this.record.release();
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}

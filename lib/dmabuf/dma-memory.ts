@@ -1,0 +1,113 @@
+import { toKernel } from '../default-kernel';
+import { closedError, kernelCall } from '../errors';
+import type { Kernel } from '../kernel';
+import { native, type FdHandle, type MappingHandle } from '../native';
+import { oneOf, options, outOfRange, u64 } from '../validate';
+import { DmaBuf } from './dma-buf';
+
+const pageLog2 = 12;
+const hugePageLog2 = { '2M': 21, '1G': 30 } as const;
+// The largest ArrayBuffer that every supported V8 takes.
+const largest = 2n ** 32n;
+
+/** The sizes of huge pages that can be asked for. */
+export type HugePageSize = keyof typeof hugePageLog2;
+
+/** Host memory for DMA: a sealed memfd, and its pages as an ArrayBuffer. Zeroed. */
+export class DmaMemory {
+  /** In bytes: what was asked for, rounded up to whole pages. */
+  readonly size: number;
+  readonly #kernel: Kernel;
+  readonly #fd: FdHandle;
+  readonly #mapping: MappingHandle;
+  #buffer: ArrayBuffer | undefined;
+  #closed = false;
+
+  private constructor(kernel: Kernel, size: number, fd: FdHandle, mapping: MappingHandle) {
+    this.#kernel = kernel;
+    this.size = size;
+    this.#fd = fd;
+    this.#mapping = mapping;
+  }
+
+  /**
+   * Allocates at least `size` bytes (1 to 4 GiB).
+   *
+   * @throws KernelError ENOMEM: with `hugePages`, not enough of them are reserved.
+   */
+  static alloc(size: number | bigint, opts?: { hugePages?: HugePageSize; kernel?: Kernel }): DmaMemory {
+    const { hugePages, kernel: chosen } = options(opts);
+    const kernel = toKernel(chosen);
+    const wanted = u64(size, 'size', 1n, largest);
+    const log2 =
+      hugePages === undefined
+        ? 0
+        : hugePageLog2[oneOf(hugePages, 'hugePages', Object.keys(hugePageLog2) as HugePageSize[])];
+    const page = 1n << BigInt(log2 || pageLog2);
+    const rounded = ((wanted + page - 1n) / page) * page;
+    if (rounded > largest) throw outOfRange('size', `<= ${String(largest)} in whole pages`, size);
+    const { fd, mapping } = kernelCall({ size: Number(rounded), hugePages }, () =>
+      native.memoryAllocate(kernel.handle, rounded, log2, false),
+    );
+    return new DmaMemory(kernel, Number(rounded), fd, mapping);
+  }
+
+  /**
+   * The memory. After close() its length is 0; a copy of the view that went elsewhere (`transfer()`, another thread)
+   * reads zeros from then on.
+   */
+  get buffer(): ArrayBuffer {
+    this.#buffer ??= native.memoryBuffer(this.mapping);
+    return this.#buffer;
+  }
+
+  /** The memfd's number, to hand on. It stays this object's: do not close it. */
+  get fd(): number {
+    return native.fdNumber(this.fdHandle);
+  }
+
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  /** @internal */
+  get fdHandle(): FdHandle {
+    if (this.#closed) throw closedError('DMA memory');
+    return this.#fd;
+  }
+
+  /** @internal */
+  get mapping(): MappingHandle {
+    if (this.#closed) throw closedError('DMA memory');
+    return this.#mapping;
+  }
+
+  /**
+   * A dma-buf of this memory, or of a page-aligned piece of it, made by /dev/udmabuf. It shares the pages and outlives
+   * this object. IOMMUFD does not map such dma-bufs (mapMemory does it without); other importers do.
+   *
+   * @throws KernelError ENOENT: no udmabuf driver. EINVAL: not page aligned, or over the driver's size limit.
+   */
+  exportDmaBuf(opts?: { offset?: number | bigint; length?: number | bigint }): DmaBuf {
+    const { offset, length } = options(opts);
+    const start = u64(offset ?? 0n, 'offset', 0n, BigInt(this.size));
+    const count = u64(length ?? BigInt(this.size) - start, 'length', 1n, BigInt(this.size) - start);
+    const handle = kernelCall({ path: '/dev/udmabuf', offset: start, size: count }, () =>
+      native.udmabufCreate(this.fdHandle, start, count),
+    );
+    return new DmaBuf(this.#kernel, handle);
+  }
+
+  /** Frees the memory for this process. A device that has it mapped in an IOAS keeps the pages until the unmap. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    native.mappingRetire(this.#mapping);
+    if (this.#buffer) native.detach(this.#buffer);
+    native.fdClose(this.#fd);
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}

@@ -1,0 +1,105 @@
+// What the library throws when a kernel says no, with the reason where the library can know it.
+import { constants } from 'node:os';
+import { hintFor } from './hints';
+
+// Two names share a number in places; these are the ones that the kernel's documentation uses.
+const preferred = ['EAGAIN', 'EOPNOTSUPP', 'EDEADLK'];
+// Linux names that Node's table lacks.
+const more = { EREMOTEIO: 121, EBADFD: 77, ENOMEDIUM: 123, EHWPOISON: 133, ESHUTDOWN: 108, EUCLEAN: 117 };
+
+const names = new Map<number, string>();
+for (const [name, number] of Object.entries({ ...more, ...constants.errno })) {
+  if (!names.has(number) || preferred.includes(name)) names.set(number, name);
+}
+
+/** What a call was asked to do, for the message and for the hint. */
+export type KernelErrorArguments = Readonly<Record<string, unknown>>;
+
+function format(value: unknown): string {
+  return typeof value === 'bigint' ? `0x${value.toString(16)}` : String(value);
+}
+
+/**
+ * A system call failed. `code` and `errno` are the kernel's; `hint` says what it means here and what to do, where the
+ * library can tell.
+ */
+export class KernelError extends Error {
+  override readonly name = 'KernelError';
+  /** The errno's name: 'EOPNOTSUPP'. */
+  readonly code: string;
+  /** The errno, negative as in Node's own system errors: -95. */
+  readonly errno: number;
+  /** 'ioctl', 'open', 'pread', 'mmap', … */
+  readonly syscall: string;
+  /** The request's name in the kernel's headers, if the call was an ioctl: 'IOMMU_IOAS_MAP_FILE'. */
+  readonly ioctl: string | undefined;
+  /** The arguments that matter. */
+  readonly args: KernelErrorArguments;
+  /** What is the matter and what to do about it. */
+  readonly hint: string | undefined;
+
+  /** @internal */
+  constructor(failure: Failure, args: KernelErrorArguments) {
+    const code = names.get(failure.errno) ?? `E${String(failure.errno)}`;
+    const call = failure.ioctl ? `${failure.syscall} ${failure.ioctl}` : failure.syscall;
+    const details = Object.entries(args)
+      .filter(([, value]) => value !== undefined)
+      .map(([name, value]) => `${name} ${format(value)}`)
+      .join(', ');
+    const hint = hintFor(failure.ioctl ?? failure.syscall, code, args);
+    super(
+      `${code}: ${failure.message.toLowerCase()}, ${call}` +
+        (details ? ` (${details})` : '') +
+        (hint === undefined ? '' : `: ${hint}`),
+    );
+    this.code = code;
+    this.errno = -failure.errno;
+    this.syscall = failure.syscall;
+    this.ioctl = failure.ioctl;
+    this.args = args;
+    this.hint = hint;
+  }
+}
+
+/** What native code throws for a kernel's errno. */
+interface Failure extends Error {
+  errno: number;
+  syscall: string;
+  ioctl?: string;
+}
+
+function isFailure(error: unknown): error is Failure {
+  return error instanceof Error && 'syscall' in error && 'errno' in error && !(error instanceof KernelError);
+}
+
+function explain(error: unknown, args: KernelErrorArguments): unknown {
+  return isFailure(error) ? new KernelError(error, args) : error;
+}
+
+/** Runs a native call; a kernel's errno comes out as a KernelError that tells `args`. @internal */
+export function kernelCall<T>(args: KernelErrorArguments, call: () => T): T {
+  try {
+    return call();
+  } catch (error) {
+    throw explain(error, args);
+  }
+}
+
+/** The same for a native call that returns a promise. @internal */
+export async function kernelCallAsync<T>(args: KernelErrorArguments, call: () => Promise<T>): Promise<T> {
+  try {
+    return await call();
+  } catch (error) {
+    throw explain(error, args);
+  }
+}
+
+/** An error of the library's own, with one of the codes in the API's documentation. @internal */
+export function codedError(code: string, message: string): Error & { code: string } {
+  return Object.assign(new Error(message), { code });
+}
+
+/** ERR_CLOSED: the object was closed. @internal */
+export function closedError(what: string): Error & { code: string } {
+  return codedError('ERR_CLOSED', `the ${what} is closed`);
+}

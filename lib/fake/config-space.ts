@@ -1,0 +1,75 @@
+// PCI config space of a fake device, as vfio-pci shows it after open: the header, BARs with addresses, capabilities; and
+// which bits a write changes.
+import type { Bar, DeviceKind } from './devices';
+
+// PCI 3.0, chapter 6.1
+const offsets = {
+  vendor: 0x00,
+  device: 0x02,
+  command: 0x04,
+  status: 0x06,
+  revision: 0x08,
+  classCode: 0x09,
+  cacheLine: 0x0c,
+  bar0: 0x10,
+  subsystemVendor: 0x2c,
+  subsystem: 0x2e,
+  capabilities: 0x34,
+  interruptLine: 0x3c,
+  interruptPin: 0x3d,
+} as const;
+const commandAtOpen = 0x0103; // I/O and memory space on, bus mastering off, SERR#
+const commandWritable = 0x0507;
+const statusCapabilities = 0x0010;
+const redHat = 0x1af4;
+const qemuSubsystem = 0x1100;
+
+/** The BAR's lowest bits: what kind it is. */
+export function barFlags(bar: Bar): number {
+  if (bar.kind === 'io') return 1;
+  return (bar.wide ? 4 : 0) | (bar.prefetchable ? 8 : 0);
+}
+
+export interface ConfigSpace {
+  bytes: Uint8Array;
+  writable: Uint8Array;
+}
+
+/** `addresses[i]` is BAR i's bus address. */
+export function configSpace(kind: DeviceKind, addresses: readonly bigint[]): ConfigSpace {
+  const bytes = new Uint8Array(kind.express ? 4096 : 256);
+  const writable = new Uint8Array(bytes.length);
+  const view = new DataView(bytes.buffer);
+  const mask = new DataView(writable.buffer);
+  view.setUint16(offsets.vendor, kind.vendor, true);
+  view.setUint16(offsets.device, kind.device, true);
+  view.setUint16(offsets.command, commandAtOpen, true);
+  mask.setUint16(offsets.command, commandWritable, true);
+  view.setUint32(offsets.revision, kind.revision | (kind.classCode << 8), true);
+  mask.setUint8(offsets.cacheLine, 0xff);
+  view.setUint16(offsets.subsystemVendor, redHat, true);
+  view.setUint16(offsets.subsystem, qemuSubsystem, true);
+  mask.setUint8(offsets.interruptLine, 0xff);
+  view.setUint8(offsets.interruptPin, kind.interruptPin);
+
+  for (const [i, bar] of kind.bars.entries()) {
+    if (!bar) continue;
+    const at = offsets.bar0 + 4 * i;
+    const value = (addresses[i] ?? 0n) | BigInt(barFlags(bar));
+    const settable = BigInt.asUintN(64, -bar.size);
+    view.setUint32(at, Number(value & 0xffff_ffffn), true);
+    mask.setUint32(at, Number(settable & 0xffff_ffffn), true);
+    if (!bar.wide) continue;
+    view.setUint32(at + 4, Number(value >> 32n), true);
+    mask.setUint32(at + 4, Number(settable >> 32n), true);
+  }
+
+  const capabilities = Object.entries(kind.capabilities);
+  for (const [at, hex] of capabilities) bytes.set(Buffer.from(hex, 'hex'), Number(at));
+  // The list runs from the highest to the lowest, as QEMU adds each new one in front.
+  if (capabilities.length > 0) {
+    view.setUint16(offsets.status, statusCapabilities, true);
+    view.setUint8(offsets.capabilities, Math.max(...capabilities.map(([at]) => Number(at))));
+  }
+  return { bytes, writable };
+}

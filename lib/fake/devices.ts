@@ -1,0 +1,132 @@
+// The kinds of device that a machine can have: what they are on the bus, as read from QEMU's devices through vfio-pci,
+// and how QEMU is asked for one. Facts only; how their registers behave is the native models' part (native/fake).
+
+/** A BAR: pages, registers with a model behind them, or I/O ports. */
+export interface Bar {
+  kind: 'memory' | 'registers' | 'io';
+  size: bigint;
+  prefetchable?: boolean;
+  /** A 64-bit BAR takes the next one's register for its upper half. */
+  wide?: boolean;
+}
+
+/** An interrupt index as VFIO_DEVICE_GET_IRQ_INFO tells it. */
+interface Irq {
+  flags: number;
+  count: number;
+}
+
+/** A kind of device. */
+export interface DeviceKind {
+  vendor: number;
+  device: number;
+  /** Class, subclass and programming interface: 24 bits. */
+  classCode: number;
+  revision: number;
+  /** PCI Express has 4096 bytes of config space, conventional PCI 256. */
+  express: boolean;
+  /** The capability list's bytes, by where they start; the first is at the lowest offset. */
+  capabilities: Record<number, string>;
+  interruptPin: number;
+  bars: (Bar | undefined)[];
+  romSize?: bigint;
+  irqs: [intx: Irq, msi: Irq, msix: Irq, error: Irq, request: Irq];
+  msix?: { bar: number; offset: bigint; size: bigint };
+  /** QEMU's -drive and -device arguments for one on `bus`. */
+  qemu: (bus: string, id: string) => string[];
+}
+
+const MiB = 1n << 20n;
+
+const intx: Irq = { flags: 7, count: 1 };
+const noIntx: Irq = { flags: 7, count: 0 };
+const none: Irq = { flags: 9, count: 0 };
+const one: Irq = { flags: 9, count: 1 };
+
+const expressCapability = '10000200008000000000000011040000000011';
+
+/** A DMA engine with a 4 KiB buffer, and toy registers. */
+export const edu: DeviceKind = {
+  vendor: 0x1234,
+  device: 0x11e8,
+  classCode: 0x00ff00,
+  revision: 0x10,
+  express: false,
+  capabilities: { 0x40: '05008000' },
+  interruptPin: 1,
+  bars: [{ kind: 'registers', size: MiB }],
+  irqs: [intx, one, none, one, one],
+  // Without the mask the engine's addresses end at 256 MiB.
+  qemu: (bus, id) => ['-device', `edu,bus=${bus},id=${id},dma_mask=0xffffffffff`],
+};
+
+/** An NVMe drive with a Controller Memory Buffer of 16 MiB, which is the whole of BAR 2. */
+export const nvmeCmb: DeviceKind = {
+  vendor: 0x1b36,
+  device: 0x0010,
+  classCode: 0x010802,
+  revision: 0x02,
+  express: true,
+  capabilities: {
+    0x40: '118040000020000000300000',
+    0x60: '0100030008',
+    0x80: `1060${expressCapability.slice(4)}`,
+  },
+  interruptPin: 1,
+  bars: [
+    { kind: 'registers', size: 0x4000n, wide: true },
+    undefined,
+    { kind: 'memory', size: 16n * MiB, prefetchable: true, wide: true },
+  ],
+  irqs: [intx, none, { flags: 1, count: 65 }, one, one],
+  msix: { bar: 0, offset: 0x2000n, size: 65n * 16n },
+  qemu: (bus, id) => [
+    '-drive',
+    `file=null-co://,if=none,id=${id}-drive,file.size=64M,format=raw`,
+    '-device',
+    `nvme,serial=${id},drive=${id}-drive,cmb_size_mb=16,legacy-cmb=on,bus=${bus},id=${id}`,
+  ],
+};
+
+/** A display with 16 MiB of video memory in BAR 0: a stand-in for a GPU. */
+export const bochsDisplay: DeviceKind = {
+  vendor: 0x1234,
+  device: 0x1111,
+  classCode: 0x038000,
+  revision: 0x02,
+  express: true,
+  capabilities: { 0x80: expressCapability },
+  interruptPin: 0,
+  bars: [{ kind: 'memory', size: 16n * MiB, prefetchable: true }, undefined, { kind: 'registers', size: 0x1000n }],
+  romSize: 0x8000n,
+  irqs: [noIntx, none, none, one, one],
+  qemu: (bus, id) => ['-device', `bochs-display,vgamem=16M,bus=${bus},id=${id}`],
+};
+
+/** A device with an I/O port BAR beside a memory BAR. */
+export const pciTestdev: DeviceKind = {
+  vendor: 0x1b36,
+  device: 0x0005,
+  classCode: 0x00ff00,
+  revision: 0x00,
+  express: false,
+  capabilities: {},
+  interruptPin: 0,
+  bars: [
+    { kind: 'registers', size: 0x1000n },
+    { kind: 'io', size: 0x100n },
+  ],
+  irqs: [noIntx, none, none, one, one],
+  qemu: (bus, id) => ['-device', `pci-testdev,bus=${bus},id=${id}`],
+};
+
+/** By the name of the native model. */
+export const deviceKinds = {
+  edu,
+  nvme: nvmeCmb,
+  'bochs-display': bochsDisplay,
+  'pci-testdev': pciTestdev,
+} as const satisfies Record<string, DeviceKind>;
+
+/** A kind's name. */
+export type DeviceKindName = keyof typeof deviceKinds;

@@ -1,0 +1,10 @@
+/**
+ * A kernel without hardware, and the machines that it and the virtual machine play.
+ *
+ * @packageDocumentation
+ */
+export { deviceKinds, type Bar, type DeviceKind, type DeviceKindName } from './devices';
+export { FakeKernel, type DmaFault } from './kernel';
+export { addressOf, type Machine, type MachineDevice } from './machine';
+export { machines, reference } from './machines';
+export { qemuArguments } from './qemu';

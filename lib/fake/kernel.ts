@@ -1,0 +1,127 @@
+import { Kernel } from '../kernel';
+import { native, type NativeDevice } from '../native';
+import { barFlags, configSpace } from './config-space';
+import { deviceKinds, type DeviceKind } from './devices';
+import { addressOf, bridgeAddress, deviceAddress, type Machine } from './machine';
+import { reference } from './machines';
+import { removeSysfs, writeSysfs, type SysfsDevice } from './sysfs';
+
+/** A DMA that the IOMMU refused. */
+export interface DmaFault {
+  /** The device that tried, by its PCI address. */
+  device: string;
+  /** The first byte of the page that was refused. */
+  iova: bigint;
+  access: 'read' | 'write';
+  /** 'unmapped', 'forbidden' (no such access), 'revoked', or 'unattached' (the device is in no IOAS). */
+  reason: string;
+}
+
+const windowStart = 0xfb00_0000n;
+const portBase = 0xc000n;
+const resourceSlots = 13;
+
+/** Hands out bus addresses, each BAR aligned to its size. */
+function* layOut(kind: DeviceKind, next: { memory: bigint; io: bigint }): Generator<bigint> {
+  for (const bar of kind.bars) {
+    const space = bar?.kind === 'io' ? 'io' : 'memory';
+    const size = bar?.size ?? 1n;
+    const at = ((next[space] + size - 1n) / size) * size;
+    if (bar) next[space] = at + size;
+    yield bar ? at : 0n;
+  }
+}
+
+function resourceFile(kind: DeviceKind, addresses: readonly bigint[]): string {
+  const word = (value: bigint) => `0x${value.toString(16).padStart(16, '0')}`;
+  const lines = Array.from({ length: resourceSlots }, (_, i) => {
+    const bar = kind.bars[i];
+    const start = addresses[i] ?? 0n;
+    if (!bar) return [0n, 0n, 0n];
+    // ioport.h: IORESOURCE_IO, _MEM, _PREFETCH, _MEM_64 above the BAR's own bits
+    const type = bar.kind === 'io' ? 0x100n : 0x200n | (bar.prefetchable ? 0x2000n : 0n) | (bar.wide ? 0x10_0000n : 0n);
+    return [start, start + bar.size - 1n, type | 0x4_0000n | BigInt(barFlags(bar))];
+  });
+  return lines.map((words) => `${words.map(word).join(' ')}\n`).join('');
+}
+
+function realise(machine: Machine): { devices: NativeDevice[]; sysfs: SysfsDevice[] } {
+  const devices: NativeDevice[] = [];
+  const sysfs: SysfsDevice[] = [];
+  const next = { memory: windowStart, io: portBase };
+  for (const [i, { kind: name }] of machine.ports.entries()) {
+    const kind: DeviceKind = deviceKinds[name];
+    const addresses = [...layOut(kind, next)];
+    const { bytes, writable } = configSpace(kind, addresses);
+    const cdev = `vfio${String(i)}`;
+    devices.push({
+      address: deviceAddress(i),
+      cdev,
+      model: name,
+      config: bytes,
+      configWritable: writable,
+      bars: kind.bars,
+      romSize: kind.romSize ?? 0n,
+      irqs: kind.irqs,
+      msix: kind.msix,
+    });
+    const [bridge, group] = [bridgeAddress(i), 2 * i];
+    const noBars = { resource: resourceFile({ ...kind, bars: [] }, []), config: new Uint8Array(256) };
+    const port = { vendor: 0x1b36, device: 0x000c, classCode: 0x060400, revision: 0 };
+    sysfs.push({ ...port, ...noBars, address: bridge, parent: undefined, group, driver: 'pcieport', cdev: undefined });
+    sysfs.push({
+      vendor: kind.vendor,
+      device: kind.device,
+      classCode: kind.classCode,
+      revision: kind.revision,
+      config: bytes,
+      resource: resourceFile(kind, addresses),
+      address: deviceAddress(i),
+      parent: bridge,
+      group: group + 1,
+      driver: 'vfio-pci',
+      cdev,
+    });
+  }
+  return { devices, sysfs };
+}
+
+/**
+ * A kernel that needs no hardware: it answers VFIO's, IOMMUFD's and dma-buf's calls as Linux does, with the same errors,
+ * for devices that are models. Their DMA goes through the IOAS and moves real bytes.
+ */
+export class FakeKernel extends Kernel {
+  readonly machine: Machine;
+
+  constructor(machine: Machine = reference) {
+    const { devices, sysfs } = realise(machine);
+    const { lastIova, reserved } = machine.iommu;
+    const handle = native.fakeKernel({ iommu: { lastIova, reserved: [...reserved] }, devices });
+    super(handle, machine.name, writeSysfs(sysfs));
+    this.machine = machine;
+  }
+
+  /** The address of the device that plays a role in the machine. */
+  addressOf(role: string): string {
+    return addressOf(this.machine, role);
+  }
+
+  /** The DMA faults since the last call, oldest first; at most 1024 are kept. */
+  takeFaults(): DmaFault[] {
+    return native.fakeTakeFaults(this.handle);
+  }
+
+  /** How many files of this kernel are open (iommufds, devices, dma-bufs): for leak checks. */
+  get openFiles(): number {
+    return native.fakeOpenFiles(this.handle);
+  }
+
+  /** Removes the sysfs tree. Objects that are open on this kernel stay usable. */
+  close(): void {
+    removeSysfs(this.sysfs);
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}

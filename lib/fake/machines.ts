@@ -1,0 +1,17 @@
+import type { Machine } from './machine';
+
+/** The machine that the tests and the demo run on: a DMA engine, a drive with a CMB, a display, and I/O ports. */
+export const reference: Machine = {
+  name: 'reference',
+  ports: [
+    { role: 'ssd', kind: 'nvme' },
+    { role: 'display', kind: 'bochs-display' },
+    { role: 'engine', kind: 'edu' },
+    { role: 'ports', kind: 'pci-testdev' },
+  ],
+  // Intel's IOMMU as QEMU has it: 39 bits, and the window of message-signalled interrupts.
+  iommu: { lastIova: 0x7f_ffff_ffffn, reserved: [{ start: 0xfee0_0000n, last: 0xfeef_ffffn }] },
+};
+
+/** By name, as `VFIO_DMABUF_KERNEL=fake:NAME` takes them. */
+export const machines: Readonly<Record<string, Machine>> = { reference };

@@ -1,0 +1,76 @@
+// A fake machine's sysfs: the part of /sys that says which PCI devices there are, written to a temporary folder.
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join, relative } from 'node:path';
+
+/** What a device's folder shows. */
+export interface SysfsDevice {
+  address: string;
+  /** The bridge it is behind, if any. */
+  parent: string | undefined;
+  vendor: number;
+  device: number;
+  classCode: number;
+  revision: number;
+  config: Uint8Array;
+  /** One line a resource, as in the kernel's `resource` file. */
+  resource: string;
+  group: number;
+  driver: string;
+  /** 'vfio0', if VFIO has it. */
+  cdev: string | undefined;
+}
+
+function link(target: string, path: string): void {
+  mkdirSync(dirname(path), { recursive: true });
+  symlinkSync(relative(dirname(path), target), path);
+}
+
+function hex(value: number, digits: number): string {
+  return `0x${value.toString(16).padStart(digits, '0')}\n`;
+}
+
+function writeDevice(root: string, device: SysfsDevice): void {
+  const parent = device.parent === undefined ? [] : [device.parent];
+  const folder = join(root, 'devices/pci0000:00', ...parent, device.address);
+  mkdirSync(folder, { recursive: true });
+  const files: Record<string, string | Uint8Array> = {
+    vendor: hex(device.vendor, 4),
+    device: hex(device.device, 4),
+    class: hex(device.classCode, 6),
+    revision: hex(device.revision, 2),
+    config: device.config,
+    resource: device.resource,
+    numa_node: '-1\n',
+  };
+  for (const [name, content] of Object.entries(files)) writeFileSync(join(folder, name), content);
+  link(folder, join(root, 'bus/pci/devices', device.address));
+
+  const driver = join(root, 'bus/pci/drivers', device.driver);
+  mkdirSync(driver, { recursive: true });
+  link(driver, join(folder, 'driver'));
+  link(folder, join(driver, device.address));
+
+  const group = join(root, 'kernel/iommu_groups', String(device.group));
+  mkdirSync(group, { recursive: true });
+  link(group, join(folder, 'iommu_group'));
+  link(folder, join(group, 'devices', device.address));
+
+  if (device.cdev !== undefined) mkdirSync(join(folder, 'vfio-dev', device.cdev), { recursive: true });
+}
+
+const written = new Set<string>();
+
+/** Writes the tree and returns its root. It is removed when the process exits, if not before. */
+export function writeSysfs(devices: readonly SysfsDevice[]): string {
+  const root = mkdtempSync(join(tmpdir(), 'vfio-dmabuf-sysfs-'));
+  if (written.size === 0) process.once('exit', () => [...written].forEach(removeSysfs));
+  written.add(root);
+  for (const device of devices) writeDevice(root, device);
+  return root;
+}
+
+export function removeSysfs(root: string): void {
+  written.delete(root);
+  rmSync(root, { recursive: true, force: true });
+}

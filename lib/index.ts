@@ -1,0 +1,28 @@
+/**
+ * PCI peer-to-peer memory on Linux: a VFIO device's BAR as a dma-buf, mapped by IOMMUFD for its peers.
+ *
+ * @packageDocumentation
+ */
+export { defaultKernel } from './default-kernel';
+export { DmaBuf } from './dmabuf/dma-buf';
+export { DmaMemory, type HugePageSize } from './dmabuf/dma-memory';
+export { KernelError, type KernelErrorArguments } from './errors';
+export { Ioas, type IovaRanges, type MapOptions } from './iommufd/ioas';
+export { Iommufd } from './iommufd/iommufd';
+export { IoasMapping, type MappingState } from './iommufd/mapping';
+export { Kernel } from './kernel';
+export type { RegisterArray } from './native';
+export type { Access } from './validate';
+export type { RegionCapability, UnknownCapability } from './vfio/capabilities';
+export { CommandRegister } from './vfio/command-register';
+export { vfioFeatures, type VfioFeature } from './vfio/constants';
+export {
+  VfioDevice,
+  type DeviceInfo,
+  type DmaRange,
+  type ExportOptions,
+  type IrqInfo,
+  type OpenOptions,
+} from './vfio/device';
+export { MappedRegion } from './vfio/mapped-region';
+export { Region } from './vfio/region';

@@ -1,0 +1,100 @@
+import { toKernel } from '../default-kernel';
+import { closedError, kernelCall } from '../errors';
+import type { Kernel } from '../kernel';
+import { native, type FdHandle } from '../native';
+import { integer, options, string } from '../validate';
+import { Ioas } from './ioas';
+
+/** Something that must be closed before the iommufd. @internal */
+export interface Dependent {
+  close(): void;
+}
+
+/** An open /dev/iommu: the owner of I/O address spaces, to which devices are bound. */
+export class Iommufd {
+  readonly kernel: Kernel;
+  readonly #handle: FdHandle;
+  readonly #devices = new Set<Dependent>();
+  readonly #ioases = new Set<Ioas>();
+  #closed = false;
+
+  private constructor(kernel: Kernel, handle: FdHandle) {
+    this.kernel = kernel;
+    this.#handle = handle;
+  }
+
+  /**
+   * Opens IOMMUFD.
+   *
+   * @param opts.path default /dev/iommu
+   * @throws KernelError ENOENT: this kernel has no IOMMUFD. EACCES: this user may not open it.
+   */
+  static open(opts?: { kernel?: Kernel; path?: string }): Iommufd {
+    const { kernel: chosen, path: given } = options(opts);
+    const kernel = toKernel(chosen);
+    const path = given === undefined ? '/dev/iommu' : string(given, 'path');
+    return new Iommufd(
+      kernel,
+      kernelCall({ path }, () => native.fdOpen(kernel.handle, path, false)),
+    );
+  }
+
+  /** An iommufd that somebody else opened. The fd is duplicated: the caller's own stays open and the caller's. */
+  static fromFd(fd: number, opts?: { kernel?: Kernel }): Iommufd {
+    const kernel = toKernel(options(opts).kernel);
+    integer(fd, 'fd', 0, 0x7fff_ffff);
+    return new Iommufd(
+      kernel,
+      kernelCall({ fd }, () => native.fdDuplicate(kernel.handle, fd)),
+    );
+  }
+
+  /** The file descriptor, to hand on. It stays this object's: do not close it. */
+  get fd(): number {
+    return native.fdNumber(this.handle);
+  }
+
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  /** @internal */
+  get handle(): FdHandle {
+    if (this.#closed) throw closedError('iommufd');
+    return this.#handle;
+  }
+
+  /** A new, empty I/O address space. */
+  allocIoas(): Ioas {
+    const ioas = new Ioas(
+      this,
+      kernelCall({}, () => native.ioasAllocate(this.handle)),
+    );
+    this.#ioases.add(ioas);
+    return ioas;
+  }
+
+  /** Notes a device that is bound here. @internal */
+  adopt(device: Dependent): void {
+    this.#devices.add(device);
+  }
+
+  /** @internal */
+  forget(child: Dependent | Ioas): void {
+    if (child instanceof Ioas) this.#ioases.delete(child);
+    else this.#devices.delete(child);
+  }
+
+  /** Closes the devices bound here, then the IOASes, then the fd. */
+  close(): void {
+    if (this.#closed) return;
+    for (const device of [...this.#devices]) device.close();
+    for (const ioas of [...this.#ioases]) ioas.close();
+    this.#closed = true;
+    native.fdClose(this.#handle);
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}

@@ -1,0 +1,28 @@
+// The kernel that objects live on: the system's, or one that pretends.
+import type { BufferRecord } from './dmabuf/revocation';
+import { native, type KernelHandle } from './native';
+
+/**
+ * A kernel to open devices on. `Kernel.system` is the one this process runs on; `FakeKernel` (from `vfio-dmabuf/fake`)
+ * is one that needs no hardware.
+ */
+export class Kernel {
+  /** 'system', or the name of the machine that a fake kernel plays. */
+  readonly name: string;
+  /** Where this kernel's sysfs is. */
+  readonly sysfs: string;
+  /** @internal */
+  readonly handle: KernelHandle;
+  /** The dma-bufs that this process knows, by inode number. @internal */
+  readonly buffers = new Map<bigint, BufferRecord>();
+
+  /** @internal */
+  protected constructor(handle: KernelHandle, name: string, sysfs: string) {
+    this.handle = handle;
+    this.name = name;
+    this.sysfs = sysfs;
+  }
+
+  /** The kernel this process runs on. */
+  static readonly system: Kernel = new Kernel(native.systemKernel(), 'system', '/sys');
+}

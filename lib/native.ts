@@ -1,0 +1,135 @@
+// The addon, typed. The only file that loads it; everything else sees these functions and opaque handles.
+import bindings from 'bindings';
+
+declare const tag: unique symbol;
+/** What native code owns, as an opaque value. `T` names the kind. @internal */
+export interface Handle<T extends string> {
+  readonly [tag]: T;
+}
+/** @internal */ export type KernelHandle = Handle<'kernel'>;
+/** @internal */ export type FdHandle = Handle<'fd'>;
+/** @internal */ export type IoasHandle = Handle<'ioas'>;
+/** @internal */ export type VfioHandle = Handle<'vfio'>;
+/** @internal */ export type MappingHandle = Handle<'mapping'>;
+
+/** The elements of a block access: one access of the element's width each. */
+export type RegisterArray = Uint8Array | Uint16Array | Uint32Array | BigUint64Array;
+
+/** @internal */
+export interface NativeRegisters {
+  read8: (offset: number) => number;
+  read16: (offset: number) => number;
+  read32: (offset: number) => number;
+  read64: (offset: number) => bigint;
+  write8: (offset: number, value: number) => void;
+  write16: (offset: number, value: number) => void;
+  write32: (offset: number, value: number) => void;
+  write64: (offset: number, value: bigint | number) => void;
+  read: (offset: number, array: RegisterArray) => void;
+  write: (offset: number, array: RegisterArray) => void;
+}
+
+/** @internal */
+export interface NativeInfo {
+  flags: number;
+  capOffset: number;
+  bytes: Uint8Array;
+}
+
+/** @internal */
+export interface NativeDevice {
+  address: string;
+  cdev: string;
+  model: string;
+  config: Uint8Array;
+  configWritable: Uint8Array;
+  bars: ({ kind: 'memory' | 'registers' | 'io'; size: bigint } | undefined)[];
+  romSize: bigint;
+  irqs: { flags: number; count: number }[];
+  msix: { bar: number; offset: bigint; size: bigint } | undefined;
+}
+
+/** @internal */
+export interface NativeMachine {
+  iommu: { lastIova: bigint; reserved: { start: bigint; last: bigint }[] };
+  devices: NativeDevice[];
+}
+
+/** A result now, or, where the last argument is true, a promise of it. */
+interface NowOrLater<Arguments extends unknown[], Result> {
+  (...args: [...Arguments, async: false]): Result;
+  (...args: [...Arguments, async: true]): Promise<Result>;
+}
+
+type MapArguments = [offset: bigint, length: bigint, iova: bigint | undefined, access: number];
+
+interface Native {
+  systemKernel(): KernelHandle;
+  fakeKernel(machine: NativeMachine): KernelHandle;
+  fakeTakeFaults(kernel: KernelHandle): { device: string; iova: bigint; access: 'read' | 'write'; reason: string }[];
+  fakeOpenFiles(kernel: KernelHandle): number;
+
+  fdOpen: NowOrLater<[kernel: KernelHandle, path: string], FdHandle>;
+  fdDuplicate(kernel: KernelHandle, number: number): FdHandle;
+  fdNumber(fd: FdHandle): number;
+  fdInode(fd: FdHandle): bigint;
+  fdClose(fd: FdHandle): void;
+
+  ioasAllocate(iommufd: FdHandle): IoasHandle;
+  ioasId(ioas: IoasHandle): number;
+  ioasDestroy(ioas: IoasHandle): void;
+  ioasMap: NowOrLater<[ioas: IoasHandle, memory: MappingHandle, ...MapArguments], bigint>;
+  ioasMapFile: NowOrLater<[ioas: IoasHandle, fd: FdHandle, ...MapArguments], bigint>;
+  ioasUnmap(ioas: IoasHandle, iova: bigint, length: bigint): bigint;
+  ioasIovaRanges(ioas: IoasHandle): { ranges: { start: bigint; last: bigint }[]; alignment: bigint };
+
+  vfioDevice(fd: FdHandle): VfioHandle;
+  vfioClose(device: VfioHandle): void;
+  vfioBind: NowOrLater<[device: VfioHandle, iommufd: FdHandle], number>;
+  vfioAttach: NowOrLater<[device: VfioHandle, pageTable: number], number>;
+  vfioDetach: NowOrLater<[device: VfioHandle], void>;
+  vfioReset: NowOrLater<[device: VfioHandle], void>;
+  vfioInfo(device: VfioHandle): NativeInfo & { regions: number; irqs: number };
+  vfioRegionInfo(device: VfioHandle, index: number): NativeInfo & { size: bigint; offset: bigint };
+  vfioIrqInfo(device: VfioHandle, index: number): { flags: number; count: number };
+  vfioProbe(device: VfioHandle, feature: number, operation: number): boolean;
+  vfioExportDmaBuf(device: VfioHandle, region: number, ranges: BigUint64Array): FdHandle;
+  vfioRead(device: VfioHandle, offset: bigint, bytes: Uint8Array): number;
+  vfioWrite(device: VfioHandle, offset: bigint, bytes: Uint8Array): number;
+  vfioMap(device: VfioHandle, offset: bigint, length: bigint, writable: boolean): MappingHandle;
+  registerAccess(mapping: MappingHandle, writable: boolean): NativeRegisters;
+  mappingRetire(mapping: MappingHandle): void;
+
+  dmaBufIs(fd: FdHandle): boolean;
+  dmaBufSize(fd: FdHandle): bigint;
+  dmaBufSetName(fd: FdHandle, name: string): void;
+  dmaBufFdinfo(fd: FdHandle): string;
+  dmaBufSync(fd: FdHandle, flags: number): void;
+  udmabufCreate(memfd: FdHandle, offset: bigint, size: bigint): FdHandle;
+
+  memoryAllocate: NowOrLater<
+    [kernel: KernelHandle, size: bigint, hugePageLog2: number],
+    { fd: FdHandle; mapping: MappingHandle }
+  >;
+  memoryBuffer(mapping: MappingHandle): ArrayBuffer;
+  detach(buffer: ArrayBuffer): void;
+}
+
+function load(): Native {
+  try {
+    return bindings('vfio_dmabuf') as Native;
+  } catch (cause) {
+    throw Object.assign(
+      new Error(
+        'vfio-dmabuf: the native addon is not built. A package manager that does not run install scripts leaves it ' +
+          'out; build it with `npm rebuild vfio-dmabuf` (with npm 12: `npm install-scripts approve vfio-dmabuf` ' +
+          'first), or in a checkout with `npx node-gyp rebuild`. It needs Linux, Python 3, make and a C++20 compiler.',
+        { cause },
+      ),
+      { code: 'ERR_ADDON_NOT_BUILT' },
+    );
+  }
+}
+
+/** @internal */
+export const native = load();

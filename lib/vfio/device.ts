@@ -1,0 +1,424 @@
+import { toKernel } from '../default-kernel';
+import { DmaBuf } from '../dmabuf/dma-buf';
+import type { BufferRecord } from '../dmabuf/revocation';
+import { closedError, kernelCall, kernelCallAsync, KernelError } from '../errors';
+import { Iommufd } from '../iommufd/iommufd';
+import { Ioas } from '../iommufd/ioas';
+import type { Kernel } from '../kernel';
+import { native, type FdHandle, type VfioHandle } from '../native';
+import { cdevPath, toAddress } from '../pci/sysfs';
+import { array, instance, integer, invalidType, oneOf, options, string, u64 } from '../validate';
+import { parseChain, type UnknownCapability } from './capabilities';
+import { CommandRegister } from './command-register';
+import { configRegion, deviceFlags, featureOperations, irqFlags, vfioFeatures, type VfioFeature } from './constants';
+import type { MappedRegion } from './mapped-region';
+import { Region } from './region';
+
+const commandRegister = 4n;
+const commandMemory = 1 << 1;
+const mostRanges = 65536;
+
+/** How to open a device. */
+export interface OpenOptions {
+  /** Binds the device to this iommufd. Without it, {@link VfioDevice.bind} must come before anything else. */
+  iommufd?: Iommufd;
+  /** Default: the iommufd's, or the default kernel. */
+  kernel?: Kernel;
+}
+
+/** A part of a region, in bytes: multiples of the page size. */
+export interface DmaRange {
+  offset: number | bigint;
+  length: number | bigint;
+}
+
+/** What to export: one range of a region, or several that make one buffer, in this order. */
+export type ExportOptions = { region: number } & (DmaRange | { ranges: readonly DmaRange[] });
+
+/** What a device is. */
+export interface DeviceInfo {
+  /** A PCI device of vfio-pci. */
+  pci: boolean;
+  /** Whether it can be reset on its own. */
+  resettable: boolean;
+  /** How many regions and interrupt indices there can be. */
+  regions: number;
+  irqs: number;
+  /** All flag bits, as the kernel gave them. */
+  flags: number;
+  capabilities: UnknownCapability[];
+}
+
+/** What an interrupt index offers. */
+export interface IrqInfo {
+  /** How many interrupts: 0, the device has no such kind. */
+  count: number;
+  eventfd: boolean;
+  maskable: boolean;
+  automasked: boolean;
+  noresize: boolean;
+}
+
+/** A PCI device that VFIO holds for this process. */
+export class VfioDevice {
+  readonly kernel: Kernel;
+  /** The PCI address, if it was opened by that. */
+  readonly address: string | undefined;
+  /** The PCI command register. */
+  readonly command: CommandRegister = new CommandRegister(() => this.config);
+  readonly #fd: FdHandle;
+  readonly #handle: VfioHandle;
+  readonly #mapped = new Set<MappedRegion>();
+  readonly #exports = new Set<BufferRecord>();
+  #iommufd: Iommufd | undefined;
+  #id: number | undefined;
+  #ioas: Ioas | undefined;
+  #config: Region | undefined;
+  #closed = false;
+
+  private constructor(kernel: Kernel, fd: FdHandle, address: string | undefined) {
+    this.kernel = kernel;
+    this.address = address;
+    this.#fd = fd;
+    this.#handle = native.vfioDevice(fd);
+  }
+
+  /**
+   * Opens a device and, if an iommufd is given, binds it. When that fails, nothing stays open.
+   *
+   * @param target a PCI address ('0000:03:00.0' or '03:00.0'), a path of a character device
+   *   ('/dev/vfio/devices/vfio0'), or the number of an fd that was handed over (it is duplicated; the caller's own stays
+   *   open and the caller's)
+   * @throws Error ERR_NO_SUCH_DEVICE, ERR_NOT_BOUND_TO_VFIO. KernelError EACCES, EBUSY, EINVAL (already bound), EPERM.
+   */
+  static async open(target: string | number, opts?: OpenOptions): Promise<VfioDevice> {
+    const { kernel, iommufd, path, address } = VfioDevice.#toOpen(target, opts);
+    const fd =
+      typeof target === 'number'
+        ? kernelCall({ fd: target }, () => native.fdDuplicate(kernel.handle, target))
+        : await kernelCallAsync({ path }, () => native.fdOpen(kernel.handle, path, true));
+    const device = new VfioDevice(kernel, fd, address);
+    try {
+      if (iommufd) await device.bind(iommufd);
+    } catch (error) {
+      device.close();
+      throw error;
+    }
+    return device;
+  }
+
+  /** {@link open}, waiting. */
+  static openSync(target: string | number, opts?: OpenOptions): VfioDevice {
+    const { kernel, iommufd, path, address } = VfioDevice.#toOpen(target, opts);
+    const fd =
+      typeof target === 'number'
+        ? kernelCall({ fd: target }, () => native.fdDuplicate(kernel.handle, target))
+        : kernelCall({ path }, () => native.fdOpen(kernel.handle, path, false));
+    const device = new VfioDevice(kernel, fd, address);
+    try {
+      if (iommufd) device.bindSync(iommufd);
+    } catch (error) {
+      device.close();
+      throw error;
+    }
+    return device;
+  }
+
+  static #toOpen(target: string | number, opts?: OpenOptions) {
+    const { iommufd, kernel: chosen } = options(opts);
+    if (iommufd !== undefined && instance(iommufd, 'iommufd', Iommufd).closed) throw closedError('iommufd');
+    const kernel = chosen === undefined && iommufd ? iommufd.kernel : toKernel(chosen);
+    if (typeof target === 'number') {
+      integer(target, 'fd', 0, 0x7fff_ffff);
+      return { kernel, iommufd, path: '', address: undefined };
+    }
+    if (typeof target !== 'string') throw invalidType('target', 'of type string or number', target);
+    string(target, 'target');
+    if (target.startsWith('/')) return { kernel, iommufd, path: target, address: undefined };
+    const address = toAddress(target);
+    return { kernel, iommufd, path: cdevPath(kernel.sysfs, address), address };
+  }
+
+  /** The file descriptor, to hand on. It stays this object's: do not close it. */
+  get fd(): number {
+    if (this.#closed) throw closedError('VFIO device');
+    return native.fdNumber(this.#fd);
+  }
+
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  /** @internal */
+  get handle(): VfioHandle {
+    if (this.#closed) throw closedError('VFIO device');
+    return this.#handle;
+  }
+
+  /** The iommufd that this object bound the device to. */
+  get iommufd(): Iommufd | undefined {
+    return this.#iommufd;
+  }
+
+  /** The device's number in its iommufd, once bound. */
+  get id(): number | undefined {
+    return this.#id;
+  }
+
+  /** What the device is attached to. */
+  get ioas(): Ioas | undefined {
+    return this.#ioas;
+  }
+
+  /**
+   * Binds the device to an iommufd. From then on it can be used, and it is closed before the iommufd.
+   *
+   * @throws KernelError EINVAL: bound already. EBUSY, EPERM: the IOMMU group is not free. EBADFD: not an iommufd.
+   */
+  async bind(iommufd: Iommufd): Promise<void> {
+    const [device, parent] = [this.handle, instance(iommufd, 'iommufd', Iommufd).handle];
+    this.#bound(iommufd, await kernelCallAsync(this.#args(), () => native.vfioBind(device, parent, true)));
+  }
+
+  /** {@link bind}, waiting. */
+  bindSync(iommufd: Iommufd): void {
+    const [device, parent] = [this.handle, instance(iommufd, 'iommufd', Iommufd).handle];
+    this.#bound(
+      iommufd,
+      kernelCall(this.#args(), () => native.vfioBind(device, parent, false)),
+    );
+  }
+
+  #bound(iommufd: Iommufd, id: number): void {
+    if (this.#closed || iommufd.closed) {
+      this.close();
+      throw closedError(iommufd.closed ? 'iommufd' : 'VFIO device');
+    }
+    this.#iommufd = iommufd;
+    this.#id = id;
+    iommufd.adopt(this);
+  }
+
+  #args(): { device: string | undefined } {
+    return { device: this.address };
+  }
+
+  /**
+   * Attaches the device to an IOAS: its DMA goes through that from now on. If it was attached elsewhere, it moves.
+   *
+   * @throws KernelError EINVAL: not bound. ENOENT: an IOAS of another iommufd. EADDRINUSE: mappings where this device
+   *   cannot have any.
+   */
+  async attach(ioas: Ioas): Promise<void> {
+    const [device, id] = [this.handle, this.#pageTable(ioas)];
+    await kernelCallAsync({ ...this.#args(), ioas: id }, () => native.vfioAttach(device, id, true));
+    this.#attached(ioas);
+  }
+
+  /** {@link attach}, waiting. */
+  attachSync(ioas: Ioas): void {
+    const [device, id] = [this.handle, this.#pageTable(ioas)];
+    kernelCall({ ...this.#args(), ioas: id }, () => native.vfioAttach(device, id, false));
+    this.#attached(ioas);
+  }
+
+  #pageTable(ioas: Ioas): number {
+    if (instance(ioas, 'ioas', Ioas).closed) throw closedError('IOAS');
+    return ioas.id;
+  }
+
+  #attached(ioas: Ioas | undefined): void {
+    this.#ioas?.attached.delete(this);
+    this.#ioas = this.#closed ? undefined : ioas;
+    this.#ioas?.attached.add(this);
+  }
+
+  /** Detaches the device from its IOAS: its DMA is blocked from now on. No error if it is not attached. */
+  async detach(): Promise<void> {
+    const device = this.handle;
+    await kernelCallAsync(this.#args(), () => native.vfioDetach(device, true));
+    this.#attached(undefined);
+  }
+
+  /** {@link detach}, waiting. */
+  detachSync(): void {
+    const device = this.handle;
+    kernelCall(this.#args(), () => {
+      native.vfioDetach(device, false);
+    });
+    this.#attached(undefined);
+  }
+
+  info(): DeviceInfo {
+    const info = kernelCall(this.#args(), () => native.vfioInfo(this.handle));
+    return {
+      pci: (info.flags & deviceFlags.pci) !== 0,
+      resettable: (info.flags & deviceFlags.reset) !== 0,
+      regions: info.regions,
+      irqs: info.irqs,
+      flags: info.flags,
+      capabilities: parseChain(info),
+    };
+  }
+
+  /**
+   * A region by its index: 0 to 5 the BARs, 6 the ROM, 7 config space.
+   *
+   * @throws KernelError EINVAL: no such index, or the device is not bound.
+   */
+  region(index: number): Region {
+    return new Region(this, integer(index, 'index', 0, 0xffff));
+  }
+
+  /** All regions that the device has. */
+  regions(): Region[] {
+    const regions = [];
+    for (let index = 0; index < this.info().regions; index += 1) {
+      try {
+        const region = this.region(index);
+        if (region.size > 0n) regions.push(region);
+      } catch (error) {
+        // An index that this device does not have, such as VGA's.
+        if (!(error instanceof KernelError && error.code === 'EINVAL')) throw error;
+      }
+    }
+    return regions;
+  }
+
+  /** PCI config space, as vfio-pci presents it. */
+  get config(): Region {
+    this.#config ??= this.region(configRegion);
+    return this.#config;
+  }
+
+  /** What an interrupt index (0 INTx, 1 MSI, 2 MSI-X, 3 error, 4 request) offers. */
+  irqInfo(index: number): IrqInfo {
+    integer(index, 'index', 0, 0xffff);
+    const { flags, count } = kernelCall({ irq: index }, () => native.vfioIrqInfo(this.handle, index));
+    return {
+      count,
+      eventfd: (flags & irqFlags.eventfd) !== 0,
+      maskable: (flags & irqFlags.maskable) !== 0,
+      automasked: (flags & irqFlags.automasked) !== 0,
+      noresize: (flags & irqFlags.noresize) !== 0,
+    };
+  }
+
+  /** Whether this device knows a feature, and for which operations. Nothing is changed or exported by asking. */
+  probe(feature: VfioFeature): { get: boolean; set: boolean } {
+    const number = vfioFeatures[oneOf(feature, 'feature', Object.keys(vfioFeatures) as VfioFeature[])];
+    const ask = (operation: number) => kernelCall({ feature }, () => native.vfioProbe(this.handle, number, operation));
+    return { get: ask(featureOperations.get), set: ask(featureOperations.set) };
+  }
+
+  /**
+   * Resets the device. Config space is restored by the kernel, but for the bus master bit where the reset cleared it;
+   * every dma-buf exported from the device is revoked, and usable again afterwards by {@link IoasMapping.remap}.
+   *
+   * @throws KernelError EINVAL: no reset method, or not bound. EAGAIN: locked by others.
+   */
+  async reset(): Promise<void> {
+    const device = this.handle;
+    await this.#revoking(() => kernelCallAsync(this.#args(), () => native.vfioReset(device, true)));
+  }
+
+  /** {@link reset}, waiting. */
+  resetSync(): void {
+    const device = this.handle;
+    try {
+      kernelCall(this.#args(), () => {
+        native.vfioReset(device, false);
+      });
+      this.#revokeExports();
+    } catch (error) {
+      this.#afterFailedReset(error);
+    }
+  }
+
+  async #revoking(reset: () => Promise<void>): Promise<void> {
+    try {
+      await reset();
+      this.#revokeExports();
+    } catch (error) {
+      this.#afterFailedReset(error);
+    }
+  }
+
+  /** vfio_pci_core_ioctl_reset(): EINVAL comes before the revocation, everything else after it. */
+  #afterFailedReset(error: unknown): never {
+    if (!(error instanceof KernelError && error.code === 'EINVAL')) this.#revokeExports();
+    throw error;
+  }
+
+  #revokeExports(): void {
+    for (const record of this.#exports) record.revoke();
+  }
+
+  /** Runs a write to a region, and marks what it revokes: memory space switched off. @internal */
+  writing(region: number, offset: bigint, bytes: Uint8Array, write: () => number): number {
+    const written = write();
+    const command = region === configRegion ? bytes[Number(commandRegister - offset)] : undefined;
+    if (command !== undefined && (command & commandMemory) === 0) this.#revokeExports();
+    return written;
+  }
+
+  /**
+   * Exports part of a BAR as a dma-buf (VFIO_DEVICE_FEATURE_DMA_BUF), from Linux 6.19 on. Several ranges make one buffer
+   * whose bytes are theirs in order; IOMMUFD maps only buffers of one range. With memory space off the export succeeds
+   * and is revoked: switch memory on before mapping it.
+   *
+   * @throws KernelError EINVAL: misaligned, empty, past the BAR's end, I/O ports. ENODEV: not a BAR. EOPNOTSUPP: the
+   *   driver does not export. ENOTTY: a kernel before 6.19.
+   */
+  exportDmaBuf(opts: ExportOptions): DmaBuf {
+    const what = options(opts);
+    const region = integer(what.region, 'region', 0, 0xffff_ffff);
+    const ranges: readonly DmaRange[] = 'ranges' in what ? array(what.ranges, 'ranges') : [what];
+    integer(ranges.length, 'ranges.length', 0, mostRanges);
+    const words = new BigUint64Array(2 * ranges.length);
+    for (const [i, range] of ranges.entries()) {
+      const { offset, length } = options(range, 'range');
+      words[2 * i] = u64(offset, 'offset');
+      words[2 * i + 1] = u64(length, 'length');
+    }
+    const handle = kernelCall(
+      { ...this.#args(), region, offset: words[0], length: words[1], ranges: ranges.length },
+      () => native.vfioExportDmaBuf(this.handle, region, words),
+    );
+    const dmaBuf = new DmaBuf(this.kernel, handle);
+    dmaBuf.record.exportedBy(this.#exports, ranges.length);
+    return dmaBuf;
+  }
+
+  /** Notes a mapped region, to close it before the device. @internal */
+  adopt(mapped: MappedRegion): void {
+    this.#mapped.add(mapped);
+  }
+
+  /** @internal */
+  forget(mapped: MappedRegion): void {
+    this.#mapped.delete(mapped);
+  }
+
+  /**
+   * Closes mapped regions, detaches, and gives the device back: the kernel resets it. Its dma-bufs are dead for good. A
+   * call that is under way on a pool thread is finished first; the fd closes behind it.
+   */
+  close(): void {
+    if (this.#closed) return;
+    for (const mapped of [...this.#mapped]) mapped.close();
+    try {
+      if (this.#ioas) this.detachSync();
+    } finally {
+      this.#closed = true;
+      this.#revokeExports();
+      native.vfioClose(this.#handle);
+      native.fdClose(this.#fd);
+      this.#iommufd?.forget(this);
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}

@@ -1,0 +1,76 @@
+import { kernelCall } from '../errors';
+import { native, type MappingHandle, type NativeRegisters, type RegisterArray } from '../native';
+import type { Region } from './region';
+
+/**
+ * A region's registers, mapped into this process. Each accessor makes exactly one access of its width on the bus, when
+ * it is called. Offsets are in bytes from the mapping's start and multiples of the width.
+ *
+ * All accessors throw: RangeError ERR_OUT_OF_RANGE outside the mapping, misaligned, or with a value that does not fit;
+ * TypeError ERR_INVALID_ARG_TYPE; Error ERR_CLOSED after close(); Error ERR_MEMORY_DISABLED while the device does not
+ * decode memory (in reset, or with memory space off); Error ERR_READ_ONLY for writes to a read-only region.
+ */
+export class MappedRegion {
+  readonly region: Region;
+  /** Where in the region the mapping starts, in bytes. */
+  readonly offset: bigint;
+  /** In bytes. */
+  readonly length: bigint;
+  /** One load of 8 bits. */
+  readonly read8: (offset: number) => number;
+  /** One load of 16 bits. */
+  readonly read16: (offset: number) => number;
+  /** One load of 32 bits. */
+  readonly read32: (offset: number) => number;
+  /** One load of 64 bits. */
+  readonly read64: (offset: number) => bigint;
+  /** One store of 8 bits. */
+  readonly write8: (offset: number, value: number) => void;
+  /** One store of 16 bits. */
+  readonly write16: (offset: number, value: number) => void;
+  /** One store of 32 bits. */
+  readonly write32: (offset: number, value: number) => void;
+  /** One store of 64 bits. */
+  readonly write64: (offset: number, value: bigint | number) => void;
+  /** Fills the array: one load of the element's width for each element, in ascending order. */
+  readonly read: (offset: number, array: RegisterArray) => void;
+  /** Writes the array: one store of the element's width for each element, in ascending order. */
+  readonly write: (offset: number, array: RegisterArray) => void;
+  readonly #mapping: MappingHandle;
+  #closed = false;
+
+  /** @internal */
+  constructor(region: Region, offset: bigint, length: bigint, mapping: MappingHandle) {
+    this.region = region;
+    this.offset = offset;
+    this.length = length;
+    this.#mapping = mapping;
+    const access: NativeRegisters = kernelCall({}, () => native.registerAccess(mapping, region.flags.write));
+    this.read8 = access.read8;
+    this.read16 = access.read16;
+    this.read32 = access.read32;
+    this.read64 = access.read64;
+    this.write8 = access.write8;
+    this.write16 = access.write16;
+    this.write32 = access.write32;
+    this.write64 = access.write64;
+    this.read = access.read;
+    this.write = access.write;
+  }
+
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  /** Unmaps. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    native.mappingRetire(this.#mapping);
+    this.region.device.forget(this);
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}

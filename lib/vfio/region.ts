@@ -1,0 +1,139 @@
+import { kernelCall } from '../errors';
+import { native } from '../native';
+import { bytes as toBytes, integer, options, u64 } from '../validate';
+import { regionCapabilities, type RegionCapability } from './capabilities';
+import { regionFlags, regionNames } from './constants';
+import type { VfioDevice } from './device';
+import { MappedRegion } from './mapped-region';
+
+/**
+ * A region of a device: a BAR (index 0 to 5), the expansion ROM (6), PCI config space (7), VGA (8).
+ *
+ * The accessors here go through the kernel (pread and pwrite), which makes accesses of the given width where the offset
+ * is a multiple of it. They work for what cannot be mapped: I/O ports, config space, a page with an MSI-X table.
+ */
+export class Region {
+  readonly device: VfioDevice;
+  readonly index: number;
+  /** 'bar0' … 'bar5', 'rom', 'config', 'vga'; undefined for a device-specific region. */
+  readonly name: string | undefined;
+  /** In bytes; 0: the device has no such region. */
+  readonly size: bigint;
+  /** What can be done with it. */
+  readonly flags: { readonly read: boolean; readonly write: boolean; readonly mmap: boolean };
+  readonly capabilities: readonly RegionCapability[];
+  readonly #offset: bigint;
+
+  /** @internal */
+  constructor(device: VfioDevice, index: number) {
+    this.device = device;
+    this.index = index;
+    this.name = regionNames[index];
+    const info = kernelCall({ region: index }, () => native.vfioRegionInfo(device.handle, index));
+    this.size = info.size;
+    this.flags = {
+      read: (info.flags & regionFlags.read) !== 0,
+      write: (info.flags & regionFlags.write) !== 0,
+      mmap: (info.flags & regionFlags.mmap) !== 0,
+    };
+    this.capabilities = regionCapabilities(info);
+    this.#offset = info.offset;
+  }
+
+  /**
+   * Maps the region, or a page-aligned part of it, for access without system calls.
+   *
+   * @throws KernelError EINVAL: cannot be mapped (see `flags.mmap`). RangeError: outside the region.
+   */
+  map(opts?: { offset?: number | bigint; length?: number | bigint }): MappedRegion {
+    const { offset, length } = options(opts);
+    const start = u64(offset ?? 0n, 'offset', 0n, this.size);
+    const count = u64(length ?? this.size - start, 'length', 0n, this.size - start);
+    const mapping = kernelCall({ region: this.index, offset: start, length: count }, () =>
+      native.vfioMap(this.device.handle, this.#offset + start, count, this.flags.write),
+    );
+    const mapped = new MappedRegion(this, start, count, mapping);
+    this.device.adopt(mapped);
+    return mapped;
+  }
+
+  /**
+   * Reads into `bytes` from `offset` on. Returns the number of bytes, which is less at the region's end.
+   *
+   * @throws KernelError EIO: memory space is off. EINVAL: past the end, or no such region.
+   */
+  read(offset: number | bigint, bytes: Uint8Array): number {
+    const at = this.#at(offset);
+    toBytes(bytes, 'bytes');
+    return kernelCall({ region: this.index, offset: at, length: bytes.length }, () =>
+      native.vfioRead(this.device.handle, this.#offset + at, bytes),
+    );
+  }
+
+  /** Writes `bytes` from `offset` on. Returns the number of bytes, which is less at the region's end. */
+  write(offset: number | bigint, bytes: Uint8Array): number {
+    const at = this.#at(offset);
+    toBytes(bytes, 'bytes');
+    return this.device.writing(this.index, at, bytes, () =>
+      kernelCall({ region: this.index, offset: at, length: bytes.length }, () =>
+        native.vfioWrite(this.device.handle, this.#offset + at, bytes),
+      ),
+    );
+  }
+
+  /** A region's own offset cannot run into the next region's part of the fd. */
+  #at(offset: number | bigint): bigint {
+    return u64(offset, 'offset', 0n, (1n << 40n) - 1n);
+  }
+
+  read8(offset: number | bigint): number {
+    return this.#get(offset, 1).getUint8(0);
+  }
+
+  read16(offset: number | bigint): number {
+    return this.#get(offset, 2).getUint16(0, true);
+  }
+
+  read32(offset: number | bigint): number {
+    return this.#get(offset, 4).getUint32(0, true);
+  }
+
+  read64(offset: number | bigint): bigint {
+    return this.#get(offset, 8).getBigUint64(0, true);
+  }
+
+  write8(offset: number | bigint, value: number): void {
+    this.#set(offset, 1, BigInt(integer(value, 'value', 0, 0xff)));
+  }
+
+  write16(offset: number | bigint, value: number): void {
+    this.#set(offset, 2, BigInt(integer(value, 'value', 0, 0xffff)));
+  }
+
+  write32(offset: number | bigint, value: number): void {
+    this.#set(offset, 4, BigInt(integer(value, 'value', 0, 0xffff_ffff)));
+  }
+
+  write64(offset: number | bigint, value: number | bigint): void {
+    this.#set(offset, 8, u64(value, 'value'));
+  }
+
+  #get(offset: number | bigint, width: number): DataView {
+    const bytes = new Uint8Array(width);
+    this.#inside(offset, width);
+    this.read(offset, bytes);
+    return new DataView(bytes.buffer);
+  }
+
+  #set(offset: number | bigint, width: number, value: bigint): void {
+    const bytes = new Uint8Array(8);
+    new DataView(bytes.buffer).setBigUint64(0, value, true);
+    this.#inside(offset, width);
+    this.write(offset, bytes.subarray(0, width));
+  }
+
+  /** A register is all there, or the access is refused: half a value would be a wrong value. */
+  #inside(offset: number | bigint, width: number): void {
+    u64(offset, 'offset', 0n, this.size < width ? 0n : this.size - BigInt(width));
+  }
+}
