@@ -1,0 +1,45 @@
+// npm run vm -- COMMAND…: runs a command in the reference machine, on a real kernel. Exits with its status.
+import { tmpdir } from 'node:os';
+import { parseArgs } from 'node:util';
+import { reference } from '../../lib/fake';
+import { runInVm } from './vm';
+
+const { values, positionals } = parseArgs({
+  options: {
+    image: { type: 'string', short: 'k' },
+    timeout: { type: 'string', short: 't', default: '600' },
+    shared: { type: 'string', short: 's' },
+    help: { type: 'boolean', short: 'h' },
+  },
+  allowPositionals: true,
+});
+
+if (values.help === true || positionals.length === 0) {
+  console.log(`Usage: npm run vm -- [options] [--] COMMAND [ARGUMENT…]
+
+Runs COMMAND as root in a virtual machine, in this checkout, with the reference machine's devices bound to vfio-pci.
+The host's files are there read-only; ${tmpdir()} is the guest's own.
+
+  -k, --image FILE    the kernel to boot (default: $VFIO_DMABUF_BZIMAGE, or one that is built and cached)
+  -s, --shared DIR    a folder of the host that the guest may write to
+  -t, --timeout S     give up after so many seconds (default 600)
+
+Example: npm run vm -- bash -c 'ls /dev/vfio/devices'`);
+  process.exit(values.help === true ? 0 : 2);
+}
+
+runInVm({
+  machine: reference,
+  command: positionals,
+  timeout: Number(values.timeout),
+  ...(values.image === undefined ? {} : { image: values.image }),
+  ...(values.shared === undefined ? {} : { shared: values.shared }),
+}).then(
+  (status) => {
+    process.exitCode = status;
+  },
+  (error: unknown) => {
+    console.error(error instanceof Error ? error.message : error);
+    process.exitCode = 125;
+  },
+);

@@ -1,0 +1,131 @@
+// Boots a machine on a real kernel and runs one command in it. The guest's root file system is the host's, read-only,
+// so that Node and the checkout are simply there; /tmp is its own, and one folder is shared for writing.
+import { spawn, spawnSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { createInterface } from 'node:readline';
+import { addressOf, qemuArguments, type Machine } from '../../lib/fake';
+import { kernelImage } from './kernel-image';
+
+export interface VmOptions {
+  machine: Machine;
+  /** Run in the checkout, with these variables. */
+  command: readonly string[];
+  environment?: Readonly<Record<string, string>>;
+  /** A folder of the host, writable at the same path in the guest. */
+  shared?: string;
+  /** Seconds until the machine is given up. */
+  timeout: number;
+  /** Default: VFIO_DMABUF_BZIMAGE, or one that is built. */
+  image?: string;
+}
+
+const checkout = resolve(__dirname, '../..');
+// Not under /tmp, which the guest covers with a file system of its own.
+const stages = '/var/tmp';
+const exitMark = 'vfio-dmabuf-vm: exit ';
+
+const quote = (word: string) => `'${word.replaceAll("'", `'\\''`)}'`;
+
+/** Pid 1 of the guest: mounts, gives the machine's devices to vfio-pci, runs the command, powers off. */
+function initScript({ machine, command, environment = {}, shared }: VmOptions): string {
+  const variables = { PATH: process.env['PATH'] ?? '/usr/bin:/bin', HOME: '/tmp', TERM: 'dumb', ...environment };
+  return [
+    '#!/bin/bash',
+    ...Object.entries(variables).map(([name, value]) => `export ${name}=${quote(value)}`),
+    'mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t debugfs debug /sys/kernel/debug',
+    'mount -t tmpfs tmp /tmp; mount -t tmpfs run /run; mkdir -p /dev/shm; mount -t tmpfs shm /dev/shm',
+    ...(shared === undefined
+      ? []
+      : [`mount -t 9p -o trans=virtio,msize=1048576 shared ${quote(shared)} || echo "cannot mount ${shared}"`]),
+    'give() {',
+    '  local device=/sys/bus/pci/devices/$1',
+    '  [ -e "$device/driver" ] && echo "$1" >"$device/driver/unbind"',
+    '  echo vfio-pci >"$device/driver_override"; echo "$1" >/sys/bus/pci/drivers_probe',
+    '}',
+    ...machine.ports.map(({ role }) => `give ${addressOf(machine, role)}`),
+    'ip link set lo up 2>/dev/null',
+    `cd ${quote(checkout)} && { ${command.map(quote).join(' ')}; } </dev/null`,
+    `echo "${exitMark}$?"`,
+    // Nothing is spawned from here on: the file system may be gone.
+    'echo o >/proc/sysrq-trigger; while :; do :; done',
+    '',
+  ].join('\n');
+}
+
+function findQemu(): string {
+  const qemu = 'qemu-system-x86_64';
+  if (spawnSync(qemu, ['--version']).status !== 0) {
+    throw new Error(`${qemu} is not installed: on Debian \`apt-get install qemu-system-x86\``);
+  }
+  return qemu;
+}
+
+/** KVM works only where the CPU has its extensions, whatever /dev/kvm says. */
+function accelerator(): string {
+  return /\b(?:vmx|svm)\b/.test(readFileSync('/proc/cpuinfo', 'utf8')) ? 'kvm' : 'tcg';
+}
+
+function qemuCommand(options: VmOptions, stage: string): string[] {
+  const shareAs = (path: string, tag: string, more: string) =>
+    `local,path=${path},mount_tag=${tag},security_model=none,multidevs=remap${more}`;
+  return [
+    ...qemuArguments(options.machine),
+    ...['-accel', accelerator(), '-cpu', 'max', '-smp', '2', '-m', '2G'],
+    ...['-nodefaults', '-display', 'none', '-serial', 'stdio', '-monitor', 'none', '-no-reboot'],
+    ...['-virtfs', shareAs('/', 'hostfs', ',readonly=on')],
+    ...(options.shared === undefined ? [] : ['-virtfs', shareAs(options.shared, 'shared', '')]),
+    ...['-kernel', options.image ?? kernelImage()],
+    '-append',
+    'console=ttyS0 panic=-1 loglevel=1 intel_iommu=on root=hostfs rootfstype=9p ' +
+      `rootflags=trans=virtio,ro,msize=1048576,cache=loose init=${join(stage, 'init')}`,
+  ];
+}
+
+/** Runs the command, its output on our stdout as it comes. Resolves to its exit code. */
+export async function runInVm(options: VmOptions): Promise<number> {
+  const qemu = findQemu();
+  const stage = mkdtempSync(join(stages, 'vfio-dmabuf-vm-'));
+  try {
+    writeFileSync(join(stage, 'init'), initScript(options), { mode: 0o755 });
+    if (options.shared !== undefined) mkdirSync(options.shared, { recursive: true });
+    return await boot(qemu, qemuCommand(options, stage), options.timeout);
+  } finally {
+    rmSync(stage, { recursive: true, force: true });
+  }
+}
+
+function boot(qemu: string, args: string[], timeout: number): Promise<number> {
+  return new Promise((done, fail) => {
+    const machine = spawn(qemu, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+    let status: number | undefined;
+    let rest = '';
+    let timedOut = false;
+    const timer = setTimeout(() => {
+      timedOut = true;
+      machine.kill('SIGKILL');
+    }, timeout * 1000);
+    machine.stdout.setEncoding('utf8').on('data', (chunk: string) => {
+      const lines = (rest + chunk).split('\n');
+      rest = lines.pop() ?? '';
+      for (const line of lines) {
+        const mark = line.indexOf(exitMark);
+        if (mark >= 0) status = Number.parseInt(line.slice(mark + exitMark.length), 10);
+        else if (status === undefined) process.stdout.write(`${line}\n`);
+      }
+    });
+    // A refused DMA is what tests ask for; QEMU reports each.
+    createInterface(machine.stderr).on('line', (line) => {
+      if (!/vtd_|compression of faults/.test(line)) process.stderr.write(`${line}\n`);
+    });
+    machine.on('error', fail).on('close', (code, signal) => {
+      clearTimeout(timer);
+      if (status !== undefined) done(status);
+      else if (timedOut) fail(new Error(`the virtual machine was given up after ${String(timeout)} s`));
+      else {
+        const how = signal ?? `status ${String(code)}`;
+        fail(new Error(`the virtual machine ended (${how}) before its command did: ${rest}`));
+      }
+    });
+  });
+}
