@@ -10,7 +10,8 @@ function describe(value: unknown): string {
   if (typeof value === 'function') return 'a function';
   if (typeof value === 'object') return 'an object';
   if (typeof value === 'string') return `type string (${value.slice(0, 40)})`;
-  return `type ${typeof value} (${String(value)})`;
+  if (typeof value === 'symbol') return 'a symbol';
+  return `type ${typeof value} (${String(value as number | bigint | boolean)})`;
 }
 
 /** A TypeError with code ERR_INVALID_ARG_TYPE. @internal */
@@ -85,7 +86,7 @@ export function instance<T>(value: unknown, name: string, type: { readonly name:
 /** @internal */
 export function array<T>(value: readonly T[], name: string): readonly T[] {
   if (!Array.isArray(value)) throw invalidType(name, 'an array', value);
-  return value;
+  return value as readonly T[];
 }
 
 /** Bytes in memory that no other thread can change or take away. @internal */

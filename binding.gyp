@@ -1,0 +1,28 @@
+{
+  # One list of sources for node-gyp (this file) and cmake-js: CMakeLists.txt globs the same folders.
+  "targets": [
+    {
+      "target_name": "vfio_dmabuf",
+      "sources": ["<!@(ls native/*/*.cc)"],
+      "include_dirs": ["native", "<!(node -p \"require('node-addon-api').include_dir\")"],
+      "defines": [
+        "NAPI_VERSION=9",
+        "NODE_ADDON_API_CPP_EXCEPTIONS_ALL",  # whatever C++ throws becomes a JavaScript error
+        "NODE_ADDON_API_DISABLE_DEPRECATED"
+      ],
+      "cflags_cc!": [
+        "-fno-exceptions",  # a Failure is thrown in core and turned into a JavaScript error in binding
+        "-fno-rtti",        # the fake kernel asks a file what it is
+        "-std=gnu++17"      # Node's own standard; ours is newer
+      ],
+      "cflags_cc": [
+        "-std=c++20",
+        "-fexceptions",
+        "-frtti",
+        "-Wall", "-Wextra", "-Wconversion",
+        "-Wno-missing-field-initializers",  # ioctl structs are filled by name, the rest is zero on purpose
+        "-fvisibility=hidden"               # only the module's entry point is anybody's business
+      ]
+    }
+  ]
+}
