@@ -23,10 +23,14 @@ const table: Record<string, Record<string, Hint>> = {
         ? 'this kernel has no IOMMUFD (CONFIG_IOMMUFD), or its module is not loaded: `modprobe iommufd`'
         : path === '/dev/udmabuf'
           ? 'this kernel has no udmabuf driver (CONFIG_UDMABUF), or its module is not loaded: `modprobe udmabuf`'
-          : undefined,
+          : 'there is no such file: a character device goes when its device leaves vfio-pci',
     EACCES: ({ path }) =>
       `this user may not open ${String(path)}: \`ls -l\` tells its owner and group; a udev rule can give it to another`,
     EBUSY: 'the device is in use by another process',
+  },
+  fcntl: {
+    EBADF: 'not an open file descriptor',
+    EMFILE: 'the process has as many open files as it may (`ulimit -n`)',
   },
   VFIO_DEVICE_BIND_IOMMUFD: {
     EINVAL:
@@ -48,7 +52,10 @@ const table: Record<string, Record<string, Hint>> = {
     EAGAIN: 'the device is locked, or shares its bus with others: try again',
     ENOTTY: 'the device has no working reset method',
   },
-  VFIO_DEVICE_GET_INFO: { EINVAL: 'the device is not bound to an iommufd: bind() first' },
+  VFIO_DEVICE_GET_INFO: {
+    EINVAL: 'the device is not bound to an iommufd: bind() first',
+    ENOTTY: 'the file descriptor is not a VFIO device',
+  },
   VFIO_DEVICE_GET_REGION_INFO: { EINVAL: 'no such region, or the device is not bound to an iommufd: bind() first' },
   VFIO_DEVICE_GET_IRQ_INFO: { EINVAL: 'no such interrupt index, or the device is not bound: bind() first' },
   VFIO_DEVICE_FEATURE_DMA_BUF: {

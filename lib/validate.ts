@@ -11,7 +11,8 @@ function describe(value: unknown): string {
   if (typeof value === 'object') return 'an object';
   if (typeof value === 'string') return `type string (${value.slice(0, 40)})`;
   if (typeof value === 'symbol') return 'a symbol';
-  return `type ${typeof value} (${String(value as number | bigint | boolean)})`;
+  const text = typeof value === 'number' || typeof value === 'bigint' || typeof value === 'boolean' ? value : '';
+  return `type ${typeof value} (${String(text)})`;
 }
 
 /** A TypeError with code ERR_INVALID_ARG_TYPE. @internal */

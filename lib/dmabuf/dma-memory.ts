@@ -53,11 +53,12 @@ export class DmaMemory {
   }
 
   /**
-   * The memory. After close() its length is 0; a copy of the view that went elsewhere (`transfer()`, another thread)
-   * reads zeros from then on.
+   * The memory. close() leaves its length at 0; if it was transferred elsewhere (another thread, `transfer()`), what it
+   * became reads zeros from then on.
    */
   get buffer(): ArrayBuffer {
-    this.#buffer ??= native.memoryBuffer(this.mapping);
+    const { mapping } = this;
+    this.#buffer ??= native.memoryBuffer(mapping);
     return this.#buffer;
   }
 

@@ -66,10 +66,9 @@ export function configSpace(kind: DeviceKind, addresses: readonly bigint[]): Con
 
   const capabilities = Object.entries(kind.capabilities);
   for (const [at, hex] of capabilities) bytes.set(Buffer.from(hex, 'hex'), Number(at));
-  // The list runs from the highest to the lowest, as QEMU adds each new one in front.
   if (capabilities.length > 0) {
     view.setUint16(offsets.status, statusCapabilities, true);
-    view.setUint8(offsets.capabilities, Math.max(...capabilities.map(([at]) => Number(at))));
+    view.setUint8(offsets.capabilities, Math.min(...capabilities.map(([at]) => Number(at))));
   }
   return { bytes, writable };
 }

@@ -37,7 +37,9 @@ function initScript({ machine, command, environment = {}, shared }: VmOptions): 
     'mount -t tmpfs tmp /tmp; mount -t tmpfs run /run; mkdir -p /dev/shm; mount -t tmpfs shm /dev/shm',
     ...(shared === undefined
       ? []
-      : [`mount -t 9p -o trans=virtio,msize=1048576 shared ${quote(shared)} || echo "cannot mount ${shared}"`]),
+      : [
+          `mkdir -p ${quote(shared)}; mount -t 9p -o trans=virtio,msize=1048576 shared ${quote(shared)} || echo "cannot mount ${shared}"`,
+        ]),
     'give() {',
     '  local device=/sys/bus/pci/devices/$1',
     '  [ -e "$device/driver" ] && echo "$1" >"$device/driver/unbind"',

@@ -1,0 +1,89 @@
+// Cases that run on the fake and on a real kernel, and what each saw: values and errors, to be compared.
+import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
+import { KernelError } from '../../lib';
+
+/** What one case saw. */
+export interface Case {
+  outcome: 'passed' | 'failed' | 'not run';
+  /** Why it was not run here. */
+  reason?: string;
+  observations: unknown[];
+  error?: string;
+}
+
+const cases: Record<string, Case> = {};
+let current: Case | undefined;
+
+/** The kernel that the suite runs on. */
+export const onFake = (process.env['VFIO_DMABUF_KERNEL'] ?? 'fake').startsWith('fake');
+
+/** Notes a value that every kernel must agree on, and returns it. */
+export function observe<T>(value: T): T {
+  current?.observations.push(value);
+  return value;
+}
+
+/**
+ * Expects a failure with `code`, and notes code, errno and ioctl. KernelErrors must say what to do about it.
+ */
+export async function refuses(code: string, call: () => unknown): Promise<Error & { code: string }> {
+  let error: unknown;
+  try {
+    await call();
+  } catch (caught) {
+    error = caught;
+  }
+  assert(error instanceof Error, `expected ${code}, and it succeeded`);
+  const seen = error as Error & { code: string };
+  if (error instanceof KernelError) {
+    observe({ code: error.code, errno: error.errno, syscall: error.syscall, ioctl: error.ioctl });
+    assert(error.hint !== undefined, `${error.message}: has no hint`);
+  } else {
+    observe({ code: seen.code, name: error.name });
+  }
+  assert.equal(seen.code, code, error.message);
+  return seen;
+}
+
+type Body = () => Promise<void> | void;
+
+/** A case that runs on every kernel. */
+export function conforms(title: string, body: Body): void {
+  it(title, async function () {
+    const name = this.test?.fullTitle() ?? title;
+    assert(!(name in cases), `two cases are called ${name}`);
+    const record: Case = (cases[name] = { outcome: 'failed', observations: [] });
+    current = record;
+    try {
+      await body();
+      record.outcome = 'passed';
+    } catch (error) {
+      record.error = String(error);
+      throw error;
+    } finally {
+      current = undefined;
+    }
+  });
+}
+
+/** A case that only one side can run. The other lists it with the reason. */
+export function conformsOnlyOn(side: 'fake' | 'system', reason: string, title: string, body: Body): void {
+  if ((side === 'fake') === onFake) {
+    conforms(title, body);
+    return;
+  }
+  it(`${title} (not here: ${reason})`, function () {
+    const name = (this.test?.fullTitle() ?? title).replace(` (not here: ${reason})`, '');
+    cases[name] = { outcome: 'not run', reason, observations: [] };
+    this.skip();
+  });
+}
+
+/** Writes all cases to the file that VFIO_DMABUF_RECORD names, if it names one. */
+export function writeRecord(): void {
+  const path = process.env['VFIO_DMABUF_RECORD'];
+  if (path === undefined) return;
+  const plain = (_: string, value: unknown) => (typeof value === 'bigint' ? `0x${value.toString(16)}` : value);
+  writeFileSync(path, JSON.stringify(cases, plain, 1));
+}

@@ -1,0 +1,116 @@
+// The devices of the reference machine, bound to one iommufd for the cases of a describe block; each case gets an IOAS
+// of its own, and loses what it left open.
+import { randomFillSync } from 'node:crypto';
+import { DmaMemory, Iommufd, VfioDevice, type Ioas } from '../../lib';
+import { addressOf, reference } from '../../lib/fake';
+import { Engine } from './engine';
+
+export const addresses = {
+  ssd: addressOf(reference, 'ssd'),
+  display: addressOf(reference, 'display'),
+  engine: addressOf(reference, 'engine'),
+  ports: addressOf(reference, 'ports'),
+};
+
+type Role = keyof typeof addresses;
+
+export const page = 4096n;
+export const MiB = 1n << 20n;
+/** Of the ssd: BAR 2 is all Controller Memory Buffer. */
+export const cmb = { region: 2, size: 16n * MiB };
+/** Of the display: BAR 0 is video memory. */
+export const vram = { region: 0, size: 16n * MiB };
+
+export class Rig {
+  iommufd!: Iommufd;
+  /** The case's own, with nothing attached to it. */
+  ioas!: Ioas;
+  readonly #roles: readonly Role[];
+  readonly #devices = new Map<Role, VfioDevice>();
+  readonly #open: { close(): void }[] = [];
+
+  constructor(roles: readonly Role[]) {
+    this.#roles = roles;
+  }
+
+  async start(): Promise<void> {
+    this.iommufd = Iommufd.open();
+    for (const role of this.#roles) {
+      this.#devices.set(role, await VfioDevice.open(addresses[role], { iommufd: this.iommufd }));
+    }
+  }
+
+  startCase(): void {
+    this.ioas = this.iommufd.allocIoas();
+  }
+
+  /** Everything that a case may have changed is as it was. */
+  endCase(): void {
+    for (const object of this.#open.splice(0).reverse()) object.close();
+    this.ioas.close();
+    for (const device of this.#devices.values()) {
+      device.command.memory = true;
+      device.command.busMaster = false;
+    }
+  }
+
+  stop(): void {
+    this.iommufd.close();
+  }
+
+  device(role: Role): VfioDevice {
+    const device = this.#devices.get(role);
+    if (!device) throw new Error(`the rig has no ${role}`);
+    return device;
+  }
+
+  /** Closed when the case ends, last first. */
+  keep<T extends { close(): void }>(object: T): T {
+    this.#open.push(object);
+    return object;
+  }
+
+  /** The DMA engine, attached to the case's IOAS. */
+  async engine(): Promise<Engine> {
+    const device = this.device('engine');
+    await device.attach(this.ioas);
+    return new Engine(device);
+  }
+
+  /** Host memory with random bytes, and its mapping. */
+  async memory(size = 8192): Promise<{ bytes: Buffer; iova: bigint }> {
+    const memory = this.keep(DmaMemory.alloc(size));
+    const bytes = Buffer.from(memory.buffer);
+    randomFillSync(bytes);
+    const { iova } = await this.ioas.mapMemory(memory);
+    return { bytes, iova };
+  }
+
+  /** A dma-buf of a device's BAR. */
+  exported(role: Role, region: number, length: bigint, offset = 0n) {
+    return this.keep(this.device(role).exportDmaBuf({ region, offset, length }));
+  }
+}
+
+/** A rig for the cases of this describe block. */
+export function useRig(...roles: Role[]): Rig {
+  const rig = new Rig(roles);
+  before(() => rig.start());
+  beforeEach(() => {
+    rig.startCase();
+  });
+  afterEach(() => {
+    rig.endCase();
+  });
+  after(() => {
+    rig.stop();
+  });
+  return rig;
+}
+
+/** Bytes of a device's BAR, read through the kernel. */
+export function barBytes(device: VfioDevice, region: number, offset: bigint, length: number): Buffer {
+  const bytes = Buffer.alloc(length);
+  device.region(region).read(offset, bytes);
+  return bytes;
+}
