@@ -2,7 +2,7 @@
 // DMA before, after, and after remap.
 import assert from 'node:assert/strict';
 import type { IoasMapping } from '../../lib';
-import type { Engine } from './engine';
+import type { Edu } from '../../examples/edu';
 import { conforms, observe, refuses } from './record';
 import { barBytes, cmb, MiB, page, useRig } from './rig';
 
@@ -10,7 +10,7 @@ const length = 256;
 
 describe('revocation', () => {
   const rig = useRig('engine', 'ssd', 'display');
-  let engine: Engine;
+  let engine: Edu;
   let memory: { bytes: Buffer; iova: bigint };
   let peer: IoasMapping;
 

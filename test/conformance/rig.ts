@@ -3,7 +3,7 @@
 import { randomFillSync } from 'node:crypto';
 import { DmaMemory, Iommufd, VfioDevice, type Ioas } from '../../lib';
 import { addressOf, reference } from '../../lib/fake';
-import { Engine } from './engine';
+import { Edu } from '../../examples/edu';
 
 export const addresses = {
   ssd: addressOf(reference, 'ssd'),
@@ -71,10 +71,10 @@ export class Rig {
   }
 
   /** The DMA engine, attached to the case's IOAS. */
-  async engine(): Promise<Engine> {
+  async engine(): Promise<Edu> {
     const device = this.device('engine');
     await device.attach(this.ioas);
-    return new Engine(device);
+    return new Edu(device);
   }
 
   /** Host memory with random bytes, and its mapping. */

@@ -1,6 +1,6 @@
-// Drives the machine's DMA engine (QEMU's edu device, or its model) with the library's own register accessors.
+// A driver for the DMA engine of QEMU's edu device: what a device driver looks like on this library.
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { MappedRegion, VfioDevice } from '../../lib';
+import type { MappedRegion, VfioDevice } from 'vfio-dmabuf';
 
 const registers = { source: 0x80, destination: 0x88, count: 0x90, command: 0x98 } as const;
 const run = 1;
@@ -8,8 +8,8 @@ const toMemory = 2;
 const bufferAddress = 0x40000n;
 const patience = 5000; // ms; QEMU's device takes 100
 
-/** A DMA engine with a buffer of its own of 4096 bytes. */
-export class Engine {
+/** A DMA engine that moves bytes between IOVAs and a buffer of its own of 4096 bytes. */
+export class Edu {
   readonly #registers: MappedRegion;
 
   constructor(device: VfioDevice) {
