@@ -54,7 +54,7 @@ class PoolCall : public Napi::AsyncWorker {
   void OnOK() override {
     if (failure_) {
       promise_.Reject(ToError(Env(), *failure_).Value());
-    } else {
+    } else if (result_) {
       promise_.Resolve(convert_(Env(), std::move(*result_)));
     }
   }

@@ -12,7 +12,7 @@ Napi::Value MemoryAllocate(const Napi::CallbackInfo& info) {
       [kernel = Unwrap<kernel::Kernel>(info[0]), size = ToU64(info[1]), huge_page_log2 = ToU32(info[2])] {
         return core::Memory::Allocate(kernel, size, huge_page_log2);
       },
-      [](Napi::Env env, core::Memory memory) -> Napi::Value {
+      [](Napi::Env env, const core::Memory& memory) -> Napi::Value {
         auto result = Napi::Object::New(env);
         result.Set("fd", Wrap(env, memory.fd));
         result.Set("mapping", Wrap(env, memory.mapping));

@@ -16,8 +16,11 @@ void Mapping::Retire() {
   if (retired()) return;
   pages_.trap.reset();
   fd_.reset();
-  // The address range is this process's own, whatever kernel filled it: no kernel is asked.
-  mmap(pages_.address, length_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+  // The address range is this process's own, whatever kernel filled it: no kernel is asked. Should it fail, for lack of
+  // memory, the old pages stay: still no fault for whoever looks.
+  const int protection = PROT_READ | PROT_WRITE;
+  [[maybe_unused]] const void* zeros =
+      mmap(pages_.address, length_, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
 }
 
 }  // namespace core

@@ -6,7 +6,7 @@
 
 namespace core {
 
-Memory Memory::Allocate(std::shared_ptr<kernel::Kernel> kernel, std::size_t size, unsigned huge_page_log2) {
+Memory Memory::Allocate(const std::shared_ptr<kernel::Kernel>& kernel, std::size_t size, unsigned huge_page_log2) {
   unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
   if (huge_page_log2 != 0) flags |= MFD_HUGETLB | (huge_page_log2 << MFD_HUGE_SHIFT);
   Memory memory;

@@ -13,7 +13,7 @@ struct Memory {
 
   // `huge_page_log2`: 0 for ordinary pages, or the huge page's size as a power of two (21, 30). `size` is a multiple
   // of the page size. Ordinary pages come zeroed and when touched; huge pages are reserved at once (ENOMEM).
-  static Memory Allocate(std::shared_ptr<kernel::Kernel> kernel, std::size_t size, unsigned huge_page_log2);
+  static Memory Allocate(const std::shared_ptr<kernel::Kernel>& kernel, std::size_t size, unsigned huge_page_log2);
 };
 
 }  // namespace core

@@ -13,8 +13,8 @@ constexpr uint64_t kHugePageSize = uint64_t{2} << 20;
 }  // namespace
 
 const IommuLimits& IoAddressSpace::Limits() const {
-  static const IommuLimits unlimited;
-  return attached() ? hardware_ : unlimited;
+  static const IommuLimits kUnlimited;
+  return attached() ? hardware_ : kUnlimited;
 }
 
 std::vector<uapi::iommu_iova_range> IoAddressSpace::Ranges() const {
