@@ -1,0 +1,83 @@
+// npm run bench:vm: the library beside the same loops in C, in one boot of the virtual machine, as ratios.
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { addressOf, reference } from '../lib/fake';
+import { runInVm } from './vm/vm';
+
+const turns = 3;
+const operations: Record<string, string> = {
+  export: 'export and close a dma-buf',
+  'map-unmap': 'map and unmap a dma-buf of 16 MiB',
+  read32: 'read a register of 32 bits',
+  write32: 'write a register of 32 bits',
+  'read-block': 'read 256 registers in one call',
+  sync: 'SYNC a udmabuf, begin and end',
+};
+
+const checkout = resolve(__dirname, '..');
+const [exporter, peer] = [addressOf(reference, 'ssd'), addressOf(reference, 'engine')];
+
+function build(): string {
+  const program = join(checkout, 'build/bench/bench');
+  mkdirSync(join(checkout, 'build/bench'), { recursive: true });
+  const source = join(checkout, 'scripts/bench/bench.cc');
+  execFileSync(process.env['CXX'] ?? 'c++', ['-std=c++20', '-O2', `-I${checkout}/native`, source, '-o', program]);
+  return program;
+}
+
+/** The fastest turn of each operation. */
+function best(path: string): Map<string, number> {
+  const fastest = new Map<string, number>();
+  for (const line of readFileSync(path, 'utf8').trim().split('\n')) {
+    const [name = '', nanoseconds = ''] = line.split(' ');
+    fastest.set(name, Math.min(fastest.get(name) ?? Infinity, Number(nanoseconds)));
+  }
+  return fastest;
+}
+
+async function main(): Promise<number> {
+  const program = build();
+  const shared = mkdtempSync(join(tmpdir(), 'vfio-dmabuf-bench-'));
+  try {
+    const script = [
+      'cdev() { echo /dev/vfio/devices/$(ls /sys/bus/pci/devices/$1/vfio-dev); }',
+      `for turn in $(seq ${String(turns)}); do`,
+      `  ${program} $(cdev ${exporter}) $(cdev ${peer}) >>${shared}/c &&`,
+      `  node --import tsx scripts/bench/bench.ts ${exporter} ${peer} >>${shared}/library || exit 1`,
+      'done',
+    ].join('\n');
+    const status = await runInVm({
+      machine: reference,
+      command: ['bash', '-c', script],
+      environment: { VFIO_DMABUF_KERNEL: 'system' },
+      shared,
+      timeout: 600,
+    });
+    if (status !== 0) return status;
+    const [c, library] = [best(join(shared, 'c')), best(join(shared, 'library'))];
+    const row = (...cells: string[]) =>
+      cells.map((cell, i) => (i === 0 ? cell.padEnd(36) : cell.padStart(12))).join('');
+    console.log(row('', 'C, ns', 'library, ns', 'ratio', 'more, ns'));
+    for (const [name, title] of Object.entries(operations)) {
+      const [ours, theirs] = [library.get(name) ?? NaN, c.get(name) ?? NaN];
+      console.log(
+        row(title, theirs.toFixed(0), ours.toFixed(0), (ours / theirs).toFixed(2), (ours - theirs).toFixed(0)),
+      );
+    }
+    return 0;
+  } finally {
+    rmSync(shared, { recursive: true, force: true });
+  }
+}
+
+main().then(
+  (status) => {
+    process.exitCode = status;
+  },
+  (error: unknown) => {
+    console.error(error instanceof Error ? error.message : error);
+    process.exitCode = 125;
+  },
+);

@@ -1,0 +1,112 @@
+// npm run test:package: packs the package, installs the tarball elsewhere, and uses it there as its users do: require,
+// import, and a strict TypeScript program.
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+
+const checkout = resolve(__dirname, '..');
+const folder = mkdtempSync(join(tmpdir(), 'vfio-dmabuf-package-'));
+
+function run(title: string, program: string, ...args: string[]): string {
+  const start = Date.now();
+  const output = execFileSync(program, args, { cwd: folder, encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] });
+  console.log(`ok: ${title} (${((Date.now() - start) / 1000).toFixed(1)} s)`);
+  return output;
+}
+
+// What may be in the tarball, and what must.
+const allowed =
+  /^(?:binding\.gyp|CMakeLists\.txt|package\.json|README\.md|CHANGELOG\.md|LICENSE|dist\/|lib\/|native\/)/;
+const needed = [
+  'binding.gyp',
+  'dist/index.js',
+  'dist/index.d.ts',
+  'dist/fake/index.js',
+  'native/binding/addon.cc',
+  'LICENSE',
+];
+
+function pack(): string {
+  execFileSync('npm', ['pack', '--silent', '--pack-destination', folder], { cwd: checkout, stdio: 'inherit' });
+  const { version } = JSON.parse(readFileSync(join(checkout, 'package.json'), 'utf8')) as { version: string };
+  const tarball = join(folder, `vfio-dmabuf-${version}.tgz`);
+  const files = run('packs', 'tar', '-tzf', tarball)
+    .trim()
+    .split('\n')
+    .map((file) => file.replace('package/', ''));
+  const surplus = files.filter((file) => !allowed.test(file));
+  const missing = needed.filter((file) => !files.includes(file));
+  if (surplus.length + missing.length > 0) {
+    throw new Error(`the tarball has too much (${surplus.join(', ')}) or too little (${missing.join(', ')})`);
+  }
+  return tarball;
+}
+
+const typed = `
+import { DmaBuf, Iommufd, KernelError, VfioDevice, type Ioas, type IoasMapping, type MapOptions } from 'vfio-dmabuf';
+import { FakeKernel, type Machine } from 'vfio-dmabuf/fake';
+
+async function main(): Promise<void> {
+  const kernel = new FakeKernel();
+  const machine: Machine = kernel.machine;
+  using iommufd = Iommufd.open({ kernel });
+  using ioas: Ioas = iommufd.allocIoas();
+  using ssd = await VfioDevice.open(kernel.addressOf('ssd'), { iommufd });
+  await ssd.attach(ioas);
+  using buffer: DmaBuf = ssd.exportDmaBuf({ region: 2, ranges: [{ offset: 0n, length: 4096 }] });
+  const options: MapOptions = { iova: 0x1000n, access: 'r' };
+  const mapping: IoasMapping = ioas.mapDmaBuf(buffer, options);
+  const iova: bigint = mapping.iova;
+  const value: number = ssd.region(0).map().read32(8);
+  try {
+    ioas.mapDmaBuf(buffer, options);
+  } catch (error) {
+    if (!(error instanceof KernelError) || error.code !== 'EEXIST') throw error;
+  }
+  // @ts-expect-error: a region is a number
+  if (Date.now() < 0) ssd.exportDmaBuf({ region: '2', offset: 0n, length: 4096n });
+  console.log(machine.name, iova, value.toString(16));
+}
+
+void main();
+`;
+
+function main(): void {
+  const tarball = pack();
+  writeFileSync(join(folder, 'package.json'), JSON.stringify({ name: 'user', private: true }));
+  run('installs, and builds the addon', 'npm', 'install', '--silent', '--foreground-scripts', tarball);
+
+  const require = "const { Iommufd } = require('vfio-dmabuf'); if (typeof Iommufd.open !== 'function') throw 1";
+  run('require', 'node', '-e', require);
+  const named = "import { Iommufd } from 'vfio-dmabuf'; import { FakeKernel } from 'vfio-dmabuf/fake';";
+  const use = 'Iommufd.open({ kernel: new FakeKernel() }).close();';
+  run('import', 'node', '--input-type=module', '-e', `${named} ${use}`);
+
+  // The checkout's compiler and Node's types; the package itself is the installed one.
+  for (const name of ['@types', 'undici-types']) {
+    symlinkSync(join(checkout, 'node_modules', name), join(folder, 'node_modules', name));
+  }
+  const compilerOptions = {
+    ...{ target: 'es2022', module: 'node16', lib: ['es2022', 'esnext.disposable'], types: ['node'] },
+    ...{ strict: true, exactOptionalPropertyTypes: true, noUncheckedIndexedAccess: true, skipLibCheck: false },
+    outDir: 'out',
+  };
+  writeFileSync(join(folder, 'tsconfig.json'), JSON.stringify({ compilerOptions, include: ['*.cts', '*.mts'] }));
+  writeFileSync(join(folder, 'common.cts'), typed);
+  writeFileSync(join(folder, 'module.mts'), typed);
+  run('a strict TypeScript program compiles against it', 'node', join(checkout, 'node_modules/typescript/bin/tsc'));
+  for (const file of ['out/common.cjs', 'out/module.mjs']) {
+    const output = run(`${file} runs`, 'node', file);
+    if (output !== 'reference 4096n 10400\n') throw new Error(`it printed ${output}`);
+  }
+}
+
+try {
+  main();
+} catch (error) {
+  console.error(error instanceof Error ? error.message : error);
+  process.exitCode = 1;
+} finally {
+  rmSync(folder, { recursive: true, force: true });
+}
