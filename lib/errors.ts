@@ -72,7 +72,8 @@ function isFailure(error: unknown): error is Failure {
   return error instanceof Error && 'syscall' in error && 'errno' in error && !(error instanceof KernelError);
 }
 
-function explain(error: unknown, args: KernelErrorArguments): unknown {
+/** A native call's error as a KernelError that tells `args`; other errors as they are. @internal */
+export function explain(error: unknown, args: KernelErrorArguments): unknown {
   return isFailure(error) ? new KernelError(error, args) : error;
 }
 

@@ -29,6 +29,20 @@ export interface NativeRegisters {
   write: (offset: number, array: RegisterArray) => void;
 }
 
+/**
+ * The hot calls of one IOAS. Their arguments are words that the caller writes first: fd, start, length, IOVA, access
+ * flags, and whether the IOVA is given. `mapFd` leaves the IOVA in its word. `unmap` takes IOVA and length.
+ * @internal
+ */
+export interface NativeIoas {
+  words: BigUint64Array;
+  mapFd: () => void;
+  unmap: () => void;
+}
+
+/** Where each argument is in {@link NativeIoas}'s words. @internal */
+export const ioasWord = { fd: 0, start: 1, length: 2, iova: 3, access: 4, fixed: 5 } as const;
+
 /** @internal */
 export interface NativeInfo {
   flags: number;
@@ -81,6 +95,7 @@ interface Native {
   ioasMap: NowOrLater<[ioas: IoasHandle, memory: MappingHandle, ...MapArguments], bigint>;
   ioasMapFile: NowOrLater<[ioas: IoasHandle, fd: FdHandle, ...MapArguments], bigint>;
   ioasUnmap(ioas: IoasHandle, iova: bigint, length: bigint): bigint;
+  ioasHot(ioas: IoasHandle): NativeIoas;
   ioasIovaRanges(ioas: IoasHandle): { ranges: { start: bigint; last: bigint }[]; alignment: bigint };
 
   vfioDevice(fd: FdHandle): VfioHandle;
@@ -104,7 +119,7 @@ interface Native {
   dmaBufSize(fd: FdHandle): bigint;
   dmaBufSetName(fd: FdHandle, name: string): void;
   dmaBufFdinfo(fd: FdHandle): string;
-  dmaBufSync(fd: FdHandle, flags: number): void;
+  dmaBufSync(fd: FdHandle): (flags: number) => void;
   udmabufCreate(memfd: FdHandle, offset: bigint, size: bigint): FdHandle;
 
   memoryAllocate: NowOrLater<

@@ -1,5 +1,5 @@
 import { toKernel } from '../default-kernel';
-import { closedError, codedError, kernelCall } from '../errors';
+import { closedError, codedError, explain, kernelCall } from '../errors';
 import type { Kernel } from '../kernel';
 import { native, type FdHandle } from '../native';
 import { accesses, integer, oneOf, options, outOfRange, string, type Access } from '../validate';
@@ -26,6 +26,8 @@ export class DmaBuf {
   /** @internal */
   readonly record: BufferRecord;
   readonly #handle: FdHandle;
+  readonly #word: bigint;
+  #syncNow: ((flags: number) => void) | undefined;
   #closed = false;
 
   /** Takes the fd over, also when it throws. @internal */
@@ -34,6 +36,7 @@ export class DmaBuf {
     try {
       this.inode = kernelCall({}, () => native.fdInode(handle));
       this.size = kernelCall({}, () => native.dmaBufSize(handle));
+      this.#word = BigInt(native.fdNumber(handle));
     } catch (error) {
       native.fdClose(handle);
       throw error;
@@ -59,7 +62,13 @@ export class DmaBuf {
 
   /** The file descriptor, to hand on. It stays this object's: do not close it. */
   get fd(): number {
-    return native.fdNumber(this.handle);
+    return Number(this.fdWord);
+  }
+
+  /** The fd as native calls want it. @internal */
+  get fdWord(): bigint {
+    if (this.#closed) throw closedError('dma-buf');
+    return this.#word;
   }
 
   /** @internal */
@@ -113,10 +122,13 @@ export class DmaBuf {
   }
 
   #sync(flags: number): void {
-    const handle = this.handle;
-    kernelCall({ flags }, () => {
-      native.dmaBufSync(handle, flags);
-    });
+    if (this.#closed) throw closedError('dma-buf');
+    this.#syncNow ??= native.dmaBufSync(this.#handle);
+    try {
+      this.#syncNow(flags);
+    } catch (error) {
+      throw explain(error, { flags });
+    }
   }
 
   /** Closes the fd. Mappings of the buffer stay; to {@link IoasMapping.remap} them, the buffer must still be open. */

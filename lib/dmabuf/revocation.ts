@@ -1,33 +1,42 @@
-// Which mappings a device's revocation kills. The kernel tells nobody; so every mapping made from a dma-buf in this
-// process is written down here, under the buffer's inode, whichever DmaBuf object it was made through.
+// Which mappings a device's revocation kills. The kernel tells nobody; so what this process knows of each dma-buf is kept
+// under the buffer's inode, whichever DmaBuf object it is seen through. A mapping made before the last revocation is dead.
 import type { Kernel } from '../kernel';
-
-/** A mapping that a revocation can kill. @internal */
-export interface Revocable {
-  revoke(): void;
-}
 
 /** What this process knows of one dma-buf. @internal */
 export class BufferRecord {
-  readonly inode: bigint;
-  /** The ranges it was exported with, if this process exported it: how many there are decides who can import it. */
+  /** How often it was revoked. */
+  revocations = 0;
+  /** How many ranges it was exported with, if this process exported it: that decides who can import it. */
   ranges: number | undefined;
-  readonly mappings = new Set<Revocable>();
   readonly #kernel: Kernel;
+  readonly #inode: bigint;
   #exports: Set<BufferRecord> | undefined;
-  #handles = 0;
+  #users = 0;
 
   private constructor(kernel: Kernel, inode: bigint) {
     this.#kernel = kernel;
-    this.inode = inode;
+    this.#inode = inode;
   }
 
-  /** The record for `inode`; each call is one more handle on it, until release(). */
+  /** The record for `inode`. Whoever gets it uses it until release(). */
   static acquire(kernel: Kernel, inode: bigint): BufferRecord {
     let record = kernel.buffers.get(inode);
     if (!record) kernel.buffers.set(inode, (record = new BufferRecord(kernel, inode)));
-    record.#handles += 1;
+    record.use();
     return record;
+  }
+
+  /** One more DmaBuf or mapping needs it. */
+  use(): void {
+    this.#users += 1;
+  }
+
+  /** One less; the last one drops it. */
+  release(): void {
+    this.#users -= 1;
+    if (this.#users > 0) return;
+    this.#kernel.buffers.delete(this.#inode);
+    this.#exports?.delete(this);
   }
 
   /** Notes that the device whose exports these are made the buffer, of so many ranges. */
@@ -36,19 +45,7 @@ export class BufferRecord {
     this.ranges = ranges;
   }
 
-  release(): void {
-    this.#handles -= 1;
-    this.forget();
-  }
-
-  /** Drops the record when nothing is left that it could be needed for. */
-  forget(): void {
-    if (this.#handles > 0 || this.mappings.size > 0) return;
-    this.#kernel.buffers.delete(this.inode);
-    this.#exports?.delete(this);
-  }
-
   revoke(): void {
-    for (const mapping of this.mappings) mapping.revoke();
+    this.revocations += 1;
   }
 }

@@ -1,7 +1,7 @@
 import { DmaBuf } from '../dmabuf/dma-buf';
 import { codedError, closedError } from '../errors';
 import { instance } from '../validate';
-import type { Ioas, Placed } from './ioas';
+import type { Ioas } from './ioas';
 
 /**
  * 'live': DMA reaches the memory. 'revoked': the exporting device took its memory back, every DMA through the mapping
@@ -15,20 +15,32 @@ export class IoasMapping {
   readonly iova: bigint;
   /** In bytes. */
   readonly length: bigint;
+  /** Its place in its IOAS's list. @internal */
+  index = 0;
+  readonly #offset: bigint;
+  readonly #access: bigint;
+  /** What was mapped, if it is a dma-buf, and how often that had been revoked. */
   #dmaBuf: DmaBuf | undefined;
-  readonly #placed: Placed;
-  #state: MappingState = 'live';
+  #revocations = 0;
+  #closed = false;
   /** False after a remap that failed: the IOVAs are free, and no longer kept for this mapping. */
   #occupied = true;
 
   /** @internal */
-  constructor(ioas: Ioas, placed: Placed, dmaBuf?: DmaBuf) {
+  constructor(ioas: Ioas, iova: bigint, offset: bigint, length: bigint, access: bigint, dmaBuf?: DmaBuf) {
     this.ioas = ioas;
-    this.iova = placed.iova;
-    this.length = placed.length;
-    this.#placed = placed;
+    this.iova = iova;
+    this.length = length;
+    this.#offset = offset;
+    this.#access = access;
+    if (dmaBuf) this.#show(dmaBuf);
+  }
+
+  #show(dmaBuf: DmaBuf): void {
+    const { record } = dmaBuf;
+    record.use();
     this.#dmaBuf = dmaBuf;
-    dmaBuf?.record.mappings.add(this);
+    this.#revocations = record.revocations;
   }
 
   /**
@@ -36,20 +48,16 @@ export class IoasMapping {
    * what another process does to it.
    */
   get state(): MappingState {
-    return this.#state;
-  }
-
-  /** Called when the exporter revokes. @internal */
-  revoke(): void {
-    if (this.#state === 'live') this.#state = 'revoked';
+    if (this.#closed) return 'closed';
+    const current = this.#dmaBuf === undefined || this.#dmaBuf.record.revocations === this.#revocations;
+    return current && this.#occupied ? 'live' : 'revoked';
   }
 
   /** Called when the kernel has unmapped it. @internal */
   gone(): void {
-    this.#state = 'closed';
+    this.#closed = true;
     this.ioas.forget(this);
-    this.#dmaBuf?.record.mappings.delete(this);
-    this.#dmaBuf?.record.forget();
+    this.#dmaBuf?.record.release();
   }
 
   /**
@@ -60,26 +68,23 @@ export class IoasMapping {
    *   Error ERR_NOT_REMAPPABLE: a mapping of host memory, which nobody revokes. Error ERR_CLOSED.
    */
   remap(dmaBuf?: DmaBuf): void {
-    if (this.#state === 'closed') throw closedError('mapping');
-    if (!this.#dmaBuf) throw codedError('ERR_NOT_REMAPPABLE', 'only mappings of dma-bufs can be mapped again');
-    const next = dmaBuf === undefined ? this.#dmaBuf : instance(dmaBuf, 'dmaBuf', DmaBuf);
+    const old = this.#dmaBuf;
+    if (this.#closed) throw closedError('mapping');
+    if (!old) throw codedError('ERR_NOT_REMAPPABLE', 'only mappings of dma-bufs can be mapped again');
+    const next = dmaBuf === undefined ? old : instance(dmaBuf, 'dmaBuf', DmaBuf);
     if (next.closed) throw closedError('dma-buf'); // before anything is undone
-    if (this.#occupied) this.ioas.unplace(this.#placed);
+    if (this.#occupied) this.ioas.unplace(this.iova, this.length);
     this.#occupied = false;
-    this.#state = 'revoked';
-    this.ioas.place(this.#placed, next);
+    this.ioas.place(next, this.#offset, this.length, this.iova, this.#access);
     this.#occupied = true;
-    this.#dmaBuf.record.mappings.delete(this);
-    this.#dmaBuf.record.forget();
-    this.#dmaBuf = next;
-    next.record.mappings.add(this);
-    this.#state = 'live';
+    this.#show(next);
+    old.record.release();
   }
 
   /** Unmaps. */
   close(): void {
-    if (this.#state === 'closed') return;
-    if (this.#occupied) this.ioas.unplace(this.#placed);
+    if (this.#closed) return;
+    if (this.#occupied) this.ioas.unplace(this.iova, this.length);
     this.gone();
   }
 

@@ -67,6 +67,20 @@ Box<T>& Unbox(const Napi::Value& value) {
   return *value.As<Napi::External<Box<T>>>().Data();
 }
 
+// A function with data of its own, which goes with it: the hot calls look nothing up. The callback uses the bare
+// Node-API.
+template <typename Data>
+Napi::Function HotFunction(Napi::Env env, const char* name, napi_callback callback, Data data) {
+  auto* owned = new Data(std::move(data));
+  const auto finalize = [](napi_env, void* pointer, void*) { delete static_cast<Data*>(pointer); };
+  napi_value function = nullptr;
+  napi_status status = napi_create_function(env, name, NAPI_AUTO_LENGTH, callback, owned, &function);
+  if (status == napi_ok) status = napi_add_finalizer(env, function, owned, finalize, nullptr, nullptr);
+  if (status != napi_ok) delete owned;
+  NAPI_THROW_IF_FAILED(env, status, Napi::Function());
+  return {env, function};
+}
+
 // The object, alive for as long as the caller keeps what is returned.
 template <typename T>
 std::shared_ptr<T> Unwrap(const Napi::Value& value) {

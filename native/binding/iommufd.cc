@@ -54,6 +54,59 @@ Napi::Value IoasMapFile(const Napi::CallbackInfo& info) {
       FromU64);
 }
 
+// The hot calls take their arguments from words of memory that JavaScript writes and this file reads: turning a bigint
+// into a u64 and back through the Node-API costs more than all else that a call does.
+enum Word : std::size_t { kFd, kStart, kLength, kIova, kAccess, kFixed, kWords };
+
+struct HotIoas {
+  Box<core::Ioas>* ioas;  // empty: closed
+  uint64_t* words;
+};
+
+template <auto call>
+napi_value HotCall(napi_env env, napi_callback_info info) {
+  void* data = nullptr;
+  napi_get_cb_info(env, info, nullptr, nullptr, nullptr, &data);
+  const auto& [ioas, words] = *static_cast<HotIoas*>(data);
+  try {
+    if (*ioas) {
+      call(**ioas, words);
+    } else {
+      napi_throw_error(env, "ERR_CLOSED", "the IOAS is closed");
+    }
+  } catch (const core::Failure& failure) {
+    napi_throw(env, ToError(env, failure).Value());
+  }
+  return nullptr;
+}
+
+// Leaves the IOVA in its word.
+void MapFd(const core::Ioas& ioas, uint64_t* words) {
+  core::Ioas::Placement placement = {.access = static_cast<uint32_t>(words[kAccess])};
+  if (words[kFixed] != 0) placement.iova = words[kIova];
+  words[kIova] = ioas.MapFile(static_cast<int>(words[kFd]), words[kStart], words[kLength], placement);
+}
+
+void Unmap(const core::Ioas& ioas, uint64_t* words) { ioas.Unmap(words[kIova], words[kLength]); }
+
+// ioasHot(ioas): { words: BigUint64Array, mapFd(), unmap() }, functions of this IOAS
+Napi::Value IoasHot(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  auto words = Napi::BigUint64Array::New(env, kWords);
+  auto result = Napi::Object::New(env);
+  result.Set("words", words);
+  const auto add = [&](const char* name, napi_callback callback) {
+    auto function = HotFunction(env, name, callback, HotIoas{&Unbox<core::Ioas>(info[0]), words.Data()});
+    // Kept alive as long as the function.
+    function.Set("ioas", info[0]);
+    function.Set("words", words);
+    result.Set(name, function);
+  };
+  add("mapFd", HotCall<MapFd>);
+  add("unmap", HotCall<Unmap>);
+  return result;
+}
+
 // ioasUnmap(ioas, iova, length): bigint
 Napi::Value IoasUnmap(const Napi::CallbackInfo& info) {
   const auto ioas = Unwrap<core::Ioas>(info[0]);
@@ -88,6 +141,7 @@ void InitIommufd(Napi::Env env, Napi::Object exports) {
   Export<IoasDestroy>(env, exports, "ioasDestroy");
   Export<IoasMap>(env, exports, "ioasMap");
   Export<IoasMapFile>(env, exports, "ioasMapFile");
+  Export<IoasHot>(env, exports, "ioasHot");
   Export<IoasUnmap>(env, exports, "ioasUnmap");
   Export<IoasIovaRanges>(env, exports, "ioasIovaRanges");
 }

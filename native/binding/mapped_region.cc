@@ -181,26 +181,12 @@ napi_value Block(napi_env env, napi_callback_info info) {
   return nullptr;
 }
 
-// Each function owns a share of the mapping, and lets it go when it is collected.
-void Add(Napi::Env env, Napi::Object object, const char* name, napi_callback callback, const Registers& registers) {
-  auto* data = new Registers(registers);
-  napi_value function = nullptr;
-  napi_status status = napi_create_function(env, name, NAPI_AUTO_LENGTH, callback, data, &function);
-  if (status == napi_ok) {
-    const auto finalize = [](napi_env, void* pointer, void*) { delete static_cast<Registers*>(pointer); };
-    status = napi_add_finalizer(env, function, data, finalize, nullptr, nullptr);
-  }
-  if (status != napi_ok) delete data;
-  NAPI_THROW_IF_FAILED_VOID(env, status);
-  object.Set(name, Napi::Value(env, function));
-}
-
 // registerAccess(mapping, writable): { read8(offset) …, write64(offset, value), read(offset, array), write(…) }
 Napi::Value RegisterAccess(const Napi::CallbackInfo& info) {
   const Registers registers = {Unwrap<core::Mapping>(info[0]), info[1].ToBoolean()};
   auto result = Napi::Object::New(info.Env());
   const auto add = [&](const char* name, napi_callback callback) {
-    Add(info.Env(), result, name, callback, registers);
+    result.Set(name, HotFunction(info.Env(), name, callback, registers));  // each owns a share of the mapping
   };
   add("read8", Read<uint8_t>);
   add("read16", Read<uint16_t>);
