@@ -70,6 +70,7 @@ const table: Record<string, Record<string, Hint>> = {
     EOVERFLOW: 'offset plus length does not fit 64 bits',
     EMFILE: 'the process has as many open files as it may (`ulimit -n`)',
   },
+  IOMMU_IOAS_ALLOC: { ENOTTY: 'the file descriptor is not an iommufd' },
   IOMMU_IOAS_MAP: {
     ...mapHints,
     EINVAL: reservedIova,

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { readlinkSync } from 'node:fs';
-import { Iommufd, VfioDevice } from '../../lib';
+import { DmaMemory, Iommufd, VfioDevice } from '../../lib';
 import { conforms, observe, refuses } from './record';
 import { addresses, useRig } from './rig';
 
@@ -74,6 +74,13 @@ describe('opening a device', () => {
     device.close();
     using again = await VfioDevice.open(addresses.engine, { iommufd });
     assert.equal(observe(again.id), 1);
+  });
+
+  conforms('binding to what is no iommufd: EBADFD', async () => {
+    using memory = DmaMemory.alloc(4096);
+    using other = Iommufd.fromFd(memory.fd);
+    await refuses('EBADFD', () => VfioDevice.open(addresses.engine, { iommufd: other }));
+    await refuses('ENOTTY', () => other.allocIoas());
   });
 
   conforms('a device that is not there', async () => {

@@ -219,6 +219,10 @@ describe('mapping host memory', () => {
     }
   });
 
+  conforms('longer than any hole, where the kernel is to choose: ENOSPC', async () => {
+    await refuses('ENOSPC', () => rig.ioas.mapFile(memory().fd, { length: 1n << 40n }));
+  });
+
   conforms('a number that is no fd: EBADF', async () => {
     await refuses('EBADF', () => rig.ioas.mapFile(0x7fff_0000, { length: 4096 }));
   });
