@@ -4,6 +4,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { addressOf, reference } from '../lib/fake';
+import { exitWith } from './exit';
 import { runInVm } from './vm/vm';
 
 const turns = 3;
@@ -72,12 +73,4 @@ async function main(): Promise<number> {
   }
 }
 
-main().then(
-  (status) => {
-    process.exitCode = status;
-  },
-  (error: unknown) => {
-    console.error(error instanceof Error ? error.message : error);
-    process.exitCode = 125;
-  },
-);
+exitWith(main());

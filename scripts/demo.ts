@@ -2,6 +2,7 @@
 // and --peer on this machine's own.
 import { spawnSync } from 'node:child_process';
 import { reference } from '../lib/fake';
+import { exitWith } from './exit';
 import { runInVm } from './vm/vm';
 
 const program = ['node_modules/.bin/tsx', 'examples/demo.ts'];
@@ -20,12 +21,4 @@ async function main(): Promise<number> {
   return spawnSync(tsx, [example, ...args], { stdio: 'inherit', env: environment }).status ?? 1;
 }
 
-main().then(
-  (status) => {
-    process.exitCode = status;
-  },
-  (error: unknown) => {
-    console.error(error instanceof Error ? error.message : error);
-    process.exitCode = 125;
-  },
-);
+exitWith(main());

@@ -2,6 +2,7 @@
 import { tmpdir } from 'node:os';
 import { parseArgs } from 'node:util';
 import { reference } from '../../lib/fake';
+import { exitWith } from '../exit';
 import { runInVm } from './vm';
 
 const { values, positionals } = parseArgs({
@@ -28,18 +29,12 @@ Example: npm run vm -- bash -c 'ls /dev/vfio/devices'`);
   process.exit(values.help === true ? 0 : 2);
 }
 
-runInVm({
-  machine: reference,
-  command: positionals,
-  timeout: Number(values.timeout),
-  ...(values.image === undefined ? {} : { image: values.image }),
-  ...(values.shared === undefined ? {} : { shared: values.shared }),
-}).then(
-  (status) => {
-    process.exitCode = status;
-  },
-  (error: unknown) => {
-    console.error(error instanceof Error ? error.message : error);
-    process.exitCode = 125;
-  },
+exitWith(
+  runInVm({
+    machine: reference,
+    command: positionals,
+    timeout: Number(values.timeout),
+    ...(values.image === undefined ? {} : { image: values.image }),
+    ...(values.shared === undefined ? {} : { shared: values.shared }),
+  }),
 );

@@ -34,7 +34,10 @@ function initScript({ machine, command, environment = {}, shared }: VmOptions): 
     '#!/bin/bash',
     ...Object.entries(variables).map(([name, value]) => `export ${name}=${quote(value)}`),
     'mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t debugfs debug /sys/kernel/debug',
-    'mount -t tmpfs tmp /tmp; mount -t tmpfs run /run; mkdir -p /dev/shm; mount -t tmpfs shm /dev/shm',
+    // The checkout stays where it is, also if that is below /tmp.
+    `mount -t tmpfs run /run; mkdir /run/checkout; mount --bind ${quote(checkout)} /run/checkout`,
+    'mount -t tmpfs tmp /tmp; mkdir -p /dev/shm; mount -t tmpfs shm /dev/shm',
+    `mkdir -p ${quote(checkout)} && mount --move /run/checkout ${quote(checkout)}`,
     ...(shared === undefined
       ? []
       : [
