@@ -4,19 +4,11 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { addressOf, reference } from '../lib/fake';
+import { operations, parseTimes } from './bench/operations';
 import { exitWith } from './exit';
 import { runInVm } from './vm/vm';
 
 const turns = 3;
-const operations: Record<string, string> = {
-  export: 'export and close a dma-buf',
-  'map-unmap': 'map and unmap a dma-buf of 16 MiB',
-  read32: 'read a register of 32 bits',
-  write32: 'write a register of 32 bits',
-  'read-block': 'read 256 registers in one call',
-  sync: 'SYNC a udmabuf, begin and end',
-};
-
 const checkout = resolve(__dirname, '..');
 const [exporter, peer] = [addressOf(reference, 'ssd'), addressOf(reference, 'engine')];
 
@@ -28,15 +20,7 @@ function build(): string {
   return program;
 }
 
-/** The fastest turn of each operation. */
-function best(path: string): Map<string, number> {
-  const fastest = new Map<string, number>();
-  for (const line of readFileSync(path, 'utf8').trim().split('\n')) {
-    const [name = '', nanoseconds = ''] = line.split(' ');
-    fastest.set(name, Math.min(fastest.get(name) ?? Infinity, Number(nanoseconds)));
-  }
-  return fastest;
-}
+const best = (path: string) => parseTimes(readFileSync(path, 'utf8'));
 
 async function main(): Promise<number> {
   const program = build();

@@ -80,6 +80,15 @@ void BenchRegisters(int peer) {
   munmap(pages, 4096);
 }
 
+void BenchMemory(int exporter) {
+  void* pages = mmap(nullptr, 4096, PROT_READ, MAP_SHARED, exporter, off_t{2} << 40);
+  if (pages == MAP_FAILED) Must(-1, "mmap");
+  auto* word = reinterpret_cast<volatile uint32_t*>(static_cast<char*>(pages) + 8);
+  uint32_t sum = 0;
+  Measure("load32", 100000, [&](int) { sum += *word; });
+  munmap(pages, 4096);
+}
+
 void BenchSync() {
   const int memfd = Must(memfd_create("bench", MFD_CLOEXEC | MFD_ALLOW_SEALING), "memfd_create");
   Must(ftruncate(memfd, 65536), "ftruncate");
@@ -123,5 +132,6 @@ int main(int count, char** arguments) {
     Must(ioctl(iommufd, uapi::IOMMU_IOAS_UNMAP, &unmap), "unmap");
   });
   BenchRegisters(peer);
+  BenchMemory(exporter);
   BenchSync();
 }

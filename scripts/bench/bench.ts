@@ -45,6 +45,11 @@ async function main([exporterAddress = '', peerAddress = '']: string[]): Promise
     registers.read(0, block);
   });
 
+  using cmb = exporter.region(2).map({ length: 4096n });
+  measure('load32', 100_000, () => {
+    sum += cmb.read32(8);
+  });
+
   using memory = DmaMemory.alloc(65536);
   using udmabuf = memory.exportDmaBuf();
   measure('sync', 20_000, () => {
