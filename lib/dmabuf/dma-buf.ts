@@ -77,6 +77,7 @@ export class DmaBuf {
     return this.#handle;
   }
 
+  /** Whether close() was called. */
   get closed(): boolean {
     return this.#closed;
   }
@@ -139,6 +140,7 @@ export class DmaBuf {
     this.record.release();
   }
 
+  /** close(), for `using`. */
   [Symbol.dispose](): void {
     this.close();
   }

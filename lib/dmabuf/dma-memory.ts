@@ -6,12 +6,12 @@ import { oneOf, options, outOfRange, u64 } from '../validate';
 import { DmaBuf } from './dma-buf';
 
 const pageLog2 = 12;
-const hugePageLog2 = { '2M': 21, '1G': 30 } as const;
+const hugePageLog2: Record<HugePageSize, number> = { '2M': 21, '1G': 30 };
 // The largest ArrayBuffer that every supported V8 takes.
 const largest = 2n ** 32n;
 
 /** The sizes of huge pages that can be asked for. */
-export type HugePageSize = keyof typeof hugePageLog2;
+export type HugePageSize = '2M' | '1G';
 
 /** Host memory for DMA: a sealed memfd, and its pages as an ArrayBuffer. Zeroed. */
 export class DmaMemory {
@@ -67,6 +67,7 @@ export class DmaMemory {
     return native.fdNumber(this.fdHandle);
   }
 
+  /** Whether close() was called. */
   get closed(): boolean {
     return this.#closed;
   }
@@ -108,6 +109,7 @@ export class DmaMemory {
     native.fdClose(this.#fd);
   }
 
+  /** close(), for `using`. */
   [Symbol.dispose](): void {
     this.close();
   }

@@ -11,7 +11,7 @@ export interface Bar {
 }
 
 /** An interrupt index as VFIO_DEVICE_GET_IRQ_INFO tells it. */
-interface Irq {
+export interface Irq {
   flags: number;
   count: number;
 }

@@ -3,7 +3,7 @@
  *
  * @packageDocumentation
  */
-export { deviceKinds, type Bar, type DeviceKind, type DeviceKindName } from './devices';
+export { deviceKinds, type Bar, type DeviceKind, type DeviceKindName, type Irq } from './devices';
 export { FakeKernel, type DmaFault } from './kernel';
 export { addressOf, type Machine, type MachineDevice } from './machine';
 export { machines, reference } from './machines';

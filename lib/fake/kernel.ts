@@ -121,6 +121,7 @@ export class FakeKernel extends Kernel {
     removeSysfs(this.sysfs);
   }
 
+  /** close(), for `using`. */
   [Symbol.dispose](): void {
     this.close();
   }

@@ -54,6 +54,7 @@ export class Ioas {
     this.#hot = native.ioasHot(handle);
   }
 
+  /** Whether close() was called. */
   get closed(): boolean {
     return this.#closed;
   }
@@ -267,6 +268,7 @@ export class Ioas {
     this.close();
   }
 
+  /** close(), for `using`. */
   [Symbol.dispose](): void {
     this.close();
   }

@@ -54,6 +54,7 @@ export class Iommufd {
     return native.fdNumber(this.handle);
   }
 
+  /** Whether close() was called. */
   get closed(): boolean {
     return this.#closed;
   }
@@ -94,6 +95,7 @@ export class Iommufd {
     native.fdClose(this.#handle);
   }
 
+  /** close(), for `using`. */
   [Symbol.dispose](): void {
     this.close();
   }

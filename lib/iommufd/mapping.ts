@@ -88,6 +88,7 @@ export class IoasMapping {
     this.gone();
   }
 
+  /** close(), for `using`. */
   [Symbol.dispose](): void {
     this.close();
   }

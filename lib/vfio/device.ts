@@ -145,6 +145,7 @@ export class VfioDevice {
     return native.fdNumber(this.#fd);
   }
 
+  /** Whether close() was called. */
   get closed(): boolean {
     return this.#closed;
   }
@@ -249,6 +250,7 @@ export class VfioDevice {
     this.#attached(undefined);
   }
 
+  /** What the device is (VFIO_DEVICE_GET_INFO). */
   info(): DeviceInfo {
     const info = kernelCall(this.#args(), () => native.vfioInfo(this.handle));
     return {
@@ -418,6 +420,7 @@ export class VfioDevice {
     }
   }
 
+  /** close(), for `using`. */
   [Symbol.dispose](): void {
     this.close();
   }

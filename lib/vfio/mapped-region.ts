@@ -58,6 +58,7 @@ export class MappedRegion {
     this.write = access.write;
   }
 
+  /** Whether close() was called. */
   get closed(): boolean {
     return this.#closed;
   }
@@ -70,6 +71,7 @@ export class MappedRegion {
     this.region.device.forget(this);
   }
 
+  /** close(), for `using`. */
   [Symbol.dispose](): void {
     this.close();
   }

@@ -86,34 +86,42 @@ export class Region {
     return u64(offset, 'offset', 0n, (1n << 40n) - 1n);
   }
 
+  /** One read of 8 bits. */
   read8(offset: number | bigint): number {
     return this.#get(offset, 1).getUint8(0);
   }
 
+  /** One read of 16 bits. */
   read16(offset: number | bigint): number {
     return this.#get(offset, 2).getUint16(0, true);
   }
 
+  /** One read of 32 bits. */
   read32(offset: number | bigint): number {
     return this.#get(offset, 4).getUint32(0, true);
   }
 
+  /** One read of 64 bits. */
   read64(offset: number | bigint): bigint {
     return this.#get(offset, 8).getBigUint64(0, true);
   }
 
+  /** One write of 8 bits. */
   write8(offset: number | bigint, value: number): void {
     this.#set(offset, 1, BigInt(integer(value, 'value', 0, 0xff)));
   }
 
+  /** One write of 16 bits. */
   write16(offset: number | bigint, value: number): void {
     this.#set(offset, 2, BigInt(integer(value, 'value', 0, 0xffff)));
   }
 
+  /** One write of 32 bits. */
   write32(offset: number | bigint, value: number): void {
     this.#set(offset, 4, BigInt(integer(value, 'value', 0, 0xffff_ffff)));
   }
 
+  /** One write of 64 bits. */
   write64(offset: number | bigint, value: number | bigint): void {
     this.#set(offset, 8, u64(value, 'value'));
   }
