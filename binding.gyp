@@ -8,6 +8,7 @@
       "defines": [
         "NAPI_VERSION=9",
         "NODE_ADDON_API_CPP_EXCEPTIONS_ALL",  # whatever C++ throws becomes a JavaScript error
+        "NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS",  # a worker may be terminated in mid-call, where none can be thrown
         "NODE_ADDON_API_DISABLE_DEPRECATED"
       ],
       "cflags_cc!": [

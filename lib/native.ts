@@ -112,7 +112,7 @@ interface Native {
   vfioRead(device: VfioHandle, offset: bigint, bytes: Uint8Array): number;
   vfioWrite(device: VfioHandle, offset: bigint, bytes: Uint8Array): number;
   vfioMap(device: VfioHandle, offset: bigint, length: bigint, writable: boolean): MappingHandle;
-  registerAccess(mapping: MappingHandle, writable: boolean): NativeRegisters;
+  registerAccess(mapping: MappingHandle): NativeRegisters;
   mappingRetire(mapping: MappingHandle): void;
 
   dmaBufIs(fd: FdHandle): boolean;

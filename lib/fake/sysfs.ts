@@ -70,7 +70,8 @@ export function writeSysfs(devices: readonly SysfsDevice[]): string {
   return root;
 }
 
+/** Removes a tree that writeSysfs() made, and nothing else. */
 export function removeSysfs(root: string): void {
-  written.delete(root);
+  if (!written.delete(root)) return;
   rmSync(root, { recursive: true, force: true });
 }

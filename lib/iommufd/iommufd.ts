@@ -13,13 +13,16 @@ export interface Dependent {
 /** An open /dev/iommu: the owner of I/O address spaces, to which devices are bound. */
 export class Iommufd {
   readonly kernel: Kernel;
+  /** Whether the fd is a duplicate: then another object may stand for the same iommufd. @internal */
+  readonly duplicated: boolean;
   readonly #handle: FdHandle;
   readonly #devices = new Set<Dependent>();
   readonly #ioases = new Set<Ioas>();
   #closed = false;
 
-  private constructor(kernel: Kernel, handle: FdHandle) {
+  private constructor(kernel: Kernel, handle: FdHandle, duplicated: boolean) {
     this.kernel = kernel;
+    this.duplicated = duplicated;
     this.#handle = handle;
   }
 
@@ -36,6 +39,7 @@ export class Iommufd {
     return new Iommufd(
       kernel,
       kernelCall({ path }, () => native.fdOpen(kernel.handle, path, false)),
+      false,
     );
   }
 
@@ -46,6 +50,7 @@ export class Iommufd {
     return new Iommufd(
       kernel,
       kernelCall({ fd }, () => native.fdDuplicate(kernel.handle, fd)),
+      true,
     );
   }
 

@@ -1,7 +1,7 @@
 import { toKernel } from '../default-kernel';
 import { DmaBuf } from '../dmabuf/dma-buf';
 import type { BufferRecord } from '../dmabuf/revocation';
-import { closedError, kernelCall, kernelCallAsync, KernelError } from '../errors';
+import { closedError, codedError, kernelCall, kernelCallAsync, KernelError } from '../errors';
 import { Iommufd } from '../iommufd/iommufd';
 import { Ioas } from '../iommufd/ioas';
 import type { Kernel } from '../kernel';
@@ -207,7 +207,7 @@ export class VfioDevice {
   /**
    * Attaches the device to an IOAS: its DMA goes through that from now on. If it was attached elsewhere, it moves.
    *
-   * @throws KernelError EINVAL: not bound. ENOENT: an IOAS of another iommufd. EADDRINUSE: mappings where this device
+   * @throws Error ERR_OTHER_IOMMUFD: an IOAS of another iommufd. KernelError EINVAL: not bound. EADDRINUSE: mappings where this device
    *   cannot have any.
    */
   async attach(ioas: Ioas): Promise<void> {
@@ -225,6 +225,11 @@ export class VfioDevice {
 
   #pageTable(ioas: Ioas): number {
     if (instance(ioas, 'ioas', Ioas).closed) throw closedError('IOAS');
+    // Numbers are per iommufd: in another one, the same number is another IOAS.
+    const [mine, its] = [this.#iommufd, ioas.iommufd];
+    if (mine && mine !== its && !mine.duplicated && !its.duplicated) {
+      throw codedError('ERR_OTHER_IOMMUFD', 'the IOAS belongs to another iommufd than the one the device is bound to');
+    }
     return ioas.id;
   }
 

@@ -45,7 +45,7 @@ export class MappedRegion {
     this.offset = offset;
     this.length = length;
     this.#mapping = mapping;
-    const access: NativeRegisters = kernelCall({}, () => native.registerAccess(mapping, region.flags.write));
+    const access: NativeRegisters = kernelCall({}, () => native.registerAccess(mapping));
     this.read8 = access.read8;
     this.read16 = access.read16;
     this.read32 = access.read32;

@@ -31,11 +31,11 @@ export class Region {
     this.name = regionNames[index];
     const info = kernelCall({ region: index }, () => native.vfioRegionInfo(device.handle, index));
     this.size = info.size;
-    this.flags = {
+    this.flags = Object.freeze({
       read: (info.flags & regionFlags.read) !== 0,
       write: (info.flags & regionFlags.write) !== 0,
       mmap: (info.flags & regionFlags.mmap) !== 0,
-    };
+    });
     this.capabilities = regionCapabilities(info);
     this.#offset = info.offset;
   }

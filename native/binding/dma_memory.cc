@@ -20,14 +20,31 @@ Napi::Value MemoryAllocate(const Napi::CallbackInfo& info) {
       });
 }
 
+using Share = std::shared_ptr<core::Mapping>;
+
+// False while the environment is being torn down.
+bool CanRunJavaScript(napi_env env) {
+  napi_value global = nullptr;
+  bool found = false;
+  return napi_get_global(env, &global) == napi_ok && napi_has_named_property(env, global, "Object", &found) == napi_ok;
+}
+
+// The ArrayBuffer is gone. But at the end of its environment Node calls this also for memory that was transferred to
+// another thread, which may look at it for ever: then it becomes zeros, and its addresses are never given to anything
+// else.
+void LetGo(Napi::Env env, void*, Share* share) {
+  if (CanRunJavaScript(env)) {
+    delete share;
+  } else {
+    (*share)->Retire();
+  }
+}
+
 // memoryBuffer(mapping): ArrayBuffer over the pages. The pages' addresses stay this mapping's until the buffer is
 // collected, wherever it was transferred to; what they hold after mappingRetire is zeros.
 Napi::Value MemoryBuffer(const Napi::CallbackInfo& info) {
   const auto mapping = Unwrap<core::Mapping>(info[0]);
-  auto* share = new std::shared_ptr<core::Mapping>(mapping);
-  return Napi::ArrayBuffer::New(
-      info.Env(), mapping->address(), mapping->length(),
-      [](Napi::Env, void*, std::shared_ptr<core::Mapping>* owner) { delete owner; }, share);
+  return Napi::ArrayBuffer::New(info.Env(), mapping->address(), mapping->length(), LetGo, new Share(mapping));
 }
 
 // detach(ArrayBuffer)

@@ -10,10 +10,8 @@
 namespace binding {
 namespace {
 
-struct Registers {
-  std::shared_ptr<core::Mapping> mapping;
-  bool writable;
-};
+// What each accessor has as its data: a share of the mapping.
+using Registers = std::shared_ptr<core::Mapping>;
 
 napi_value Refuse(napi_env env, napi_status (*raise)(napi_env, const char*, const char*), const char* code,
                   const char* message) {
@@ -97,7 +95,7 @@ napi_value Read(napi_env env, napi_callback_info info) {
   napi_value argument = nullptr;
   void* data = nullptr;
   napi_get_cb_info(env, info, &count, &argument, nullptr, &data);
-  const core::Mapping& mapping = *static_cast<Registers*>(data)->mapping;
+  const core::Mapping& mapping = **static_cast<Registers*>(data);
   std::size_t offset = 0;
   if (!ToOffset(env, argument, mapping, sizeof(T), &offset)) return nullptr;
   if (mapping.retired() || !mapping.enabled()) return RefuseAccess(env, mapping);
@@ -110,15 +108,14 @@ napi_value Write(napi_env env, napi_callback_info info) {
   napi_value arguments[2] = {nullptr, nullptr};
   void* data = nullptr;
   napi_get_cb_info(env, info, &count, arguments, nullptr, &data);
-  const auto& [shared, writable] = *static_cast<Registers*>(data);
-  const core::Mapping& mapping = *shared;
+  const core::Mapping& mapping = **static_cast<Registers*>(data);
   std::size_t offset = 0;
   T value = 0;
   if (!ToOffset(env, arguments[0], mapping, sizeof(T), &offset) || !FromValue(env, arguments[1], &value)) {
     return nullptr;
   }
   if (mapping.retired() || !mapping.enabled()) return RefuseAccess(env, mapping);
-  if (!writable) return Refuse(env, napi_throw_error, "ERR_READ_ONLY", "the region is read-only");
+  if (!mapping.writable()) return Refuse(env, napi_throw_error, "ERR_READ_ONLY", "the region is read-only");
   mapping.Store<T>(offset, value);
   return nullptr;
 }
@@ -142,8 +139,7 @@ napi_value Block(napi_env env, napi_callback_info info) {
   napi_value arguments[2] = {nullptr, nullptr};
   void* registers = nullptr;
   napi_get_cb_info(env, info, &count, arguments, nullptr, &registers);
-  const auto& [shared, writable] = *static_cast<Registers*>(registers);
-  const core::Mapping& mapping = *shared;
+  const core::Mapping& mapping = **static_cast<Registers*>(registers);
   napi_typedarray_type type;
   std::size_t length = 0;
   void* data = nullptr;
@@ -176,17 +172,18 @@ napi_value Block(napi_env env, napi_callback_info info) {
     return Refuse(env, napi_throw_range_error, "ERR_OUT_OF_RANGE", "The \"array\" reaches outside the mapped region");
   }
   if (mapping.retired() || !mapping.enabled()) return RefuseAccess(env, mapping);
-  if (to_device && !writable) return Refuse(env, napi_throw_error, "ERR_READ_ONLY", "the region is read-only");
+  if (to_device && !mapping.writable())
+    return Refuse(env, napi_throw_error, "ERR_READ_ONLY", "the region is read-only");
   copy(mapping, offset, data, length * width, to_device);
   return nullptr;
 }
 
-// registerAccess(mapping, writable): { read8(offset) …, write64(offset, value), read(offset, array), write(…) }
+// registerAccess(mapping): { read8(offset) …, write64(offset, value), read(offset, array), write(…) }
 Napi::Value RegisterAccess(const Napi::CallbackInfo& info) {
-  const Registers registers = {Unwrap<core::Mapping>(info[0]), info[1].ToBoolean()};
+  const Registers registers = Unwrap<core::Mapping>(info[0]);
   auto result = Napi::Object::New(info.Env());
   const auto add = [&](const char* name, napi_callback callback) {
-    result.Set(name, HotFunction(info.Env(), name, callback, registers));  // each owns a share of the mapping
+    result.Set(name, HotFunction(info.Env(), name, callback, registers));
   };
   add("read8", Read<uint8_t>);
   add("read16", Read<uint16_t>);

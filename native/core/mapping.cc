@@ -6,7 +6,11 @@ namespace core {
 
 Mapping::Mapping(std::shared_ptr<Fd> fd, uint64_t offset, std::size_t length, int protection,
                  std::shared_ptr<const std::atomic<bool>> enabled)
-    : kernel_(fd->kernel()), fd_(std::move(fd)), enabled_(std::move(enabled)), length_(length) {
+    : kernel_(fd->kernel()),
+      fd_(std::move(fd)),
+      enabled_(std::move(enabled)),
+      length_(length),
+      writable_((protection & PROT_WRITE) != 0) {
   Check(kernel_->Mmap(length, protection, MAP_SHARED, fd_->number(), offset, &pages_), "mmap");
 }
 

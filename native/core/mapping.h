@@ -25,6 +25,7 @@ class Mapping {
 
   void* address() const { return pages_.address; }
   std::size_t length() const { return length_; }
+  bool writable() const { return writable_; }
   bool retired() const { return !fd_; }
   bool enabled() const { return !enabled_ || enabled_->load(std::memory_order_acquire); }
 
@@ -49,6 +50,7 @@ class Mapping {
   std::shared_ptr<const std::atomic<bool>> enabled_;
   kernel::MappedPages pages_;
   std::size_t length_;
+  bool writable_;
 };
 
 }  // namespace core

@@ -67,7 +67,7 @@ void Edu::Write(unsigned, uint64_t offset, unsigned width, uint64_t value) {
       break;
     case kFactorial:
       factorial_ = 1;
-      for (uint32_t n = word; n > 0; --n) factorial_ *= n;
+      for (uint32_t n = word; n > 0 && factorial_ != 0; --n) factorial_ *= n;
       break;
     case kStatus:
       status_ = word & kStatusInterruptFactorial;
@@ -88,7 +88,7 @@ void Edu::Write(unsigned, uint64_t offset, unsigned width, uint64_t value) {
       count_ = value;
       break;
     case kDmaCommand:
-      if ((value & kRun) != 0) Start(value);
+      if ((value & kRun) != 0 && !running_) Start(value);
       break;
     default:
       break;
@@ -101,11 +101,13 @@ void Edu::Start(uint64_t command) {
   const uint64_t inside = (to_memory ? source_ : destination_) - kBufferStart;
   // QEMU's device brings the whole machine down here; this one does nothing.
   if (inside > buffer_.size() || count_ > buffer_.size() - inside) return;
+  running_ = true;
   if (to_memory) {
     port_.Dma(Access::kWrite, destination_, buffer_.data() + inside, count_);
   } else {
     port_.Dma(Access::kRead, source_, buffer_.data() + inside, count_);
   }
+  running_ = false;
   if ((command & kInterruptWhenDone) != 0) interrupts_ |= kInterruptDma;
 }
 

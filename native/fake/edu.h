@@ -28,6 +28,7 @@ class Edu : public Model {
   uint64_t count_ = 0;
   uint64_t command_ = 0;
   std::array<uint8_t, 4096> buffer_ = {};
+  bool running_ = false;  // a transfer that reaches the engine's own registers starts no other
 };
 
 }  // namespace fake
