@@ -54,7 +54,7 @@ export class CommandRegister {
     this.#set(bits.memory, on);
   }
 
-  /** Whether the device may do DMA. Off after open and after reset. */
+  /** Whether the device may do DMA. Off after open. */
   get busMaster(): boolean {
     return this.#get(bits.busMaster);
   }

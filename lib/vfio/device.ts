@@ -319,8 +319,8 @@ export class VfioDevice {
   }
 
   /**
-   * Resets the device. Config space is restored by the kernel, but for the bus master bit where the reset cleared it;
-   * every dma-buf exported from the device is revoked, and usable again afterwards by {@link IoasMapping.remap}.
+   * Resets the device. The kernel restores config space, the command register included. Every dma-buf exported from the
+   * device is revoked, and its mappings are dead until {@link IoasMapping.remap}.
    *
    * @throws KernelError EINVAL: no reset method, or not bound. EAGAIN: locked by others.
    */

@@ -30,13 +30,17 @@ Napi::Value DmaBufFdinfo(const Napi::CallbackInfo& info) {
   return Napi::String::New(info.Env(), Call(info.Env(), [&] { return core::DmaBufFdinfo(*fd); }));
 }
 
+struct Syncable {
+  Box<core::Fd>* fd;  // empty: closed
+};
+
 // sync(flags)
 napi_value Sync(napi_env env, napi_callback_info info) {
   std::size_t count = 1;
   napi_value argument = nullptr;
   void* data = nullptr;
   napi_get_cb_info(env, info, &count, &argument, nullptr, &data);
-  const auto& fd = **static_cast<Box<core::Fd>**>(data);  // empty: closed
+  const auto& fd = *static_cast<Syncable*>(data)->fd;
   uint32_t flags = 0;
   if (napi_get_value_uint32(env, argument, &flags) != napi_ok || !fd) {
     napi_throw_error(env, "ERR_CLOSED", "the dma-buf is closed");
@@ -52,7 +56,7 @@ napi_value Sync(napi_env env, napi_callback_info info) {
 
 // dmaBufSync(fd): (flags) => void, a function of this dma-buf
 Napi::Value DmaBufSync(const Napi::CallbackInfo& info) {
-  auto function = HotFunction(info.Env(), "sync", Sync, &Unbox<core::Fd>(info[0]));
+  auto function = HotFunction(info.Env(), "sync", Sync, Syncable{&Unbox<core::Fd>(info[0])});
   function.Set("fd", info[0]);  // kept alive as long as the function
   return function;
 }
