@@ -127,7 +127,6 @@ interface Native {
     { fd: FdHandle; mapping: MappingHandle }
   >;
   memoryBuffer(mapping: MappingHandle): ArrayBuffer;
-  detach(buffer: ArrayBuffer): void;
 }
 
 function load(): Native {

@@ -1,9 +1,9 @@
 // npm run test:package: packs the package, installs the tarball elsewhere, and uses it there as its users do: require,
 // import, and a strict TypeScript program.
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { join, relative, resolve } from 'node:path';
 
 const checkout = resolve(__dirname, '..');
 const folder = mkdtempSync(join(tmpdir(), 'vfio-dmabuf-package-'));
@@ -15,16 +15,21 @@ function run(title: string, program: string, ...args: string[]): string {
   return output;
 }
 
-// What may be in the tarball, and what must.
-const allowed =
-  /^(?:binding\.gyp|CMakeLists\.txt|package\.json|README\.md|CHANGELOG\.md|LICENSE|dist\/|lib\/|native\/)/;
-const needed = [
-  'binding.gyp',
-  'dist/index.js',
-  'dist/index.d.ts',
-  'dist/fake/index.js',
-  'native/binding/addon.cc',
-  'LICENSE',
+function filesBelow(name: string): string[] {
+  return readdirSync(join(checkout, name), { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => relative(checkout, join(entry.parentPath, entry.name)));
+}
+
+// What must be in the tarball, and nothing else may: no tests, nothing that was built here, and nothing in dist/ that no
+// source is left for.
+const compiled = ['.js', '.js.map', '.d.ts', '.d.ts.map'];
+const sources = filesBelow('lib');
+const expected = [
+  ...['package.json', 'binding.gyp', 'CMakeLists.txt', 'README.md', 'CHANGELOG.md', 'LICENSE'],
+  ...filesBelow('native'),
+  ...sources,
+  ...sources.flatMap((file) => compiled.map((end) => file.replace(/^lib(.*)\.ts$/, `dist$1${end}`))),
 ];
 
 function pack(): string {
@@ -35,8 +40,8 @@ function pack(): string {
     .trim()
     .split('\n')
     .map((file) => file.replace('package/', ''));
-  const surplus = files.filter((file) => !allowed.test(file));
-  const missing = needed.filter((file) => !files.includes(file));
+  const surplus = files.filter((file) => !expected.includes(file));
+  const missing = expected.filter((file) => !files.includes(file));
   if (surplus.length + missing.length > 0) {
     throw new Error(`the tarball has too much (${surplus.join(', ')}) or too little (${missing.join(', ')})`);
   }
@@ -100,6 +105,16 @@ function main(): void {
     const output = run(`${file} runs`, 'node', file);
     if (output !== 'reference 4096n 10400\n') throw new Error(`it printed ${output}`);
   }
+
+  // As left by a package manager that runs no install scripts.
+  rmSync(join(folder, 'node_modules/vfio-dmabuf/build'), { recursive: true });
+  const code = run(
+    'without the addon',
+    'node',
+    '-e',
+    "try { require('vfio-dmabuf') } catch (e) { console.log(e.code) }",
+  );
+  if (code !== 'ERR_ADDON_NOT_BUILT\n') throw new Error(`require threw ${code}`);
 }
 
 try {

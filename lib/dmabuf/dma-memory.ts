@@ -53,8 +53,8 @@ export class DmaMemory {
   }
 
   /**
-   * The memory. close() leaves its length at 0; if it was transferred elsewhere (another thread, `transfer()`), what it
-   * became reads zeros from then on.
+   * The memory. After close() every view of it reads zeros, wherever it is: here, in another thread, transferred. It is not
+   * detached, as Node's own asynchronous calls (zlib's, for one) end the process when a buffer they work on is.
    */
   get buffer(): ArrayBuffer {
     const { mapping } = this;
@@ -105,7 +105,6 @@ export class DmaMemory {
     if (this.#closed) return;
     this.#closed = true;
     native.mappingRetire(this.#mapping);
-    if (this.#buffer) native.detach(this.#buffer);
     native.fdClose(this.#fd);
   }
 

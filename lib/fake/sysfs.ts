@@ -60,11 +60,13 @@ function writeDevice(root: string, device: SysfsDevice): void {
 }
 
 const written = new Set<string>();
+let watching = false;
 
 /** Writes the tree and returns its root. It is removed when the process exits, if not before. */
 export function writeSysfs(devices: readonly SysfsDevice[]): string {
   const root = mkdtempSync(join(tmpdir(), 'vfio-dmabuf-sysfs-'));
-  if (written.size === 0) process.once('exit', () => [...written].forEach(removeSysfs));
+  if (!watching) process.once('exit', () => [...written].forEach(removeSysfs));
+  watching = true;
   written.add(root);
   for (const device of devices) writeDevice(root, device);
   return root;

@@ -44,12 +44,11 @@ void LetGo(Napi::Env env, void*, Share* share) {
 // collected, wherever it was transferred to; what they hold after mappingRetire is zeros.
 Napi::Value MemoryBuffer(const Napi::CallbackInfo& info) {
   const auto mapping = Unwrap<core::Mapping>(info[0]);
-  return Napi::ArrayBuffer::New(info.Env(), mapping->address(), mapping->length(), LetGo, new Share(mapping));
-}
-
-// detach(ArrayBuffer)
-void Detach(const Napi::CallbackInfo& info) {
-  if (info[0].IsArrayBuffer()) info[0].As<Napi::ArrayBuffer>().Detach();
+  auto buffer = Napi::ArrayBuffer::New(info.Env(), mapping->address(), mapping->length(), LetGo, new Share(mapping));
+  // Another share, for the object: a thread of Node's own that works on the memory keeps a view alive, but not what was
+  // below a buffer that is transferred meanwhile.
+  buffer.AddFinalizer([](Napi::Env, Share* share) { delete share; }, new Share(mapping));
+  return buffer;
 }
 
 }  // namespace
@@ -57,7 +56,6 @@ void Detach(const Napi::CallbackInfo& info) {
 void InitDmaMemory(Napi::Env env, Napi::Object exports) {
   Export<MemoryAllocate>(env, exports, "memoryAllocate");
   Export<MemoryBuffer>(env, exports, "memoryBuffer");
-  Export<Detach>(env, exports, "detach");
 }
 
 }  // namespace binding

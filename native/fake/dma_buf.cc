@@ -1,6 +1,7 @@
 #include "fake/dma_buf.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cstring>
@@ -109,8 +110,10 @@ int UdmabufDriver::Ioctl(uapi::request_t request, void* argument) {
   const int seals = fcntl(static_cast<int>(command.memfd), F_GET_SEALS);
   if (seals < 0) return errno == EBADF ? -EBADF : -EBADFD;
   if ((seals & F_SEAL_SHRINK) == 0 || (seals & F_SEAL_WRITE) != 0) return -EINVAL;
-  const off_t end = lseek(static_cast<int>(command.memfd), 0, SEEK_END);
-  if (command.offset + command.size > static_cast<uint64_t>(end)) return -EINVAL;
+  struct stat info = {};
+  fstat(static_cast<int>(command.memfd), &info);
+  const auto end = static_cast<uint64_t>(info.st_size);
+  if (command.offset > end || command.size > end - command.offset) return -EINVAL;
   return table_.Install(std::make_shared<DmaBuf>(command.size, "udmabuf"), "udmabuf");
 }
 

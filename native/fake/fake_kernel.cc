@@ -50,7 +50,7 @@ int FakeKernel::Install(std::shared_ptr<File> file, const char* name) {
   if (fd < 0) return fd;
   struct stat info = {};
   LinuxKernel::Fstat(fd, &info);
-  files_[{info.st_dev, info.st_ino}] = {std::move(file), 1};
+  files_[{info.st_dev, info.st_ino}] = {std::move(file), 1, false};
   return fd;
 }
 
@@ -95,14 +95,34 @@ int FakeKernel::Close(int fd) {
   const int result = LinuxKernel::Close(fd);
   if (!entry || --entry->references > 0) return result;
   entry->references = CountFds(key.first, key.second);
-  if (entry->references > 0) return result;
+  if (entry->references > 0) {
+    entry->foreign = any_foreign_ = true;
+    return result;
+  }
   const std::shared_ptr<File> last = std::move(entry->file);  // goes after the table has let go of it
   files_.erase(key);
   return result;
 }
 
+void FakeKernel::Sweep() {
+  if (!any_foreign_) return;
+  any_foreign_ = false;
+  std::vector<std::shared_ptr<File>> gone;  // destroyed after the table has let go of them
+  for (auto entry = files_.begin(); entry != files_.end();) {
+    auto& [key, open] = *entry;
+    if (open.foreign && CountFds(key.first, key.second) == 0) {
+      gone.push_back(std::move(open.file));
+      entry = files_.erase(entry);
+    } else {
+      any_foreign_ = any_foreign_ || open.foreign;
+      ++entry;
+    }
+  }
+}
+
 int FakeKernel::Ioctl(int fd, unsigned long request, void* argument) {
   const std::lock_guard guard(lock_);
+  Sweep();
   const auto file = Find(fd);
   return file ? file->Ioctl(request, argument) : LinuxKernel::Ioctl(fd, request, argument);
 }
@@ -155,6 +175,7 @@ std::vector<DmaFault> FakeKernel::TakeFaults() {
 
 std::size_t FakeKernel::OpenFiles() {
   const std::lock_guard guard(lock_);
+  Sweep();
   return files_.size();
 }
 

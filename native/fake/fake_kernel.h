@@ -41,16 +41,20 @@ class FakeKernel : public kernel::LinuxKernel, public FileTable {
   struct Entry {
     std::shared_ptr<File> file;
     int references;  // fds known to be open on it
+    bool foreign;    // some were made behind the fake's back, and will be closed there
   };
 
   int Install(std::shared_ptr<File> file, const char* name) override;
   std::shared_ptr<File> Find(int fd) override;
   Entry* FindEntry(int fd, Key* key = nullptr);
+  // Lets go of files whose last fd was closed behind the fake's back.
+  void Sweep();
 
   std::mutex lock_;  // guards everything below, and every File and device
   IommuLimits iommu_;
   std::vector<std::shared_ptr<PciDevice>> devices_;
   std::map<Key, Entry> files_;
+  bool any_foreign_ = false;
   std::vector<DmaFault> faults_;
 };
 

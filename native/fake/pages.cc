@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -47,8 +48,9 @@ class Memfd : public Pages {
   // Only a memfd can be pinned (memfd_pin_folios: EINVAL), and it has no pages past its end.
   int Pin(uint64_t offset, uint64_t length, bool) const override {
     if (fcntl(fd_, F_GET_SEALS) < 0) return -EINVAL;
-    const off_t size = lseek(fd_, 0, SEEK_END);
-    return offset + length > static_cast<uint64_t>(size) ? -EINVAL : 0;
+    struct stat info = {};
+    fstat(fd_, &info);
+    return offset + length > static_cast<uint64_t>(info.st_size) ? -EINVAL : 0;
   }
   bool Read(uint64_t offset, void* buffer, std::size_t size) const override {
     return pread(fd_, buffer, size, static_cast<off_t>(offset)) == static_cast<ssize_t>(size);

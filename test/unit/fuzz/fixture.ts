@@ -1,0 +1,222 @@
+// Objects of every class, to call on and to pass in: live, closed, and of another kernel; and calls that succeed, for
+// the fuzzer to spoil.
+import { DmaMemory, Iommufd, KernelError, VfioDevice } from '../../../lib';
+import { FakeKernel } from '../../../lib/fake';
+import type { Random } from './random';
+import type { Sample } from './values';
+
+/** The name of an object's class. */
+export function classOf(object: object): string {
+  let prototype: object | null = object;
+  while (prototype && !Object.hasOwn(prototype, 'constructor')) prototype = Reflect.getPrototypeOf(prototype);
+  return prototype?.constructor.name ?? 'null';
+}
+
+function kernelError(kernel: FakeKernel): KernelError {
+  try {
+    Iommufd.open({ kernel, path: '/dev/vfio/none' });
+  } catch (error) {
+    if (error instanceof KernelError) return error;
+  }
+  throw new Error('opening nothing did not fail');
+}
+
+/** The objects of one kernel, or what is left of them when they are closed. */
+function build(kernel: FakeKernel) {
+  const iommufd = Iommufd.open({ kernel });
+  const ioas = iommufd.allocIoas();
+  const [ssd, engine, display] = ['ssd', 'engine', 'display'].map((role) =>
+    VfioDevice.openSync(kernel.addressOf(role), { iommufd }),
+  ) as [VfioDevice, VfioDevice, VfioDevice];
+  const unbound = VfioDevice.openSync(kernel.addressOf('ports'), { kernel });
+  engine.attachSync(ioas);
+  engine.command.busMaster = true;
+  const memory = DmaMemory.alloc(0x10000, { kernel });
+  const cmb = ssd.exportDmaBuf({ region: 2, offset: 0n, length: 0x10000n });
+  const part = { offset: 0x20000n, length: 4096n };
+  const split = ssd.exportDmaBuf({ region: 2, ranges: [part, part] });
+  return {
+    kernel,
+    iommufd,
+    ioas,
+    spare: iommufd.allocIoas(),
+    ssd,
+    engine,
+    display,
+    unbound,
+    command: engine.command,
+    config: ssd.config,
+    region: ssd.region(2),
+    registers: engine.region(0).map(),
+    cmbPages: ssd.region(2).map({ offset: 4096n, length: 0x8000n }),
+    videoMemory: display.region(0).map({ length: 0x10000n }),
+    memory,
+    cmb,
+    split,
+    udmabuf: memory.exportDmaBuf(),
+    peer: ioas.mapDmaBuf(cmb, { iova: 0x100_0000n }),
+    host: ioas.mapMemorySync(memory, { iova: 0x200_0000n }),
+    error: kernelError(kernel),
+  };
+}
+
+export type Objects = ReturnType<typeof build>;
+
+type Closeable = Record<'close', () => void>;
+
+function isCloseable(value: unknown): value is Closeable {
+  return typeof value === 'object' && value !== null && 'close' in value && typeof value.close === 'function';
+}
+
+/** An object of the library's. */
+export type ObjectSample = Sample & { value: object };
+
+export class Fixture {
+  readonly objects: Objects;
+  readonly #live = new Map<string, ObjectSample[]>();
+  readonly #samples: ObjectSample[] = [];
+  readonly #others: readonly ObjectSample[];
+  #buffer: ArrayBuffer;
+
+  /** @param others objects to pass in besides: closed ones, and such of another kernel */
+  constructor(kernel: FakeKernel, others: readonly ObjectSample[]) {
+    this.objects = build(kernel);
+    this.#others = others;
+    this.#buffer = this.objects.memory.buffer;
+    for (const [name, object] of Object.entries(this.objects)) this.add(name, object);
+  }
+
+  /** @param forged made by other ways than the published ones */
+  add(label: string, object: object, forged = false): void {
+    const name = classOf(object);
+    const sample = { label, value: object, forged };
+    const list = this.#live.get(name);
+    if (list) list.push(sample);
+    else this.#live.set(name, [sample]);
+    this.#samples.push(sample);
+  }
+
+  get samples(): readonly ObjectSample[] {
+    return this.#samples;
+  }
+
+  /** The DMA memory's pages, or, when that is closed, 8 bytes. */
+  get buffer(): ArrayBuffer {
+    if (this.#buffer.byteLength === 0) this.#buffer = new ArrayBuffer(8);
+    return this.#buffer;
+  }
+
+  /** The same, taken out of its ArrayBuffer where Node can do that (from 22 on). */
+  takeBuffer(): ArrayBuffer {
+    const { buffer } = this;
+    const { transfer } = buffer as { transfer?: () => ArrayBuffer };
+    return transfer?.call(buffer) ?? buffer;
+  }
+
+  /** Any object of the library's. */
+  any(random: Random): ObjectSample {
+    return random.percent(85) ? random.pick(this.#samples) : random.pick(this.#others);
+  }
+
+  /** An object of this class, if there is one. */
+  instance(name: string, random: Random): Sample {
+    const live = this.#live.get(name);
+    const others = this.#others.filter(({ value }) => classOf(value) === name);
+    if (live && (others.length === 0 || random.percent(85))) return random.pick(live);
+    return others.length > 0 ? random.pick(others) : { label: 'undefined', value: undefined };
+  }
+
+  /** With a label for what is passed to a call that should succeed. */
+  describe(value: unknown): Sample {
+    const known = this.#samples.find((sample) => sample.value === value);
+    if (known) return known;
+    if (typeof value === 'bigint') return { label: `${value}n`, value };
+    if (typeof value !== 'object' || value === null) return { label: String(value), value };
+    if (classOf(value) !== 'Object') return { label: classOf(value), value };
+    const items = (Object.entries(value) as [string, unknown][]).map(
+      ([key, item]) => `${key}: ${this.describe(item).label}`,
+    );
+    return { label: `{ ${items.join(', ')} }`, value };
+  }
+
+  closeQuietly(object: unknown): void {
+    try {
+      if (isCloseable(object)) object.close();
+    } catch {
+      // What close() has to say is judged when it is called for its own sake.
+    }
+  }
+
+  /** Closes all, children before parents. */
+  close(): void {
+    for (const { value } of [...this.#samples].reverse()) if (value !== this.objects.kernel) this.closeQuietly(value);
+  }
+}
+
+/** Closed objects, and live ones of a kernel of their own. */
+export function makeOthers(): ObjectSample[] {
+  const closed = new Fixture(new FakeKernel(), []);
+  const foreign = new Fixture(new FakeKernel(), []);
+  closed.close();
+  closed.objects.kernel.close();
+  const named = (prefix: string, samples: readonly ObjectSample[]) =>
+    samples.map(({ label, value }) => ({ label: `${prefix} ${label}`, value }));
+  return [...named('closed', closed.samples), ...named('foreign', foreign.samples)];
+}
+
+/** Calls that succeed while nothing is closed. What is not listed here is only called at random. */
+export const validCalls: Record<string, (objects: Objects, random: Random) => unknown[]> = {
+  'Iommufd.open': ({ kernel }) => [{ kernel }],
+  'Iommufd.fromFd': ({ iommufd, kernel }) => [iommufd.fd, { kernel }],
+  'VfioDevice.open': ({ kernel, iommufd, ssd }, random) =>
+    random.pick<unknown[]>([
+      [kernel.addressOf('ports'), { iommufd }],
+      [ssd.fd, { kernel }],
+      ['/dev/vfio/devices/vfio3', { kernel }],
+    ]),
+  'VfioDevice.openSync': ({ kernel, iommufd, ssd }, random) =>
+    random.pick<unknown[]>([
+      [kernel.addressOf('ports'), { iommufd }],
+      [ssd.fd, { kernel }],
+    ]),
+  'VfioDevice#bind': ({ iommufd }) => [iommufd],
+  'VfioDevice#bindSync': ({ iommufd }) => [iommufd],
+  'VfioDevice#attach': ({ ioas, spare }, random) => [random.pick([ioas, spare])],
+  'VfioDevice#attachSync': ({ ioas, spare }, random) => [random.pick([ioas, spare])],
+  'VfioDevice#region': (_, random) => [random.below(9)],
+  'VfioDevice#irqInfo': (_, random) => [random.below(5)],
+  'VfioDevice#probe': (_, random) => [random.pick(['DMA_BUF', 'BUS_MASTER', 'LOW_POWER_ENTRY'])],
+  'VfioDevice#exportDmaBuf': (_, random) => [
+    random.pick<unknown>([
+      { region: 2, offset: 4096n * BigInt(random.below(64)), length: 4096n },
+      { region: 0, ranges: [{ offset: 0, length: 4096 }] },
+    ]),
+  ],
+  'Ioas#mapDmaBuf': ({ cmb }, random) => [
+    cmb,
+    random.pick<unknown>([undefined, { access: 'r' }, { offset: 4096n, length: 4096 }]),
+  ],
+  'Ioas#mapMemory': ({ memory }, random) => [memory, random.pick<unknown>([undefined, { length: 4096 }])],
+  'Ioas#mapMemorySync': ({ memory }, random) => [memory, random.pick<unknown>([undefined, { length: 4096 }])],
+  'Ioas#mapFile': ({ memory }) => [memory.fd, { length: 4096 }],
+  'Ioas#mapFileSync': ({ memory }) => [memory.fd, { length: 4096 }],
+  'Ioas#unmap': (_, random) => random.pick<unknown[]>([[], [0x100_0000n, 0x10000n]]),
+  'IoasMapping#remap': ({ cmb }, random) => (random.percent(50) ? [] : [cmb]),
+  'DmaBuf.fromFd': ({ cmb, kernel }) => [cmb.fd, { kernel }],
+  'set DmaBuf#name': () => ['ein Name'],
+  'DmaMemory.alloc': ({ kernel }, random) => [1 << random.below(16), { kernel }],
+  'DmaMemory#exportDmaBuf': () => [{ offset: 4096, length: 4096n }],
+  'Region#map': (_, random) => [random.pick<unknown>([undefined, { offset: 4096, length: 4096n }])],
+  'Region#read': (_, random) => [8 * random.below(16), new Uint8Array(8)],
+  'Region#write': (_, random) => [8 * random.below(16), new Uint8Array(8)],
+  'FakeKernel#addressOf': () => ['engine'],
+  'new KernelError': () => [{ errno: 22, syscall: 'ioctl', message: 'Invalid argument' }, {}],
+  'MappedRegion#read': (_, random) => [8 * random.below(24), new Uint32Array(2)],
+  'MappedRegion#write': (_, random) => [8 * random.below(24), new BigUint64Array([0x40000n, 0x200_0000n])],
+};
+for (const owner of ['Region', 'MappedRegion']) {
+  for (const width of [8, 16, 32, 64]) {
+    validCalls[`${owner}#read${width}`] = (_, random) => [8 * random.below(24)];
+    validCalls[`${owner}#write${width}`] = (_, random) => [8 * random.below(24), random.pick([0, 1, 3, 255])];
+  }
+}

@@ -1,0 +1,54 @@
+// What the child tells its parent: in a journal the calls that it is about to make, as it may not live to tell more; in
+// a report what was wrong with their outcomes.
+import { openSync, readFileSync, writeSync } from 'node:fs';
+
+const lines = 8;
+const width = 1024;
+const most = 20;
+
+/** What the child found. */
+export interface Report {
+  calls: number;
+  succeeded: number;
+  rejected: number;
+  /** What could be called. */
+  members: string[];
+  failures: string[];
+}
+
+/** The last calls in a journal, the newest last. */
+export function lastCalls(journal: string): string {
+  const text = readFileSync(journal, 'latin1');
+  return Array.from({ length: lines }, (_, i) => text.slice(i * width, (i + 1) * width).trim())
+    .sort((a, b) => parseInt(a) - parseInt(b))
+    .join('\n');
+}
+
+export class Log {
+  readonly report: Report = { calls: 0, succeeded: 0, rejected: 0, members: [], failures: [] };
+  readonly #journal: number;
+  readonly #kinds = new Set<string>();
+  #current = 'the start';
+
+  constructor(journal: string) {
+    this.#journal = openSync(journal, 'w');
+  }
+
+  /** Something is about to be done. */
+  note(text: string): void {
+    this.#current = text;
+    const { calls } = this.report;
+    const line = Buffer.alloc(width, ' ');
+    line.write(`${calls} ${text}`.replaceAll('\n', ' '), 0, width - 1, 'latin1');
+    line.write('\n', width - 1);
+    writeSync(this.#journal, line, 0, width, (calls % lines) * width);
+    this.report.calls += 1;
+  }
+
+  /** Something is wrong. Of each `kind` one case is enough. */
+  fail(what: string, kind: string, where = this.#current): void {
+    if (this.#kinds.has(kind) || this.#kinds.size === most) return;
+    this.#kinds.add(kind);
+    this.report.failures.push(`${where}\n  ${what}`);
+  }
+}

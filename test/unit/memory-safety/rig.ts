@@ -1,0 +1,67 @@
+// The machine's devices on a fake kernel of one's own, and ways to put their objects under strain.
+import { DmaMemory, Iommufd, VfioDevice, type Ioas, type MappedRegion } from '../../../lib';
+import { FakeKernel } from '../../../lib/fake';
+
+export interface Rig {
+  kernel: FakeKernel;
+  iommufd: Iommufd;
+  ioas: Ioas;
+  ssd: VfioDevice;
+  /** Attached to the IOAS, and may do DMA. */
+  engine: VfioDevice;
+  registers: MappedRegion;
+}
+
+export function makeRig(): Rig {
+  const kernel = new FakeKernel();
+  const iommufd = Iommufd.open({ kernel });
+  const ioas = iommufd.allocIoas();
+  const ssd = VfioDevice.openSync(kernel.addressOf('ssd'), { iommufd });
+  const engine = VfioDevice.openSync(kernel.addressOf('engine'), { iommufd });
+  engine.attachSync(ioas);
+  engine.command.busMaster = true;
+  return { kernel, iommufd, ioas, ssd, engine, registers: engine.region(0).map() };
+}
+
+export const engineId = 0x010000ed;
+export const engineBuffer = 0x40000n;
+
+/** Has the engine move bytes, from its buffer (`toMemory`) or into it. The fake's engine is done at once. */
+export function transfer(registers: MappedRegion, iova: bigint, length: number, toMemory: boolean): void {
+  registers.write64(0x80, toMemory ? engineBuffer : iova);
+  registers.write64(0x88, toMemory ? iova : engineBuffer);
+  registers.write64(0x90, length);
+  registers.write32(0x98, toMemory ? 3 : 1);
+}
+
+/** Keeps every kind of call under way, for ever. */
+export function keepBusy({ kernel, iommufd, ioas, ssd, engine, registers }: Rig): void {
+  const mapHost = async () => {
+    const memory = DmaMemory.alloc(8192, { kernel });
+    const mapping = await ioas.mapMemory(memory);
+    transfer(registers, mapping.iova, 4096, true);
+    mapping.close();
+    memory.close();
+  };
+  const mapPeer = () => {
+    const buffer = ssd.exportDmaBuf({ region: 2, offset: 0n, length: 4096n });
+    const mapping = ioas.mapDmaBuf(buffer);
+    transfer(registers, mapping.iova, 4096, false);
+    mapping.close();
+    buffer.close();
+  };
+  const open = async () => {
+    const device = await VfioDevice.open(kernel.addressOf('display'), { iommufd });
+    device.close();
+  };
+  const attach = async () => {
+    await ssd.attach(ioas);
+    await ssd.detach();
+  };
+  const works = [mapHost, mapHost, async () => mapPeer(), open, attach, () => ssd.reset(), () => engine.reset()];
+  const repeat = async (work: () => Promise<void>): Promise<never> => {
+    // Two of a kind get in each other's way; that is not the question here.
+    for (;;) await Promise.all([work().catch(() => {}), new Promise(setImmediate)]);
+  };
+  for (const work of works) void repeat(work);
+}
