@@ -111,6 +111,7 @@ interface Native {
   vfioExportDmaBuf(device: VfioHandle, region: number, ranges: BigUint64Array): FdHandle;
   vfioRead(device: VfioHandle, offset: bigint, bytes: Uint8Array): number;
   vfioWrite(device: VfioHandle, offset: bigint, bytes: Uint8Array): number;
+  vfioMemoryEnabled(device: VfioHandle): boolean;
   vfioMap(device: VfioHandle, offset: bigint, length: bigint, writable: boolean): MappingHandle;
   registerAccess(mapping: MappingHandle): NativeRegisters;
   mappingRetire(mapping: MappingHandle): void;

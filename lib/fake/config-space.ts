@@ -66,6 +66,9 @@ export function configSpace(kind: DeviceKind, addresses: readonly bigint[]): Con
 
   const capabilities = Object.entries(kind.capabilities);
   for (const [at, hex] of capabilities) bytes.set(Buffer.from(hex, 'hex'), Number(at));
+  // The power state.
+  const power = capabilities.find(([, hex]) => hex.startsWith('01'));
+  if (power) mask.setUint8(Number(power[0]) + 4, 0x03);
   if (capabilities.length > 0) {
     view.setUint16(offsets.status, statusCapabilities, true);
     view.setUint8(offsets.capabilities, Math.min(...capabilities.map(([at]) => Number(at))));

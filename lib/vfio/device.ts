@@ -14,8 +14,6 @@ import { configRegion, deviceFlags, featureOperations, irqFlags, vfioFeatures, t
 import type { MappedRegion } from './mapped-region';
 import { Region } from './region';
 
-const commandRegister = 4n;
-const commandMemory = 1 << 1;
 const mostRanges = 65536;
 
 /** How to open a device. */
@@ -361,12 +359,9 @@ export class VfioDevice {
     for (const record of this.#exports) record.revoke();
   }
 
-  /** Runs a write to a region, and marks what it revokes: memory space switched off. @internal */
-  writing(region: number, offset: bigint, bytes: Uint8Array, write: () => number): number {
-    const written = write();
-    const command = region === configRegion ? bytes[Number(commandRegister - offset)] : undefined;
-    if (command !== undefined && (command & commandMemory) === 0) this.#revokeExports();
-    return written;
+  /** Called after a write to config space: one that stops memory decoding revokes. @internal */
+  configWritten(): void {
+    if (!native.vfioMemoryEnabled(this.handle)) this.#revokeExports();
   }
 
   /**

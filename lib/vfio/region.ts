@@ -2,7 +2,7 @@ import { kernelCall } from '../errors';
 import { native } from '../native';
 import { bytes as toBytes, integer, options, u64 } from '../validate';
 import { regionCapabilities, type RegionCapability } from './capabilities';
-import { regionFlags, regionNames } from './constants';
+import { configRegion, regionFlags, regionNames } from './constants';
 import type { VfioDevice } from './device';
 import { MappedRegion } from './mapped-region';
 
@@ -74,11 +74,11 @@ export class Region {
   write(offset: number | bigint, bytes: Uint8Array): number {
     const at = this.#at(offset);
     toBytes(bytes, 'bytes');
-    return this.device.writing(this.index, at, bytes, () =>
-      kernelCall({ region: this.index, offset: at, length: bytes.length }, () =>
-        native.vfioWrite(this.device.handle, this.#offset + at, bytes),
-      ),
+    const written = kernelCall({ region: this.index, offset: at, length: bytes.length }, () =>
+      native.vfioWrite(this.device.handle, this.#offset + at, bytes),
     );
+    if (this.index === configRegion) this.device.configWritten();
+    return written;
   }
 
   /** A region's own offset cannot run into the next region's part of the fd. */

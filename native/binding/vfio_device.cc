@@ -144,6 +144,11 @@ Napi::Value VfioWrite(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), static_cast<double>(moved));
 }
 
+// vfioMemoryEnabled(device): boolean
+Napi::Value VfioMemoryEnabled(const Napi::CallbackInfo& info) {
+  return Napi::Boolean::New(info.Env(), Unwrap<core::VfioDevice>(info[0])->memory_enabled());
+}
+
 // vfioMap(device, offset, length, writable): Mapping
 Napi::Value VfioMap(const Napi::CallbackInfo& info) {
   const auto device = Unwrap<core::VfioDevice>(info[0]);
@@ -169,6 +174,7 @@ void InitVfioDevice(Napi::Env env, Napi::Object exports) {
   Export<VfioExportDmaBuf>(env, exports, "vfioExportDmaBuf");
   Export<VfioRead>(env, exports, "vfioRead");
   Export<VfioWrite>(env, exports, "vfioWrite");
+  Export<VfioMemoryEnabled>(env, exports, "vfioMemoryEnabled");
   Export<VfioMap>(env, exports, "vfioMap");
 }
 

@@ -9,8 +9,15 @@ namespace core {
 namespace {
 
 constexpr uint64_t kConfigOffset = uint64_t{uapi::VFIO_PCI_CONFIG_REGION_INDEX} << 40;
+// PCI 3.0, chapter 6, and the PCI power management interface 1.2, chapter 3.2.
 constexpr uint64_t kCommandRegister = 0x04;
 constexpr uint16_t kCommandMemory = 1U << 1;
+constexpr uint64_t kCapabilityList = 0x34;
+constexpr unsigned kMostCapabilities = 48;
+constexpr uint8_t kPowerManagement = 0x01;
+constexpr uint8_t kPowerControl = 4;  // from the capability's start
+constexpr uint16_t kPowerStateMask = 3;
+constexpr uint16_t kPowerStateD3 = 3;
 
 // Asks twice when there are capabilities: the first answer's argsz says how much room they need.
 template <typename Info>
@@ -113,16 +120,35 @@ std::size_t VfioDevice::Read(uint64_t offset, void* buffer, std::size_t size) co
 
 std::size_t VfioDevice::Write(uint64_t offset, const void* buffer, std::size_t size) {
   const auto write = [&] { return Check(fd_->kernel()->Pwrite(fd_->number(), buffer, size, offset), "pwrite"); };
-  const bool reaches_command =
-      offset < kConfigOffset + kCommandRegister + 2 && offset + size > kConfigOffset + kCommandRegister;
-  if (!reaches_command) return static_cast<std::size_t>(write());
+  // Some of config space switches memory off: the command register, the power state, a reset.
+  const bool is_config = offset >> 40 == uapi::VFIO_PCI_CONFIG_REGION_INDEX;
+  if (!is_config) return static_cast<std::size_t>(write());
   return static_cast<std::size_t>(WithMemoryDisabled(write));
 }
 
+template <typename T>
+std::optional<T> VfioDevice::ReadConfig(uint64_t offset) const {
+  T value = 0;
+  const int64_t read = fd_->kernel()->Pread(fd_->number(), &value, sizeof(value), kConfigOffset + offset);
+  return read == sizeof(value) ? std::optional(value) : std::nullopt;
+}
+
+std::optional<uint8_t> VfioDevice::FindPowerManagement() const {
+  auto at = ReadConfig<uint8_t>(kCapabilityList);
+  for (unsigned i = 0; i < kMostCapabilities && at.value_or(0) != 0; ++i) {
+    const auto header = ReadConfig<uint16_t>(*at);
+    if (!header || (*header & 0xff) == kPowerManagement) return header ? at : std::nullopt;
+    at = static_cast<uint8_t>(*header >> 8);
+  }
+  return std::nullopt;
+}
+
+// __vfio_pci_memory_enabled()
 void VfioDevice::RefreshMemoryEnabled() {
-  uint16_t command = 0;
-  const int64_t read = fd_->kernel()->Pread(fd_->number(), &command, sizeof(command), kConfigOffset + kCommandRegister);
-  memory_enabled_->store(read == sizeof(command) && (command & kCommandMemory) != 0, std::memory_order_seq_cst);
+  const bool decodes = (ReadConfig<uint16_t>(kCommandRegister).value_or(0) & kCommandMemory) != 0;
+  const auto power = decodes ? FindPowerManagement() : std::nullopt;
+  const uint16_t state = power ? ReadConfig<uint16_t>(*power + kPowerControl).value_or(0) : 0;
+  memory_enabled_->store(decodes && (state & kPowerStateMask) != kPowerStateD3, std::memory_order_seq_cst);
 }
 
 std::shared_ptr<Mapping> VfioDevice::Map(uint64_t offset, std::size_t length, int protection) const {

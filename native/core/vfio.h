@@ -4,6 +4,7 @@
 #include <atomic>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <vector>
 
 #include "core/fd.h"
@@ -21,7 +22,8 @@ struct InfoWithCapabilities {
 
 class VfioDevice {
  public:
-  explicit VfioDevice(std::shared_ptr<Fd> fd) : fd_(std::move(fd)) {}
+  // The fd may be bound already, if it was handed over.
+  explicit VfioDevice(std::shared_ptr<Fd> fd) : fd_(std::move(fd)) { RefreshMemoryEnabled(); }
 
   // Ties the device to `iommufd`; before that the kernel refuses everything else. Returns the device's id there.
   uint32_t Bind(std::shared_ptr<Fd> iommufd);
@@ -42,6 +44,8 @@ class VfioDevice {
   std::size_t Read(uint64_t offset, void* buffer, std::size_t size) const;
   std::size_t Write(uint64_t offset, const void* buffer, std::size_t size);
 
+  // As of the last look. While it is false, an access through a mapping would raise SIGBUS.
+  bool memory_enabled() const { return memory_enabled_->load(); }
   std::shared_ptr<Mapping> Map(uint64_t offset, std::size_t length, int protection) const;
 
   const Fd& fd() const { return *fd_; }
@@ -50,14 +54,17 @@ class VfioDevice {
   // Runs a call that may switch memory space off: no access through a mapping starts meanwhile, as it could fault.
   template <typename Call>
   auto WithMemoryDisabled(const Call& call);
-  // Reads the command register, to learn whether memory space is on.
+  // Reads the command register and the power state, to learn whether the device decodes memory.
   void RefreshMemoryEnabled();
+  template <typename T>
+  std::optional<T> ReadConfig(uint64_t offset) const;
+  std::optional<uint8_t> FindPowerManagement() const;
 
   std::shared_ptr<Fd> iommufd_;  // outlives fd_: the kernel unbinds when the device's fd is closed
   std::shared_ptr<Fd> fd_;
   // Shared with every mapping of this device.
   std::shared_ptr<std::atomic<bool>> memory_enabled_ = std::make_shared<std::atomic<bool>>(false);
-  std::mutex config_mutex_;  // a change of the command register and the look at its effect are one step
+  std::mutex config_mutex_;  // a write to config space and the look at its effect are one step
 };
 
 }  // namespace core

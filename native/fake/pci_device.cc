@@ -18,6 +18,11 @@ constexpr uint64_t kRegionOffsetMask = (uint64_t{1} << kRegionShift) - 1;
 constexpr std::size_t kCommandRegister = 0x04;
 constexpr uint16_t kCommandMemory = 1U << 1;
 constexpr uint16_t kCommandBusMaster = 1U << 2;
+constexpr std::size_t kCapabilityList = 0x34;
+constexpr uint8_t kPowerManagement = 0x01;
+constexpr std::size_t kPowerControl = 4;
+constexpr uint8_t kPowerStateMask = 3;
+constexpr uint8_t kPowerStateD3 = 3;
 
 using Kind = BarDescription::Kind;
 
@@ -49,6 +54,9 @@ PciDevice::PciDevice(DeviceDescription description, FileTable& table, std::mutex
       model_(MakeModel(description_.model, *this)),
       config_(description_.config) {
   if (!model_) throw std::invalid_argument("no such device model: " + description_.model);
+  for (std::size_t at = config_.at(kCapabilityList); at != 0; at = config_.at(at + 1)) {
+    if (config_.at(at) == kPowerManagement) power_control_ = at + kPowerControl;
+  }
   for (unsigned bar = 0; bar < kBars; ++bar) {
     const auto& [kind, size] = description_.bars.at(bar);
     if (kind == Kind::kMemory) memory_.at(bar) = std::make_shared<BarMemory>(size);
@@ -59,7 +67,10 @@ uint16_t PciDevice::Command() const {
   return static_cast<uint16_t>(config_[kCommandRegister] | config_[kCommandRegister + 1] << 8);
 }
 
-bool PciDevice::MemoryEnabled() const { return (Command() & kCommandMemory) != 0; }
+bool PciDevice::MemoryEnabled() const {
+  const bool asleep = power_control_ != 0 && (config_[power_control_] & kPowerStateMask) == kPowerStateD3;
+  return (Command() & kCommandMemory) != 0 && !asleep;
+}
 
 bool PciDevice::BusMaster() const { return (Command() & kCommandBusMaster) != 0; }
 

@@ -71,7 +71,7 @@ class PciDevice : public BarBytes, public DmaPort, public std::enable_shared_fro
   int Reset();
 
   uint16_t Command() const;
-  bool MemoryEnabled() const;
+  bool MemoryEnabled() const;  // the command register's bit, and not in D3hot
   bool BusMaster() const;
   void SetRevoked(bool revoked);
   uint64_t RegionSize(uint32_t index) const;
@@ -89,6 +89,7 @@ class PciDevice : public BarBytes, public DmaPort, public std::enable_shared_fro
   std::unique_ptr<Model> model_;
   std::array<std::shared_ptr<BarMemory>, kBars> memory_;
   std::vector<uint8_t> config_;
+  std::size_t power_control_ = 0;     // where in config space the power state is; 0: nowhere
   std::shared_ptr<Iommufd> iommufd_;  // none: not bound
   uint32_t device_id_ = 0;
   std::vector<std::weak_ptr<VfioDmaBuf>> exports_;

@@ -54,6 +54,17 @@ describe('revocation', () => {
       },
     ],
   ];
+  /** Where the power state of a device is in its config space. */
+  const powerControl = 0x64;
+  causes.push([
+    'power state D3hot and back',
+    () => {
+      const { config } = rig.device('ssd');
+      config.write8(powerControl, 3);
+      observe(config.read8(powerControl));
+      config.write8(powerControl, 0);
+    },
+  ]);
   for (const [cause, revoke] of causes) {
     conforms(`by ${cause}: DMA faults, and remap revives it`, async () => {
       assert.equal(await reaches(peer), true);
@@ -66,6 +77,22 @@ describe('revocation', () => {
       assert.equal(await reaches(peer), true);
     });
   }
+
+  conforms('in D3hot registers are ERR_MEMORY_DISABLED, and EIO through the kernel', async () => {
+    const device = rig.device('ssd');
+    const registers = rig.keep(device.region(0).map());
+    device.config.write8(powerControl, 3);
+    assert.equal(observe(peer.state), 'revoked');
+    await refuses('ERR_MEMORY_DISABLED', () => registers.read32(8));
+    await refuses('EIO', () => device.region(0).read32(8));
+    await refuses('ENODEV', () => {
+      peer.remap();
+    });
+    device.config.write8(powerControl, 0);
+    assert.equal(observe(registers.read32(8)), 0x10400);
+    peer.remap();
+    assert.equal(await reaches(peer), true);
+  });
 
   conforms('while memory space is off, remap is ENODEV and can be tried again', async () => {
     rig.device('ssd').command.memory = false;

@@ -18,8 +18,8 @@ export interface Report {
 
 /** The last calls in a journal, the newest last. */
 export function lastCalls(journal: string): string {
-  const text = readFileSync(journal, 'latin1');
-  return Array.from({ length: lines }, (_, i) => text.slice(i * width, (i + 1) * width).trim())
+  const bytes = readFileSync(journal);
+  return Array.from({ length: lines }, (_, i) => bytes.toString('utf8', i * width, (i + 1) * width).trim())
     .sort((a, b) => parseInt(a) - parseInt(b))
     .join('\n');
 }
@@ -39,7 +39,7 @@ export class Log {
     this.#current = text;
     const { calls } = this.report;
     const line = Buffer.alloc(width, ' ');
-    line.write(`${calls} ${text}`.replaceAll('\n', ' '), 0, width - 1, 'latin1');
+    line.write(`${calls} ${text}`.replaceAll('\n', ' '), 0, width - 1);
     line.write('\n', width - 1);
     writeSync(this.#journal, line, 0, width, (calls % lines) * width);
     this.report.calls += 1;
