@@ -85,7 +85,8 @@ const table: Record<string, Record<string, Hint>> = {
     EOPNOTSUPP: ({ ranges }) =>
       typeof ranges === 'number' && ranges > 1
         ? `the dma-buf has ${String(ranges)} ranges; IOMMUFD maps only single-range VFIO dma-bufs: export one per range`
-        : 'IOMMUFD maps only dma-bufs that vfio-pci exported, and of those only such with a single range',
+        : 'IOMMUFD maps only dma-bufs that vfio-pci exported, and of those only such with a single range; host memory goes ' +
+          'in with mapMemory()',
     ENODEV:
       'the dma-buf is revoked: its device has memory space off, is in low power, in reset, or closed. Switch memory on ' +
       '(device.command.memory = true) and map again',

@@ -101,7 +101,7 @@ interface Native {
   vfioDevice(fd: FdHandle): VfioHandle;
   vfioClose(device: VfioHandle): void;
   vfioBind: NowOrLater<[device: VfioHandle, iommufd: FdHandle], number>;
-  vfioAttach: NowOrLater<[device: VfioHandle, pageTable: number], number>;
+  vfioAttach: NowOrLater<[device: VfioHandle, ioas: IoasHandle], number>;
   vfioDetach: NowOrLater<[device: VfioHandle], void>;
   vfioReset: NowOrLater<[device: VfioHandle], void>;
   vfioInfo(device: VfioHandle): NativeInfo & { regions: number; irqs: number };

@@ -19,6 +19,7 @@ const syncFlags: Record<Access, number> = { r: syncRead, w: syncWrite, rw: syncR
  * from anybody.
  */
 export class DmaBuf {
+  readonly kernel: Kernel;
   /** In bytes: the sum of the ranges. */
   readonly size: bigint;
   /** Identifies the buffer across duplicated and passed-on file descriptors. Never used again by another. */
@@ -32,6 +33,7 @@ export class DmaBuf {
 
   /** Takes the fd over, also when it throws. @internal */
   constructor(kernel: Kernel, handle: FdHandle) {
+    this.kernel = kernel;
     this.#handle = handle;
     try {
       this.inode = kernelCall({}, () => native.fdInode(handle));

@@ -91,11 +91,12 @@ export class DmaMemory {
    * @throws KernelError ENOENT: no udmabuf driver. EINVAL: not page aligned, or over the driver's size limit.
    */
   exportDmaBuf(opts?: { offset?: number | bigint; length?: number | bigint }): DmaBuf {
+    const { fdHandle } = this;
     const { offset, length } = options(opts);
     const start = u64(offset ?? 0n, 'offset', 0n, BigInt(this.size));
     const count = u64(length ?? BigInt(this.size) - start, 'length', 1n, BigInt(this.size) - start);
     const handle = kernelCall({ path: '/dev/udmabuf', offset: start, size: count }, () =>
-      native.udmabufCreate(this.fdHandle, start, count),
+      native.udmabufCreate(fdHandle, start, count),
     );
     return new DmaBuf(this.#kernel, handle);
   }

@@ -49,3 +49,9 @@ export class BufferRecord {
     this.revocations += 1;
   }
 }
+
+/** What all objects of one device share: what was exported from it, and how many objects there are. @internal */
+export interface OpenDevice {
+  exports: Set<BufferRecord>;
+  objects: number;
+}

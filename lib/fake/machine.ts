@@ -1,5 +1,6 @@
 // A machine: which devices there are, behind which ports, and what its IOMMU can do. One description, realised as a
 // fake kernel (kernel.ts) and as QEMU's arguments (qemu.ts).
+import { outOfRange } from '../validate';
 import type { DeviceKindName } from './devices';
 
 /** A device, named by the part it plays. */
@@ -35,6 +36,6 @@ export function deviceAddress(index: number): string {
 /** The address of the device that plays `role`. */
 export function addressOf(machine: Machine, role: string): string {
   const index = machine.ports.findIndex((device) => device.role === role);
-  if (index < 0) throw new RangeError(`machine ${machine.name} has no device in the role of ${role}`);
+  if (index < 0) throw outOfRange('role', `one of ${machine.ports.map((device) => device.role).join(', ')}`, role);
   return deviceAddress(index);
 }

@@ -1,6 +1,6 @@
 import { DmaBuf } from '../dmabuf/dma-buf';
 import { DmaMemory } from '../dmabuf/dma-memory';
-import { closedError, explain, kernelCall, kernelCallAsync, KernelError } from '../errors';
+import { closedError, codedError, explain, kernelCall, kernelCallAsync, KernelError } from '../errors';
 import { ioasWord, native, type FdHandle, type IoasHandle, type NativeIoas } from '../native';
 import { accesses, instance, integer, oneOf, options, outOfRange, u64, u64Max, type Access } from '../validate';
 import type { Iommufd } from './iommufd';
@@ -64,7 +64,8 @@ export class Ioas {
     return [...this.#mappings];
   }
 
-  #open(): IoasHandle {
+  /** @internal */
+  get handle(): IoasHandle {
     if (this.#closed) throw closedError('IOAS');
     return this.#handle;
   }
@@ -75,10 +76,11 @@ export class Ioas {
    *
    * @throws KernelError EOPNOTSUPP: the buffer has several ranges, or is not VFIO's. ENODEV: revoked. EEXIST: the IOVAs
    *   are taken. ENOSPC: no room. EINVAL: misaligned, or IOVAs that are not usable. ENOTTY: a kernel before 6.13.
-   *   RangeError: past the buffer's end.
+   *   RangeError: past the buffer's end. Error ERR_OTHER_KERNEL: a buffer of another kernel than the iommufd's.
    */
   mapDmaBuf(dmaBuf: DmaBuf, opts?: MapOptions): IoasMapping {
-    const { size } = instance(dmaBuf, 'dmaBuf', DmaBuf);
+    const { size, kernel } = instance(dmaBuf, 'dmaBuf', DmaBuf);
+    if (kernel !== this.iommufd.kernel) throw codedError('ERR_OTHER_KERNEL', 'the dma-buf belongs to another kernel');
     const { iova, offset, length, access } = toPlacement(opts, size);
     const at = this.place(dmaBuf, offset, length, iova, access);
     const mapping = new IoasMapping(this, at, offset, length, access, dmaBuf);
@@ -155,7 +157,7 @@ export class Ioas {
   #toMemory(memory: DmaMemory, opts?: MapOptions) {
     const placement = toPlacement(opts, BigInt(instance(memory, 'memory', DmaMemory).size));
     const { iova, offset, length, access } = placement;
-    const call = [this.#open(), memory.mapping, offset, length, iova, Number(access)] as const;
+    const call = [this.handle, memory.mapping, offset, length, iova, Number(access)] as const;
     return {
       args: [{ iova, offset, length }, call] as const,
       finish: (at: bigint) => this.#finish(at, placement),
@@ -167,7 +169,7 @@ export class Ioas {
    * the caller's and may be closed afterwards.
    *
    * @param fd the memfd's number; `length` must be given, in whole pages inside the file
-   * @throws KernelError EBADF: not an open fd. EINVAL: not a memfd, or past its end. EOPNOTSUPP, ENODEV: an fd of a
+   * @throws KernelError EBADF: not an open fd. EINVAL: not a memfd, or past its end. Error ERR_IS_DMA_BUF: an fd of a
    *   dma-buf (see {@link mapDmaBuf}). ENOTTY: a kernel before 6.13. The rest as for {@link mapMemory}.
    */
   async mapFile(fd: number, opts: MapOptions & { length: number | bigint }): Promise<IoasMapping> {
@@ -194,9 +196,13 @@ export class Ioas {
     u64(options(opts).length, 'length', 1n);
     const placement = toPlacement(opts, u64Max);
     const { iova, offset, length, access } = placement;
-    const ioas = this.#open();
+    const ioas = this.handle;
     // A duplicate of our own: the caller may close the number, and it may become another file, while the call runs.
     const file: FdHandle = kernelCall({ fd }, () => native.fdDuplicate(this.iommufd.kernel.handle, fd));
+    if (native.dmaBufIs(file)) {
+      native.fdClose(file);
+      throw codedError('ERR_IS_DMA_BUF', `fd ${String(fd)} is a dma-buf: mapDmaBuf(DmaBuf.fromFd(fd)) maps it`);
+    }
     return {
       file,
       args: [{ fd, iova, offset, length }, [ioas, file, offset, length, iova, Number(access)] as const] as const,
@@ -221,7 +227,7 @@ export class Ioas {
    * @throws KernelError ENOENT: nothing there, or the range cuts a mapping. What lay before the cut is unmapped then.
    */
   unmap(iova?: number | bigint, length?: number | bigint): bigint {
-    const handle = this.#open();
+    const handle = this.handle;
     const all = iova === undefined && length === undefined;
     const first = all ? 0n : u64(iova, 'iova');
     const count = all ? u64Max : u64(length, 'length', 1n);
@@ -248,7 +254,7 @@ export class Ioas {
 
   /** Which IOVAs can be used, and their alignment. Ask again after each attach and detach. */
   iovaRanges(): IovaRanges {
-    return kernelCall({}, () => native.ioasIovaRanges(this.#open()));
+    return kernelCall({}, () => native.ioasIovaRanges(this.handle));
   }
 
   /** Unmaps everything, detaches the devices attached here, and destroys the IOAS. Also called destroy(). */

@@ -1,6 +1,6 @@
 import { DmaBuf } from '../dmabuf/dma-buf';
 import { codedError, closedError } from '../errors';
-import { instance } from '../validate';
+import { instance, outOfRange } from '../validate';
 import type { Ioas } from './ioas';
 
 /**
@@ -65,14 +65,19 @@ export class IoasMapping {
    *
    * @param dmaBuf another dma-buf to put in its place, if the first one is closed or dead; at least as long
    * @throws KernelError ENODEV: still revoked; the mapping stays 'revoked' and remap() can be tried again.
-   *   Error ERR_NOT_REMAPPABLE: a mapping of host memory, which nobody revokes. Error ERR_CLOSED.
+   *   Error ERR_NOT_REMAPPABLE: a mapping of host memory, which nobody revokes. Error ERR_CLOSED. For another buffer,
+   *   RangeError: too short. Error ERR_OTHER_KERNEL: of another kernel than the first.
    */
   remap(dmaBuf?: DmaBuf): void {
     const old = this.#dmaBuf;
     if (this.#closed) throw closedError('mapping');
     if (!old) throw codedError('ERR_NOT_REMAPPABLE', 'only mappings of dma-bufs can be mapped again');
     const next = dmaBuf === undefined ? old : instance(dmaBuf, 'dmaBuf', DmaBuf);
-    if (next.closed) throw closedError('dma-buf'); // before anything is undone
+    // Before anything is undone:
+    if (next.closed) throw closedError('dma-buf');
+    if (next.kernel !== old.kernel) throw codedError('ERR_OTHER_KERNEL', 'the dma-buf belongs to another kernel');
+    const needed = this.#offset + this.length;
+    if (next.size < needed) throw outOfRange('dmaBuf.size', `>= ${String(needed)}`, next.size);
     if (this.#occupied) this.ioas.unplace(this.iova, this.length);
     this.#occupied = false;
     this.ioas.place(next, this.#offset, this.length, this.iova, this.#access);

@@ -1,11 +1,11 @@
 import { toKernel } from '../default-kernel';
 import { DmaBuf } from '../dmabuf/dma-buf';
-import type { BufferRecord } from '../dmabuf/revocation';
+import type { OpenDevice } from '../dmabuf/revocation';
 import { closedError, codedError, kernelCall, kernelCallAsync, KernelError } from '../errors';
 import { Iommufd } from '../iommufd/iommufd';
 import { Ioas } from '../iommufd/ioas';
 import type { Kernel } from '../kernel';
-import { native, type FdHandle, type VfioHandle } from '../native';
+import { native, type FdHandle, type IoasHandle, type VfioHandle } from '../native';
 import { cdevPath, toAddress } from '../pci/sysfs';
 import { array, instance, integer, invalidType, oneOf, options, string, u64 } from '../validate';
 import { parseChain, type UnknownCapability } from './capabilities';
@@ -67,7 +67,8 @@ export class VfioDevice {
   readonly #fd: FdHandle;
   readonly #handle: VfioHandle;
   readonly #mapped = new Set<MappedRegion>();
-  readonly #exports = new Set<BufferRecord>();
+  readonly #inode: bigint;
+  readonly #shared: OpenDevice;
   #iommufd: Iommufd | undefined;
   #id: number | undefined;
   #ioas: Ioas | undefined;
@@ -78,7 +79,16 @@ export class VfioDevice {
     this.kernel = kernel;
     this.address = address;
     this.#fd = fd;
-    this.#handle = native.vfioDevice(fd);
+    try {
+      this.#handle = kernelCall({}, () => native.vfioDevice(fd));
+      this.#inode = kernelCall({}, () => native.fdInode(fd));
+    } catch (error) {
+      native.fdClose(fd);
+      throw error;
+    }
+    this.#shared = kernel.devices.get(this.#inode) ?? { exports: new Set(), objects: 0 };
+    this.#shared.objects += 1;
+    kernel.devices.set(this.#inode, this.#shared);
   }
 
   /**
@@ -209,32 +219,36 @@ export class VfioDevice {
    *   cannot have any.
    */
   async attach(ioas: Ioas): Promise<void> {
-    const [device, id] = [this.handle, this.#pageTable(ioas)];
-    await kernelCallAsync({ ...this.#args(), ioas: id }, () => native.vfioAttach(device, id, true));
+    const [device, table] = [this.handle, this.#pageTable(ioas)];
+    await kernelCallAsync({ ...this.#args(), ioas: ioas.id }, () => native.vfioAttach(device, table, true));
     this.#attached(ioas);
   }
 
   /** {@link attach}, waiting. */
   attachSync(ioas: Ioas): void {
-    const [device, id] = [this.handle, this.#pageTable(ioas)];
-    kernelCall({ ...this.#args(), ioas: id }, () => native.vfioAttach(device, id, false));
+    const [device, table] = [this.handle, this.#pageTable(ioas)];
+    kernelCall({ ...this.#args(), ioas: ioas.id }, () => native.vfioAttach(device, table, false));
     this.#attached(ioas);
   }
 
-  #pageTable(ioas: Ioas): number {
-    if (instance(ioas, 'ioas', Ioas).closed) throw closedError('IOAS');
+  #pageTable(ioas: Ioas): IoasHandle {
+    const { handle } = instance(ioas, 'ioas', Ioas);
     // Numbers are per iommufd: in another one, the same number is another IOAS.
     const [mine, its] = [this.#iommufd, ioas.iommufd];
     if (mine && mine !== its && !mine.duplicated && !its.duplicated) {
       throw codedError('ERR_OTHER_IOMMUFD', 'the IOAS belongs to another iommufd than the one the device is bound to');
     }
-    return ioas.id;
+    return handle;
   }
 
   #attached(ioas: Ioas | undefined): void {
     this.#ioas?.attached.delete(this);
     this.#ioas = this.#closed ? undefined : ioas;
     this.#ioas?.attached.add(this);
+    if (!this.#closed && ioas?.closed) {
+      this.detachSync();
+      throw closedError('IOAS');
+    }
   }
 
   /** Detaches the device from its IOAS: its DMA is blocked from now on. No error if it is not attached. */
@@ -356,7 +370,7 @@ export class VfioDevice {
   }
 
   #revokeExports(): void {
-    for (const record of this.#exports) record.revoke();
+    for (const record of this.#shared.exports) record.revoke();
   }
 
   /** Called after a write to config space: one that stops memory decoding revokes. @internal */
@@ -388,7 +402,7 @@ export class VfioDevice {
       () => native.vfioExportDmaBuf(this.handle, region, words),
     );
     const dmaBuf = new DmaBuf(this.kernel, handle);
-    dmaBuf.record.exportedBy(this.#exports, ranges.length);
+    dmaBuf.record.exportedBy(this.#shared.exports, ranges.length);
     return dmaBuf;
   }
 
@@ -403,7 +417,8 @@ export class VfioDevice {
   }
 
   /**
-   * Closes mapped regions, detaches, and gives the device back: the kernel resets it. Its dma-bufs are dead for good. A
+   * Closes mapped regions, detaches, and, with the last fd on it, gives the device back: the kernel resets it, and its
+   * dma-bufs are dead for good. A
    * call that is under way on a pool thread is finished first; the fd closes behind it.
    */
   close(): void {
@@ -413,7 +428,11 @@ export class VfioDevice {
       if (this.#ioas) this.detachSync();
     } finally {
       this.#closed = true;
-      this.#revokeExports();
+      this.#shared.objects -= 1;
+      if (this.#shared.objects === 0) {
+        this.#revokeExports();
+        this.kernel.devices.delete(this.#inode);
+      }
       native.vfioClose(this.#handle);
       native.fdClose(this.#fd);
       this.#iommufd?.forget(this);

@@ -21,6 +21,23 @@ Napi::Value FromU64(Napi::Env env, uint64_t value);
 // A failure as an Error with `errno` (positive), `syscall` and `ioctl`; lib/errors.ts makes a KernelError of it.
 Napi::Error ToError(Napi::Env env, const core::Failure& failure);
 
+// The same for callbacks on the bare Node-API: what is thrown there must not leave them as a C++ exception. At the end
+// of an environment nothing can be thrown into JavaScript, and nobody is left to see it.
+template <typename Work>
+void Raising(napi_env env, const Work& work) noexcept {
+  try {
+    try {
+      work();
+    } catch (const core::Failure& failure) {
+      napi_throw(env, ToError(env, failure).Value());
+    } catch (const std::exception& exception) {
+      napi_throw_error(env, nullptr, exception.what());
+    }
+  } catch (const Napi::Error&) {
+    return;
+  }
+}
+
 template <typename Work>
 auto Call(Napi::Env env, const Work& work) {
   try {

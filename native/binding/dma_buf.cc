@@ -46,11 +46,7 @@ napi_value Sync(napi_env env, napi_callback_info info) {
     napi_throw_error(env, "ERR_CLOSED", "the dma-buf is closed");
     return nullptr;
   }
-  try {
-    core::DmaBufSync(*fd, flags);
-  } catch (const core::Failure& failure) {
-    napi_throw(env, ToError(env, failure).Value());
-  }
+  Raising(env, [&] { core::DmaBufSync(*fd, flags); });
   return nullptr;
 }
 

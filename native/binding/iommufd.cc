@@ -24,7 +24,9 @@ Napi::Value IoasId(const Napi::CallbackInfo& info) {
 void IoasDestroy(const Napi::CallbackInfo& info) {
   auto& ioas = Unbox<core::Ioas>(info[0]);
   if (!ioas) return;
-  Call(info.Env(), [&] { ioas->Destroy(); });
+  // With calls under way on pool threads, the last of them destroys it: the number must not become another IOAS's
+  // before.
+  if (ioas.use_count() == 1) Call(info.Env(), [&] { ioas->Destroy(); });
   ioas.reset();
 }
 
@@ -68,15 +70,13 @@ napi_value HotCall(napi_env env, napi_callback_info info) {
   void* data = nullptr;
   napi_get_cb_info(env, info, nullptr, nullptr, nullptr, &data);
   const auto& [ioas, words] = *static_cast<HotIoas*>(data);
-  try {
-    if (*ioas) {
-      call(**ioas, words);
+  Raising(env, [&ioas = *ioas, words = words, env] {
+    if (ioas) {
+      call(*ioas, words);
     } else {
       napi_throw_error(env, "ERR_CLOSED", "the IOAS is closed");
     }
-  } catch (const core::Failure& failure) {
-    napi_throw(env, ToError(env, failure).Value());
-  }
+  });
   return nullptr;
 }
 

@@ -17,7 +17,8 @@ Array ToArray(const Napi::Value& value, napi_typedarray_type type) {
 
 // vfioDevice(fd): VfioDevice
 Napi::Value VfioDevice(const Napi::CallbackInfo& info) {
-  return Wrap(info.Env(), std::make_shared<core::VfioDevice>(Unwrap<core::Fd>(info[0])));
+  const auto fd = Unwrap<core::Fd>(info[0]);
+  return Wrap(info.Env(), Call(info.Env(), [&] { return std::make_shared<core::VfioDevice>(fd); }));
 }
 
 // vfioClose(device): its fd closes when no call is under way and no mapping of it is left.
@@ -35,11 +36,15 @@ Napi::Value VfioBind(const Napi::CallbackInfo& info) {
       FromId);
 }
 
-// vfioAttach(device, pageTableId, async): number
+// vfioAttach(device, ioas, async): number
 Napi::Value VfioAttach(const Napi::CallbackInfo& info) {
+  // The device is let go first, which detaches it if it was closed meanwhile: the IOAS can be destroyed only then.
   return Run(
       info.Env(), info[2],
-      [device = Unwrap<core::VfioDevice>(info[0]), id = ToU32(info[1])] { return device->Attach(id); }, FromId);
+      [ioas = Unwrap<core::Ioas>(info[1]), device = Unwrap<core::VfioDevice>(info[0])] {
+        return device->Attach(ioas->id());
+      },
+      FromId);
 }
 
 // vfioDetach(device, async)

@@ -4,6 +4,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <map>
 
 namespace core {
 namespace {
@@ -34,12 +35,27 @@ InfoWithCapabilities<Info> QueryInfo(const Fd& fd, uapi::request_t request, cons
   }
 }
 
+// By the identity of the device's file, which duplicates share.
+std::shared_ptr<DeviceState> StateOf(const Fd& fd) {
+  static std::mutex mutex;
+  static std::map<std::pair<uint64_t, uint64_t>, std::weak_ptr<DeviceState>> states;
+  const auto [device, inode] = fd.Identify();
+  const std::lock_guard lock(mutex);
+  std::erase_if(states, [](const auto& entry) { return entry.second.expired(); });
+  auto& known = states[{device, inode}];
+  auto state = known.lock();
+  if (!state) known = state = std::make_shared<DeviceState>();
+  return state;
+}
+
 }  // namespace
+
+VfioDevice::VfioDevice(std::shared_ptr<Fd> fd) : fd_(std::move(fd)), state_(StateOf(*fd_)) { RefreshMemoryEnabled(); }
 
 template <typename Call>
 auto VfioDevice::WithMemoryDisabled(const Call& call) {
-  const std::lock_guard lock(config_mutex_);
-  memory_enabled_->store(false, std::memory_order_seq_cst);
+  const std::lock_guard lock(state_->config_mutex);
+  state_->memory_enabled.store(false, std::memory_order_seq_cst);
   try {
     const auto result = call();
     RefreshMemoryEnabled();
@@ -144,15 +160,18 @@ std::optional<uint8_t> VfioDevice::FindPowerManagement() const {
 }
 
 // __vfio_pci_memory_enabled()
-void VfioDevice::RefreshMemoryEnabled() {
+void VfioDevice::RefreshMemoryEnabled() const {
   const bool decodes = (ReadConfig<uint16_t>(kCommandRegister).value_or(0) & kCommandMemory) != 0;
   const auto power = decodes ? FindPowerManagement() : std::nullopt;
   const uint16_t state = power ? ReadConfig<uint16_t>(*power + kPowerControl).value_or(0) : 0;
-  memory_enabled_->store(decodes && (state & kPowerStateMask) != kPowerStateD3, std::memory_order_seq_cst);
+  state_->memory_enabled.store(decodes && (state & kPowerStateMask) != kPowerStateD3, std::memory_order_seq_cst);
 }
 
 std::shared_ptr<Mapping> VfioDevice::Map(uint64_t offset, std::size_t length, int protection) const {
-  return std::make_shared<Mapping>(fd_, offset, length, protection, memory_enabled_);
+  // An fd that was handed over may have been bound after this object was made.
+  RefreshMemoryEnabled();
+  const std::shared_ptr<const std::atomic<bool>> enabled(state_, &state_->memory_enabled);
+  return std::make_shared<Mapping>(fd_, offset, length, protection, enabled);
 }
 
 }  // namespace core

@@ -20,10 +20,18 @@ struct InfoWithCapabilities {
   Info info;
 };
 
+// What all objects of this process on one device must agree on.
+struct DeviceState {
+  // Whether the device decodes memory, as of the last look. While it does not, an access through a mapping raises
+  // SIGBUS.
+  std::atomic<bool> memory_enabled = false;
+  std::mutex config_mutex;  // a write to config space and the look at its effect are one step
+};
+
 class VfioDevice {
  public:
   // The fd may be bound already, if it was handed over.
-  explicit VfioDevice(std::shared_ptr<Fd> fd) : fd_(std::move(fd)) { RefreshMemoryEnabled(); }
+  explicit VfioDevice(std::shared_ptr<Fd> fd);
 
   // Ties the device to `iommufd`; before that the kernel refuses everything else. Returns the device's id there.
   uint32_t Bind(std::shared_ptr<Fd> iommufd);
@@ -44,8 +52,7 @@ class VfioDevice {
   std::size_t Read(uint64_t offset, void* buffer, std::size_t size) const;
   std::size_t Write(uint64_t offset, const void* buffer, std::size_t size);
 
-  // As of the last look. While it is false, an access through a mapping would raise SIGBUS.
-  bool memory_enabled() const { return memory_enabled_->load(); }
+  bool memory_enabled() const { return state_->memory_enabled; }
   std::shared_ptr<Mapping> Map(uint64_t offset, std::size_t length, int protection) const;
 
   const Fd& fd() const { return *fd_; }
@@ -55,16 +62,14 @@ class VfioDevice {
   template <typename Call>
   auto WithMemoryDisabled(const Call& call);
   // Reads the command register and the power state, to learn whether the device decodes memory.
-  void RefreshMemoryEnabled();
+  void RefreshMemoryEnabled() const;
   template <typename T>
   std::optional<T> ReadConfig(uint64_t offset) const;
   std::optional<uint8_t> FindPowerManagement() const;
 
   std::shared_ptr<Fd> iommufd_;  // outlives fd_: the kernel unbinds when the device's fd is closed
   std::shared_ptr<Fd> fd_;
-  // Shared with every mapping of this device.
-  std::shared_ptr<std::atomic<bool>> memory_enabled_ = std::make_shared<std::atomic<bool>>(false);
-  std::mutex config_mutex_;  // a write to config space and the look at its effect are one step
+  std::shared_ptr<DeviceState> state_;  // shared with every mapping and every other object of this device
 };
 
 }  // namespace core

@@ -50,29 +50,26 @@ std::string DmaBuf::Fdinfo() {
   return text;
 }
 
-// What IOMMUFD holds of an imported buffer: it outlives the fd, and dies when the device revokes.
+// What IOMMUFD holds of an imported buffer: the buffer outlives its fd, and the import dies when the device revokes.
 class VfioDmaBuf::Imported : public Pages {
  public:
-  Imported(std::shared_ptr<BarBytes> device, unsigned bar, uint64_t start)
-      : device_(std::move(device)), bar_(bar), start_(start) {}
+  explicit Imported(std::shared_ptr<VfioDmaBuf> buffer) : buffer_(std::move(buffer)) {}
 
   int Pin(uint64_t, uint64_t, bool) const override { return 0; }
-  bool Read(uint64_t offset, void* buffer, std::size_t size) const override {
+  bool Read(uint64_t offset, void* bytes, std::size_t size) const override {
     if (dead_) return false;
-    device_->ReadBar(bar_, start_ + offset, buffer, size);
+    buffer_->device_->ReadBar(buffer_->bar_, buffer_->ranges_[0].offset + offset, bytes, size);
     return true;
   }
-  bool Write(uint64_t offset, const void* buffer, std::size_t size) const override {
+  bool Write(uint64_t offset, const void* bytes, std::size_t size) const override {
     if (dead_) return false;
-    device_->WriteBar(bar_, start_ + offset, buffer, size);
+    buffer_->device_->WriteBar(buffer_->bar_, buffer_->ranges_[0].offset + offset, bytes, size);
     return true;
   }
   void Kill() { dead_ = true; }
 
  private:
-  std::shared_ptr<BarBytes> device_;
-  unsigned bar_;
-  uint64_t start_;
+  std::shared_ptr<VfioDmaBuf> buffer_;
   bool dead_ = false;
 };
 
@@ -88,7 +85,7 @@ int VfioDmaBuf::Import(std::shared_ptr<Pages>* pages) {
   if (revoked_) return -ENODEV;
   if (ranges_.size() != 1) return -EOPNOTSUPP;
   std::erase_if(imports_, [](const auto& import) { return import.expired(); });
-  const auto import = std::make_shared<Imported>(device_, bar_, ranges_[0].offset);
+  const auto import = std::make_shared<Imported>(shared_from_this());
   imports_.push_back(import);
   *pages = import;
   return 0;

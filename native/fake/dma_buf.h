@@ -38,7 +38,7 @@ class BarBytes {
   virtual void WriteBar(unsigned bar, uint64_t offset, const void* buffer, std::size_t size) = 0;
 };
 
-class VfioDmaBuf : public DmaBuf {
+class VfioDmaBuf : public DmaBuf, public std::enable_shared_from_this<VfioDmaBuf> {
  public:
   VfioDmaBuf(std::shared_ptr<BarBytes> device, unsigned bar, std::vector<uapi::vfio_region_dma_range> ranges,
              bool revoked);

@@ -105,7 +105,8 @@ int Iommufd::IoasMap(uapi::iommu_ioas_map& command) {
   auto* ioas = Find<Ioas>(command.ioas_id);
   if (!ioas) return -ENOENT;
   if (command.user_va + command.length < command.user_va) return -EOVERFLOW;
-  return ioas->space.Map({.pages = UserPages(command.user_va),
+  if (command.length == 0) return -EINVAL;
+  return ioas->space.Map({.pages = UserPages(command.user_va, command.length),
                           .offset = 0,
                           .alignment_hint = command.user_va,
                           .length = command.length,

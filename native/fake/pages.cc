@@ -3,41 +3,47 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstring>
 
 namespace fake {
 namespace {
 
 constexpr uint64_t kPageSize = 4096;
 
+// Holds shared pages by a mapping of its own, as pinning does: what JavaScript unmaps meanwhile stays reachable, and
+// what takes its addresses does not.
 class User : public Pages {
  public:
-  explicit User(uint64_t address) : address_(address) {}
+  User(uint64_t address, uint64_t length)
+      : page_offset_(address % kPageSize), length_((page_offset_ + length + kPageSize - 1) & ~(kPageSize - 1)) {
+    void* pages = mremap(reinterpret_cast<void*>(address - page_offset_), 0, length_, MREMAP_MAYMOVE);
+    if (pages != MAP_FAILED) pages_ = static_cast<char*>(pages);
+  }
+  ~User() override {
+    if (pages_) munmap(pages_, length_);
+  }
 
   // Touching every page is what pinning does, and madvise says where it would have faulted.
-  int Pin(uint64_t offset, uint64_t length, bool writable) const override {
-    const uint64_t start = (address_ + offset) & ~(kPageSize - 1);
-    const uint64_t end = (address_ + offset + length + kPageSize - 1) & ~(kPageSize - 1);
+  int Pin(uint64_t, uint64_t, bool writable) const override {
     const int advice = writable ? MADV_POPULATE_WRITE : MADV_POPULATE_READ;
-    return madvise(reinterpret_cast<void*>(start), end - start, advice) == 0 ? 0 : -EFAULT;
+    return pages_ && madvise(pages_, length_, advice) == 0 ? 0 : -EFAULT;
   }
-  // By system call and not by memcpy: memory that JavaScript has let go meanwhile is an error, not a crash.
   bool Read(uint64_t offset, void* buffer, std::size_t size) const override {
-    iovec local = {buffer, size};
-    iovec remote = {reinterpret_cast<void*>(address_ + offset), size};
-    return process_vm_readv(getpid(), &local, 1, &remote, 1, 0) == static_cast<ssize_t>(size);
+    if (pages_) std::memcpy(buffer, pages_ + page_offset_ + offset, size);
+    return pages_ != nullptr;
   }
   bool Write(uint64_t offset, const void* buffer, std::size_t size) const override {
-    iovec local = {const_cast<void*>(buffer), size};
-    iovec remote = {reinterpret_cast<void*>(address_ + offset), size};
-    return process_vm_writev(getpid(), &local, 1, &remote, 1, 0) == static_cast<ssize_t>(size);
+    if (pages_) std::memcpy(pages_ + page_offset_ + offset, buffer, size);
+    return pages_ != nullptr;
   }
 
  private:
-  uint64_t address_;
+  uint64_t page_offset_;
+  uint64_t length_;
+  char* pages_ = nullptr;  // none: not mapped, or private memory, which has no second mapping
 };
 
 class Memfd : public Pages {
@@ -65,7 +71,7 @@ class Memfd : public Pages {
 
 }  // namespace
 
-std::shared_ptr<Pages> UserPages(uint64_t address) { return std::make_shared<User>(address); }
+std::shared_ptr<Pages> UserPages(uint64_t address, uint64_t length) { return std::make_shared<User>(address, length); }
 
 std::shared_ptr<Pages> FilePages(int fd) {
   const int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);

@@ -21,8 +21,9 @@ class Pages {
   virtual bool Write(uint64_t offset, const void* buffer, std::size_t size) const = 0;
 };
 
-// This process's own memory at `address`; offsets count from there.
-std::shared_ptr<Pages> UserPages(uint64_t address);
+// This process's own memory at `address`; offsets count from there. Only shared memory, such as a memfd's, can be
+// reached.
+std::shared_ptr<Pages> UserPages(uint64_t address, uint64_t length);
 // A memfd's pages. The fd is duplicated. nullptr: out of fds.
 std::shared_ptr<Pages> FilePages(int fd);
 

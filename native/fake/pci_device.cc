@@ -363,6 +363,7 @@ int PciDevice::Mmap(std::size_t length, int protection, int flags, uint64_t offs
   const auto index = static_cast<uint32_t>(offset >> kRegionShift);
   offset &= kRegionOffsetMask;
   if ((flags & MAP_SHARED) == 0 || !CanMmap(index)) return -EINVAL;
+  if (offset % kPageSize != 0 || length == 0) return -EINVAL;
   if (length > RegionSize(index) || offset > RegionSize(index) - length) return -EINVAL;
   const auto& memory = memory_.at(index);
   void* address = memory ? mmap(nullptr, length, protection, MAP_SHARED, memory->fd(), static_cast<off_t>(offset))

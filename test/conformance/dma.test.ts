@@ -69,6 +69,19 @@ describe('DMA', () => {
     assert.deepEqual(bytes.subarray(Number(page), Number(page) + length), bytes.subarray(0, length));
   });
 
+  conforms('into memory that the process has closed, and into nothing else', async () => {
+    const engine = await rig.engine();
+    const memory = await rig.memory();
+    const closed = DmaMemory.alloc(4096);
+    const mapping = await rig.ioas.mapMemory(closed);
+    closed.close();
+    using other = DmaMemory.alloc(4096);
+    await engine.copy(memory.iova, mapping.iova, length);
+    assert(new Uint8Array(other.buffer).every((byte) => byte === 0));
+    await engine.copy(mapping.iova, memory.iova + page, length);
+    assert.deepEqual(memory.bytes.subarray(Number(page), Number(page) + length), memory.bytes.subarray(0, length));
+  });
+
   conforms('the buffer of the engine survives between transfers', async () => {
     const engine = await rig.engine();
     const memory = await rig.memory();

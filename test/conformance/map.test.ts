@@ -223,6 +223,11 @@ describe('mapping host memory', () => {
     await refuses('ENOSPC', () => rig.ioas.mapFile(memory().fd, { length: 1n << 40n }));
   });
 
+  conforms('a dma-buf is no file for mapFile', async () => {
+    using buffer = memory().exportDmaBuf();
+    await refuses('ERR_IS_DMA_BUF', () => rig.ioas.mapFile(buffer.fd, { length: 4096 }));
+  });
+
   conforms('a number that is no fd: EBADF', async () => {
     await refuses('EBADF', () => rig.ioas.mapFile(0x7fff_0000, { length: 4096 }));
   });

@@ -1,7 +1,7 @@
 // A revoked mapping looks like any other to the kernel's tables, and every DMA through it faults. Each case proves it by
 // DMA before, after, and after remap.
 import assert from 'node:assert/strict';
-import type { IoasMapping } from '../../lib';
+import { VfioDevice, type IoasMapping } from '../../lib';
 import type { Edu } from '../../examples/edu';
 import { conforms, observe, refuses } from './record';
 import { barBytes, cmb, MiB, page, useRig } from './rig';
@@ -142,6 +142,41 @@ describe('revocation', () => {
     assert.equal(await reaches(second, 0x4000n), false);
     second.remap();
     assert.equal(await reaches(second, 0x4000n), true);
+  });
+
+  conforms('reaches mappings whose buffer is closed', async () => {
+    const buffer = rig.exported('ssd', cmb.region, page);
+    const mapping = rig.ioas.mapDmaBuf(buffer);
+    buffer.close();
+    assert.equal(await reaches(mapping), true);
+    await rig.device('ssd').reset();
+    assert.equal(observe(mapping.state), 'revoked');
+    assert.equal(await reaches(mapping), false);
+  });
+
+  conforms('remap refuses a buffer that is too short, and undoes nothing', async () => {
+    const short = rig.exported('ssd', cmb.region, page);
+    await refuses('ERR_OUT_OF_RANGE', () => {
+      peer.remap(short);
+    });
+    assert.equal(observe(peer.state), 'live');
+    assert.equal(await reaches(peer), true);
+  });
+
+  conforms('by another object of the same device', async () => {
+    const registers = rig.keep(rig.device('ssd').region(0).map());
+    using other = await VfioDevice.open(rig.device('ssd').fd);
+    using others = other.region(0).map();
+    assert.equal(observe(others.read32(8)), 0x10400);
+    other.command.memory = false;
+    assert.equal(observe(peer.state), 'revoked');
+    await refuses('ERR_MEMORY_DISABLED', () => registers.read32(8));
+    other.command.memory = true;
+    assert.equal(observe(registers.read32(8)), 0x10400);
+    peer.remap();
+    other.close();
+    assert.equal(observe(peer.state), 'live');
+    assert.equal(await reaches(peer), true);
   });
 
   conforms('a new mapping of the same buffer works after the reset, without remap', async () => {
