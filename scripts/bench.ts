@@ -1,13 +1,18 @@
-// npm run bench: what the library itself costs on this machine's CPU, on the fake kernel. The fake's register accesses
-// are calls into a model; its memory BAR is plain memory, so that reading it shows an accessor's own cost.
-import { execFileSync } from 'node:child_process';
-import { addressOf, reference } from '../lib/fake';
-import { operations, parseTimes } from './bench/operations';
+// npm run bench [-- --json]: what the library itself costs on this machine's CPU, on the fake kernel.
+import { parseArgs } from 'node:util';
+import { measureOnFake } from './bench/on-fake';
+import { emptyLoop, operations, row } from './bench/operations';
 
-const tsx = 'node_modules/.bin/tsx';
-const devices = [addressOf(reference, 'ssd'), addressOf(reference, 'engine')];
-const env = { VFIO_DMABUF_KERNEL: 'fake', ...process.env };
-const times = parseTimes(execFileSync(tsx, ['scripts/bench/bench.ts', ...devices], { encoding: 'utf8', env }));
-for (const [name, title] of Object.entries(operations)) {
-  console.log(`${title.padEnd(36)}${(times.get(name) ?? NaN).toFixed(0).padStart(8)} ns`);
+const { values } = parseArgs({ options: { json: { type: 'boolean', default: false } } });
+const times = measureOnFake();
+if (values.json) {
+  console.log(
+    JSON.stringify({ kernel: 'fake', node: process.version, nanoseconds: Object.fromEntries(times) }, null, 2),
+  );
+} else {
+  for (const [name, title] of Object.entries({ ...operations, ...emptyLoop })) {
+    console.log(row(title, `${(times.get(name) ?? NaN).toFixed(1)} ns`));
+  }
+  console.log(`\nOn the fake kernel, no hardware, Node ${process.version}; medians. No bus is in these times: the calls
+to the kernel are calls into the fake, which works too, and a memory BAR is the CPU's own memory.`);
 }

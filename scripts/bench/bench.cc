@@ -1,4 +1,5 @@
-// The yardstick: each operation as a bare loop of system calls or volatile accesses. Prints "NAME NANOSECONDS" lines.
+// The yardstick: each operation as a bare loop of system calls or volatile accesses. Prints a "NAME NANOSECONDS" line
+// for each round.
 //   bench CDEV-OF-EXPORTER CDEV-OF-PEER
 #include <fcntl.h>
 #include <sys/ioctl.h>
@@ -10,7 +11,6 @@
 #include <cstdlib>
 #include <ctime>
 #include <iterator>
-#include <limits>
 
 #include "uapi/dma_buf.h"
 #include "uapi/iommufd.h"
@@ -37,16 +37,14 @@ double Now() {
   return static_cast<double>(time.tv_sec) * 1e9 + static_cast<double>(time.tv_nsec);
 }
 
-// The fastest of a few rounds: what disturbs a round only makes it slower.
+// `count` operations a round; each call of `operation` makes `step` of them.
 template <typename Operation>
-void Measure(const char* name, int count, const Operation& operation) {
-  double best = std::numeric_limits<double>::max();
+void Measure(const char* name, int count, int step, const Operation& operation) {
   for (int round = 0; round < kRounds; ++round) {
     const double start = Now();
-    for (int i = 0; i < count; ++i) operation(i);
-    best = std::min(best, (Now() - start) / count);
+    for (int i = 0; i < count; i += step) operation(i);
+    std::printf("%s %.2f\n", name, (Now() - start) / count);
   }
-  std::printf("%s %.1f\n", name, best);
 }
 
 int Open(const char* cdev, int iommufd) {
@@ -67,26 +65,33 @@ int Export(int device, uint64_t length) {
   return Must(ioctl(device, uapi::VFIO_DEVICE_FEATURE, &command), "export");
 }
 
-void BenchRegisters(int peer) {
-  void* pages = mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, peer, 0);
+volatile uint32_t* Map(int device, off_t region) {
+  void* pages = mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, device, region << 40);
   if (pages == MAP_FAILED) Must(-1, "mmap");
-  auto* liveness = reinterpret_cast<volatile uint32_t*>(static_cast<char*>(pages) + 4);
-  uint32_t sum = 0;
-  Measure("read32", 100000, [&](int) { sum += *liveness; });
-  Measure("write32", 100000, [&](int i) { *liveness = static_cast<uint32_t>(i); });
+  return static_cast<volatile uint32_t*>(pages);
+}
+
+void BenchRegisters(int peer) {
+  volatile uint32_t* registers = Map(peer, 0);
+  volatile uint32_t* liveness = registers + 1;
   uint32_t block[256];
-  auto* registers = static_cast<volatile uint32_t*>(pages);
-  Measure("read-block", 1000, [&](int) { std::copy_n(registers, std::size(block), block); });
-  munmap(pages, 4096);
+  constexpr int kBlock = std::size(block);
+  uint32_t sum = 0;
+  *liveness = ~0x1234U;
+  Measure("read32", 100000, 1, [&](int) { sum += *liveness; });
+  Measure("write32", 100000, 1, [&](int i) { *liveness = static_cast<uint32_t>(i); });
+  Measure("read-block", 256000, kBlock, [&](int) { std::copy_n(registers, kBlock, block); });
 }
 
 void BenchMemory(int exporter) {
-  void* pages = mmap(nullptr, 4096, PROT_READ, MAP_SHARED, exporter, off_t{2} << 40);
-  if (pages == MAP_FAILED) Must(-1, "mmap");
-  auto* word = reinterpret_cast<volatile uint32_t*>(static_cast<char*>(pages) + 8);
+  volatile uint32_t* words = Map(exporter, 2);
+  uint32_t block[256];
+  constexpr int kBlock = std::size(block);
   uint32_t sum = 0;
-  Measure("load32", 100000, [&](int) { sum += *word; });
-  munmap(pages, 4096);
+  words[2] = 0x1234;
+  Measure("load32", 100000, 1, [&](int) { sum += words[2]; });
+  Measure("load-block", 256000, kBlock, [&](int) { std::copy_n(words, kBlock, block); });
+  Measure("store-block", 256000, kBlock, [&](int) { std::copy_n(block, kBlock, words); });
 }
 
 void BenchSync() {
@@ -96,7 +101,7 @@ void BenchSync() {
   const int driver = Must(open("/dev/udmabuf", O_RDWR | O_CLOEXEC), "/dev/udmabuf");
   uapi::udmabuf_create create = {static_cast<uint32_t>(memfd), uapi::UDMABUF_FLAGS_CLOEXEC, 0, 65536};
   const int buffer = Must(ioctl(driver, uapi::UDMABUF_CREATE, &create), "udmabuf");
-  Measure("sync", 20000, [&](int) {
+  Measure("sync", 20000, 1, [&](int) {
     uapi::dma_buf_sync sync = {uapi::DMA_BUF_SYNC_RW | uapi::DMA_BUF_SYNC_START};
     ioctl(buffer, uapi::DMA_BUF_IOCTL_SYNC, &sync);
     sync.flags = uapi::DMA_BUF_SYNC_RW | uapi::DMA_BUF_SYNC_END;
@@ -116,9 +121,9 @@ int main(int count, char** arguments) {
   uapi::vfio_device_attach_iommufd_pt attach = {.argsz = sizeof(attach), .pt_id = ioas.out_ioas_id};
   Must(ioctl(peer, uapi::VFIO_DEVICE_ATTACH_IOMMUFD_PT, &attach), "attach");
 
-  Measure("export", 2000, [&](int) { close(Export(exporter, kCmbSize)); });
+  Measure("export", 2000, 1, [&](int) { close(Export(exporter, kCmbSize)); });
   const int buffer = Export(exporter, kCmbSize);
-  Measure("map-unmap", 1000, [&](int) {
+  Measure("map-unmap", 1000, 1, [&](int) {
     uapi::iommu_ioas_map_file map = {
         .size = sizeof(map),
         .flags = uapi::IOMMU_IOAS_MAP_FIXED_IOVA | uapi::IOMMU_IOAS_MAP_READABLE | uapi::IOMMU_IOAS_MAP_WRITEABLE,

@@ -4,17 +4,38 @@ export const operations: Record<string, string> = {
   'map-unmap': 'map and unmap a dma-buf of 16 MiB',
   read32: 'read a register of 32 bits',
   write32: 'write a register of 32 bits',
-  'read-block': 'read 256 registers in one call',
+  'read-block': 'read 256 registers in one call, each',
   load32: 'read 32 bits of a memory BAR',
+  'load-block': 'read 256 words of it in one call, each',
+  'store-block': 'write 256 words of it in one call, each',
   sync: 'SYNC a udmabuf, begin and end',
 };
 
-/** "NAME NANOSECONDS" lines; the fastest of each name. */
-export function parseTimes(text: string): Map<string, number> {
-  const fastest = new Map<string, number>();
+/** What only bench.ts measures: no C compiler leaves it in. */
+export const emptyLoop = { 'empty-loop': 'a turn of an empty loop' };
+
+/** A line of a table. */
+export function row(title: string, ...cells: string[]): string {
+  return title.padEnd(42) + cells.map((cell) => cell.padStart(12)).join('');
+}
+
+/** Nanoseconds per operation, by the operation's name. */
+export type Times = Map<string, number>;
+
+/**
+ * "NAME NANOSECONDS" lines, one for each round; the median of each name. Not the fastest: rounds in which the garbage
+ * collector runs are part of what the library costs, and a few that something else disturbed do not move a median.
+ */
+export function parseTimes(text: string): Times {
+  const samples = new Map<string, number[]>();
   for (const line of text.trim().split('\n')) {
     const [name = '', nanoseconds = ''] = line.split(' ');
-    fastest.set(name, Math.min(fastest.get(name) ?? Infinity, Number(nanoseconds)));
+    samples.set(name, [...(samples.get(name) ?? []), Number(nanoseconds)]);
   }
-  return fastest;
+  return new Map([...samples].map(([name, all]) => [name, median(all)]));
+}
+
+function median(samples: number[]): number {
+  const sorted = [...samples].sort((a, b) => a - b);
+  return sorted[Math.floor(sorted.length / 2)] ?? NaN;
 }

@@ -67,7 +67,7 @@ function findQemu(): string {
 }
 
 /** KVM works only where the CPU has its extensions, whatever /dev/kvm says. */
-function accelerator(): string {
+export function accelerator(): string {
   return /\b(?:vmx|svm)\b/.test(readFileSync('/proc/cpuinfo', 'utf8')) ? 'kvm' : 'tcg';
 }
 
