@@ -52,6 +52,23 @@ const table: Record<string, Record<string, Hint>> = {
     EAGAIN: 'the device is locked, or shares its bus with others: try again',
     ENOTTY: 'the device has no working reset method',
   },
+  VFIO_DEVICE_GET_PCI_HOT_RESET_INFO: {
+    ENODEV: 'neither the slot nor the bus of the device can be reset, as on a root complex: use reset()',
+    EINVAL: 'the device is not bound to an iommufd: bind() first',
+  },
+  VFIO_DEVICE_PCI_HOT_RESET: {
+    ENODEV: 'neither the slot nor the bus of the device can be reset, as on a root complex: use reset()',
+    EINVAL: 'a device on the same bus belongs to somebody else: hotResetInfo() names it; or the device is not bound',
+    EBUSY: 'a device on the same bus is being used by another thread or process: try again',
+  },
+  VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY: {
+    EINVAL: 'the device is in low power already, or not bound to an iommufd: bind() first',
+    ENOTTY: 'this device has no low power feature',
+  },
+  VFIO_DEVICE_FEATURE_LOW_POWER_EXIT: {
+    EINVAL: 'the device is not bound to an iommufd: bind() first',
+    ENOTTY: 'this device has no low power feature',
+  },
   VFIO_DEVICE_GET_INFO: {
     EINVAL: 'the device is not bound to an iommufd: bind() first',
     ENOTTY: 'the file descriptor is not a VFIO device',
@@ -97,6 +114,12 @@ const table: Record<string, Record<string, Hint>> = {
     EPERM: 'the file is not writable: ask for read access only',
     EBADF: 'not an open file descriptor',
     EFAULT: 'the pages cannot be pinned',
+  },
+  IOMMU_IOAS_COPY: {
+    ...mapHints,
+    ENOENT: 'nothing is mapped at these IOVAs of the source any more, or an IOAS does not exist in this iommufd',
+    EINVAL: reservedIova,
+    EPERM: 'the memory is mapped for reading only: ask for read access only',
   },
   IOMMU_IOAS_UNMAP: {
     ENOENT: 'nothing is mapped there, or the range cuts a mapping: whole mappings only',

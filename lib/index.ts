@@ -7,7 +7,7 @@ export { defaultKernel } from './default-kernel';
 export { DmaBuf } from './dmabuf/dma-buf';
 export { DmaMemory, type HugePageSize } from './dmabuf/dma-memory';
 export { KernelError, type KernelErrorArguments } from './errors';
-export { Ioas, type IovaRanges, type MapOptions } from './iommufd/ioas';
+export { Ioas, type IoasEvents, type IovaRanges, type MapDmaBufOptions, type MapOptions } from './iommufd/ioas';
 export { Iommufd } from './iommufd/iommufd';
 export { IoasMapping, type MappingState } from './iommufd/mapping';
 export { Kernel } from './kernel';
@@ -16,13 +16,8 @@ export type { Access } from './validate';
 export type { RegionCapability, UnknownCapability } from './vfio/capabilities';
 export { CommandRegister } from './vfio/command-register';
 export { vfioFeatures, type VfioFeature } from './vfio/constants';
-export {
-  VfioDevice,
-  type DeviceInfo,
-  type DmaRange,
-  type ExportOptions,
-  type IrqInfo,
-  type OpenOptions,
-} from './vfio/device';
+export { VfioDevice, type DeviceInfo, type DmaRange, type ExportOptions, type IrqInfo } from './vfio/device';
+export type { HotResetDevice, HotResetInfo } from './vfio/hot-reset';
 export { MappedRegion } from './vfio/mapped-region';
+export type { OpenOptions } from './vfio/open';
 export { Region } from './vfio/region';

@@ -1,5 +1,5 @@
 // The kernel that objects live on: the system's, or one that pretends.
-import type { BufferRecord, OpenDevice } from './dmabuf/revocation';
+import type { Watcher } from './dmabuf/exported';
 import { native, type KernelHandle } from './native';
 
 /**
@@ -13,10 +13,8 @@ export class Kernel {
   readonly sysfs: string;
   /** @internal */
   readonly handle: KernelHandle;
-  /** The dma-bufs that this process knows, by inode number. @internal */
-  readonly buffers = new Map<bigint, BufferRecord>();
-  /** The devices that this process has open, by the inode of their file, which duplicates share. @internal */
-  readonly devices = new Map<bigint, OpenDevice>();
+  /** Who is told when a mapping may have been revoked. @internal */
+  readonly watchers = new Set<WeakRef<Watcher>>();
 
   /** @internal */
   protected constructor(handle: KernelHandle, name: string, sysfs: string) {

@@ -40,6 +40,9 @@ export interface NativeIoas {
   unmap: () => void;
 }
 
+/** A device's word (native/core/device_state.h). @internal */
+export type WordOf = () => number;
+
 /** Where each argument is in {@link NativeIoas}'s words. @internal */
 export const ioasWord = { fd: 0, start: 1, length: 2, iova: 3, access: 4, fixed: 5 } as const;
 
@@ -87,23 +90,35 @@ interface Native {
   fdDuplicate(kernel: KernelHandle, number: number): FdHandle;
   fdNumber(fd: FdHandle): number;
   fdInode(fd: FdHandle): bigint;
-  fdClose(fd: FdHandle): void;
+  fdShare(fd: FdHandle): FdHandle;
+  fdClose: NowOrLater<[fd: FdHandle], void>;
 
   ioasAllocate(iommufd: FdHandle): IoasHandle;
   ioasId(ioas: IoasHandle): number;
   ioasDestroy(ioas: IoasHandle): void;
+  ioasDestroyLater(ioas: IoasHandle): Promise<void>;
   ioasMap: NowOrLater<[ioas: IoasHandle, memory: MappingHandle, ...MapArguments], bigint>;
   ioasMapFile: NowOrLater<[ioas: IoasHandle, fd: FdHandle, ...MapArguments], bigint>;
-  ioasUnmap(ioas: IoasHandle, iova: bigint, length: bigint): bigint;
+  ioasCopy: NowOrLater<
+    [ioas: IoasHandle, source: IoasHandle, from: bigint, length: bigint, iova: bigint | undefined, access: number],
+    bigint
+  >;
+  ioasUnmap: NowOrLater<[ioas: IoasHandle, iova: bigint, length: bigint], bigint>;
   ioasHot(ioas: IoasHandle): NativeIoas;
   ioasIovaRanges(ioas: IoasHandle): { ranges: { start: bigint; last: bigint }[]; alignment: bigint };
 
-  vfioDevice(fd: FdHandle): VfioHandle;
-  vfioClose(device: VfioHandle): void;
+  vfioDevice(fd: FdHandle, address: string): VfioHandle;
+  vfioClose: NowOrLater<[device: VfioHandle], void>;
+  vfioWord(device: VfioHandle): WordOf;
   vfioBind: NowOrLater<[device: VfioHandle, iommufd: FdHandle], number>;
   vfioAttach: NowOrLater<[device: VfioHandle, ioas: IoasHandle], number>;
   vfioDetach: NowOrLater<[device: VfioHandle], void>;
   vfioReset: NowOrLater<[device: VfioHandle], void>;
+  /** `devices`: id, segment, bus and devfn of each. */
+  vfioHotResetInfo(device: VfioHandle): { flags: number; devices: Uint32Array };
+  vfioHotReset: NowOrLater<[device: VfioHandle, addresses: string[]], void>;
+  vfioEnterLowPower: NowOrLater<[device: VfioHandle], void>;
+  vfioExitLowPower: NowOrLater<[device: VfioHandle], void>;
   vfioInfo(device: VfioHandle): NativeInfo & { regions: number; irqs: number };
   vfioRegionInfo(device: VfioHandle, index: number): NativeInfo & { size: bigint; offset: bigint };
   vfioIrqInfo(device: VfioHandle, index: number): { flags: number; count: number };
@@ -111,7 +126,6 @@ interface Native {
   vfioExportDmaBuf(device: VfioHandle, region: number, ranges: BigUint64Array): FdHandle;
   vfioRead(device: VfioHandle, offset: bigint, bytes: Uint8Array): number;
   vfioWrite(device: VfioHandle, offset: bigint, bytes: Uint8Array): number;
-  vfioMemoryEnabled(device: VfioHandle): boolean;
   vfioMap(device: VfioHandle, offset: bigint, length: bigint, writable: boolean): MappingHandle;
   registerAccess(mapping: MappingHandle): NativeRegisters;
   mappingRetire(mapping: MappingHandle): void;
@@ -120,6 +134,7 @@ interface Native {
   dmaBufSize(fd: FdHandle): bigint;
   dmaBufSetName(fd: FdHandle, name: string): void;
   dmaBufFdinfo(fd: FdHandle): string;
+  dmaBufExport(fd: FdHandle): { ranges: number; word: WordOf } | undefined;
   dmaBufSync(fd: FdHandle): (flags: number) => void;
   udmabufCreate(memfd: FdHandle, offset: bigint, size: bigint): FdHandle;
 

@@ -61,6 +61,12 @@ export function string(value: unknown, name: string): string {
   return value;
 }
 
+/** @internal */
+export function boolean(value: unknown, name: string): boolean {
+  if (typeof value !== 'boolean') throw invalidType(name, 'of type boolean', value);
+  return value;
+}
+
 /** An options object; `{}` when left out. @internal */
 export function options<T extends object>(value: T | undefined | null, name = 'options'): T {
   if (value === undefined) return {} as T;

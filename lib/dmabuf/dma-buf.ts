@@ -1,9 +1,10 @@
 import { toKernel } from '../default-kernel';
 import { closedError, codedError, explain, kernelCall } from '../errors';
 import type { Kernel } from '../kernel';
+import { expectClose, wasClosed } from '../lost';
 import { native, type FdHandle } from '../native';
 import { accesses, integer, oneOf, options, outOfRange, string, type Access } from '../validate';
-import { BufferRecord } from './revocation';
+import { Exported } from './exported';
 
 // linux/dma-buf.h
 const syncRead = 1;
@@ -24,26 +25,26 @@ export class DmaBuf {
   readonly size: bigint;
   /** Identifies the buffer across duplicated and passed-on file descriptors. Never used again by another. */
   readonly inode: bigint;
-  /** @internal */
-  readonly record: BufferRecord;
   readonly #handle: FdHandle;
   readonly #word: bigint;
+  /** null: not looked for yet. */
+  #exported: Exported | undefined | null = null;
   #syncNow: ((flags: number) => void) | undefined;
   #closed = false;
 
-  /** Takes the fd over, also when it throws. @internal */
-  constructor(kernel: Kernel, handle: FdHandle) {
+  /** Takes the fd over, also when it throws. `size`: if it is known. @internal */
+  constructor(kernel: Kernel, handle: FdHandle, size?: bigint) {
     this.kernel = kernel;
     this.#handle = handle;
     try {
       this.inode = kernelCall({}, () => native.fdInode(handle));
-      this.size = kernelCall({}, () => native.dmaBufSize(handle));
+      this.size = size ?? kernelCall({}, () => native.dmaBufSize(handle));
       this.#word = BigInt(native.fdNumber(handle));
     } catch (error) {
-      native.fdClose(handle);
+      native.fdClose(handle, false);
       throw error;
     }
-    this.record = BufferRecord.acquire(kernel, this.inode);
+    expectClose(this, 'dma-buf');
   }
 
   /**
@@ -55,11 +56,23 @@ export class DmaBuf {
     const kernel = toKernel(options(opts).kernel);
     integer(fd, 'fd', 0, 0x7fff_ffff);
     const handle = kernelCall({ fd }, () => native.fdDuplicate(kernel.handle, fd));
-    if (!kernelCall({ fd }, () => native.dmaBufIs(handle))) {
-      native.fdClose(handle);
-      throw codedError('ERR_NOT_DMA_BUF', `fd ${String(fd)} is not a dma-buf`);
+    try {
+      if (!kernelCall({ fd }, () => native.dmaBufIs(handle))) {
+        throw codedError('ERR_NOT_DMA_BUF', `fd ${String(fd)} is not a dma-buf`);
+      }
+    } catch (error) {
+      native.fdClose(handle, false);
+      throw error;
     }
-    return new DmaBuf(kernel, handle);
+    const dmaBuf = new DmaBuf(kernel, handle);
+    try {
+      // Now, as whoever else knows it in this process may close it.
+      dmaBuf.#exported = kernelCall({ fd }, () => Exported.find(handle));
+    } catch (error) {
+      dmaBuf.close();
+      throw error;
+    }
+    return dmaBuf;
   }
 
   /** The file descriptor, to hand on. It stays this object's: do not close it. */
@@ -77,6 +90,17 @@ export class DmaBuf {
   get handle(): FdHandle {
     if (this.#closed) throw closedError('dma-buf');
     return this.#handle;
+  }
+
+  /** What this process knows of it as its exporter. @internal */
+  get exported(): Exported | undefined {
+    if (this.#exported === null) this.#exported = kernelCall({}, () => Exported.find(this.handle));
+    return this.#exported;
+  }
+
+  /** Another object of the same fd, which closes when both are closed. @internal */
+  share(): DmaBuf {
+    return new DmaBuf(this.kernel, native.fdShare(this.handle), this.size);
   }
 
   /** Whether close() was called. */
@@ -138,8 +162,8 @@ export class DmaBuf {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    native.fdClose(this.#handle);
-    this.record.release();
+    wasClosed(this);
+    native.fdClose(this.#handle, false);
   }
 
   /** close(), for `using`. */

@@ -1,6 +1,7 @@
 import { toKernel } from '../default-kernel';
 import { closedError, kernelCall } from '../errors';
 import type { Kernel } from '../kernel';
+import { expectClose, wasClosed } from '../lost';
 import { native, type FdHandle, type MappingHandle } from '../native';
 import { oneOf, options, outOfRange, u64 } from '../validate';
 import { DmaBuf } from './dma-buf';
@@ -28,6 +29,7 @@ export class DmaMemory {
     this.size = size;
     this.#fd = fd;
     this.#mapping = mapping;
+    expectClose(this, 'DMA memory');
   }
 
   /**
@@ -106,7 +108,8 @@ export class DmaMemory {
     if (this.#closed) return;
     this.#closed = true;
     native.mappingRetire(this.#mapping);
-    native.fdClose(this.#fd);
+    wasClosed(this);
+    native.fdClose(this.#fd, false);
   }
 
   /** close(), for `using`. */

@@ -43,7 +43,10 @@ const noIntx: Irq = { flags: 7, count: 0 };
 const none: Irq = { flags: 9, count: 0 };
 const one: Irq = { flags: 9, count: 1 };
 
-const expressCapability = '10000200008000000000000011040000000011';
+/** PCI Express: the next capability's offset, and the device capabilities register, as they are in memory. */
+const express = (next: string, capabilities: string) => `10${next}0200${capabilities}0000000011040000000011`;
+const errorReporting = '00800000';
+const errorReportingAndReset = '00800010';
 
 /** A DMA engine with a 4 KiB buffer, and toy registers. */
 export const edu: DeviceKind = {
@@ -70,7 +73,7 @@ export const nvmeCmb: DeviceKind = {
   capabilities: {
     0x40: '118040000020000000300000',
     0x60: '0100030008',
-    0x80: `1060${expressCapability.slice(4)}`,
+    0x80: express('60', errorReportingAndReset),
   },
   interruptPin: 1,
   bars: [
@@ -95,7 +98,7 @@ export const bochsDisplay: DeviceKind = {
   classCode: 0x038000,
   revision: 0x02,
   express: true,
-  capabilities: { 0x80: expressCapability },
+  capabilities: { 0x80: express('00', errorReporting) },
   interruptPin: 0,
   bars: [{ kind: 'memory', size: 16n * MiB, prefetchable: true }, undefined, { kind: 'registers', size: 0x1000n }],
   romSize: 0x8000n,

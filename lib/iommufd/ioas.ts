@@ -1,10 +1,33 @@
+import { EventEmitter } from 'node:events';
+import { Calls } from '../calls';
 import { DmaBuf } from '../dmabuf/dma-buf';
 import { DmaMemory } from '../dmabuf/dma-memory';
-import { closedError, codedError, explain, kernelCall, kernelCallAsync, KernelError } from '../errors';
+import type { Watcher } from '../dmabuf/exported';
+import {
+  closedError,
+  codedError,
+  explain,
+  kernelCall,
+  kernelCallAsync,
+  KernelError,
+  type KernelErrorArguments,
+} from '../errors';
+import { expectClose, wasClosed } from '../lost';
 import { ioasWord, native, type FdHandle, type IoasHandle, type NativeIoas } from '../native';
-import { accesses, instance, integer, oneOf, options, outOfRange, u64, u64Max, type Access } from '../validate';
+import {
+  accesses,
+  boolean,
+  instance,
+  integer,
+  oneOf,
+  options,
+  outOfRange,
+  u64,
+  u64Max,
+  type Access,
+} from '../validate';
 import type { Iommufd } from './iommufd';
-import { IoasMapping } from './mapping';
+import { IoasMapping, type Source } from './mapping';
 
 // linux/iommufd.h: IOMMU_IOAS_MAP_WRITEABLE, IOMMU_IOAS_MAP_READABLE
 const accessFlags: Record<Access, bigint> = { r: 4n, w: 2n, rw: 6n };
@@ -21,6 +44,25 @@ export interface MapOptions {
   access?: Access | undefined;
 }
 
+/** How a dma-buf is mapped. */
+export interface MapDmaBufOptions extends MapOptions {
+  /**
+   * Restores the mapping at its IOVA as soon as the exporting device decodes memory again, after whatever this thread's
+   * objects do to the device. The mapping then holds the buffer itself, which may be closed. Default false.
+   */
+  autoRemap?: boolean | undefined;
+}
+
+/** What an {@link Ioas} tells its listeners, soon after it happened. Listening costs something at each revocation only. */
+export interface IoasEvents {
+  /** An object of this thread did something to the exporting device that killed the mapping. */
+  revoked: [mapping: IoasMapping];
+  /** A mapping with `autoRemap` is live again. */
+  restored: [mapping: IoasMapping];
+  /** A mapping with `autoRemap` could not be mapped again, and is tried again when the device changes next. */
+  restoreFailed: [mapping: IoasMapping, error: unknown];
+}
+
 /** What an {@link Ioas} can map where. */
 export interface IovaRanges {
   /** The usable IOVAs, `last` included, ascending. They narrow with every device that is attached. */
@@ -31,11 +73,18 @@ export interface IovaRanges {
 
 /** Something attached to an IOAS. @internal */
 export interface Attached {
-  detachSync(): void;
+  /** Detaches, also if the device is being closed. */
+  leave(): void;
+  leaveLater(): Promise<void>;
+}
+
+/** A mapping that a pool thread is making. What was unmapped meanwhile may have been it. */
+interface UnderWay {
+  unmapped: { first: bigint; end: bigint }[];
 }
 
 /** An I/O address space: the addresses (IOVAs) that attached devices use for DMA, and what each leads to. */
-export class Ioas {
+export class Ioas extends EventEmitter<IoasEvents> {
   readonly iommufd: Iommufd;
   /** The object's number in its iommufd. */
   readonly id: number;
@@ -44,14 +93,35 @@ export class Ioas {
   readonly #handle: IoasHandle;
   readonly #hot: NativeIoas;
   readonly #mappings: IoasMapping[] = [];
+  readonly #calls = new Calls();
+  readonly #underWay = new Set<UnderWay>();
+  readonly #watcher = new WeakRef<Watcher>(this);
+  /** How many mappings are restored by themselves. */
+  #autoRemaps = 0;
   #closed = false;
+  #closing: Promise<void> | undefined;
 
   /** @internal */
   constructor(iommufd: Iommufd, handle: IoasHandle) {
+    super();
     this.iommufd = iommufd;
     this.#handle = handle;
     this.id = native.ioasId(handle);
     this.#hot = native.ioasHot(handle);
+    iommufd.kernel.watchers.add(this.#watcher);
+    expectClose(this, 'IOAS');
+  }
+
+  /** Called when a device has changed what it decodes. @internal */
+  lookAtMappings(): void {
+    if (this.#autoRemaps === 0 && this.listenerCount('revoked') === 0) return;
+    for (const mapping of this.mappings) mapping.look();
+  }
+
+  /** Tells the listeners, when what is going on is over: they may close anything. @internal */
+  say<Name extends keyof IoasEvents>(name: Name, ...values: IoasEvents[Name]): void {
+    // Not this.emit: an object's own property must not get in the way.
+    process.nextTick(() => EventEmitter.prototype.emit.call(this, name, ...values));
   }
 
   /** Whether close() was called. */
@@ -78,14 +148,21 @@ export class Ioas {
    *   are taken. ENOSPC: no room. EINVAL: misaligned, or IOVAs that are not usable. ENOTTY: a kernel before 6.13.
    *   RangeError: past the buffer's end. Error ERR_OTHER_KERNEL: a buffer of another kernel than the iommufd's.
    */
-  mapDmaBuf(dmaBuf: DmaBuf, opts?: MapOptions): IoasMapping {
+  mapDmaBuf(dmaBuf: DmaBuf, opts?: MapDmaBufOptions): IoasMapping {
     const { size, kernel } = instance(dmaBuf, 'dmaBuf', DmaBuf);
     if (kernel !== this.iommufd.kernel) throw codedError('ERR_OTHER_KERNEL', 'the dma-buf belongs to another kernel');
     const { iova, offset, length, access } = toPlacement(opts, size);
-    const at = this.place(dmaBuf, offset, length, iova, access);
-    const mapping = new IoasMapping(this, at, offset, length, access, dmaBuf);
-    this.#remember(mapping);
-    return mapping;
+    const autoRemap = boolean(options(opts).autoRemap ?? false, 'autoRemap');
+    // Of before the call: what revokes meanwhile, in another thread, kills this mapping or fails it.
+    const revocations = dmaBuf.exported?.revocations ?? 0;
+    const held = autoRemap ? dmaBuf.share() : dmaBuf;
+    try {
+      const at = this.place(held, offset, length, iova, access);
+      return this.#remember(at, { offset, length, access, dmaBuf: held, revocations, autoRemap });
+    } catch (error) {
+      if (autoRemap) held.close();
+      throw error;
+    }
   }
 
   /** Puts a dma-buf into the table; returns the IOVA. @internal */
@@ -107,7 +184,7 @@ export class Ioas {
         offset,
         length,
         exporter: dmaBuf.exporterName,
-        ranges: dmaBuf.record.ranges,
+        ranges: dmaBuf.exported?.ranges,
       });
     }
   }
@@ -125,12 +202,27 @@ export class Ioas {
     }
   }
 
-  #remember(mapping: IoasMapping): void {
+  /** Takes a mapping out of the table, on a pool thread. @internal */
+  async unplaceLater(iova: bigint, length: bigint): Promise<void> {
+    const { handle } = this;
+    try {
+      await this.#calls.add(kernelCallAsync({ iova, length }, () => native.ioasUnmap(handle, iova, length, true)));
+    } catch (error) {
+      // unmap() of a range came first.
+      if (!(error instanceof KernelError && error.code === 'ENOENT')) throw error;
+    }
+  }
+
+  #remember(iova: bigint, source: Source): IoasMapping {
+    const mapping = new IoasMapping(this, iova, source);
+    if (source.autoRemap) this.#autoRemaps += 1;
     mapping.index = this.#mappings.push(mapping) - 1;
+    return mapping;
   }
 
   /** The last one takes the place of the one that goes: as fast for the first of a million as for one. @internal */
   forget(mapping: IoasMapping): void {
+    if (mapping.source.autoRemap) this.#autoRemaps -= 1;
     const last = this.#mappings.pop();
     if (last === undefined || last === mapping) return;
     this.#mappings[mapping.index] = last;
@@ -141,27 +233,30 @@ export class Ioas {
    * Maps host memory (IOMMU_IOAS_MAP). The pages are pinned, which takes time and is charged to RLIMIT_MEMLOCK. The
    * mapping holds the pages even after the memory is closed.
    *
-   * @throws KernelError ENOMEM: over RLIMIT_MEMLOCK. EEXIST, ENOSPC, EINVAL: as for {@link mapDmaBuf}.
+   * @throws KernelError ENOMEM: over RLIMIT_MEMLOCK. EEXIST, ENOSPC, EINVAL: as for {@link mapDmaBuf}. Error ERR_CLOSED:
+   *   the IOAS or the memory was closed, or the range unmapped, while the call was under way.
    */
   async mapMemory(memory: DmaMemory, opts?: MapOptions): Promise<IoasMapping> {
-    const { args, finish } = this.#toMemory(memory, opts);
-    return finish(await kernelCallAsync(args[0], () => native.ioasMap(...args[1], true)));
+    const { args, call, placement } = this.#toMemory(memory, opts);
+    const mapping = await this.#mapLater(placement, args, () => native.ioasMap(...call, true));
+    if (!memory.closed) return mapping;
+    // The device was given zeros, or part of them.
+    mapping.close();
+    throw closedError('DMA memory');
   }
 
   /** {@link mapMemory}, waiting. */
   mapMemorySync(memory: DmaMemory, opts?: MapOptions): IoasMapping {
-    const { args, finish } = this.#toMemory(memory, opts);
-    return finish(kernelCall(args[0], () => native.ioasMap(...args[1], false)));
+    const { args, call, placement } = this.#toMemory(memory, opts);
+    const iova = kernelCall(args, () => native.ioasMap(...call, false));
+    return this.#remember(iova, toSource(placement));
   }
 
   #toMemory(memory: DmaMemory, opts?: MapOptions) {
     const placement = toPlacement(opts, BigInt(instance(memory, 'memory', DmaMemory).size));
     const { iova, offset, length, access } = placement;
     const call = [this.handle, memory.mapping, offset, length, iova, Number(access)] as const;
-    return {
-      args: [{ iova, offset, length }, call] as const,
-      finish: (at: bigint) => this.#finish(at, placement),
-    };
+    return { args: { iova, offset, length }, call, placement };
   }
 
   /**
@@ -173,21 +268,22 @@ export class Ioas {
    *   dma-buf (see {@link mapDmaBuf}). ENOTTY: a kernel before 6.13. The rest as for {@link mapMemory}.
    */
   async mapFile(fd: number, opts: MapOptions & { length: number | bigint }): Promise<IoasMapping> {
-    const { args, file, finish } = this.#toFile(fd, opts);
+    const { args, call, file, placement } = this.#toFile(fd, opts);
     try {
-      return finish(await kernelCallAsync(args[0], () => native.ioasMapFile(...args[1], true)));
+      return await this.#mapLater(placement, args, () => native.ioasMapFile(...call, true));
     } finally {
-      native.fdClose(file);
+      native.fdClose(file, false);
     }
   }
 
   /** {@link mapFile}, waiting. */
   mapFileSync(fd: number, opts: MapOptions & { length: number | bigint }): IoasMapping {
-    const { args, file, finish } = this.#toFile(fd, opts);
+    const { args, call, file, placement } = this.#toFile(fd, opts);
     try {
-      return finish(kernelCall(args[0], () => native.ioasMapFile(...args[1], false)));
+      const iova = kernelCall(args, () => native.ioasMapFile(...call, false));
+      return this.#remember(iova, toSource(placement));
     } finally {
-      native.fdClose(file);
+      native.fdClose(file, false);
     }
   }
 
@@ -199,26 +295,88 @@ export class Ioas {
     const ioas = this.handle;
     // A duplicate of our own: the caller may close the number, and it may become another file, while the call runs.
     const file: FdHandle = kernelCall({ fd }, () => native.fdDuplicate(this.iommufd.kernel.handle, fd));
-    if (native.dmaBufIs(file)) {
-      native.fdClose(file);
-      throw codedError('ERR_IS_DMA_BUF', `fd ${String(fd)} is a dma-buf: mapDmaBuf(DmaBuf.fromFd(fd)) maps it`);
+    try {
+      if (kernelCall({ fd }, () => native.dmaBufIs(file))) {
+        throw codedError('ERR_IS_DMA_BUF', `fd ${String(fd)} is a dma-buf: mapDmaBuf(DmaBuf.fromFd(fd)) maps it`);
+      }
+    } catch (error) {
+      native.fdClose(file, false);
+      throw error;
     }
-    return {
-      file,
-      args: [{ fd, iova, offset, length }, [ioas, file, offset, length, iova, Number(access)] as const] as const,
-      finish: (at: bigint) => this.#finish(at, placement),
-    };
+    const call = [ioas, file, offset, length, iova, Number(access)] as const;
+    return { args: { fd, iova, offset, length }, call, file, placement };
   }
 
-  #finish(iova: bigint, { offset, length, access }: Placement): IoasMapping {
-    const mapping = new IoasMapping(this, iova, offset, length, access);
-    this.#remember(mapping);
-    // Closed while the call was under way: the kernel object went with the last user, and the mapping with it.
-    if (this.#closed) {
-      mapping.gone();
-      throw closedError('IOAS');
+  /**
+   * Maps what a mapping shows, or a part of it, in this IOAS too (IOMMU_IOAS_COPY): pages that are pinned are not pinned
+   * again. The copy is a mapping of its own: it is closed and mapped again apart from the first, by itself
+   * (`autoRemap`) if that is.
+   *
+   * @param opts `offset` and `length` count from the start of the mapping
+   * @throws Error ERR_CLOSED, ERR_OTHER_IOMMUFD: a mapping in an IOAS of another iommufd. KernelError ENOENT: unmapped
+   *   meanwhile. EEXIST, ENOSPC, EINVAL, EPERM: as for {@link mapDmaBuf}. RangeError: past the mapping's end.
+   */
+  async copy(mapping: IoasMapping, opts?: MapOptions): Promise<IoasMapping> {
+    const { args, call, placement, source } = this.#toCopy(mapping, opts);
+    try {
+      return await this.#mapLater(placement, args, () => native.ioasCopy(...call, true), source);
+    } catch (error) {
+      if (source.autoRemap) source.dmaBuf?.close();
+      throw error;
     }
-    return mapping;
+  }
+
+  /** {@link copy}, waiting. */
+  copySync(mapping: IoasMapping, opts?: MapOptions): IoasMapping {
+    const { args, call, source } = this.#toCopy(mapping, opts);
+    try {
+      const iova = kernelCall(args, () => native.ioasCopy(...call, false));
+      return this.#remember(iova, source);
+    } catch (error) {
+      if (source.autoRemap) source.dmaBuf?.close();
+      throw error;
+    }
+  }
+
+  #toCopy(mapping: IoasMapping, opts?: MapOptions) {
+    const { ioas, state, source: original } = instance(mapping, 'mapping', IoasMapping);
+    if (state === 'closed') throw closedError('mapping');
+    if (ioas.iommufd !== this.iommufd) {
+      throw codedError('ERR_OTHER_IOMMUFD', 'the mapping is in an IOAS of another iommufd');
+    }
+    const placement = toPlacement(opts, mapping.length);
+    const { iova, offset, length, access } = placement;
+    const from = mapping.iova + offset;
+    const call = [this.handle, ioas.handle, from, length, iova, Number(access)] as const;
+    const dmaBuf = original.autoRemap ? original.dmaBuf?.share() : original.dmaBuf;
+    const source = { ...original, dmaBuf, offset: original.offset + offset, length, access };
+    return { args: { iova, from, length }, call, placement, source };
+  }
+
+  /** Maps on a pool thread, and makes sure that the mapping is there at the end. */
+  async #mapLater(
+    placement: Placement,
+    args: KernelErrorArguments,
+    call: () => Promise<bigint>,
+    source: Source = toSource(placement),
+  ): Promise<IoasMapping> {
+    const underWay: UnderWay = { unmapped: [] };
+    this.#underWay.add(underWay);
+    try {
+      const iova = await this.#calls.add(kernelCallAsync(args, call));
+      const end = iova + placement.length;
+      if (this.#closed) throw closedError('IOAS');
+      if (underWay.unmapped.some((range) => range.first < end && range.end > iova)) {
+        // Before or after the kernel made it. If something is there that is not it, it was before.
+        if (!this.#mappings.some((other) => other.iova < end && other.iova + other.length > iova)) {
+          await this.unplaceLater(iova, placement.length);
+        }
+        throw closedError('mapping');
+      }
+      return this.#remember(iova, source);
+    } finally {
+      this.#underWay.delete(underWay);
+    }
   }
 
   /**
@@ -232,7 +390,7 @@ export class Ioas {
     const first = all ? 0n : u64(iova, 'iova');
     const count = all ? u64Max : u64(length, 'length', 1n);
     try {
-      const unmapped = kernelCall({ iova: first, length: count }, () => native.ioasUnmap(handle, first, count));
+      const unmapped = kernelCall({ iova: first, length: count }, () => native.ioasUnmap(handle, first, count, false));
       this.#dropWithin(first, first + count);
       return unmapped;
     } catch (error) {
@@ -242,12 +400,13 @@ export class Ioas {
   }
 
   /** The kernel unmaps in ascending order, up to the first mapping that the range cuts. */
-  #dropWithin(start: bigint, end: bigint): void {
+  #dropWithin(first: bigint, end: bigint): void {
+    for (const { unmapped } of this.#underWay) unmapped.push({ first, end });
     const touched = this.#mappings
-      .filter((mapping) => mapping.iova < end && mapping.iova + mapping.length > start)
+      .filter((mapping) => mapping.iova < end && mapping.iova + mapping.length > first)
       .sort((a, b) => (a.iova < b.iova ? -1 : 1));
     for (const mapping of touched) {
-      if (mapping.iova < start || mapping.iova + mapping.length > end) return;
+      if (mapping.iova < first || mapping.iova + mapping.length > end) return;
       mapping.gone();
     }
   }
@@ -257,15 +416,24 @@ export class Ioas {
     return kernelCall({}, () => native.ioasIovaRanges(this.handle));
   }
 
-  /** Unmaps everything, detaches the devices attached here, and destroys the IOAS. Also called destroy(). */
+  /**
+   * Unmaps everything, detaches the devices attached here, and destroys the IOAS. Also called destroy(). Calls that are
+   * under way on pool threads end with ERR_CLOSED, and the kernel's object goes with the last of them.
+   */
   close(): void {
     if (this.#closed) return;
-    for (const device of [...this.attached]) device.detachSync();
+    for (const device of [...this.attached]) device.leave();
     kernelCall({ ioas: this.id }, () => {
       native.ioasDestroy(this.#handle);
     });
     this.#closed = true;
+    this.#gone();
+  }
+
+  #gone(): void {
+    wasClosed(this);
     for (const mapping of [...this.#mappings]) mapping.gone();
+    this.iommufd.kernel.watchers.delete(this.#watcher);
     this.iommufd.forget(this);
   }
 
@@ -277,6 +445,30 @@ export class Ioas {
   /** close(), for `using`. */
   [Symbol.dispose](): void {
     this.close();
+  }
+
+  /**
+   * close() on a pool thread, for `await using`: unpinning much host memory takes time. Waits for calls that are under way.
+   * From the start on every method throws ERR_CLOSED. If it fails, the IOAS is open again.
+   */
+  [Symbol.asyncDispose](): Promise<void> {
+    this.#closing ??= this.#closed ? Promise.resolve() : this.#closeLater();
+    return this.#closing;
+  }
+
+  async #closeLater(): Promise<void> {
+    this.#closed = true;
+    try {
+      await this.#calls.idle();
+      for (const device of [...this.attached]) await device.leaveLater();
+      await kernelCallAsync({ ioas: this.id }, () => native.ioasDestroyLater(this.#handle));
+    } catch (error) {
+      this.#closed = false;
+      this.#closing = undefined;
+      throw error;
+    }
+    native.ioasDestroy(this.#handle);
+    this.#gone();
   }
 }
 
@@ -298,4 +490,9 @@ function toPlacement(opts: MapOptions | undefined, size: bigint): Placement {
     length: count === undefined ? size - offset : u64(count, 'length', 1n, size - offset),
     access: accessFlags[access === undefined ? 'rw' : oneOf(access, 'access', accesses)],
   };
+}
+
+/** Host memory, as a mapping shows it. */
+function toSource({ offset, length, access }: Placement): Source {
+  return { offset, length, access, dmaBuf: undefined, revocations: 0, autoRemap: false };
 }

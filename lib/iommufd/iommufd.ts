@@ -1,6 +1,7 @@
 import { toKernel } from '../default-kernel';
 import { closedError, kernelCall } from '../errors';
 import type { Kernel } from '../kernel';
+import { expectClose, wasClosed } from '../lost';
 import { native, type FdHandle } from '../native';
 import { integer, options, string } from '../validate';
 import { Ioas } from './ioas';
@@ -8,6 +9,7 @@ import { Ioas } from './ioas';
 /** Something that must be closed before the iommufd. @internal */
 export interface Dependent {
   close(): void;
+  [Symbol.asyncDispose](): Promise<void>;
 }
 
 /** An open /dev/iommu: the owner of I/O address spaces, to which devices are bound. */
@@ -19,11 +21,13 @@ export class Iommufd {
   readonly #devices = new Set<Dependent>();
   readonly #ioases = new Set<Ioas>();
   #closed = false;
+  #closing: Promise<void> | undefined;
 
   private constructor(kernel: Kernel, handle: FdHandle, duplicated: boolean) {
     this.kernel = kernel;
     this.duplicated = duplicated;
     this.#handle = handle;
+    expectClose(this, 'iommufd');
   }
 
   /**
@@ -97,11 +101,35 @@ export class Iommufd {
     for (const device of [...this.#devices]) device.close();
     for (const ioas of [...this.#ioases]) ioas.close();
     this.#closed = true;
-    native.fdClose(this.#handle);
+    wasClosed(this);
+    native.fdClose(this.#handle, false);
   }
 
   /** close(), for `using`. */
   [Symbol.dispose](): void {
     this.close();
+  }
+
+  /**
+   * close() on pool threads, for `await using`: the kernel resets devices and unpins memory. Waits for calls that are under
+   * way. From the start on every method throws ERR_CLOSED. If it fails, the iommufd is open again.
+   */
+  [Symbol.asyncDispose](): Promise<void> {
+    this.#closing ??= this.#closed ? Promise.resolve() : this.#closeLater();
+    return this.#closing;
+  }
+
+  async #closeLater(): Promise<void> {
+    this.#closed = true;
+    try {
+      for (const device of [...this.#devices]) await device[Symbol.asyncDispose]();
+      for (const ioas of [...this.#ioases]) await ioas[Symbol.asyncDispose]();
+    } catch (error) {
+      this.#closed = false;
+      this.#closing = undefined;
+      throw error;
+    }
+    wasClosed(this);
+    await native.fdClose(this.#handle, true);
   }
 }

@@ -1,4 +1,5 @@
 import { DmaBuf } from '../dmabuf/dma-buf';
+import type { Exported } from '../dmabuf/exported';
 import { codedError, closedError } from '../errors';
 import { instance, outOfRange } from '../validate';
 import type { Ioas } from './ioas';
@@ -9,6 +10,21 @@ import type { Ioas } from './ioas';
  */
 export type MappingState = 'live' | 'revoked' | 'closed';
 
+/** What a mapping shows. @internal */
+export interface Source {
+  /** From here on, in bytes. */
+  offset: bigint;
+  length: bigint;
+  /** IOMMU_IOAS_MAP_* */
+  access: bigint;
+  /** None: host memory. */
+  dmaBuf: DmaBuf | undefined;
+  /** How often the dma-buf had been revoked before the mapping was made. */
+  revocations: number;
+  /** Whether it is restored by itself. Then `dmaBuf` is the mapping's own. */
+  autoRemap: boolean;
+}
+
 /** A range of an IOAS that leads to memory. It stays until it or its IOAS is closed, whether or not this is kept. */
 export class IoasMapping {
   readonly ioas: Ioas;
@@ -17,47 +33,43 @@ export class IoasMapping {
   readonly length: bigint;
   /** Its place in its IOAS's list. @internal */
   index = 0;
-  readonly #offset: bigint;
-  readonly #access: bigint;
-  /** What was mapped, if it is a dma-buf, and how often that had been revoked. */
-  #dmaBuf: DmaBuf | undefined;
-  #revocations = 0;
+  #source: Source;
+  #exported: Exported | undefined;
   #closed = false;
   /** False after a remap that failed: the IOVAs are free, and no longer kept for this mapping. */
   #occupied = true;
+  /** Whether it was said that this mapping is revoked. */
+  #announced = false;
 
   /** @internal */
-  constructor(ioas: Ioas, iova: bigint, offset: bigint, length: bigint, access: bigint, dmaBuf?: DmaBuf) {
+  constructor(ioas: Ioas, iova: bigint, source: Source) {
     this.ioas = ioas;
     this.iova = iova;
-    this.length = length;
-    this.#offset = offset;
-    this.#access = access;
-    if (dmaBuf) this.#show(dmaBuf);
+    this.length = source.length;
+    this.#source = source;
+    this.#exported = source.dmaBuf?.exported;
   }
 
-  #show(dmaBuf: DmaBuf): void {
-    const { record } = dmaBuf;
-    record.use();
-    this.#dmaBuf = dmaBuf;
-    this.#revocations = record.revocations;
+  /** What it shows, for a copy. @internal */
+  get source(): Readonly<Source> {
+    return this.#source;
   }
 
   /**
-   * As far as this process can know: it sees what its own objects do to a device (reset, command register, close), not
-   * what another process does to it.
+   * As far as this process can know: it sees what its own objects do to a device, in all its threads (reset, hot reset,
+   * function-level reset, command register, power, close), not what another process does to it.
    */
   get state(): MappingState {
     if (this.#closed) return 'closed';
-    const current = this.#dmaBuf === undefined || this.#dmaBuf.record.revocations === this.#revocations;
-    return current && this.#occupied ? 'live' : 'revoked';
+    const reaches = this.#exported?.reaches(this.#source.revocations) ?? true;
+    return reaches && this.#occupied ? 'live' : 'revoked';
   }
 
   /** Called when the kernel has unmapped it. @internal */
   gone(): void {
     this.#closed = true;
     this.ioas.forget(this);
-    this.#dmaBuf?.record.release();
+    if (this.#source.autoRemap) this.#source.dmaBuf?.close();
   }
 
   /**
@@ -69,32 +81,64 @@ export class IoasMapping {
    *   RangeError: too short. Error ERR_OTHER_KERNEL: of another kernel than the first.
    */
   remap(dmaBuf?: DmaBuf): void {
-    const old = this.#dmaBuf;
+    const { dmaBuf: old, offset, length, access, autoRemap } = this.#source;
     if (this.#closed) throw closedError('mapping');
     if (!old) throw codedError('ERR_NOT_REMAPPABLE', 'only mappings of dma-bufs can be mapped again');
     const next = dmaBuf === undefined ? old : instance(dmaBuf, 'dmaBuf', DmaBuf);
     // Before anything is undone:
     if (next.closed) throw closedError('dma-buf');
     if (next.kernel !== old.kernel) throw codedError('ERR_OTHER_KERNEL', 'the dma-buf belongs to another kernel');
-    const needed = this.#offset + this.length;
+    const needed = offset + length;
     if (next.size < needed) throw outOfRange('dmaBuf.size', `>= ${String(needed)}`, next.size);
-    if (this.#occupied) this.ioas.unplace(this.iova, this.length);
-    this.#occupied = false;
-    this.ioas.place(next, this.#offset, this.length, this.iova, this.#access);
+    const { exported } = next;
+    const own = autoRemap && next !== old ? next.share() : next;
+    const revocations = exported?.revocations ?? 0;
+    try {
+      if (this.#occupied) this.ioas.unplace(this.iova, length);
+      this.#occupied = false;
+      this.ioas.place(own, offset, length, this.iova, access);
+    } catch (error) {
+      if (own !== next) own.close();
+      throw error;
+    }
     this.#occupied = true;
-    this.#show(next);
-    old.record.release();
+    this.#announced = false;
+    this.#exported = exported;
+    this.#source = { ...this.#source, dmaBuf: own, revocations };
+    if (own !== next) old.close();
+  }
+
+  /** Says if it is revoked now, and restores it if that is wanted and possible. @internal */
+  look(): void {
+    if (this.state !== 'revoked') return;
+    if (!this.#announced) this.ioas.say('revoked', this);
+    this.#announced = true;
+    if (!this.#source.autoRemap || this.#exported?.mappable !== true) return;
+    try {
+      this.remap();
+      this.ioas.say('restored', this);
+    } catch (error) {
+      this.ioas.say('restoreFailed', this, error);
+    }
   }
 
   /** Unmaps. */
   close(): void {
     if (this.#closed) return;
-    if (this.#occupied) this.ioas.unplace(this.iova, this.length);
+    // An IOAS that is being closed takes its mappings along.
+    if (this.#occupied && !this.ioas.closed) this.ioas.unplace(this.iova, this.length);
     this.gone();
   }
 
   /** close(), for `using`. */
   [Symbol.dispose](): void {
     this.close();
+  }
+
+  /** Unmaps on a pool thread, for `await using`: unpinning much host memory takes time. 'closed' at once. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#closed) return;
+    this.gone();
+    if (this.#occupied && !this.ioas.closed) await this.ioas.unplaceLater(this.iova, this.length);
   }
 }

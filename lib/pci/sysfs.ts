@@ -50,3 +50,26 @@ export function cdevPath(sysfs: string, address: string): string {
           `echo ${address} > ${sysfs}/bus/pci/drivers_probe`),
   );
 }
+
+const cdevFolder = '/dev/vfio/devices/';
+
+/** The address of the device whose VFIO character device this is; undefined if sysfs does not say. @internal */
+export function cdevAddress(sysfs: string, path: string): string | undefined {
+  if (!path.startsWith(cdevFolder)) return undefined;
+  const devices = join(sysfs, 'bus/pci/devices');
+  const name = basename(path);
+  try {
+    return readdirSync(devices).find((address) => existsSync(join(devices, address, 'vfio-dev', name)));
+  } catch {
+    return undefined;
+  }
+}
+
+/** What an fd of this process is open on; '' if that cannot be told. @internal */
+export function fdPath(fd: number): string {
+  try {
+    return readlinkSync(`/proc/self/fd/${String(fd)}`);
+  } catch {
+    return '';
+  }
+}

@@ -1,28 +1,22 @@
-import { toKernel } from '../default-kernel';
+import { Calls } from '../calls';
 import { DmaBuf } from '../dmabuf/dma-buf';
-import type { OpenDevice } from '../dmabuf/revocation';
-import { closedError, codedError, kernelCall, kernelCallAsync, KernelError } from '../errors';
+import { tellWatchers } from '../dmabuf/exported';
+import { closedError, codedError, explain, kernelCall, kernelCallAsync, KernelError } from '../errors';
 import { Iommufd } from '../iommufd/iommufd';
 import { Ioas } from '../iommufd/ioas';
 import type { Kernel } from '../kernel';
-import { native, type FdHandle, type IoasHandle, type VfioHandle } from '../native';
-import { cdevPath, toAddress } from '../pci/sysfs';
-import { array, instance, integer, invalidType, oneOf, options, string, u64 } from '../validate';
+import { expectClose, wasClosed } from '../lost';
+import { native, type FdHandle, type IoasHandle, type VfioHandle, type WordOf } from '../native';
+import { array, instance, integer, oneOf, options, u64 } from '../validate';
 import { parseChain, type UnknownCapability } from './capabilities';
 import { CommandRegister } from './command-register';
 import { configRegion, deviceFlags, featureOperations, irqFlags, vfioFeatures, type VfioFeature } from './constants';
+import { toHotResetInfo, type HotResetInfo } from './hot-reset';
 import type { MappedRegion } from './mapped-region';
+import { toTarget, type OpenOptions } from './open';
 import { Region } from './region';
 
 const mostRanges = 65536;
-
-/** How to open a device. */
-export interface OpenOptions {
-  /** Binds the device to this iommufd. Without it, {@link VfioDevice.bind} must come before anything else. */
-  iommufd?: Iommufd;
-  /** Default: the iommufd's, or the default kernel. */
-  kernel?: Kernel;
-}
 
 /** A part of a region, in bytes: multiples of the page size. */
 export interface DmaRange {
@@ -60,35 +54,37 @@ export interface IrqInfo {
 /** A PCI device that VFIO holds for this process. */
 export class VfioDevice {
   readonly kernel: Kernel;
-  /** The PCI address, if it was opened by that. */
+  /** The PCI address, if it is known: an fd that was handed over need not tell. */
   readonly address: string | undefined;
   /** The PCI command register. */
   readonly command: CommandRegister = new CommandRegister(() => this.config);
   readonly #fd: FdHandle;
   readonly #handle: VfioHandle;
   readonly #mapped = new Set<MappedRegion>();
-  readonly #inode: bigint;
-  readonly #shared: OpenDevice;
+  readonly #word: WordOf;
+  readonly #calls = new Calls();
+  /** The device's word as it was when the watchers were told last. */
+  #told: number;
   #iommufd: Iommufd | undefined;
   #id: number | undefined;
   #ioas: Ioas | undefined;
   #config: Region | undefined;
   #closed = false;
+  #closing: Promise<void> | undefined;
 
   private constructor(kernel: Kernel, fd: FdHandle, address: string | undefined) {
     this.kernel = kernel;
     this.address = address;
     this.#fd = fd;
     try {
-      this.#handle = kernelCall({}, () => native.vfioDevice(fd));
-      this.#inode = kernelCall({}, () => native.fdInode(fd));
+      this.#handle = kernelCall({}, () => native.vfioDevice(fd, address ?? ''));
     } catch (error) {
-      native.fdClose(fd);
+      native.fdClose(fd, false);
       throw error;
     }
-    this.#shared = kernel.devices.get(this.#inode) ?? { exports: new Set(), objects: 0 };
-    this.#shared.objects += 1;
-    kernel.devices.set(this.#inode, this.#shared);
+    this.#word = native.vfioWord(this.#handle);
+    this.#told = this.#word();
+    expectClose(this, 'VFIO device');
   }
 
   /**
@@ -100,12 +96,8 @@ export class VfioDevice {
    * @throws Error ERR_NO_SUCH_DEVICE, ERR_NOT_BOUND_TO_VFIO. KernelError EACCES, EBUSY, EINVAL (already bound), EPERM.
    */
   static async open(target: string | number, opts?: OpenOptions): Promise<VfioDevice> {
-    const { kernel, iommufd, path, address } = VfioDevice.#toOpen(target, opts);
-    const fd =
-      typeof target === 'number'
-        ? kernelCall({ fd: target }, () => native.fdDuplicate(kernel.handle, target))
-        : await kernelCallAsync({ path }, () => native.fdOpen(kernel.handle, path, true));
-    const device = new VfioDevice(kernel, fd, address);
+    const { kernel, iommufd, address, open } = toTarget(target, opts);
+    const device = new VfioDevice(kernel, await open(), address);
     try {
       if (iommufd) await device.bind(iommufd);
     } catch (error) {
@@ -117,12 +109,8 @@ export class VfioDevice {
 
   /** {@link open}, waiting. */
   static openSync(target: string | number, opts?: OpenOptions): VfioDevice {
-    const { kernel, iommufd, path, address } = VfioDevice.#toOpen(target, opts);
-    const fd =
-      typeof target === 'number'
-        ? kernelCall({ fd: target }, () => native.fdDuplicate(kernel.handle, target))
-        : kernelCall({ path }, () => native.fdOpen(kernel.handle, path, false));
-    const device = new VfioDevice(kernel, fd, address);
+    const { kernel, iommufd, address, openSync } = toTarget(target, opts);
+    const device = new VfioDevice(kernel, openSync(), address);
     try {
       if (iommufd) device.bindSync(iommufd);
     } catch (error) {
@@ -130,21 +118,6 @@ export class VfioDevice {
       throw error;
     }
     return device;
-  }
-
-  static #toOpen(target: string | number, opts?: OpenOptions) {
-    const { iommufd, kernel: chosen } = options(opts);
-    if (iommufd !== undefined && instance(iommufd, 'iommufd', Iommufd).closed) throw closedError('iommufd');
-    const kernel = chosen === undefined && iommufd ? iommufd.kernel : toKernel(chosen);
-    if (typeof target === 'number') {
-      integer(target, 'fd', 0, 0x7fff_ffff);
-      return { kernel, iommufd, path: '', address: undefined };
-    }
-    if (typeof target !== 'string') throw invalidType('target', 'of type string or number', target);
-    string(target, 'target');
-    if (target.startsWith('/')) return { kernel, iommufd, path: target, address: undefined };
-    const address = toAddress(target);
-    return { kernel, iommufd, path: cdevPath(kernel.sysfs, address), address };
   }
 
   /** The file descriptor, to hand on. It stays this object's: do not close it. */
@@ -186,7 +159,10 @@ export class VfioDevice {
    */
   async bind(iommufd: Iommufd): Promise<void> {
     const [device, parent] = [this.handle, instance(iommufd, 'iommufd', Iommufd).handle];
-    this.#bound(iommufd, await kernelCallAsync(this.#args(), () => native.vfioBind(device, parent, true)));
+    this.#bound(
+      iommufd,
+      await this.#calls.add(kernelCallAsync(this.#args(), () => native.vfioBind(device, parent, true))),
+    );
   }
 
   /** {@link bind}, waiting. */
@@ -220,7 +196,8 @@ export class VfioDevice {
    */
   async attach(ioas: Ioas): Promise<void> {
     const [device, table] = [this.handle, this.#pageTable(ioas)];
-    await kernelCallAsync({ ...this.#args(), ioas: ioas.id }, () => native.vfioAttach(device, table, true));
+    const args = { ...this.#args(), ioas: ioas.id };
+    await this.#calls.add(kernelCallAsync(args, () => native.vfioAttach(device, table, true)));
     this.#attached(ioas);
   }
 
@@ -254,7 +231,7 @@ export class VfioDevice {
   /** Detaches the device from its IOAS: its DMA is blocked from now on. No error if it is not attached. */
   async detach(): Promise<void> {
     const device = this.handle;
-    await kernelCallAsync(this.#args(), () => native.vfioDetach(device, true));
+    await this.#calls.add(kernelCallAsync(this.#args(), () => native.vfioDetach(device, true)));
     this.#attached(undefined);
   }
 
@@ -264,6 +241,22 @@ export class VfioDevice {
     kernelCall(this.#args(), () => {
       native.vfioDetach(device, false);
     });
+    this.#attached(undefined);
+  }
+
+  /** Detaches, if it is attached, also while it is being closed. @internal */
+  leave(): void {
+    if (!this.#ioas) return;
+    kernelCall(this.#args(), () => {
+      native.vfioDetach(this.#handle, false);
+    });
+    this.#attached(undefined);
+  }
+
+  /** The same on a pool thread. @internal */
+  async leaveLater(): Promise<void> {
+    if (!this.#ioas) return;
+    await kernelCallAsync(this.#args(), () => native.vfioDetach(this.#handle, true));
     this.#attached(undefined);
   }
 
@@ -338,44 +331,115 @@ export class VfioDevice {
    */
   async reset(): Promise<void> {
     const device = this.handle;
-    await this.#revoking(() => kernelCallAsync(this.#args(), () => native.vfioReset(device, true)));
+    await this.#changing(() => native.vfioReset(device, true));
   }
 
   /** {@link reset}, waiting. */
   resetSync(): void {
     const device = this.handle;
+    this.#changingSync(() => {
+      native.vfioReset(device, false);
+    });
+  }
+
+  /**
+   * Which devices share this one's slot or bus, and are reset with it by {@link hotReset}.
+   *
+   * @throws KernelError ENODEV: neither slot nor bus can be reset, as on a root complex. EINVAL: not bound.
+   */
+  hotResetInfo(): HotResetInfo {
+    return toHotResetInfo(kernelCall(this.#args(), () => native.vfioHotResetInfo(this.handle)));
+  }
+
+  /**
+   * Resets the slot or bus that the device is on, with all devices there (VFIO_DEVICE_PCI_HOT_RESET). All of them must be
+   * bound to the same iommufd as this one, or to nothing. What they exported is revoked, as by {@link reset}.
+   *
+   * @throws Error ERR_NOT_OWNED: a device there belongs to somebody else. KernelError ENODEV: as {@link hotResetInfo}. EBUSY:
+   *   a device is in use; mappings may be revoked all the same.
+   */
+  async hotReset(): Promise<void> {
+    const [device, addresses] = [this.handle, this.#toHotReset()];
+    await this.#changing(() => native.vfioHotReset(device, addresses, true));
+  }
+
+  /** {@link hotReset}, waiting. */
+  hotResetSync(): void {
+    const [device, addresses] = [this.handle, this.#toHotReset()];
+    this.#changingSync(() => {
+      native.vfioHotReset(device, addresses, false);
+    });
+  }
+
+  #toHotReset(): string[] {
+    const { allowed, devices } = this.hotResetInfo();
+    const foreign = devices.filter((device) => device.foreign).map((device) => device.address);
+    if (!allowed) {
+      throw codedError(
+        'ERR_NOT_OWNED',
+        `a hot reset would reset ${foreign.join(', ')}, too, which this iommufd does not own: bind all devices of the bus ` +
+          'to vfio-pci, and open those that are in use with the same iommufd',
+      );
+    }
+    return devices.map((device) => device.address);
+  }
+
+  /**
+   * Lets the device go to low power while nobody accesses it (VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY). What it exported is
+   * revoked, and its mapped registers are out of reach, until {@link exitLowPower}.
+   *
+   * @throws KernelError EINVAL: in low power already, or not bound. ENOTTY: no such feature.
+   */
+  async enterLowPower(): Promise<void> {
+    const device = this.handle;
+    await this.#changing(() => native.vfioEnterLowPower(device, true));
+  }
+
+  /** {@link enterLowPower}, waiting. */
+  enterLowPowerSync(): void {
+    const device = this.handle;
+    this.#changingSync(() => {
+      native.vfioEnterLowPower(device, false);
+    });
+  }
+
+  /** Ends low power (VFIO_DEVICE_FEATURE_LOW_POWER_EXIT). No error if the device is not in it. */
+  async exitLowPower(): Promise<void> {
+    const device = this.handle;
+    await this.#changing(() => native.vfioExitLowPower(device, true));
+  }
+
+  /** {@link exitLowPower}, waiting. */
+  exitLowPowerSync(): void {
+    const device = this.handle;
+    this.#changingSync(() => {
+      native.vfioExitLowPower(device, false);
+    });
+  }
+
+  /** A call after which what was exported may be revoked, or may be mapped again. */
+  async #changing(call: () => Promise<void>): Promise<void> {
     try {
-      kernelCall(this.#args(), () => {
-        native.vfioReset(device, false);
-      });
-      this.#revokeExports();
-    } catch (error) {
-      this.#afterFailedReset(error);
+      await this.#calls.add(kernelCallAsync(this.#args(), call));
+    } finally {
+      this.changed();
     }
   }
 
-  async #revoking(reset: () => Promise<void>): Promise<void> {
+  #changingSync(call: () => void): void {
     try {
-      await reset();
-      this.#revokeExports();
-    } catch (error) {
-      this.#afterFailedReset(error);
+      kernelCall(this.#args(), call);
+    } finally {
+      this.changed();
     }
   }
 
-  /** vfio_pci_core_ioctl_reset(): EINVAL comes before the revocation, everything else after it. */
-  #afterFailedReset(error: unknown): never {
-    if (!(error instanceof KernelError && error.code === 'EINVAL')) this.#revokeExports();
-    throw error;
-  }
-
-  #revokeExports(): void {
-    for (const record of this.#shared.exports) record.revoke();
-  }
-
-  /** Called after a write to config space: one that stops memory decoding revokes. @internal */
-  configWritten(): void {
-    if (!native.vfioMemoryEnabled(this.handle)) this.#revokeExports();
+  /** Tells the watchers of mappings if the device has changed. @internal */
+  changed(): void {
+    const word = this.#word();
+    if (word === this.#told) return;
+    this.#told = word;
+    tellWatchers(this.kernel);
   }
 
   /**
@@ -392,18 +456,25 @@ export class VfioDevice {
     const ranges: readonly DmaRange[] = 'ranges' in what ? array(what.ranges, 'ranges') : [what];
     integer(ranges.length, 'ranges.length', 0, mostRanges);
     const words = new BigUint64Array(2 * ranges.length);
+    let size = 0n;
     for (const [i, range] of ranges.entries()) {
       const { offset, length } = options(range, 'range');
+      const count = u64(length, 'length');
       words[2 * i] = u64(offset, 'offset');
-      words[2 * i + 1] = u64(length, 'length');
+      words[2 * i + 1] = count;
+      size += count;
     }
-    const handle = kernelCall(
-      { ...this.#args(), region, offset: words[0], length: words[1], ranges: ranges.length },
-      () => native.vfioExportDmaBuf(this.handle, region, words),
-    );
-    const dmaBuf = new DmaBuf(this.kernel, handle);
-    dmaBuf.record.exportedBy(this.#shared.exports, ranges.length);
-    return dmaBuf;
+    try {
+      return new DmaBuf(this.kernel, native.vfioExportDmaBuf(this.handle, region, words), size);
+    } catch (error) {
+      throw explain(error, {
+        ...this.#args(),
+        region,
+        offset: words[0],
+        length: words[1],
+        ranges: ranges.length,
+      });
+    }
   }
 
   /** Notes a mapped region, to close it before the device. @internal */
@@ -418,29 +489,50 @@ export class VfioDevice {
 
   /**
    * Closes mapped regions, detaches, and, with the last fd on it, gives the device back: the kernel resets it, and its
-   * dma-bufs are dead for good. A
-   * call that is under way on a pool thread is finished first; the fd closes behind it.
+   * dma-bufs are dead for good. Calls that are under way on pool threads are finished, and the fd closes behind the last.
    */
   close(): void {
     if (this.#closed) return;
     for (const mapped of [...this.#mapped]) mapped.close();
     try {
-      if (this.#ioas) this.detachSync();
+      this.leave();
     } finally {
       this.#closed = true;
-      this.#shared.objects -= 1;
-      if (this.#shared.objects === 0) {
-        this.#revokeExports();
-        this.kernel.devices.delete(this.#inode);
-      }
-      native.vfioClose(this.#handle);
-      native.fdClose(this.#fd);
+      wasClosed(this);
+      native.vfioClose(this.#handle, false);
+      native.fdClose(this.#fd, false);
       this.#iommufd?.forget(this);
+      this.changed();
     }
   }
 
   /** close(), for `using`. */
   [Symbol.dispose](): void {
     this.close();
+  }
+
+  /**
+   * close() on a pool thread, for `await using`: the reset can take a second. Waits for calls that are under way. From the
+   * start on every method throws ERR_CLOSED.
+   */
+  [Symbol.asyncDispose](): Promise<void> {
+    this.#closing ??= this.#closed ? Promise.resolve() : this.#closeLater();
+    return this.#closing;
+  }
+
+  async #closeLater(): Promise<void> {
+    for (const mapped of [...this.#mapped]) mapped.close();
+    this.#closed = true;
+    await this.#calls.idle();
+    try {
+      await this.leaveLater();
+    } finally {
+      wasClosed(this);
+      native.fdClose(this.#fd, false); // the device has a share of it
+      const closed = native.vfioClose(this.#handle, true);
+      this.changed();
+      await closed;
+      this.#iommufd?.forget(this);
+    }
   }
 }

@@ -1,4 +1,5 @@
 import { kernelCall } from '../errors';
+import { expectClose, wasClosed } from '../lost';
 import { native, type MappingHandle, type NativeRegisters, type RegisterArray } from '../native';
 import type { Region } from './region';
 
@@ -56,6 +57,7 @@ export class MappedRegion {
     this.write64 = access.write64;
     this.read = access.read;
     this.write = access.write;
+    expectClose(this, 'mapped region');
   }
 
   /** Whether close() was called. */
@@ -67,6 +69,7 @@ export class MappedRegion {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
+    wasClosed(this);
     native.mappingRetire(this.#mapping);
     this.region.device.forget(this);
   }

@@ -77,7 +77,7 @@ export class Region {
     const written = kernelCall({ region: this.index, offset: at, length: bytes.length }, () =>
       native.vfioWrite(this.device.handle, this.#offset + at, bytes),
     );
-    if (this.index === configRegion) this.device.configWritten();
+    if (this.index === configRegion) this.device.changed();
     return written;
   }
 

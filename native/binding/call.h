@@ -39,7 +39,7 @@ void Raising(napi_env env, const Work& work) noexcept {
 }
 
 template <typename Work>
-auto Call(Napi::Env env, const Work& work) {
+auto Call(Napi::Env env, Work&& work) {
   try {
     return work();
   } catch (const core::Failure& failure) {

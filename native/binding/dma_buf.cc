@@ -57,6 +57,28 @@ Napi::Value DmaBufSync(const Napi::CallbackInfo& info) {
   return function;
 }
 
+using Registration = std::shared_ptr<core::Export>;
+
+napi_value Word(napi_env env, napi_callback_info info) {
+  void* data = nullptr;
+  napi_get_cb_info(env, info, nullptr, nullptr, nullptr, &data);
+  napi_value result = nullptr;
+  napi_create_double(env, static_cast<double>((*static_cast<Registration*>(data))->Word()), &result);
+  return result;
+}
+
+// dmaBufExport(fd): { ranges, word() } if this process exported it: the number of ranges, and the device's word
+// (core/device_state.h) as it concerns this buffer
+Napi::Value DmaBufExport(const Napi::CallbackInfo& info) {
+  const auto fd = Unwrap<core::Fd>(info[0]);
+  const Registration registration = Call(info.Env(), [&] { return core::Export::Find(*fd); });
+  if (!registration) return info.Env().Undefined();
+  auto result = Napi::Object::New(info.Env());
+  result.Set("ranges", registration->ranges());
+  result.Set("word", HotFunction(info.Env(), "word", Word, registration));
+  return result;
+}
+
 // udmabufCreate(memfd, offset, size): Fd
 Napi::Value UdmabufCreate(const Napi::CallbackInfo& info) {
   const auto memfd = Unwrap<core::Fd>(info[0]);
@@ -72,6 +94,7 @@ void InitDmaBuf(Napi::Env env, Napi::Object exports) {
   Export<DmaBufSize>(env, exports, "dmaBufSize");
   Export<DmaBufSetName>(env, exports, "dmaBufSetName");
   Export<DmaBufFdinfo>(env, exports, "dmaBufFdinfo");
+  Export<DmaBufExport>(env, exports, "dmaBufExport");
   Export<DmaBufSync>(env, exports, "dmaBufSync");
   Export<UdmabufCreate>(env, exports, "udmabufCreate");
 }

@@ -35,8 +35,13 @@ Napi::Value FdInode(const Napi::CallbackInfo& info) {
   return FromU64(info.Env(), Call(info.Env(), [&] { return fd->Identify().inode; }));
 }
 
-// fdClose(fd): it closes when the last call under way lets go of it; again is no error.
-void FdClose(const Napi::CallbackInfo& info) { Unbox<core::Fd>(info[0]).reset(); }
+// fdShare(fd): Fd, another handle of the same one: it closes when both are closed.
+Napi::Value FdShare(const Napi::CallbackInfo& info) { return Wrap(info.Env(), Unwrap<core::Fd>(info[0])); }
+
+// fdClose(fd, async): it closes when the last call under way lets go of it; again is no error.
+Napi::Value FdClose(const Napi::CallbackInfo& info) {
+  return Release(info.Env(), info[1], std::move(Unbox<core::Fd>(info[0])));
+}
 
 }  // namespace
 
@@ -45,6 +50,7 @@ void InitFd(Napi::Env env, Napi::Object exports) {
   Export<FdDuplicate>(env, exports, "fdDuplicate");
   Export<FdNumber>(env, exports, "fdNumber");
   Export<FdInode>(env, exports, "fdInode");
+  Export<FdShare>(env, exports, "fdShare");
   Export<FdClose>(env, exports, "fdClose");
 }
 

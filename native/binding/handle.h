@@ -6,6 +6,7 @@
 
 #include <memory>
 
+#include "binding/call.h"
 #include "core/dma_buf.h"
 #include "core/fd.h"
 #include "core/iommufd.h"
@@ -87,6 +88,18 @@ std::shared_ptr<T> Unwrap(const Napi::Value& value) {
   const auto& box = Unbox<T>(value);
   if (!box) ThrowCoded(value.Env(), "ERR_CLOSED", std::string("the ") + HandleType<T>::kName + " is closed");
   return box;
+}
+
+// Lets go of what a handle held, now or on a pool thread: if it was the last share, what it owns closes there.
+template <typename T>
+Napi::Value Release(Napi::Env env, const Napi::Value& async, std::shared_ptr<T> object) {
+  return Run(
+      env, async,
+      [object = std::move(object)]() mutable {
+        object.reset();
+        return Nothing{};
+      },
+      FromNothing);
 }
 
 }  // namespace binding

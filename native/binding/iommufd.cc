@@ -30,6 +30,17 @@ void IoasDestroy(const Napi::CallbackInfo& info) {
   ioas.reset();
 }
 
+// ioasDestroyLater(ioas): a promise; ioasDestroy() has nothing to do but let go of it then
+Napi::Value IoasDestroyLater(const Napi::CallbackInfo& info) {
+  return Run(
+      info.Env(), Napi::Boolean::New(info.Env(), true),
+      [ioas = Unwrap<core::Ioas>(info[0])] {
+        ioas->Destroy();
+        return Nothing{};
+      },
+      FromNothing);
+}
+
 // ioasMap(ioas, memory, offset, length, iova | undefined, access, async): bigint
 Napi::Value IoasMap(const Napi::CallbackInfo& info) {
   const auto memory = Unwrap<core::Mapping>(info[1]);
@@ -53,6 +64,16 @@ Napi::Value IoasMapFile(const Napi::CallbackInfo& info) {
       [ioas = Unwrap<core::Ioas>(info[0]), fd = Unwrap<core::Fd>(info[1]), start = ToU64(info[2]),
        length = ToU64(info[3]),
        placement = ToPlacement(info[4], info[5])] { return ioas->MapFile(fd->number(), start, length, placement); },
+      FromU64);
+}
+
+// ioasCopy(ioas, source, sourceIova, length, iova | undefined, access, async): bigint
+Napi::Value IoasCopy(const Napi::CallbackInfo& info) {
+  return Run(
+      info.Env(), info[6],
+      [ioas = Unwrap<core::Ioas>(info[0]), source = Unwrap<core::Ioas>(info[1]), source_iova = ToU64(info[2]),
+       length = ToU64(info[3]),
+       placement = ToPlacement(info[4], info[5])] { return ioas->Copy(*source, source_iova, length, placement); },
       FromU64);
 }
 
@@ -107,12 +128,14 @@ Napi::Value IoasHot(const Napi::CallbackInfo& info) {
   return result;
 }
 
-// ioasUnmap(ioas, iova, length): bigint
+// ioasUnmap(ioas, iova, length, async): bigint
 Napi::Value IoasUnmap(const Napi::CallbackInfo& info) {
-  const auto ioas = Unwrap<core::Ioas>(info[0]);
-  const uint64_t iova = ToU64(info[1]);
-  const uint64_t length = ToU64(info[2]);
-  return FromU64(info.Env(), Call(info.Env(), [&] { return ioas->Unmap(iova, length); }));
+  return Run(
+      info.Env(), info[3],
+      [ioas = Unwrap<core::Ioas>(info[0]), iova = ToU64(info[1]), length = ToU64(info[2])] {
+        return ioas->Unmap(iova, length);
+      },
+      FromU64);
 }
 
 // ioasIovaRanges(ioas): { ranges: { start, last }[], alignment }
@@ -139,8 +162,10 @@ void InitIommufd(Napi::Env env, Napi::Object exports) {
   Export<IoasAllocate>(env, exports, "ioasAllocate");
   Export<IoasId>(env, exports, "ioasId");
   Export<IoasDestroy>(env, exports, "ioasDestroy");
+  Export<IoasDestroyLater>(env, exports, "ioasDestroyLater");
   Export<IoasMap>(env, exports, "ioasMap");
   Export<IoasMapFile>(env, exports, "ioasMapFile");
+  Export<IoasCopy>(env, exports, "ioasCopy");
   Export<IoasHot>(env, exports, "ioasHot");
   Export<IoasUnmap>(env, exports, "ioasUnmap");
   Export<IoasIovaRanges>(env, exports, "ioasIovaRanges");

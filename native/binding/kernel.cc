@@ -7,7 +7,9 @@ namespace {
 
 // systemKernel(): Kernel
 Napi::Value SystemKernel(const Napi::CallbackInfo& info) {
-  return Wrap<kernel::Kernel>(info.Env(), std::make_shared<kernel::LinuxKernel>());
+  // One for all threads: what they know of a device is kept together with its kernel.
+  static const auto kernel = std::make_shared<kernel::LinuxKernel>();
+  return Wrap<kernel::Kernel>(info.Env(), kernel);
 }
 
 }  // namespace

@@ -98,8 +98,10 @@ napi_value Read(napi_env env, napi_callback_info info) {
   const core::Mapping& mapping = **static_cast<Registers*>(data);
   std::size_t offset = 0;
   if (!ToOffset(env, argument, mapping, sizeof(T), &offset)) return nullptr;
-  if (mapping.retired() || !mapping.enabled()) return RefuseAccess(env, mapping);
-  return ToValue(env, mapping.Load<T>(offset));
+  T value = 0;
+  const auto load = [&] { value = mapping.Load<T>(offset); };
+  if (mapping.retired() || !mapping.enabled() || !mapping.Try(load)) return RefuseAccess(env, mapping);
+  return ToValue(env, value);
 }
 
 template <typename T>
@@ -116,8 +118,7 @@ napi_value Write(napi_env env, napi_callback_info info) {
   }
   if (mapping.retired() || !mapping.enabled()) return RefuseAccess(env, mapping);
   if (!mapping.writable()) return Refuse(env, napi_throw_error, "ERR_READ_ONLY", "the region is read-only");
-  mapping.Store<T>(offset, value);
-  return nullptr;
+  return mapping.Try([&] { mapping.Store<T>(offset, value); }) ? nullptr : RefuseAccess(env, mapping);
 }
 
 template <typename T>
@@ -174,8 +175,8 @@ napi_value Block(napi_env env, napi_callback_info info) {
   if (mapping.retired() || !mapping.enabled()) return RefuseAccess(env, mapping);
   if (to_device && !mapping.writable())
     return Refuse(env, napi_throw_error, "ERR_READ_ONLY", "the region is read-only");
-  copy(mapping, offset, data, length * width, to_device);
-  return nullptr;
+  const auto move = [&] { copy(mapping, offset, data, length * width, to_device); };
+  return mapping.Try(move) ? nullptr : RefuseAccess(env, mapping);
 }
 
 // registerAccess(mapping): { read8(offset) …, write64(offset, value), read(offset, array), write(…) }

@@ -1,5 +1,8 @@
 #include <sys/mman.h>
 
+#include <algorithm>
+#include <array>
+
 #include "binding/addon.h"
 #include "binding/call.h"
 #include "binding/handle.h"
@@ -15,14 +18,34 @@ Array ToArray(const Napi::Value& value, napi_typedarray_type type) {
   return value.As<Array>();
 }
 
-// vfioDevice(fd): VfioDevice
+// vfioDevice(fd, address): VfioDevice
 Napi::Value VfioDevice(const Napi::CallbackInfo& info) {
   const auto fd = Unwrap<core::Fd>(info[0]);
-  return Wrap(info.Env(), Call(info.Env(), [&] { return std::make_shared<core::VfioDevice>(fd); }));
+  const std::string address = info[1].As<Napi::String>();
+  return Wrap(info.Env(), Call(info.Env(), [&] { return std::make_shared<core::VfioDevice>(fd, address); }));
 }
 
-// vfioClose(device): its fd closes when no call is under way and no mapping of it is left.
-void VfioClose(const Napi::CallbackInfo& info) { Unbox<core::VfioDevice>(info[0]).reset(); }
+// vfioClose(device, async): its fd closes when no call is under way and no mapping of it is left.
+Napi::Value VfioClose(const Napi::CallbackInfo& info) {
+  auto device = std::move(Unbox<core::VfioDevice>(info[0]));
+  if (device) device->Close();
+  return Release(info.Env(), info[1], std::move(device));
+}
+
+// The device's word (core/device_state.h).
+napi_value Word(napi_env env, napi_callback_info info) {
+  void* data = nullptr;
+  napi_get_cb_info(env, info, nullptr, nullptr, nullptr, &data);
+  napi_value result = nullptr;
+  napi_create_double(env, static_cast<double>((*static_cast<std::shared_ptr<core::DeviceState>*>(data))->Word()),
+                     &result);
+  return result;
+}
+
+// vfioWord(device): () => number, a function of this device that outlives it
+Napi::Value VfioWord(const Napi::CallbackInfo& info) {
+  return HotFunction(info.Env(), "word", Word, Unwrap<core::VfioDevice>(info[0])->state());
+}
 
 Napi::Value FromId(Napi::Env env, uint32_t id) { return Napi::Number::New(env, id); }
 
@@ -60,10 +83,63 @@ Napi::Value VfioDetach(const Napi::CallbackInfo& info) {
 
 // vfioReset(device, async)
 Napi::Value VfioReset(const Napi::CallbackInfo& info) {
+  const auto device = Unwrap<core::VfioDevice>(info[0]);
+  return Run(
+      info.Env(), info[1],
+      [device, revoking = device->BeginRevoking()] {
+        device->Reset(*revoking);
+        return Nothing{};
+      },
+      FromNothing);
+}
+
+// vfioHotResetInfo(device): { flags, devices: Uint32Array of devid, segment, bus, devfn, devid … }
+Napi::Value VfioHotResetInfo(const Napi::CallbackInfo& info) {
+  const auto device = Unwrap<core::VfioDevice>(info[0]);
+  const auto answer = Call(info.Env(), [&] { return device->GetHotResetInfo(); });
+  auto words = Napi::Uint32Array::New(info.Env(), 4 * answer.devices.size());
+  for (std::size_t i = 0; i < answer.devices.size(); ++i) {
+    const auto& [devid, segment, bus, devfn] = answer.devices[i];
+    std::ranges::copy(std::array<uint32_t, 4>{devid, segment, bus, devfn}, words.Data() + 4 * i);
+  }
+  auto result = Napi::Object::New(info.Env());
+  result.Set("flags", answer.flags);
+  result.Set("devices", words);
+  return result;
+}
+
+// vfioHotReset(device, addresses, async)
+Napi::Value VfioHotReset(const Napi::CallbackInfo& info) {
+  const auto list = info[1].As<Napi::Array>();
+  std::vector<std::string> addresses;
+  for (uint32_t i = 0; i < list.Length(); ++i) addresses.push_back(list.Get(i).ToString());
+  return Run(
+      info.Env(), info[2],
+      [device = Unwrap<core::VfioDevice>(info[0]), addresses = std::move(addresses)] {
+        device->HotReset(addresses);
+        return Nothing{};
+      },
+      FromNothing);
+}
+
+// vfioEnterLowPower(device, async)
+Napi::Value VfioEnterLowPower(const Napi::CallbackInfo& info) {
+  const auto device = Unwrap<core::VfioDevice>(info[0]);
+  return Run(
+      info.Env(), info[1],
+      [device, revoking = device->BeginRevoking()] {
+        device->EnterLowPower(*revoking);
+        return Nothing{};
+      },
+      FromNothing);
+}
+
+// vfioExitLowPower(device, async)
+Napi::Value VfioExitLowPower(const Napi::CallbackInfo& info) {
   return Run(
       info.Env(), info[1],
       [device = Unwrap<core::VfioDevice>(info[0])] {
-        device->Reset();
+        device->ExitLowPower();
         return Nothing{};
       },
       FromNothing);
@@ -149,11 +225,6 @@ Napi::Value VfioWrite(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), static_cast<double>(moved));
 }
 
-// vfioMemoryEnabled(device): boolean
-Napi::Value VfioMemoryEnabled(const Napi::CallbackInfo& info) {
-  return Napi::Boolean::New(info.Env(), Unwrap<core::VfioDevice>(info[0])->memory_enabled());
-}
-
 // vfioMap(device, offset, length, writable): Mapping
 Napi::Value VfioMap(const Napi::CallbackInfo& info) {
   const auto device = Unwrap<core::VfioDevice>(info[0]);
@@ -168,10 +239,15 @@ Napi::Value VfioMap(const Napi::CallbackInfo& info) {
 void InitVfioDevice(Napi::Env env, Napi::Object exports) {
   Export<VfioDevice>(env, exports, "vfioDevice");
   Export<VfioClose>(env, exports, "vfioClose");
+  Export<VfioWord>(env, exports, "vfioWord");
   Export<VfioBind>(env, exports, "vfioBind");
   Export<VfioAttach>(env, exports, "vfioAttach");
   Export<VfioDetach>(env, exports, "vfioDetach");
   Export<VfioReset>(env, exports, "vfioReset");
+  Export<VfioHotResetInfo>(env, exports, "vfioHotResetInfo");
+  Export<VfioHotReset>(env, exports, "vfioHotReset");
+  Export<VfioEnterLowPower>(env, exports, "vfioEnterLowPower");
+  Export<VfioExitLowPower>(env, exports, "vfioExitLowPower");
   Export<VfioInfo>(env, exports, "vfioInfo");
   Export<VfioRegionInfo>(env, exports, "vfioRegionInfo");
   Export<VfioIrqInfo>(env, exports, "vfioIrqInfo");
@@ -179,7 +255,6 @@ void InitVfioDevice(Napi::Env env, Napi::Object exports) {
   Export<VfioExportDmaBuf>(env, exports, "vfioExportDmaBuf");
   Export<VfioRead>(env, exports, "vfioRead");
   Export<VfioWrite>(env, exports, "vfioWrite");
-  Export<VfioMemoryEnabled>(env, exports, "vfioMemoryEnabled");
   Export<VfioMap>(env, exports, "vfioMap");
 }
 

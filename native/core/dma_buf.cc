@@ -3,6 +3,8 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <cerrno>
+
 #include "uapi/udmabuf.h"
 
 namespace core {
@@ -27,7 +29,11 @@ std::string DmaBufFdinfo(const Fd& fd) {
 
 void DmaBufSync(const Fd& fd, uint64_t flags) {
   uapi::dma_buf_sync command = {.flags = flags};
-  fd.Ioctl(VFIO_DMABUF_REQUEST(DMA_BUF_IOCTL_SYNC), &command);
+  int result = 0;
+  do {  // the interface asks for it: a signal, or an exporter that is not ready
+    result = fd.kernel()->Ioctl(fd.number(), uapi::DMA_BUF_IOCTL_SYNC, &command);
+  } while (result == -EINTR || result == -EAGAIN);
+  Check(result, "ioctl", "DMA_BUF_IOCTL_SYNC");
 }
 
 std::shared_ptr<Fd> CreateUdmabuf(const Fd& memfd, uint64_t offset, uint64_t size) {

@@ -24,6 +24,7 @@ Ioas::~Ioas() {
 }
 
 void Ioas::Destroy() {
+  if (id_ == 0) return;
   uapi::iommu_destroy command = {.size = sizeof(command), .id = id_};
   iommufd_->Ioctl(VFIO_DMABUF_REQUEST(IOMMU_DESTROY), &command);
   id_ = 0;
@@ -50,6 +51,18 @@ uint64_t Ioas::MapFile(int fd, uint64_t start, uint64_t length, Placement placem
                                        .iova = placement.iova.value_or(0)};
   iommufd_->Ioctl(VFIO_DMABUF_REQUEST(IOMMU_IOAS_MAP_FILE), &command);
   return command.iova;
+}
+
+uint64_t Ioas::Copy(const Ioas& source, uint64_t source_iova, uint64_t length, Placement placement) const {
+  uapi::iommu_ioas_copy command = {.size = sizeof(command),
+                                   .flags = MapFlags(placement),
+                                   .dst_ioas_id = id_,
+                                   .src_ioas_id = source.id_,
+                                   .length = length,
+                                   .dst_iova = placement.iova.value_or(0),
+                                   .src_iova = source_iova};
+  iommufd_->Ioctl(VFIO_DMABUF_REQUEST(IOMMU_IOAS_COPY), &command);
+  return command.dst_iova;
 }
 
 uint64_t Ioas::Unmap(uint64_t iova, uint64_t length) const {

@@ -23,7 +23,7 @@ class Ioas {
   Ioas& operator=(const Ioas&) = delete;
   ~Ioas();
 
-  // EBUSY while a device is attached; then the object stays as it was.
+  // EBUSY while a device is attached; then the object stays as it was. Again is no error.
   void Destroy();
 
   // Where a mapping is to go: at `iova`, or where the kernel finds room. `access` is READABLE | WRITEABLE. Each map
@@ -34,6 +34,9 @@ class Ioas {
   };
   uint64_t Map(const void* address, uint64_t length, Placement placement) const;
   uint64_t MapFile(int fd, uint64_t start, uint64_t length, Placement placement) const;
+
+  // A range of a mapping of `source`, here too.
+  uint64_t Copy(const Ioas& source, uint64_t source_iova, uint64_t length, Placement placement) const;
 
   // The number of bytes that were unmapped.
   uint64_t Unmap(uint64_t iova, uint64_t length) const;

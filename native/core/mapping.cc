@@ -11,6 +11,7 @@ Mapping::Mapping(std::shared_ptr<Fd> fd, uint64_t offset, std::size_t length, in
       enabled_(std::move(enabled)),
       length_(length),
       writable_((protection & PROT_WRITE) != 0) {
+  if (enabled_) CatchBusErrors();
   Check(kernel_->Mmap(length, protection, MAP_SHARED, fd_->number(), offset, &pages_), "mmap");
 }
 

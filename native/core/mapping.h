@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 
+#include "core/bus_error.h"
 #include "core/fd.h"
 
 namespace core {
@@ -29,7 +30,16 @@ class Mapping {
   bool retired() const { return !fd_; }
   bool enabled() const { return !enabled_ || enabled_->load(std::memory_order_acquire); }
 
-  // One load or store of exactly sizeof(T), never merged, split or left out. The caller has checked the offset.
+  // Runs loads and stores. False: the device does not decode memory after all, and not all of them were made.
+  template <typename Accesses>
+  bool Try(const Accesses& accesses) const {
+    if (!pages_.trap) return GuardBusErrors(accesses);
+    accesses();
+    return true;
+  }
+
+  // In Try(): one load or store of exactly sizeof(T), never merged, split or left out. The caller has checked the
+  // offset.
   template <typename T>
   T Load(std::size_t offset) const {
     if (pages_.trap) return static_cast<T>(pages_.trap->Read(offset, sizeof(T)));

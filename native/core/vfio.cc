@@ -2,23 +2,34 @@
 
 #include <fcntl.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <map>
 
 namespace core {
 namespace {
 
 constexpr uint64_t kConfigOffset = uint64_t{uapi::VFIO_PCI_CONFIG_REGION_INDEX} << 40;
-// PCI 3.0, chapter 6, and the PCI power management interface 1.2, chapter 3.2.
+// PCI 3.0, chapter 6; PCI power management interface 1.2, chapter 3.2; PCI Express base 5.0, chapter 7.5.3; the
+// advanced features capability's engineering change notice.
 constexpr uint64_t kCommandRegister = 0x04;
 constexpr uint16_t kCommandMemory = 1U << 1;
 constexpr uint64_t kCapabilityList = 0x34;
 constexpr unsigned kMostCapabilities = 48;
 constexpr uint8_t kPowerManagement = 0x01;
-constexpr uint8_t kPowerControl = 4;  // from the capability's start
-constexpr uint16_t kPowerStateMask = 3;
-constexpr uint16_t kPowerStateD3 = 3;
+constexpr uint8_t kPowerControl = 4;  // offsets from the capability's start
+constexpr uint8_t kPowerStateMask = 3;
+constexpr uint8_t kPowerStateD3 = 3;
+constexpr uint8_t kExpress = 0x10;
+constexpr uint8_t kDeviceCapabilities = 4;
+constexpr uint32_t kFunctionLevelReset = 1U << 28;
+constexpr uint8_t kDeviceControlHigh = 9;
+constexpr uint8_t kInitiateReset = 1U << 7;
+constexpr uint8_t kAdvancedFeatures = 0x13;
+constexpr uint8_t kAdvancedCapabilities = 3;
+constexpr uint8_t kTransactionsPendingAndReset = 3;
+constexpr uint8_t kAdvancedControl = 5;
+constexpr uint8_t kAdvancedInitiateReset = 1;
 
 // Asks twice when there are capabilities: the first answer's argsz says how much room they need.
 template <typename Info>
@@ -35,42 +46,34 @@ InfoWithCapabilities<Info> QueryInfo(const Fd& fd, uapi::request_t request, cons
   }
 }
 
-// By the identity of the device's file, which duplicates share.
-std::shared_ptr<DeviceState> StateOf(const Fd& fd) {
-  static std::mutex mutex;
-  static std::map<std::pair<uint64_t, uint64_t>, std::weak_ptr<DeviceState>> states;
-  const auto [device, inode] = fd.Identify();
-  const std::lock_guard lock(mutex);
-  std::erase_if(states, [](const auto& entry) { return entry.second.expired(); });
-  auto& known = states[{device, inode}];
-  auto state = known.lock();
-  if (!state) known = state = std::make_shared<DeviceState>();
-  return state;
-}
-
 }  // namespace
 
-VfioDevice::VfioDevice(std::shared_ptr<Fd> fd) : fd_(std::move(fd)), state_(StateOf(*fd_)) { RefreshMemoryEnabled(); }
+VfioDevice::VfioDevice(std::shared_ptr<Fd> fd, const std::string& address)
+    : file_(std::make_shared<DeviceFile>(std::move(fd), address)), fd_(&file_->fd()), state_(file_->state().get()) {
+  const std::lock_guard lock(state_->config_mutex);
+  LookAtMemory();
+}
 
 template <typename Call>
-auto VfioDevice::WithMemoryDisabled(const Call& call) {
+void VfioDevice::Disturb(const Call& call) {
   const std::lock_guard lock(state_->config_mutex);
-  state_->memory_enabled.store(false, std::memory_order_seq_cst);
+  state_->memory_enabled = false;
   try {
-    const auto result = call();
-    RefreshMemoryEnabled();
-    return result;
+    call();
   } catch (const Failure&) {
-    RefreshMemoryEnabled();
+    LookAtMemory();
     throw;
   }
+  LookAtMemory();
 }
 
 uint32_t VfioDevice::Bind(std::shared_ptr<Fd> iommufd) {
   uapi::vfio_device_bind_iommufd command = {.argsz = sizeof(command), .iommufd = iommufd->number()};
   fd_->Ioctl(VFIO_DMABUF_REQUEST(VFIO_DEVICE_BIND_IOMMUFD), &command);
   iommufd_ = std::move(iommufd);
-  RefreshMemoryEnabled();
+  const std::lock_guard lock(state_->config_mutex);
+  state_->low_power = false;
+  LookAtMemory();
   return command.out_devid;
 }
 
@@ -99,8 +102,78 @@ uapi::vfio_irq_info VfioDevice::GetIrqInfo(uint32_t index) const {
   return info;
 }
 
-void VfioDevice::Reset() {
-  WithMemoryDisabled([&] { return fd_->Ioctl(VFIO_DMABUF_REQUEST(VFIO_DEVICE_RESET), nullptr); });
+// vfio_pci_ioctl_reset(): EINVAL comes before the revocation, everything else after it.
+void VfioDevice::Reset(Revoking& revoking) {
+  Disturb([&] {
+    const int result = fd_->kernel()->Ioctl(fd_->number(), uapi::VFIO_DEVICE_RESET, nullptr);
+    revoking.End(result != -EINVAL);
+    Check(result, "ioctl", "VFIO_DEVICE_RESET");
+  });
+}
+
+VfioDevice::HotResetInfo VfioDevice::GetHotResetInfo() const {
+  std::vector<uapi::vfio_pci_dependent_device> devices(1);
+  for (;;) {
+    uapi::vfio_pci_hot_reset_info header = {};
+    const std::size_t devices_size = devices.size() * sizeof(devices[0]);
+    std::vector<uint8_t> bytes(sizeof(header) + devices_size);
+    header.argsz = static_cast<uint32_t>(bytes.size());
+    std::memcpy(bytes.data(), &header, sizeof(header));
+    try {
+      fd_->Ioctl(VFIO_DMABUF_REQUEST(VFIO_DEVICE_GET_PCI_HOT_RESET_INFO), bytes.data());
+      std::memcpy(&header, bytes.data(), sizeof(header));
+    } catch (const Failure& failure) {
+      // The count that is wanted came back; it may have grown again by the next call.
+      std::memcpy(&header, bytes.data(), sizeof(header));
+      if (failure.error != ENOSPC || header.count <= devices.size()) throw;
+      devices.resize(header.count);
+      continue;
+    }
+    devices.resize(header.count);
+    std::memcpy(devices.data(), bytes.data() + sizeof(header), header.count * sizeof(devices[0]));
+    return {header.flags, std::move(devices)};
+  }
+}
+
+// vfio_pci_dev_set_hot_reset() revokes device by device, before it knows whether all can be had: whatever it answers,
+// mappings may be dead. That no reset is possible at all (ENODEV) it says before.
+void VfioDevice::HotReset(const std::vector<std::string>& addresses) {
+  auto affected = DeviceState::At(state_->kernel, addresses);
+  if (std::ranges::find(affected, state()) == affected.end()) affected.push_back(state());
+  std::vector<std::unique_ptr<Revoking>> revoking;
+  for (const auto& state : affected) revoking.push_back(std::make_unique<Revoking>(state));
+  Disturb([&] {
+    uapi::vfio_pci_hot_reset command = {.argsz = sizeof(command)};
+    const int result = fd_->kernel()->Ioctl(fd_->number(), uapi::VFIO_DEVICE_PCI_HOT_RESET, &command);
+    for (const auto& each : revoking) each->End(result != -ENODEV);
+    Check(result, "ioctl", "VFIO_DEVICE_PCI_HOT_RESET");
+  });
+}
+
+void VfioDevice::SetFeature(uint32_t feature, const char* name) {
+  uapi::vfio_device_feature command = {.argsz = sizeof(command), .flags = feature | uapi::VFIO_DEVICE_FEATURE_SET};
+  fd_->Ioctl(uapi::VFIO_DEVICE_FEATURE, name, &command);
+}
+
+// vfio_pci_runtime_pm_entry(): a device that is in low power already is revoked first and refused (EINVAL) then.
+void VfioDevice::EnterLowPower(Revoking& revoking) {
+  Disturb([&] {
+    try {
+      SetFeature(uapi::VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY, "VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY");
+    } catch (const Failure& failure) {
+      revoking.End(failure.error == EINVAL && state_->low_power);
+      throw;
+    }
+    state_->low_power = true;
+    revoking.End(true);
+  });
+}
+
+void VfioDevice::ExitLowPower() {
+  Disturb([&] {
+    SetFeature(uapi::VFIO_DEVICE_FEATURE_LOW_POWER_EXIT, "VFIO_DEVICE_FEATURE_LOW_POWER_EXIT");
+    state_->low_power = false;
+  });
 }
 
 bool VfioDevice::Probe(uint32_t feature, uint32_t operation) const {
@@ -127,7 +200,14 @@ std::shared_ptr<Fd> VfioDevice::ExportDmaBuf(uint32_t region,
   std::memcpy(bytes.data() + sizeof(header), &payload, sizeof(payload));
   if (ranges_size > 0) std::memcpy(bytes.data() + sizeof(header) + sizeof(payload), ranges.data(), ranges_size);
   const int number = fd_->Ioctl(uapi::VFIO_DEVICE_FEATURE, "VFIO_DEVICE_FEATURE_DMA_BUF", bytes.data());
-  return std::make_shared<Fd>(fd_->kernel(), number);
+  struct Exported {
+    Exported(std::shared_ptr<kernel::Kernel> kernel, int number) : fd(std::move(kernel), number) {}
+    Fd fd;
+    std::shared_ptr<Export> registration;  // lasts as long as the fd, and longer with mappings
+  };
+  auto exported = std::make_shared<Exported>(fd_->kernel(), number);
+  exported->registration = Export::Register(exported->fd, state(), static_cast<uint32_t>(ranges.size()));
+  return {exported, &exported->fd};
 }
 
 std::size_t VfioDevice::Read(uint64_t offset, void* buffer, std::size_t size) const {
@@ -135,11 +215,57 @@ std::size_t VfioDevice::Read(uint64_t offset, void* buffer, std::size_t size) co
 }
 
 std::size_t VfioDevice::Write(uint64_t offset, const void* buffer, std::size_t size) {
-  const auto write = [&] { return Check(fd_->kernel()->Pwrite(fd_->number(), buffer, size, offset), "pwrite"); };
-  // Some of config space switches memory off: the command register, the power state, a reset.
-  const bool is_config = offset >> 40 == uapi::VFIO_PCI_CONFIG_REGION_INDEX;
-  if (!is_config) return static_cast<std::size_t>(write());
-  return static_cast<std::size_t>(WithMemoryDisabled(write));
+  if (offset >> 40 == uapi::VFIO_PCI_CONFIG_REGION_INDEX) return WriteConfig(offset - kConfigOffset, buffer, size);
+  return static_cast<std::size_t>(Check(fd_->kernel()->Pwrite(fd_->number(), buffer, size, offset), "pwrite"));
+}
+
+std::size_t VfioDevice::WriteConfig(uint64_t offset, const void* buffer, std::size_t size) {
+  const auto write = [&] {
+    return static_cast<std::size_t>(
+        Check(fd_->kernel()->Pwrite(fd_->number(), buffer, size, kConfigOffset + offset), "pwrite"));
+  };
+  if (!WriteRevokes(offset, static_cast<const uint8_t*>(buffer), size)) {
+    const std::size_t written = write();
+    const std::lock_guard lock(state_->config_mutex);
+    LookAtMemory();
+    return written;
+  }
+  std::size_t written = 0;
+  Revoking revoking(state());
+  Disturb([&] {
+    written = write();
+    revoking.End(true);
+  });
+  return written;
+}
+
+// vfio_basic_config_write(), vfio_pm_config_write(), vfio_exp_config_write(), vfio_af_config_write()
+bool VfioDevice::WriteRevokes(uint64_t offset, const uint8_t* bytes, std::size_t size) const {
+  const auto written = [&](uint64_t at) -> std::optional<uint8_t> {
+    return at >= offset && at - offset < size ? std::optional(bytes[at - offset]) : std::nullopt;
+  };
+  const std::lock_guard lock(state_->config_mutex);
+  FindCapabilities();
+  const auto command = written(kCommandRegister);
+  if (command && (*command & kCommandMemory) == 0) return true;
+  if (const uint8_t at = state_->power_management.value_or(0); at != 0) {
+    const auto power = written(at + kPowerControl);
+    if (power && (*power & kPowerStateMask) == kPowerStateD3) return true;
+  }
+  if (const uint8_t at = state_->express.value_or(0); at != 0) {
+    const auto control = written(at + kDeviceControlHigh);
+    if (control && (*control & kInitiateReset) != 0) {
+      return (ReadConfig<uint32_t>(at + kDeviceCapabilities).value_or(0) & kFunctionLevelReset) != 0;
+    }
+  }
+  if (const uint8_t at = state_->advanced_features.value_or(0); at != 0) {
+    const auto control = written(at + kAdvancedControl);
+    if (control && (*control & kAdvancedInitiateReset) != 0) {
+      const uint8_t can = ReadConfig<uint8_t>(at + kAdvancedCapabilities).value_or(0);
+      return (can & kTransactionsPendingAndReset) == kTransactionsPendingAndReset;
+    }
+  }
+  return false;
 }
 
 template <typename T>
@@ -149,29 +275,52 @@ std::optional<T> VfioDevice::ReadConfig(uint64_t offset) const {
   return read == sizeof(value) ? std::optional(value) : std::nullopt;
 }
 
-std::optional<uint8_t> VfioDevice::FindPowerManagement() const {
+void VfioDevice::FindCapabilities() const {
+  if (state_->power_management) return;
   auto at = ReadConfig<uint8_t>(kCapabilityList);
+  if (!at) return;  // not bound yet
+  std::optional<uint8_t> none = 0;
+  state_->power_management = state_->express = state_->advanced_features = none;
   for (unsigned i = 0; i < kMostCapabilities && at.value_or(0) != 0; ++i) {
     const auto header = ReadConfig<uint16_t>(*at);
-    if (!header || (*header & 0xff) == kPowerManagement) return header ? at : std::nullopt;
+    if (!header) break;
+    switch (*header & 0xff) {
+      case kPowerManagement:
+        state_->power_management = at;
+        break;
+      case kExpress:
+        state_->express = at;
+        break;
+      case kAdvancedFeatures:
+        state_->advanced_features = at;
+        break;
+      default:
+        break;
+    }
     at = static_cast<uint8_t>(*header >> 8);
   }
-  return std::nullopt;
 }
 
-// __vfio_pci_memory_enabled()
-void VfioDevice::RefreshMemoryEnabled() const {
+// __vfio_pci_memory_enabled(), and pm_runtime_engaged
+void VfioDevice::LookAtMemory() const {
+  state_->memory_enabled = false;
+  if (state_->low_power) return;  // reading config space would wake it
+  FindCapabilities();
   const bool decodes = (ReadConfig<uint16_t>(kCommandRegister).value_or(0) & kCommandMemory) != 0;
-  const auto power = decodes ? FindPowerManagement() : std::nullopt;
-  const uint16_t state = power ? ReadConfig<uint16_t>(*power + kPowerControl).value_or(0) : 0;
-  state_->memory_enabled.store(decodes && (state & kPowerStateMask) != kPowerStateD3, std::memory_order_seq_cst);
+  const uint8_t power = state_->power_management.value_or(0);
+  const uint8_t state = decodes && power != 0 ? ReadConfig<uint8_t>(power + kPowerControl).value_or(0) : 0;
+  state_->memory_enabled = decodes && (state & kPowerStateMask) != kPowerStateD3;
 }
 
 std::shared_ptr<Mapping> VfioDevice::Map(uint64_t offset, std::size_t length, int protection) const {
   // An fd that was handed over may have been bound after this object was made.
-  RefreshMemoryEnabled();
-  const std::shared_ptr<const std::atomic<bool>> enabled(state_, &state_->memory_enabled);
-  return std::make_shared<Mapping>(fd_, offset, length, protection, enabled);
+  {
+    const std::lock_guard lock(state_->config_mutex);
+    LookAtMemory();
+  }
+  const std::shared_ptr<const std::atomic<bool>> enabled(state(), &state_->memory_enabled);
+  const std::shared_ptr<Fd> fd(file_, file_->shared_fd().get());
+  return std::make_shared<Mapping>(fd, offset, length, protection, enabled);
 }
 
 }  // namespace core

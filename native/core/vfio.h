@@ -1,12 +1,12 @@
 // A VFIO device's ioctls, one typed function each, over the device's fd.
 #pragma once
 
-#include <atomic>
 #include <memory>
-#include <mutex>
 #include <optional>
+#include <string>
 #include <vector>
 
+#include "core/device_state.h"
 #include "core/fd.h"
 #include "core/mapping.h"
 #include "uapi/vfio.h"
@@ -20,18 +20,13 @@ struct InfoWithCapabilities {
   Info info;
 };
 
-// What all objects of this process on one device must agree on.
-struct DeviceState {
-  // Whether the device decodes memory, as of the last look. While it does not, an access through a mapping raises
-  // SIGBUS.
-  std::atomic<bool> memory_enabled = false;
-  std::mutex config_mutex;  // a write to config space and the look at its effect are one step
-};
-
 class VfioDevice {
  public:
-  // The fd may be bound already, if it was handed over.
-  explicit VfioDevice(std::shared_ptr<Fd> fd);
+  // The fd may be bound already, if it was handed over. `address` is the PCI address, or '' if it is not known.
+  VfioDevice(std::shared_ptr<Fd> fd, const std::string& address);
+
+  // The fd closes when no call is under way and no mapping is left; exports count as dead as DeviceFile says.
+  void Close() { file_->Leave(); }
 
   // Ties the device to `iommufd`; before that the kernel refuses everything else. Returns the device's id there.
   uint32_t Bind(std::shared_ptr<Fd> iommufd);
@@ -42,7 +37,22 @@ class VfioDevice {
   InfoWithCapabilities<uapi::vfio_device_info> GetInfo() const;
   InfoWithCapabilities<uapi::vfio_region_info> GetRegionInfo(uint32_t index) const;
   uapi::vfio_irq_info GetIrqInfo(uint32_t index) const;
-  void Reset();
+  // A reset takes back what was exported, from its start on: the caller's thread says so before it asks a pool thread.
+  std::shared_ptr<Revoking> BeginRevoking() const { return std::make_shared<Revoking>(file_->state()); }
+  void Reset(Revoking& revoking);
+
+  // The devices that share this one's slot or bus, which a hot reset resets together.
+  struct HotResetInfo {
+    uint32_t flags;
+    std::vector<uapi::vfio_pci_dependent_device> devices;
+  };
+  HotResetInfo GetHotResetInfo() const;
+  // `addresses`: of the devices that will be reset.
+  void HotReset(const std::vector<std::string>& addresses);
+
+  void EnterLowPower(Revoking& revoking);
+  void ExitLowPower();
+
   // Whether the device knows `feature` for GET or SET (`operation`). Unknown is an answer; other errors are thrown.
   bool Probe(uint32_t feature, uint32_t operation) const;
   // EOPNOTSUPP, ENOTTY and the rest as the kernel says them.
@@ -52,24 +62,28 @@ class VfioDevice {
   std::size_t Read(uint64_t offset, void* buffer, std::size_t size) const;
   std::size_t Write(uint64_t offset, const void* buffer, std::size_t size);
 
-  bool memory_enabled() const { return state_->memory_enabled; }
   std::shared_ptr<Mapping> Map(uint64_t offset, std::size_t length, int protection) const;
 
-  const Fd& fd() const { return *fd_; }
+  const std::shared_ptr<DeviceState>& state() const { return file_->state(); }
 
  private:
-  // Runs a call that may switch memory space off: no access through a mapping starts meanwhile, as it could fault.
+  // Runs a call that takes memory away for a while or for good: no load or store starts meanwhile.
   template <typename Call>
-  auto WithMemoryDisabled(const Call& call);
-  // Reads the command register and the power state, to learn whether the device decodes memory.
-  void RefreshMemoryEnabled() const;
+  void Disturb(const Call& call);
+  // Looks whether the device decodes memory. With the state's config_mutex held.
+  void LookAtMemory() const;
+  void FindCapabilities() const;
+  // Whether writing `bytes` to config space at `offset` makes vfio-pci revoke.
+  bool WriteRevokes(uint64_t offset, const uint8_t* bytes, std::size_t size) const;
+  std::size_t WriteConfig(uint64_t offset, const void* buffer, std::size_t size);
   template <typename T>
   std::optional<T> ReadConfig(uint64_t offset) const;
-  std::optional<uint8_t> FindPowerManagement() const;
+  void SetFeature(uint32_t feature, const char* name);
 
-  std::shared_ptr<Fd> iommufd_;  // outlives fd_: the kernel unbinds when the device's fd is closed
-  std::shared_ptr<Fd> fd_;
-  std::shared_ptr<DeviceState> state_;  // shared with every mapping and every other object of this device
+  std::shared_ptr<Fd> iommufd_;  // outlives file_: the kernel unbinds when the device's fd is closed
+  std::shared_ptr<DeviceFile> file_;
+  const Fd* fd_;        // file_'s
+  DeviceState* state_;  // file_'s
 };
 
 }  // namespace core

@@ -70,19 +70,49 @@ int IoAddressSpace::CheckFree(uint64_t iova, uint64_t length) const {
   return next != areas_.begin() && std::prev(next)->second.last >= iova ? -EEXIST : 0;
 }
 
-int IoAddressSpace::Map(const Request& request, uint64_t* iova) {
-  if (request.length == 0 || request.length % Limits().alignment != 0) return -EINVAL;
-  const bool fixed = (request.flags & uapi::IOMMU_IOAS_MAP_FIXED_IOVA) != 0;
-  const int placed = fixed ? CheckFree(*iova, request.length) : Allocate(request.alignment_hint, request.length, iova);
+// iopt_map_pages()
+int IoAddressSpace::Map(const std::vector<Piece>& pieces, uint32_t flags, uint64_t* iova) {
+  uint64_t length = 0;
+  for (const auto& piece : pieces) length += piece.length;
+  if (length == 0 || length % Limits().alignment != 0) return -EINVAL;
+  const bool fixed = (flags & uapi::IOMMU_IOAS_MAP_FIXED_IOVA) != 0;
+  const int placed = fixed ? CheckFree(*iova, length) : Allocate(pieces[0].alignment_hint, length, iova);
   if (placed != 0) return placed;
-  if (request.alignment_hint % kPageSize % Limits().alignment != 0) return -EINVAL;
-  if (attached()) {
-    const bool writable = (request.flags & uapi::IOMMU_IOAS_MAP_WRITEABLE) != 0;
-    const int pinned = request.pages->Pin(request.offset, request.length, writable);
+  const bool writable = (flags & uapi::IOMMU_IOAS_MAP_WRITEABLE) != 0;
+  for (const auto& piece : pieces) {
+    if (writable && !piece.writable) return -EPERM;
+    if (piece.alignment_hint % kPageSize % Limits().alignment != 0) return -EINVAL;
+  }
+  for (const auto& piece : pieces) {
+    const int pinned = attached() ? piece.pages->Pin(piece.offset, piece.length, writable) : 0;
     if (pinned != 0) return pinned;
   }
-  areas_[*iova] = {*iova + (request.length - 1), request.flags, request.pages, request.offset};
+  uint64_t at = *iova;
+  for (const auto& piece : pieces) {
+    areas_[at] = {at + (piece.length - 1), flags, piece};
+    at += piece.length;
+  }
   return 0;
+}
+
+// iopt_get_pages()
+int IoAddressSpace::Find(uint64_t iova, uint64_t length, std::vector<Piece>* pieces) const {
+  if (length == 0) return -EINVAL;
+  const uint64_t last = iova + (length - 1);
+  if (last < iova) return -EOVERFLOW;
+  auto area = areas_.upper_bound(iova);
+  if (area != areas_.begin()) --area;
+  for (uint64_t at = iova;; ++area) {
+    if (area == areas_.end() || area->first > at || area->second.last < at) return -ENOENT;
+    Piece piece = area->second.piece;
+    const uint64_t skipped = at - area->first;
+    piece.offset += skipped;
+    piece.alignment_hint += skipped;
+    piece.length = std::min(last, area->second.last) - at + 1;
+    pieces->push_back(std::move(piece));
+    if (area->second.last >= last) return 0;
+    at = area->second.last + 1;
+  }
 }
 
 // iopt_unmap_iova_range(): mappings go one by one, and the first that sticks out ends it.
@@ -118,12 +148,12 @@ int IoAddressSpace::Attach() {
     const uint64_t start = first;
     const uint64_t last = area.last;
     const bool allowed = std::ranges::any_of(ranges, [&](auto& r) { return r.start <= start && last <= r.last; });
-    const uint64_t misaligned = (start | (last + 1) | area.offset) % hardware_.alignment;
+    const uint64_t misaligned = (start | (last + 1) | area.piece.offset) % hardware_.alignment;
     if (!allowed || misaligned != 0) return fails(-EADDRINUSE);
   }
   for (const auto& [first, area] : areas_) {
     const bool writable = (area.flags & uapi::IOMMU_IOAS_MAP_WRITEABLE) != 0;
-    const int pinned = area.pages->Pin(area.offset, area.last - first + 1, writable);
+    const int pinned = area.piece.pages->Pin(area.piece.offset, area.piece.length, writable);
     if (pinned != 0) return fails(pinned);
   }
   return 0;
@@ -144,9 +174,10 @@ std::optional<IoAddressSpace::Fault> IoAddressSpace::Move(Access access, uint64_
     } else if (const auto& [first, area] = *found; (area.flags & needed) == 0) {
       reason = "forbidden";
     } else {
-      const uint64_t offset = area.offset + (iova - first);
+      const auto& pages = area.piece.pages;
+      const uint64_t offset = area.piece.offset + (iova - first);
       const bool moved =
-          access == Access::kRead ? area.pages->Read(offset, bytes, chunk) : area.pages->Write(offset, bytes, chunk);
+          access == Access::kRead ? pages->Read(offset, bytes, chunk) : pages->Write(offset, bytes, chunk);
       if (!moved) reason = "revoked";
     }
     if (reason && !fault) fault = Fault{iova, reason};

@@ -26,15 +26,18 @@ class IoAddressSpace {
  public:
   explicit IoAddressSpace(IommuLimits hardware) : hardware_(std::move(hardware)) {}
 
-  struct Request {
+  // Consecutive bytes of one set of pages.
+  struct Piece {
     std::shared_ptr<Pages> pages;
-    uint64_t offset;          // of the mapping's first byte in `pages`
+    uint64_t offset;          // of the first byte in `pages`
     uint64_t alignment_hint;  // the address or offset whose alignment a chosen IOVA should keep
     uint64_t length;
-    uint32_t flags;  // IOMMU_IOAS_MAP_*
+    bool writable;
   };
-  // On success `iova` is where the mapping went.
-  int Map(const Request& request, uint64_t* iova);
+  // Maps the pieces one after the other. `flags` are IOMMU_IOAS_MAP_*. On success `iova` is where the first went.
+  int Map(const std::vector<Piece>& pieces, uint32_t flags, uint64_t* iova);
+  // What the IOVAs lead to: -ENOENT if not all of them are mapped.
+  int Find(uint64_t iova, uint64_t length, std::vector<Piece>* pieces) const;
   int Unmap(uint64_t iova, uint64_t length, uint64_t* unmapped);
   std::vector<uapi::iommu_iova_range> Ranges() const;
   uint64_t alignment() const { return Limits().alignment; }
@@ -54,8 +57,7 @@ class IoAddressSpace {
   struct Area {
     uint64_t last;
     uint32_t flags;
-    std::shared_ptr<Pages> pages;
-    uint64_t offset;
+    Piece piece;
   };
 
   const IommuLimits& Limits() const;

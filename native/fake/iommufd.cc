@@ -39,6 +39,8 @@ int Iommufd::Ioctl(uapi::request_t request, void* argument) {
       return dispatch(&Iommufd::IoasMap);
     case uapi::IOMMU_IOAS_MAP_FILE:
       return dispatch(&Iommufd::IoasMapFile);
+    case uapi::IOMMU_IOAS_COPY:
+      return dispatch(&Iommufd::IoasCopy);
     case uapi::IOMMU_IOAS_UNMAP:
       return dispatch(&Iommufd::IoasUnmap);
     default:
@@ -106,12 +108,12 @@ int Iommufd::IoasMap(uapi::iommu_ioas_map& command) {
   if (!ioas) return -ENOENT;
   if (command.user_va + command.length < command.user_va) return -EOVERFLOW;
   if (command.length == 0) return -EINVAL;
-  return ioas->space.Map({.pages = UserPages(command.user_va, command.length),
-                          .offset = 0,
-                          .alignment_hint = command.user_va,
-                          .length = command.length,
-                          .flags = command.flags},
-                         &command.iova);
+  const IoAddressSpace::Piece piece = {.pages = UserPages(command.user_va, command.length),
+                                       .offset = 0,
+                                       .alignment_hint = command.user_va,
+                                       .length = command.length,
+                                       .writable = (command.flags & uapi::IOMMU_IOAS_MAP_WRITEABLE) != 0};
+  return ioas->space.Map({piece}, command.flags, &command.iova);
 }
 
 int Iommufd::IoasMapFile(uapi::iommu_ioas_map_file& command) {
@@ -132,12 +134,26 @@ int Iommufd::IoasMapFile(uapi::iommu_ioas_map_file& command) {
     pages = FilePages(command.fd);
     if (!pages) return -ENOMEM;
   }
-  return ioas->space.Map({.pages = std::move(pages),
-                          .offset = command.start,
-                          .alignment_hint = command.start,
-                          .length = command.length,
-                          .flags = command.flags},
-                         &command.iova);
+  const IoAddressSpace::Piece piece = {.pages = std::move(pages),
+                                       .offset = command.start,
+                                       .alignment_hint = command.start,
+                                       .length = command.length,
+                                       .writable = (command.flags & uapi::IOMMU_IOAS_MAP_WRITEABLE) != 0};
+  return ioas->space.Map({piece}, command.flags, &command.iova);
+}
+
+int Iommufd::IoasCopy(uapi::iommu_ioas_copy& command) {
+  if ((command.flags & ~(kAccess | uapi::IOMMU_IOAS_MAP_FIXED_IOVA)) != 0) return -EOPNOTSUPP;
+  constexpr uint64_t kTooMuch = ~uint64_t{0};
+  if (command.length == kTooMuch || command.src_iova == kTooMuch || command.dst_iova == kTooMuch) return -EOVERFLOW;
+  if ((command.flags & kAccess) == 0) return -EINVAL;
+  const auto* source = Find<Ioas>(command.src_ioas_id);
+  if (!source) return -ENOENT;
+  std::vector<IoAddressSpace::Piece> pieces;
+  const int found = source->space.Find(command.src_iova, command.length, &pieces);
+  if (found != 0) return found;
+  auto* destination = Find<Ioas>(command.dst_ioas_id);
+  return destination ? destination->space.Map(pieces, command.flags, &command.dst_iova) : -ENOENT;
 }
 
 int Iommufd::IoasUnmap(uapi::iommu_ioas_unmap& command) {

@@ -50,6 +50,7 @@ class Iommufd : public File {
   int IoasIovaRanges(uapi::iommu_ioas_iova_ranges& command);
   int IoasMap(uapi::iommu_ioas_map& command);
   int IoasMapFile(uapi::iommu_ioas_map_file& command);
+  int IoasCopy(uapi::iommu_ioas_copy& command);
   int IoasUnmap(uapi::iommu_ioas_unmap& command);
 
   FileTable& table_;

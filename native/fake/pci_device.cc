@@ -21,6 +21,11 @@ constexpr uint16_t kCommandBusMaster = 1U << 2;
 constexpr std::size_t kCapabilityList = 0x34;
 constexpr uint8_t kPowerManagement = 0x01;
 constexpr std::size_t kPowerControl = 4;
+constexpr uint8_t kExpress = 0x10;
+constexpr std::size_t kDeviceCapabilitiesHigh = 7;
+constexpr uint8_t kFunctionLevelReset = 1U << 4;
+constexpr std::size_t kDeviceControlHigh = 9;
+constexpr uint8_t kInitiateReset = 1U << 7;
 constexpr uint8_t kPowerStateMask = 3;
 constexpr uint8_t kPowerStateD3 = 3;
 
@@ -56,6 +61,7 @@ PciDevice::PciDevice(DeviceDescription description, FileTable& table, std::mutex
   if (!model_) throw std::invalid_argument("no such device model: " + description_.model);
   for (std::size_t at = config_.at(kCapabilityList); at != 0; at = config_.at(at + 1)) {
     if (config_.at(at) == kPowerManagement) power_control_ = at + kPowerControl;
+    if (config_.at(at) == kExpress) express_ = at;
   }
   for (unsigned bar = 0; bar < kBars; ++bar) {
     const auto& [kind, size] = description_.bars.at(bar);
@@ -104,6 +110,7 @@ void PciDevice::Unbind() {
   iommufd_->RemoveDevice(device_id_);
   iommufd_.reset();
   config_ = description_.config;
+  low_power_ = false;
 }
 
 int PciDevice::Ioctl(uapi::request_t request, void* argument) {
@@ -116,6 +123,10 @@ int PciDevice::Ioctl(uapi::request_t request, void* argument) {
       return GetIrqInfo(*static_cast<uapi::vfio_irq_info*>(argument));
     case uapi::VFIO_DEVICE_RESET:
       return Reset();
+    case uapi::VFIO_DEVICE_GET_PCI_HOT_RESET_INFO:
+      return GetHotResetInfo(*static_cast<uapi::vfio_pci_hot_reset_info*>(argument));
+    case uapi::VFIO_DEVICE_PCI_HOT_RESET:
+      return HotReset(*static_cast<uapi::vfio_pci_hot_reset*>(argument));
     case uapi::VFIO_DEVICE_FEATURE:
       return Feature(*static_cast<uapi::vfio_device_feature*>(argument));
     case uapi::VFIO_DEVICE_ATTACH_IOMMUFD_PT: {
@@ -202,10 +213,14 @@ int PciDevice::Feature(uapi::vfio_device_feature& feature) {
   if (!probe && get && set) return -EINVAL;
   switch (feature.flags & uapi::VFIO_DEVICE_FEATURE_MASK) {
     case uapi::VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY:
-    case uapi::VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY_WITH_WAKEUP:
+      if (get) return -EINVAL;
+      return probe ? 0 : EnterLowPower();
     case uapi::VFIO_DEVICE_FEATURE_LOW_POWER_EXIT:
       if (get) return -EINVAL;
-      return probe ? 0 : -EOPNOTSUPP;  // entering low power is not modelled yet
+      return probe ? 0 : ExitLowPower();
+    case uapi::VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY_WITH_WAKEUP:
+      if (get) return -EINVAL;
+      return probe ? 0 : -EOPNOTSUPP;  // waking up is not modelled yet
     case uapi::VFIO_DEVICE_FEATURE_DMA_BUF: {
       if (set) return -EINVAL;
       if (probe) return 0;
@@ -251,6 +266,45 @@ int PciDevice::Reset() {
   return 0;
 }
 
+// A device is alone behind its port.
+int PciDevice::GetHotResetInfo(uapi::vfio_pci_hot_reset_info& info) const {
+  if (info.argsz < sizeof(info)) return -EINVAL;
+  info.flags = 0;
+  const bool fits = info.argsz >= sizeof(info) + sizeof(uapi::vfio_pci_dependent_device);
+  info.count = 1;
+  if (!fits) return -ENOSPC;
+  const auto number = [&](std::size_t at, std::size_t digits) {  // of "0000:03:00.0"
+    return static_cast<unsigned>(std::stoul(description_.address.substr(at, digits), nullptr, 16));
+  };
+  const uapi::vfio_pci_dependent_device self = {
+      .devid = device_id_,
+      .segment = static_cast<uint16_t>(number(0, 4)),
+      .bus = static_cast<uint8_t>(number(5, 2)),
+      .devfn = static_cast<uint8_t>(number(8, 2) << 3 | number(11, 1)),
+  };
+  std::memcpy(&info + 1, &self, sizeof(self));
+  info.flags = uapi::VFIO_PCI_HOT_RESET_FLAG_DEV_ID | uapi::VFIO_PCI_HOT_RESET_FLAG_DEV_ID_OWNED;
+  return 0;
+}
+
+int PciDevice::HotReset(const uapi::vfio_pci_hot_reset& request) {
+  return request.argsz < sizeof(request) || request.flags != 0 || request.count != 0 ? -EINVAL : Reset();
+}
+
+// vfio_pci_runtime_pm_entry(): revokes before it refuses.
+int PciDevice::EnterLowPower() {
+  SetRevoked(true);
+  if (low_power_) return -EINVAL;
+  low_power_ = true;
+  return 0;
+}
+
+int PciDevice::ExitLowPower() {
+  low_power_ = false;
+  if (MemoryEnabled()) SetRevoked(false);
+  return 0;
+}
+
 int64_t PciDevice::ReadConfig(uint64_t offset, void* buffer, std::size_t size) const {
   if (offset >= config_.size() || size > config_.size() - offset) return -EFAULT;
   std::memcpy(buffer, config_.data() + offset, size);
@@ -267,6 +321,11 @@ int64_t PciDevice::WriteConfig(uint64_t offset, const void* buffer, std::size_t 
     byte = static_cast<uint8_t>((byte & ~mask) | (bytes[i] & mask));
   }
   if (was_enabled != MemoryEnabled()) SetRevoked(!MemoryEnabled());
+  const std::size_t control = express_ + kDeviceControlHigh;
+  const bool can_reset = express_ != 0 && (config_[express_ + kDeviceCapabilitiesHigh] & kFunctionLevelReset) != 0;
+  if (can_reset && offset <= control && control - offset < size && (bytes[control - offset] & kInitiateReset) != 0) {
+    Reset();
+  }
   return static_cast<int64_t>(size);
 }
 
@@ -346,11 +405,11 @@ class PciDevice::RegisterTrap : public kernel::MmioTrap {
 
   uint64_t Read(uint64_t offset, unsigned width) override {
     const std::lock_guard guard(device_->lock_);
-    return device_->MemoryEnabled() ? device_->Access1(bar_, start_ + offset, width, Access::kRead, 0) : ~uint64_t{0};
+    return device_->Answers() ? device_->Access1(bar_, start_ + offset, width, Access::kRead, 0) : ~uint64_t{0};
   }
   void Write(uint64_t offset, unsigned width, uint64_t value) override {
     const std::lock_guard guard(device_->lock_);
-    if (device_->MemoryEnabled()) device_->Access1(bar_, start_ + offset, width, Access::kWrite, value);
+    if (device_->Answers()) device_->Access1(bar_, start_ + offset, width, Access::kWrite, value);
   }
 
  private:

@@ -69,9 +69,14 @@ class PciDevice : public BarBytes, public DmaPort, public std::enable_shared_fro
   int Feature(uapi::vfio_device_feature& feature);
   int ExportDmaBuf(const uapi::vfio_device_feature_dma_buf& request);
   int Reset();
+  int GetHotResetInfo(uapi::vfio_pci_hot_reset_info& info) const;
+  int HotReset(const uapi::vfio_pci_hot_reset& request);
+  int EnterLowPower();
+  int ExitLowPower();
 
   uint16_t Command() const;
-  bool MemoryEnabled() const;  // the command register's bit, and not in D3hot
+  bool MemoryEnabled() const;                                      // the command register's bit, and not in D3hot
+  bool Answers() const { return MemoryEnabled() && !low_power_; }  // to loads and stores through a mapping
   bool BusMaster() const;
   void SetRevoked(bool revoked);
   uint64_t RegionSize(uint32_t index) const;
@@ -90,6 +95,8 @@ class PciDevice : public BarBytes, public DmaPort, public std::enable_shared_fro
   std::array<std::shared_ptr<BarMemory>, kBars> memory_;
   std::vector<uint8_t> config_;
   std::size_t power_control_ = 0;     // where in config space the power state is; 0: nowhere
+  std::size_t express_ = 0;           // where the PCI Express capability is; 0: nowhere
+  bool low_power_ = false;            // between LOW_POWER_ENTRY and LOW_POWER_EXIT
   std::shared_ptr<Iommufd> iommufd_;  // none: not bound
   uint32_t device_id_ = 0;
   std::vector<std::weak_ptr<VfioDmaBuf>> exports_;

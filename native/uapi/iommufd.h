@@ -10,6 +10,7 @@ constexpr unsigned IOMMUFD_TYPE = ';';
 
 constexpr request_t IOMMU_DESTROY = IoctlNone(IOMMUFD_TYPE, 0x80);
 constexpr request_t IOMMU_IOAS_ALLOC = IoctlNone(IOMMUFD_TYPE, 0x81);
+constexpr request_t IOMMU_IOAS_COPY = IoctlNone(IOMMUFD_TYPE, 0x83);
 constexpr request_t IOMMU_IOAS_IOVA_RANGES = IoctlNone(IOMMUFD_TYPE, 0x84);
 constexpr request_t IOMMU_IOAS_MAP = IoctlNone(IOMMUFD_TYPE, 0x85);
 constexpr request_t IOMMU_IOAS_UNMAP = IoctlNone(IOMMUFD_TYPE, 0x86);
@@ -69,6 +70,17 @@ struct iommu_ioas_map_file {
   uint64_t iova;
 };
 static_assert(sizeof(iommu_ioas_map_file) == 40 && offsetof(iommu_ioas_map_file, start) == 16);
+
+struct iommu_ioas_copy {
+  uint32_t size;
+  uint32_t flags;  // IOMMU_IOAS_MAP_*
+  uint32_t dst_ioas_id;
+  uint32_t src_ioas_id;
+  uint64_t length;
+  uint64_t dst_iova;
+  uint64_t src_iova;
+};
+static_assert(sizeof(iommu_ioas_copy) == 40 && offsetof(iommu_ioas_copy, src_iova) == 32);
 
 // length comes back as the number of bytes that were unmapped.
 struct iommu_ioas_unmap {

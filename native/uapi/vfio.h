@@ -13,6 +13,8 @@ constexpr request_t VFIO_DEVICE_GET_INFO = IoctlNone(VFIO_TYPE, VFIO_BASE + 7);
 constexpr request_t VFIO_DEVICE_GET_REGION_INFO = IoctlNone(VFIO_TYPE, VFIO_BASE + 8);
 constexpr request_t VFIO_DEVICE_GET_IRQ_INFO = IoctlNone(VFIO_TYPE, VFIO_BASE + 9);
 constexpr request_t VFIO_DEVICE_RESET = IoctlNone(VFIO_TYPE, VFIO_BASE + 11);
+constexpr request_t VFIO_DEVICE_GET_PCI_HOT_RESET_INFO = IoctlNone(VFIO_TYPE, VFIO_BASE + 12);
+constexpr request_t VFIO_DEVICE_PCI_HOT_RESET = IoctlNone(VFIO_TYPE, VFIO_BASE + 13);
 constexpr request_t VFIO_DEVICE_FEATURE = IoctlNone(VFIO_TYPE, VFIO_BASE + 17);
 constexpr request_t VFIO_DEVICE_BIND_IOMMUFD = IoctlNone(VFIO_TYPE, VFIO_BASE + 18);
 constexpr request_t VFIO_DEVICE_ATTACH_IOMMUFD_PT = IoctlNone(VFIO_TYPE, VFIO_BASE + 19);
@@ -110,6 +112,38 @@ constexpr uint32_t VFIO_IRQ_INFO_EVENTFD = 1U << 0;
 constexpr uint32_t VFIO_IRQ_INFO_MASKABLE = 1U << 1;
 constexpr uint32_t VFIO_IRQ_INFO_AUTOMASKED = 1U << 2;
 constexpr uint32_t VFIO_IRQ_INFO_NORESIZE = 1U << 3;
+
+// A device that a hot reset takes along. `devid` is its id in the iommufd of the device that was asked, or one of the
+// two values below, as a signed number.
+struct vfio_pci_dependent_device {
+  uint32_t devid;
+  uint16_t segment;
+  uint8_t bus;
+  uint8_t devfn;
+};
+static_assert(sizeof(vfio_pci_dependent_device) == 8);
+
+constexpr int32_t VFIO_PCI_DEVID_OWNED = 0;       // not open here, and of a group that this iommufd owns
+constexpr int32_t VFIO_PCI_DEVID_NOT_OWNED = -1;  // somebody else's: the reset is refused
+
+// Followed by `count` dependent devices.
+struct vfio_pci_hot_reset_info {
+  uint32_t argsz;
+  uint32_t flags;
+  uint32_t count;
+};
+static_assert(sizeof(vfio_pci_hot_reset_info) == 12);
+
+constexpr uint32_t VFIO_PCI_HOT_RESET_FLAG_DEV_ID = 1U << 0;
+constexpr uint32_t VFIO_PCI_HOT_RESET_FLAG_DEV_ID_OWNED = 1U << 1;
+
+// A device that was opened by its cdev passes no group fds.
+struct vfio_pci_hot_reset {
+  uint32_t argsz;
+  uint32_t flags;
+  uint32_t count;
+};
+static_assert(sizeof(vfio_pci_hot_reset) == 12);
 
 struct vfio_device_bind_iommufd {
   uint32_t argsz;

@@ -1,0 +1,19 @@
+/** An object's calls that are under way on pool threads: what waits for them before it goes. @internal */
+export class Calls {
+  readonly #underWay = new Set<Promise<unknown>>();
+
+  /** Adds one; returns it. */
+  add<T>(call: Promise<T>): Promise<T> {
+    this.#underWay.add(call);
+    const over = () => {
+      this.#underWay.delete(call);
+    };
+    call.then(over, over);
+    return call;
+  }
+
+  /** Resolves when none is under way. */
+  async idle(): Promise<void> {
+    while (this.#underWay.size > 0) await Promise.allSettled([...this.#underWay]);
+  }
+}

@@ -1,0 +1,51 @@
+// What VfioDevice.open() takes: a PCI address, a character device's path, or an fd.
+import { toKernel } from '../default-kernel';
+import { closedError, kernelCall, kernelCallAsync } from '../errors';
+import { Iommufd } from '../iommufd/iommufd';
+import type { Kernel } from '../kernel';
+import { native, type FdHandle } from '../native';
+import { cdevAddress, cdevPath, fdPath, toAddress } from '../pci/sysfs';
+import { instance, integer, invalidType, options, string } from '../validate';
+
+/** How to open a device. */
+export interface OpenOptions {
+  /** Binds the device to this iommufd. Without it, {@link VfioDevice.bind} must come before anything else. */
+  iommufd?: Iommufd;
+  /** Default: the iommufd's, or the default kernel. */
+  kernel?: Kernel;
+}
+
+/** @internal */
+export interface Target {
+  kernel: Kernel;
+  iommufd: Iommufd | undefined;
+  /** The PCI address, where it is known. */
+  address: string | undefined;
+  open: () => Promise<FdHandle>;
+  openSync: () => FdHandle;
+}
+
+/** @internal */
+export function toTarget(target: string | number, opts: OpenOptions | undefined): Target {
+  const { iommufd, kernel: chosen } = options(opts);
+  if (iommufd !== undefined && instance(iommufd, 'iommufd', Iommufd).closed) throw closedError('iommufd');
+  const kernel = chosen === undefined && iommufd ? iommufd.kernel : toKernel(chosen);
+  if (typeof target === 'number') {
+    const fd = integer(target, 'fd', 0, 0x7fff_ffff);
+    const openSync = () => kernelCall({ fd }, () => native.fdDuplicate(kernel.handle, fd));
+    const address = cdevAddress(kernel.sysfs, fdPath(fd));
+    return { kernel, iommufd, address, open: () => Promise.resolve(openSync()), openSync };
+  }
+  if (typeof target !== 'string') throw invalidType('target', 'of type string or number', target);
+  string(target, 'target');
+  const isPath = target.startsWith('/');
+  const address = isPath ? cdevAddress(kernel.sysfs, target) : toAddress(target);
+  const path = isPath ? target : cdevPath(kernel.sysfs, toAddress(target));
+  return {
+    kernel,
+    iommufd,
+    address,
+    open: () => kernelCallAsync({ path }, () => native.fdOpen(kernel.handle, path, true)),
+    openSync: () => kernelCall({ path }, () => native.fdOpen(kernel.handle, path, false)),
+  };
+}

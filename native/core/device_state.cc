@@ -1,0 +1,107 @@
+#include "core/device_state.h"
+
+#include <algorithm>
+#include <map>
+#include <utility>
+
+#include "uapi/vfio.h"
+
+namespace core {
+namespace {
+
+// Weak entries by a file's identity. An object that ends removes its own, unless another has taken the place.
+template <typename T>
+struct Registry {
+  std::mutex mutex;
+  std::map<std::pair<uint64_t, uint64_t>, std::weak_ptr<T>> entries;
+};
+
+// Never destroyed: threads may outlive static objects.
+Registry<DeviceState>& Devices() {
+  static auto* registry = new Registry<DeviceState>;
+  return *registry;
+}
+
+Registry<Export>& Exports() {
+  static auto* registry = new Registry<Export>;
+  return *registry;
+}
+
+}  // namespace
+
+std::shared_ptr<DeviceState> DeviceState::Of(const Fd& fd) {
+  const auto [device, inode] = fd.Identify();
+  auto& [mutex, entries] = Devices();
+  const std::lock_guard lock(mutex);
+  std::erase_if(entries, [](const auto& entry) { return entry.second.expired(); });
+  auto& known = entries[{device, inode}];
+  auto state = known.lock();
+  if (!state) {
+    known = state = std::make_shared<DeviceState>();
+    state->kernel = fd.kernel().get();
+  }
+  return state;
+}
+
+std::vector<std::shared_ptr<DeviceState>> DeviceState::At(const kernel::Kernel* kernel,
+                                                          const std::vector<std::string>& addresses) {
+  std::vector<std::shared_ptr<DeviceState>> found;
+  auto& [mutex, entries] = Devices();
+  const std::lock_guard lock(mutex);
+  for (const auto& [_, weak] : entries) {
+    auto state = weak.lock();
+    if (!state || state->kernel != kernel) continue;
+    const std::lock_guard files_lock(state->files_mutex);
+    if (std::ranges::find(addresses, state->address) != addresses.end()) found.push_back(std::move(state));
+  }
+  return found;
+}
+
+DeviceFile::DeviceFile(std::shared_ptr<Fd> fd, const std::string& address)
+    : fd_(std::move(fd)), state_(DeviceState::Of(*fd_)) {
+  const std::lock_guard lock(state_->files_mutex);
+  state_->files.insert(this);
+  if (!address.empty()) state_->address = address;
+}
+
+// Only a file that is bound, and of several opens of a character device only one is, gives bytes of config space.
+bool DeviceFile::Reaches() const {
+  uint8_t byte = 0;
+  constexpr uint64_t kConfig = uint64_t{uapi::VFIO_PCI_CONFIG_REGION_INDEX} << 40;
+  return fd_->kernel()->Pread(fd_->number(), &byte, sizeof(byte), kConfig) == sizeof(byte);
+}
+
+void DeviceFile::Leave() {
+  const std::lock_guard lock(state_->files_mutex);
+  if (state_->files.erase(this) == 0) return;
+  if (std::ranges::any_of(state_->files, [](const DeviceFile* other) { return other->Reaches(); })) return;
+  state_->memory_enabled = false;
+  ++state_->closings;
+  ++state_->revocations;
+}
+
+std::shared_ptr<Export> Export::Register(const Fd& buffer, std::shared_ptr<DeviceState> device, uint32_t ranges) {
+  const auto identity = buffer.Identify();
+  auto made = std::make_shared<Export>(identity, std::move(device), ranges);
+  auto& [mutex, entries] = Exports();
+  const std::lock_guard lock(mutex);
+  entries[{identity.device, identity.inode}] = made;
+  return made;
+}
+
+std::shared_ptr<Export> Export::Find(const Fd& buffer) {
+  const auto [device, inode] = buffer.Identify();
+  auto& [mutex, entries] = Exports();
+  const std::lock_guard lock(mutex);
+  const auto found = entries.find({device, inode});
+  return found == entries.end() ? nullptr : found->second.lock();
+}
+
+Export::~Export() {
+  auto& [mutex, entries] = Exports();
+  const std::lock_guard lock(mutex);
+  const auto found = entries.find({identity_.device, identity_.inode});
+  if (found != entries.end() && found->second.expired()) entries.erase(found);
+}
+
+}  // namespace core

@@ -1,0 +1,122 @@
+// What all objects of this process on one device agree on, in whichever thread they are: whether the device decodes
+// memory, and how often it has taken back what it exported.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "core/fd.h"
+
+namespace core {
+
+class DeviceFile;
+
+class DeviceState {
+ public:
+  // The one of the device that `fd` is open on: its duplicates, and other opens of its character device, share it.
+  static std::shared_ptr<DeviceState> Of(const Fd& fd);
+  // Those of the devices of `kernel` that are known to be at one of the PCI addresses.
+  static std::vector<std::shared_ptr<DeviceState>> At(const kernel::Kernel* kernel,
+                                                      const std::vector<std::string>& addresses);
+
+  // A word for who holds mappings of the device's dma-bufs. A mapping remembers the count of when it was made; with
+  // another count now, or while something revokes, it is dead.
+  static constexpr unsigned kDisabled = 1;  // memory is not decoded: what was revoked cannot be mapped again yet
+  static constexpr unsigned kRevoking = 2;
+  static constexpr unsigned kCountShift = 2;
+  uint64_t Word() const {
+    return (uint64_t{revocations} << kCountShift) | (revoking > 0 ? kRevoking : 0) | (memory_enabled ? 0 : kDisabled);
+  }
+
+  std::atomic<bool> memory_enabled = false;  // as of the last look; while false, loads and stores are refused
+  std::atomic<uint32_t> revocations = 0;
+  std::atomic<uint32_t> revoking = 0;  // how many calls that may revoke are under way
+  std::atomic<uint32_t> closings = 0;  // how often it was closed: exports from before are dead for good
+
+  std::mutex config_mutex;  // a call that changes what follows, and the look at its effect, are one step
+  bool low_power = false;   // between LOW_POWER_ENTRY and LOW_POWER_EXIT
+  std::optional<uint8_t> power_management;  // where the capabilities are in config space; 0: there is none
+  std::optional<uint8_t> express;
+  std::optional<uint8_t> advanced_features;
+
+  std::mutex files_mutex;
+  std::set<const DeviceFile*> files;  // in use
+  const kernel::Kernel* kernel = nullptr;
+  std::string address;  // '' until an object knows it
+};
+
+// A device's fd in use, by an object and by the mappings of its regions.
+class DeviceFile {
+ public:
+  // `address` is the PCI address, or '' if it is not known.
+  DeviceFile(std::shared_ptr<Fd> fd, const std::string& address);
+  DeviceFile(const DeviceFile&) = delete;
+  DeviceFile& operator=(const DeviceFile&) = delete;
+  ~DeviceFile() { Leave(); }
+
+  // Says that the fd is used no more. It closes with its last owner; but if this process has no other file by which it
+  // reaches the device, what was exported counts as dead from now on.
+  void Leave();
+
+  const Fd& fd() const { return *fd_; }
+  const std::shared_ptr<Fd>& shared_fd() const { return fd_; }
+  const std::shared_ptr<DeviceState>& state() const { return state_; }
+
+ private:
+  bool Reaches() const;
+
+  std::shared_ptr<Fd> fd_;
+  std::shared_ptr<DeviceState> state_;
+};
+
+// Something that may revoke is under way: from now on, in every thread, mappings count as dead.
+class Revoking {
+ public:
+  explicit Revoking(std::shared_ptr<DeviceState> state) : state_(std::move(state)) { ++state_->revoking; }
+  Revoking(const Revoking&) = delete;
+  Revoking& operator=(const Revoking&) = delete;
+  ~Revoking() { End(false); }
+
+  // Over. If it `revoked`, the mappings made until now are dead for good.
+  void End(bool revoked) {
+    if (!state_) return;
+    if (revoked) ++state_->revocations;
+    --state_->revoking;
+    state_.reset();
+  }
+
+ private:
+  std::shared_ptr<DeviceState> state_;  // none: over
+};
+
+// A dma-buf that this process exported. It is found again through whichever fd, in whichever thread, as long as one
+// object or mapping of it is left in this process.
+class Export {
+ public:
+  Export(Identity identity, std::shared_ptr<DeviceState> device, uint32_t ranges)
+      : identity_(identity), device_(std::move(device)), closings_(device_->closings), ranges_(ranges) {}
+  Export(const Export&) = delete;
+  Export& operator=(const Export&) = delete;
+  ~Export();
+
+  static std::shared_ptr<Export> Register(const Fd& buffer, std::shared_ptr<DeviceState> device, uint32_t ranges);
+  // nullptr: not from this process, or forgotten.
+  static std::shared_ptr<Export> Find(const Fd& buffer);
+
+  uint64_t Word() const { return device_->Word() | (device_->closings == closings_ ? 0 : DeviceState::kDisabled); }
+  uint32_t ranges() const { return ranges_; }
+
+ private:
+  Identity identity_;
+  std::shared_ptr<DeviceState> device_;
+  uint32_t closings_;
+  uint32_t ranges_;
+};
+
+}  // namespace core
