@@ -85,6 +85,9 @@ interface Native {
   fakeKernel(machine: NativeMachine): KernelHandle;
   fakeTakeFaults(kernel: KernelHandle): { device: string; iova: bigint; access: 'read' | 'write'; reason: string }[];
   fakeOpenFiles(kernel: KernelHandle): number;
+  fakeOpenMappings(kernel: KernelHandle): number;
+  fakeFailCall(kernel: KernelHandle, n: number, errno: number): void;
+  fakeFailedCall(kernel: KernelHandle): { name: string; request: number } | undefined;
 
   fdOpen: NowOrLater<[kernel: KernelHandle, path: string], FdHandle>;
   fdDuplicate(kernel: KernelHandle, number: number): FdHandle;
@@ -96,6 +99,7 @@ interface Native {
   ioasAllocate(iommufd: FdHandle): IoasHandle;
   ioasId(ioas: IoasHandle): number;
   ioasDestroy(ioas: IoasHandle): void;
+  ioasRelease(ioas: IoasHandle): void;
   ioasDestroyLater(ioas: IoasHandle): Promise<void>;
   ioasMap: NowOrLater<[ioas: IoasHandle, memory: MappingHandle, ...MapArguments], bigint>;
   ioasMapFile: NowOrLater<[ioas: IoasHandle, fd: FdHandle, ...MapArguments], bigint>;

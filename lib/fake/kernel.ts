@@ -1,5 +1,7 @@
+import { constants } from 'node:os';
 import { Kernel } from '../kernel';
 import { native, type NativeDevice } from '../native';
+import { integer, outOfRange, string } from '../validate';
 import { barFlags, configSpace } from './config-space';
 import { deviceKinds, type DeviceKind } from './devices';
 import { addressOf, bridgeAddress, deviceAddress, type Machine } from './machine';
@@ -114,6 +116,29 @@ export class FakeKernel extends Kernel {
   /** How many files of this kernel are open (iommufds, devices, dma-bufs): for leak checks. */
   get openFiles(): number {
     return native.fakeOpenFiles(this.handle);
+  }
+
+  /** How much of this process's memory is mapped from this kernel's files, in mappings: for leak checks. */
+  get openMappings(): number {
+    return native.fakeOpenMappings(this.handle);
+  }
+
+  /**
+   * Makes one system call fail: the n-th from now on this kernel (1: the next), whichever it is, in any thread. Closing and
+   * unmapping are not counted. A later call replaces this one; 0 takes it back.
+   *
+   * @param code the name of an errno: 'EMFILE'
+   */
+  failCall(n: number, code: string): void {
+    const errno = (constants.errno as Partial<Record<string, number>>)[string(code, 'code')];
+    if (errno === undefined) throw outOfRange('code', 'the name of an errno', code);
+    native.fakeFailCall(this.handle, integer(n, 'n', 0, 0xffff_ffff), errno);
+  }
+
+  /** The call that {@link failCall} made fail ('open', 'ioctl 0x3b71', …); undefined: none yet. */
+  get failedCall(): string | undefined {
+    const call = native.fakeFailedCall(this.handle);
+    return call && (call.request === 0 ? call.name : `${call.name} 0x${call.request.toString(16)}`);
   }
 
   /** Removes the sysfs tree. Objects that are open on this kernel stay usable. */

@@ -118,10 +118,15 @@ export class Ioas extends EventEmitter<IoasEvents> {
     for (const mapping of this.mappings) mapping.look();
   }
 
-  /** Tells the listeners, when what is going on is over: they may close anything. @internal */
+  /**
+   * Tells the listeners, when what is going on is over: they may close anything. Of an IOAS that is closed by then they hear
+   * of errors only. @internal
+   */
   say<Name extends keyof IoasEvents>(name: Name, ...values: IoasEvents[Name]): void {
-    // Not this.emit: an object's own property must not get in the way.
-    process.nextTick(() => EventEmitter.prototype.emit.call(this, name, ...values));
+    process.nextTick(() => {
+      // Not this.emit: an object's own property must not get in the way.
+      if (!this.#closed || name === 'restoreFailed') EventEmitter.prototype.emit.call(this, name, ...values);
+    });
   }
 
   /** Whether close() was called. */
@@ -427,6 +432,13 @@ export class Ioas extends EventEmitter<IoasEvents> {
       native.ioasDestroy(this.#handle);
     });
     this.#closed = true;
+    this.#gone();
+  }
+
+  /** Its iommufd is being closed, and it could not be destroyed: the kernel does that with the iommufd. @internal */
+  abandon(): void {
+    this.#closed = true;
+    native.ioasRelease(this.#handle);
     this.#gone();
   }
 

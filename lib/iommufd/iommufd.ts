@@ -95,14 +95,25 @@ export class Iommufd {
     else this.#devices.delete(child);
   }
 
-  /** Closes the devices bound here, then the IOASes, then the fd. */
+  /**
+   * Closes the devices bound here, then the IOASes, then the fd. If one of them cannot be closed, the rest is closed all the
+   * same, and its error is thrown at the end: the kernel cleans up with the last fd.
+   */
   close(): void {
     if (this.#closed) return;
-    for (const device of [...this.#devices]) device.close();
-    for (const ioas of [...this.#ioases]) ioas.close();
+    const errors: unknown[] = [];
+    for (const child of [...this.#devices, ...this.#ioases]) {
+      try {
+        child.close();
+      } catch (error) {
+        errors.push(error);
+      }
+    }
     this.#closed = true;
     wasClosed(this);
+    for (const ioas of [...this.#ioases]) ioas.abandon();
     native.fdClose(this.#handle, false);
+    if (errors.length > 0) throw errors[0];
   }
 
   /** close(), for `using`. */
@@ -112,7 +123,7 @@ export class Iommufd {
 
   /**
    * close() on pool threads, for `await using`: the kernel resets devices and unpins memory. Waits for calls that are under
-   * way. From the start on every method throws ERR_CLOSED. If it fails, the iommufd is open again.
+   * way. From the start on every method throws ERR_CLOSED.
    */
   [Symbol.asyncDispose](): Promise<void> {
     this.#closing ??= this.#closed ? Promise.resolve() : this.#closeLater();
@@ -121,15 +132,17 @@ export class Iommufd {
 
   async #closeLater(): Promise<void> {
     this.#closed = true;
-    try {
-      for (const device of [...this.#devices]) await device[Symbol.asyncDispose]();
-      for (const ioas of [...this.#ioases]) await ioas[Symbol.asyncDispose]();
-    } catch (error) {
-      this.#closed = false;
-      this.#closing = undefined;
-      throw error;
+    const errors: unknown[] = [];
+    for (const child of [...this.#devices, ...this.#ioases]) {
+      try {
+        await child[Symbol.asyncDispose]();
+      } catch (error) {
+        errors.push(error);
+      }
     }
     wasClosed(this);
+    for (const ioas of [...this.#ioases]) ioas.abandon();
     await native.fdClose(this.#handle, true);
+    if (errors.length > 0) throw errors[0];
   }
 }

@@ -1,8 +1,7 @@
-#include "fake/fake_kernel.h"
-
 #include "binding/addon.h"
 #include "binding/call.h"
 #include "binding/handle.h"
+#include "fake/observed_kernel.h"
 
 namespace binding {
 namespace {
@@ -64,11 +63,11 @@ fake::MachineDescription ToMachine(const Napi::Object& object) {
 
 // fakeKernel(machine): Kernel
 Napi::Value FakeKernel(const Napi::CallbackInfo& info) {
-  return Wrap<kernel::Kernel>(info.Env(), std::make_shared<fake::FakeKernel>(ToMachine(info[0].ToObject())));
+  return Wrap<kernel::Kernel>(info.Env(), std::make_shared<fake::ObservedKernel>(ToMachine(info[0].ToObject())));
 }
 
-std::shared_ptr<fake::FakeKernel> ToFake(const Napi::Value& value) {
-  auto fake = std::dynamic_pointer_cast<fake::FakeKernel>(Unwrap<kernel::Kernel>(value));
+std::shared_ptr<fake::ObservedKernel> ToFake(const Napi::Value& value) {
+  auto fake = std::dynamic_pointer_cast<fake::ObservedKernel>(Unwrap<kernel::Kernel>(value));
   if (!fake) throw Napi::TypeError::New(value.Env(), "expected a fake kernel");
   return fake;
 }
@@ -94,12 +93,35 @@ Napi::Value FakeOpenFiles(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), static_cast<double>(ToFake(info[0])->OpenFiles()));
 }
 
+// fakeOpenMappings(kernel): number
+Napi::Value FakeOpenMappings(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), static_cast<double>(ToFake(info[0])->OpenMappings()));
+}
+
+// fakeFailCall(kernel, n, errno)
+void FakeFailCall(const Napi::CallbackInfo& info) {
+  ToFake(info[0])->FailCall(ToU32(info[1]), static_cast<int>(ToU32(info[2])));
+}
+
+// fakeFailedCall(kernel): { name, request } | undefined
+Napi::Value FakeFailedCall(const Napi::CallbackInfo& info) {
+  const auto call = ToFake(info[0])->FailedCall();
+  if (!call) return info.Env().Undefined();
+  auto result = Napi::Object::New(info.Env());
+  result.Set("name", call->name);
+  result.Set("request", static_cast<double>(call->request));
+  return result;
+}
+
 }  // namespace
 
 void InitFakeKernel(Napi::Env env, Napi::Object exports) {
   Export<FakeKernel>(env, exports, "fakeKernel");
   Export<FakeTakeFaults>(env, exports, "fakeTakeFaults");
   Export<FakeOpenFiles>(env, exports, "fakeOpenFiles");
+  Export<FakeOpenMappings>(env, exports, "fakeOpenMappings");
+  Export<FakeFailCall>(env, exports, "fakeFailCall");
+  Export<FakeFailedCall>(env, exports, "fakeFailedCall");
 }
 
 }  // namespace binding

@@ -30,6 +30,9 @@ void IoasDestroy(const Napi::CallbackInfo& info) {
   ioas.reset();
 }
 
+// ioasRelease(ioas): lets go of it, and tries to destroy it with its last share.
+void IoasRelease(const Napi::CallbackInfo& info) { Unbox<core::Ioas>(info[0]).reset(); }
+
 // ioasDestroyLater(ioas): a promise; ioasDestroy() has nothing to do but let go of it then
 Napi::Value IoasDestroyLater(const Napi::CallbackInfo& info) {
   return Run(
@@ -162,6 +165,7 @@ void InitIommufd(Napi::Env env, Napi::Object exports) {
   Export<IoasAllocate>(env, exports, "ioasAllocate");
   Export<IoasId>(env, exports, "ioasId");
   Export<IoasDestroy>(env, exports, "ioasDestroy");
+  Export<IoasRelease>(env, exports, "ioasRelease");
   Export<IoasDestroyLater>(env, exports, "ioasDestroyLater");
   Export<IoasMap>(env, exports, "ioasMap");
   Export<IoasMapFile>(env, exports, "ioasMapFile");

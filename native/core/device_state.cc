@@ -64,11 +64,11 @@ DeviceFile::DeviceFile(std::shared_ptr<Fd> fd, const std::string& address)
   if (!address.empty()) state_->address = address;
 }
 
-// Only a file that is bound, and of several opens of a character device only one is, gives bytes of config space.
+// A file that is not bound answers EINVAL; and of several opens of a character device only one can be bound.
 bool DeviceFile::Reaches() const {
   uint8_t byte = 0;
   constexpr uint64_t kConfig = uint64_t{uapi::VFIO_PCI_CONFIG_REGION_INDEX} << 40;
-  return fd_->kernel()->Pread(fd_->number(), &byte, sizeof(byte), kConfig) == sizeof(byte);
+  return fd_->kernel()->Pread(fd_->number(), &byte, sizeof(byte), kConfig) != -EINVAL;
 }
 
 void DeviceFile::Leave() {

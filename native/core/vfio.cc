@@ -268,37 +268,43 @@ bool VfioDevice::WriteRevokes(uint64_t offset, const uint8_t* bytes, std::size_t
   return false;
 }
 
+// nullopt: the device is not bound.
 template <typename T>
 std::optional<T> VfioDevice::ReadConfig(uint64_t offset) const {
   T value = 0;
   const int64_t read = fd_->kernel()->Pread(fd_->number(), &value, sizeof(value), kConfigOffset + offset);
-  return read == sizeof(value) ? std::optional(value) : std::nullopt;
+  if (read == -EINVAL) return std::nullopt;
+  Check(read, "pread");
+  return value;
 }
 
 void VfioDevice::FindCapabilities() const {
   if (state_->power_management) return;
   auto at = ReadConfig<uint8_t>(kCapabilityList);
   if (!at) return;  // not bound yet
-  std::optional<uint8_t> none = 0;
-  state_->power_management = state_->express = state_->advanced_features = none;
+  std::optional<uint8_t> power_management = 0;
+  std::optional<uint8_t> express = 0;
+  std::optional<uint8_t> advanced_features = 0;
   for (unsigned i = 0; i < kMostCapabilities && at.value_or(0) != 0; ++i) {
-    const auto header = ReadConfig<uint16_t>(*at);
-    if (!header) break;
-    switch (*header & 0xff) {
+    const uint16_t header = ReadConfig<uint16_t>(*at).value_or(0);
+    switch (header & 0xff) {
       case kPowerManagement:
-        state_->power_management = at;
+        power_management = at;
         break;
       case kExpress:
-        state_->express = at;
+        express = at;
         break;
       case kAdvancedFeatures:
-        state_->advanced_features = at;
+        advanced_features = at;
         break;
       default:
         break;
     }
-    at = static_cast<uint8_t>(*header >> 8);
+    at = static_cast<uint8_t>(header >> 8);
   }
+  state_->power_management = power_management;
+  state_->express = express;
+  state_->advanced_features = advanced_features;
 }
 
 // __vfio_pci_memory_enabled(), and pm_runtime_engaged

@@ -46,8 +46,11 @@ describe('a dma-buf', () => {
     await refuses('ERR_NOT_DMA_BUF', () => DmaBuf.fromFd(rig.device('ssd').fd));
     await refuses('ERR_NOT_DMA_BUF', () => DmaBuf.fromFd(rig.iommufd.fd));
     const file = openSync('/dev/null', 'r');
-    await refuses('ERR_NOT_DMA_BUF', () => DmaBuf.fromFd(file));
-    closeSync(file);
+    try {
+      await refuses('ERR_NOT_DMA_BUF', () => DmaBuf.fromFd(file));
+    } finally {
+      closeSync(file);
+    }
   });
 
   conforms('a number that is no fd: EBADF', async () => {

@@ -72,7 +72,7 @@ describe('DMA', () => {
   conforms('into memory that the process has closed, and into nothing else', async () => {
     const engine = await rig.engine();
     const memory = await rig.memory();
-    const closed = DmaMemory.alloc(4096);
+    const closed = rig.keep(DmaMemory.alloc(4096));
     const mapping = await rig.ioas.mapMemory(closed);
     closed.close();
     using other = DmaMemory.alloc(4096);

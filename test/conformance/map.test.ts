@@ -189,7 +189,7 @@ describe('mapping host memory', () => {
   });
 
   conforms('stays mapped when the memory is closed', async () => {
-    const own = DmaMemory.alloc(4096);
+    const own = rig.keep(DmaMemory.alloc(4096));
     const mapping = await rig.ioas.mapMemory(own);
     own.close();
     assert.equal(observe(mapping.state), 'live');

@@ -4,6 +4,7 @@ import { randomFillSync } from 'node:crypto';
 import { DmaMemory, Iommufd, VfioDevice, type Ioas } from '../../lib';
 import { addressOf, reference } from '../../lib/fake';
 import { Edu } from '../../examples/edu';
+import { report } from './record';
 
 export const addresses = {
   ssd: addressOf(reference, 'ssd'),
@@ -34,6 +35,7 @@ export class Rig {
   }
 
   async start(): Promise<void> {
+    this.#devices.clear();
     this.iommufd = Iommufd.open();
     for (const role of this.#roles) {
       this.#devices.set(role, await VfioDevice.open(addresses[role], { iommufd: this.iommufd }));
@@ -42,11 +44,18 @@ export class Rig {
 
   startCase(): void {
     this.ioas = this.iommufd.allocIoas();
+    this.ioas.on('restoreFailed', (_, error) => {
+      report(error);
+    });
   }
 
   /** Everything that a case may have changed is as it was. */
   endCase(): void {
-    for (const object of this.#open.splice(0).reverse()) object.close();
+    // What fails to close is still there for the next try.
+    for (let last = this.#open.at(-1); last; last = this.#open.at(-1)) {
+      last.close();
+      this.#open.pop();
+    }
     this.ioas.close();
     for (const device of this.#devices.values()) {
       device.command.memory = true;

@@ -1,0 +1,100 @@
+#include "fake/observed_kernel.h"
+
+namespace fake {
+
+void ObservedKernel::FailCall(uint64_t n, int error) {
+  const std::lock_guard guard(lock_);
+  countdown_ = n;
+  error_ = error;
+  failed_.reset();
+  armed_ = n > 0;
+}
+
+std::optional<ObservedKernel::Call> ObservedKernel::FailedCall() {
+  const std::lock_guard guard(lock_);
+  return failed_;
+}
+
+int ObservedKernel::Fail(const char* name, unsigned long request) {
+  if (!armed_) return 0;
+  const std::lock_guard guard(lock_);
+  if (countdown_ == 0 || --countdown_ > 0) return 0;
+  armed_ = false;
+  failed_ = Call{name, request};
+  return -error_;
+}
+
+int ObservedKernel::Open(const char* path, int flags) {
+  const int error = Fail("open");
+  return error != 0 ? error : FakeKernel::Open(path, flags);
+}
+
+int ObservedKernel::Dup(int fd) {
+  const int error = Fail("fcntl");
+  return error != 0 ? error : FakeKernel::Dup(fd);
+}
+
+int ObservedKernel::Ioctl(int fd, unsigned long request, void* argument) {
+  const int error = Fail("ioctl", request);
+  return error != 0 ? error : FakeKernel::Ioctl(fd, request, argument);
+}
+
+int64_t ObservedKernel::Pread(int fd, void* buffer, std::size_t size, uint64_t offset) {
+  const int error = Fail("pread");
+  return error != 0 ? error : FakeKernel::Pread(fd, buffer, size, offset);
+}
+
+int64_t ObservedKernel::Pwrite(int fd, const void* buffer, std::size_t size, uint64_t offset) {
+  const int error = Fail("pwrite");
+  return error != 0 ? error : FakeKernel::Pwrite(fd, buffer, size, offset);
+}
+
+int64_t ObservedKernel::Lseek(int fd, int64_t offset, int whence) {
+  const int error = Fail("lseek");
+  return error != 0 ? error : FakeKernel::Lseek(fd, offset, whence);
+}
+
+int ObservedKernel::Fstat(int fd, struct stat* out) {
+  const int error = Fail("fstat");
+  return error != 0 ? error : FakeKernel::Fstat(fd, out);
+}
+
+int64_t ObservedKernel::FilesystemMagic(int fd) {
+  const int error = Fail("fstatfs");
+  return error != 0 ? error : FakeKernel::FilesystemMagic(fd);
+}
+
+int64_t ObservedKernel::Fdinfo(int fd, char* buffer, std::size_t size) {
+  const int error = Fail("read");
+  return error != 0 ? error : FakeKernel::Fdinfo(fd, buffer, size);
+}
+
+int ObservedKernel::MemfdCreate(const char* name, unsigned flags) {
+  const int error = Fail("memfd_create");
+  return error != 0 ? error : FakeKernel::MemfdCreate(name, flags);
+}
+
+int ObservedKernel::Ftruncate(int fd, uint64_t size) {
+  const int error = Fail("ftruncate");
+  return error != 0 ? error : FakeKernel::Ftruncate(fd, size);
+}
+
+int ObservedKernel::AddSeals(int fd, int seals) {
+  const int error = Fail("fcntl");
+  return error != 0 ? error : FakeKernel::AddSeals(fd, seals);
+}
+
+int ObservedKernel::Mmap(std::size_t length, int protection, int flags, int fd, uint64_t offset,
+                         kernel::MappedPages* out) {
+  int result = Fail("mmap");
+  if (result == 0) result = FakeKernel::Mmap(length, protection, flags, fd, offset, out);
+  if (result == 0) ++mappings_;
+  return result;
+}
+
+int ObservedKernel::Munmap(void* address, std::size_t length) {
+  --mappings_;
+  return FakeKernel::Munmap(address, length);
+}
+
+}  // namespace fake

@@ -1,0 +1,54 @@
+// A fake kernel under observation: it knows how much is mapped, and can fail a call that is asked for. Closing and
+// unmapping do not fail.
+#pragma once
+
+#include <atomic>
+#include <mutex>
+#include <optional>
+
+#include "fake/fake_kernel.h"
+
+namespace fake {
+
+class ObservedKernel : public FakeKernel {
+ public:
+  using FakeKernel::FakeKernel;
+
+  struct Call {
+    const char* name;
+    unsigned long request;  // of an ioctl, else 0
+  };
+  // The n-th call from now (1: the next) answers with `error`, once. 0: none does.
+  void FailCall(uint64_t n, int error);
+  // The call that failed since.
+  std::optional<Call> FailedCall();
+  int64_t OpenMappings() const { return mappings_; }
+
+  int Open(const char* path, int flags) override;
+  int Dup(int fd) override;
+  int Ioctl(int fd, unsigned long request, void* argument) override;
+  int64_t Pread(int fd, void* buffer, std::size_t size, uint64_t offset) override;
+  int64_t Pwrite(int fd, const void* buffer, std::size_t size, uint64_t offset) override;
+  int64_t Lseek(int fd, int64_t offset, int whence) override;
+  int Fstat(int fd, struct stat* out) override;
+  int64_t FilesystemMagic(int fd) override;
+  int64_t Fdinfo(int fd, char* buffer, std::size_t size) override;
+  int MemfdCreate(const char* name, unsigned flags) override;
+  int Ftruncate(int fd, uint64_t size) override;
+  int AddSeals(int fd, int seals) override;
+  int Mmap(std::size_t length, int protection, int flags, int fd, uint64_t offset, kernel::MappedPages* out) override;
+  int Munmap(void* address, std::size_t length) override;
+
+ private:
+  // The negated errno with which this call is to fail, or 0.
+  int Fail(const char* name, unsigned long request = 0);
+
+  std::atomic<int64_t> mappings_ = 0;
+  std::atomic<bool> armed_ = false;
+  std::mutex lock_;
+  uint64_t countdown_ = 0;
+  int error_ = 0;
+  std::optional<Call> failed_;
+};
+
+}  // namespace fake

@@ -1,0 +1,160 @@
+// npm run test:failures: every scenario of the conformance suite on the fake kernel, again and again, with its first,
+// second, third … system call failing, until it runs through. Each time there must be a coded error, and afterwards nothing
+// may be left open or mapped.
+//   run.ts [PART-OF-A-TITLE]
+import assert from 'node:assert/strict';
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { setImmediate } from 'node:timers/promises';
+import { inspect } from 'node:util';
+import { defaultKernel, type Kernel } from '../../lib';
+import { FakeKernel } from '../../lib/fake';
+import { expectFailure, takeReport } from '../conformance/record';
+import { contextOf, loadScenarios, Skipped, type Scenario } from './suite';
+
+const codes = ['EMFILE', 'ENOMEM', 'EINTR', 'EIO'];
+const unfinished = 99;
+const patience = 1000; // turns of the event loop
+const folder = join(__dirname, '../conformance');
+process.env['VFIO_DMABUF_KERNEL'] = 'fake';
+const kernel = toFake(defaultKernel());
+
+/** What went wrong that should not: not coded, hidden, or left behind. */
+const faults = new Map<string, number>();
+/** Calls whose failure made no difference, and how often. */
+const absorbed = new Map<string, number>();
+let injected = 0;
+/** What is being tried. */
+let where = 'the start';
+
+function count(map: Map<string, number>, key: string): void {
+  map.set(key, (map.get(key) ?? 0) + 1);
+}
+
+/** What a listener threw: nobody else is there to catch it. */
+let uncaught: unknown;
+process.on('uncaughtException', (error) => {
+  uncaught = error;
+});
+
+/** Runs a scenario whole. What fails in cleaning up is done once more. */
+async function attempt(scenario: Scenario): Promise<unknown> {
+  const context = contextOf(scenario);
+  let failure: unknown;
+  uncaught = undefined;
+  takeReport();
+  try {
+    for (const step of [...scenario.before, scenario.body]) await step.call(context);
+  } catch (error) {
+    failure = error;
+  }
+  for (const step of scenario.after) {
+    try {
+      await step.call(context);
+    } catch (error) {
+      failure ??= error;
+      await step.call(context);
+    }
+  }
+  return failure ?? uncaught;
+}
+
+const openFds = () => readdirSync('/proc/self/fd').length;
+
+function toFake(chosen: Kernel): FakeKernel {
+  assert(chosen instanceof FakeKernel);
+  return chosen;
+}
+
+const text = (error: unknown) => (error instanceof Error ? error.message : inspect(error));
+
+/** Whether nothing is open that was not before. */
+const clean = (fds: number) => openFds() <= fds && kernel.openFiles === 0;
+
+/** Lets the garbage collector take what nobody holds. */
+async function collect(): Promise<void> {
+  for (let i = 0; i < 3; i += 1) {
+    globalThis.gc?.();
+    await setImmediate();
+  }
+}
+
+/** `failure`: what the scenario ended with, which an error that a listener was told of before explains. */
+function judge(failure: unknown, call: string, injectedCode: string): void {
+  injected += 1;
+  if ((takeReport() as { code?: unknown } | undefined)?.code === injectedCode) return;
+  if (failure === undefined) {
+    count(absorbed, call);
+    return;
+  }
+  const code = (failure as { code?: unknown }).code;
+  if (typeof code === 'string' && code !== 'ERR_ASSERTION') return;
+  count(faults, `${where}: ${text(failure)}`);
+}
+
+/** Fails call after call of one scenario. */
+async function failEach(scenario: Scenario): Promise<void> {
+  const fds = openFds();
+  for (const code of codes) {
+    for (let n = 1; ; n += 1) {
+      where = `${scenario.title}, call ${String(n)} fails with ${code}`;
+      expectFailure(code);
+      kernel.failCall(n, code);
+      const failure = await attempt(scenario);
+      const call = kernel.failedCall;
+      kernel.failCall(0, code);
+      expectFailure(undefined);
+      where = `${scenario.title}, call ${String(n)} (${call ?? 'none'}) fails with ${code}`;
+      if (call === undefined) {
+        if (failure !== undefined) count(faults, `${where}, and yet: ${text(failure)}`);
+        break;
+      }
+      if (failure !== undefined) await setImmediate(); // listeners hear of errors a little later
+      judge(failure, call, code);
+      // What a scenario does not wait for after an error is given the time to end.
+      for (let i = 0; i < patience && !clean(fds); i += 1) await setImmediate();
+      if (clean(fds)) continue;
+      count(faults, `${where}: leaves ${String(openFds() - fds)} fds, ${String(kernel.openFiles)} files of the kernel`);
+      await collect();
+      if (!clean(fds)) return;
+    }
+  }
+}
+
+async function main(): Promise<void> {
+  const files = readdirSync(folder).filter((name) => name.endsWith('.test.ts'));
+  const wanted = process.argv[2] ?? '';
+  const scenarios = (await loadScenarios(files.map((name) => join(folder, name)))).filter(({ title }) =>
+    title.includes(wanted),
+  );
+  let run = 0;
+  for (const scenario of scenarios) {
+    const failure = await attempt(scenario);
+    if (failure instanceof Skipped) continue;
+    assert.ifError(failure);
+    await collect();
+    const mappings = kernel.openMappings;
+    await failEach(scenario);
+    await collect();
+    if (kernel.openMappings !== mappings) {
+      count(faults, `${scenario.title}: leaves ${String(kernel.openMappings - mappings)} mappings`);
+    }
+    run += 1;
+  }
+  for (const [fault, times] of faults) console.log(`FAULT (${String(times)}): ${fault}`);
+  console.log(`failures that made no difference: ${JSON.stringify(Object.fromEntries(absorbed))}`);
+  console.log(
+    `${String(run)} scenarios, ${String(injected)} failures injected, ${String(faults.size)} faults (leaks, or errors ` +
+      'without a code)',
+  );
+  process.exitCode = faults.size === 0 ? 0 : 1;
+}
+
+process.on('exit', (code) => {
+  if (code === unfinished) console.log(`ended in the middle of ${where}: something never came to its end`);
+});
+process.exitCode = unfinished;
+main().catch((error: unknown) => {
+  console.error(error);
+  process.exitCode = 1;
+});
