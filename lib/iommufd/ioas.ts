@@ -123,9 +123,11 @@ export class Ioas extends EventEmitter<IoasEvents> {
    * of errors only. @internal
    */
   say<Name extends keyof IoasEvents>(name: Name, ...values: IoasEvents[Name]): void {
+    const silent = () => this.#closed && name !== 'restoreFailed';
+    if (silent()) return;
     process.nextTick(() => {
       // Not this.emit: an object's own property must not get in the way.
-      if (!this.#closed || name === 'restoreFailed') EventEmitter.prototype.emit.call(this, name, ...values);
+      if (!silent()) EventEmitter.prototype.emit.call(this, name, ...values);
     });
   }
 
