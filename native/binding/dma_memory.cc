@@ -33,11 +33,8 @@ bool CanRunJavaScript(napi_env env) {
 // another thread, which may look at it for ever: then it becomes zeros, and its addresses are never given to anything
 // else.
 void LetGo(Napi::Env env, void*, Share* share) {
-  if (CanRunJavaScript(env)) {
-    delete share;
-  } else {
-    (*share)->Retire();
-  }
+  if (!CanRunJavaScript(env)) (*share)->Abandon();
+  delete share;
 }
 
 // memoryBuffer(mapping): ArrayBuffer over the pages. The pages' addresses stay this mapping's until the buffer is

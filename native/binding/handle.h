@@ -52,8 +52,9 @@ using Box = std::shared_ptr<T>;
 
 template <typename T>
 Napi::Value Wrap(Napi::Env env, std::shared_ptr<T> object) {
-  auto external =
-      Napi::External<Box<T>>::New(env, new Box<T>(std::move(object)), [](Napi::Env, Box<T>* box) { delete box; });
+  auto box = std::make_unique<Box<T>>(std::move(object));  // none takes it at the end of an environment
+  auto external = Napi::External<Box<T>>::New(env, box.get(), [](Napi::Env, Box<T>* owned) { delete owned; });
+  [[maybe_unused]] const Box<T>* taken = box.release();
   NAPI_THROW_IF_FAILED(env, napi_type_tag_object(env, external, &HandleType<T>::kTag), Napi::Value());
   return external;
 }

@@ -15,7 +15,9 @@ Mapping::Mapping(std::shared_ptr<Fd> fd, uint64_t offset, std::size_t length, in
   Check(kernel_->Mmap(length, protection, MAP_SHARED, fd_->number(), offset, &pages_), "mmap");
 }
 
-Mapping::~Mapping() { kernel_->Munmap(pages_.address, length_); }
+Mapping::~Mapping() {
+  if (!abandoned_) kernel_->Munmap(pages_.address, length_);
+}
 
 void Mapping::Retire() {
   if (retired()) return;
@@ -26,6 +28,11 @@ void Mapping::Retire() {
   const int protection = PROT_READ | PROT_WRITE;
   [[maybe_unused]] const void* zeros =
       mmap(pages_.address, length_, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+}
+
+void Mapping::Abandon() {
+  Retire();
+  abandoned_ = true;
 }
 
 }  // namespace core

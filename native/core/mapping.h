@@ -23,6 +23,8 @@ class Mapping {
   // Lets go of the file and puts zero pages in its place. The address range stays taken, so that views which
   // JavaScript still holds read zeros and never fault, until the last owner lets go.
   void Retire();
+  // Retires it, and the addresses stay taken for as long as the process lives.
+  void Abandon();
 
   void* address() const { return pages_.address; }
   std::size_t length() const { return length_; }
@@ -61,6 +63,7 @@ class Mapping {
   kernel::MappedPages pages_;
   std::size_t length_;
   bool writable_;
+  bool abandoned_ = false;
 };
 
 }  // namespace core
