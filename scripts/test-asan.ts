@@ -1,0 +1,88 @@
+// npm run test:asan: the whole suite on an addon that is built with AddressSanitizer, LeakSanitizer and
+// UndefinedBehaviorSanitizer. First a planted leak must be found, or the silence about others would mean nothing.
+import { execFileSync, spawnSync } from 'node:child_process';
+import { chmodSync, copyFileSync, cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+
+import { cmakeJs, root } from './cmake';
+import { exitWith } from './exit';
+import { runSuite } from './suite';
+
+const out = 'build/sanitize';
+const addon = path.join(root, out, 'Release/vfio_dmabuf.node');
+const notCopied = ['node_modules', 'build', 'dist', 'docs', '.git', '.vfio-dmabuf'];
+
+const environment = {
+  ASAN_OPTIONS: 'detect_leaks=1',
+  LSAN_OPTIONS: `suppressions=${path.join(root, 'scripts/sanitize/leaks.supp')}:print_suppressions=0`,
+  UBSAN_OPTIONS: 'print_stacktrace=1',
+};
+
+function build(plantLeak: boolean): void {
+  const options = ['-O', out, '--CDVFIO_DMABUF_SANITIZE=address;undefined'];
+  const status =
+    cmakeJs('configure', [...options, `--CDVFIO_DMABUF_PLANT_LEAK=${plantLeak ? 'ON' : 'OFF'}`]) ||
+    cmakeJs('build', ['-O', out]);
+  if (status !== 0) throw new Error(`the build with sanitizers failed (${status})`);
+}
+
+/** The sanitizers' runtimes, which must be in the process before the addon is. */
+function runtimes(): string[] {
+  const found = [...execFileSync('ldd', [addon], { encoding: 'utf8' }).matchAll(/=> (\S*lib(?:asan|ubsan)\S*)/g)];
+  if (found.length !== 2) throw new Error('the addon is not linked with libasan and libubsan: build it with g++');
+  return found.map(([, file]) => file ?? '');
+}
+
+/**
+ * Puts a `node` into `bin` that has the runtimes in it, and that the processes which a test starts by
+ * `process.execPath` have in them, too: nobody else (a compiler, a shell) gets them.
+ */
+function makeNode(bin: string): string {
+  const node = path.join(bin, 'node');
+  const preload = path.join(bin, 'preload.cjs');
+  mkdirSync(bin);
+  writeFileSync(preload, `delete process.env.LD_PRELOAD;\nprocess.execPath = ${JSON.stringify(node)};\n`);
+  const run = `exec '${process.execPath}' --require '${preload}' "$@"`;
+  writeFileSync(node, `#!/bin/sh\nLD_PRELOAD='${runtimes().join(' ')}' ${run}\n`);
+  chmodSync(node, 0o755);
+  return node;
+}
+
+function requirePlantedLeak(node: string): void {
+  const load = ['-e', `require(${JSON.stringify(addon)})`];
+  const env = { ...process.env, ...environment };
+  const { status, stderr } = spawnSync(node, load, { encoding: 'utf8', env });
+  if (status === 0 || !/leak of 4321 byte[^]*PlantLeak/.test(stderr)) {
+    throw new Error(`the planted leak was not found, so no other would be (exit code ${status})\n${stderr}`);
+  }
+  console.log('ok: the planted leak is found');
+}
+
+async function main(): Promise<number> {
+  // The addon is looked for in build/Release first, and there the developer's own stays: so the suite runs in a copy.
+  const folder = mkdtempSync(path.join(tmpdir(), 'vfio-dmabuf-asan-'));
+  try {
+    const copy = path.join(folder, 'checkout');
+    cpSync(root, copy, { recursive: true, filter: (file) => !notCopied.includes(path.relative(root, file)) });
+    symlinkSync(path.join(root, 'node_modules'), path.join(copy, 'node_modules'));
+    mkdirSync(path.join(copy, 'build/Release'), { recursive: true });
+
+    build(true);
+    const node = makeNode(path.join(folder, 'bin'));
+    requirePlantedLeak(node);
+    build(false);
+    copyFileSync(addon, path.join(copy, 'build/Release/vfio_dmabuf.node'));
+    const { ok, passed } = await runSuite(copy, path.dirname(node), environment);
+    console.log(
+      ok
+        ? `test:asan: ${passed} passing, no bad access, no undefined behaviour, no leak; the planted leak was found`
+        : 'test:asan: FAILED',
+    );
+    return ok ? 0 : 1;
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+exitWith(main());
