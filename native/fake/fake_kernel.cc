@@ -6,7 +6,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <cstring>
 #include <utility>
 
@@ -25,8 +24,8 @@ int CountFds(dev_t device, ino_t inode) {
   DIR* folder = opendir("/proc/self/fd");
   if (!folder) return 0;
   while (const dirent* entry = readdir(folder)) {
-    struct stat info = {};
-    const bool open = fstat(std::atoi(entry->d_name), &info) == 0 && entry->d_name[0] != '.';
+    struct stat info = {};  // by name: the number may be another thread's by now
+    const bool open = fstatat(dirfd(folder), entry->d_name, &info, 0) == 0;
     if (open && info.st_dev == device && info.st_ino == inode) ++count;
   }
   closedir(folder);

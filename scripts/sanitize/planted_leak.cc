@@ -1,4 +1,5 @@
-// A leak for LeakSanitizer to find: `npm run test:asan` builds it into the addon once, to prove that it would find ours.
+// A leak for LeakSanitizer to find: `npm run test:asan` builds it into the addon once, to prove that it would find
+// ours.
 #include <cstdlib>
 
 namespace {
