@@ -12,8 +12,8 @@ namespace {
 // Weak entries by a file's identity. An object that ends removes its own, unless another has taken the place.
 template <typename T>
 struct Registry {
-  std::mutex mutex;
-  std::map<std::pair<uint64_t, uint64_t>, std::weak_ptr<T>> entries;
+  kernel::Mutex mutex;
+  std::map<std::pair<uint64_t, uint64_t>, std::weak_ptr<T>> entries GUARDED_BY(mutex);
 };
 
 // Never destroyed: threads may outlive static objects.
@@ -31,8 +31,9 @@ Registry<Export>& Exports() {
 
 std::shared_ptr<DeviceState> DeviceState::Of(const Fd& fd) {
   const auto [device, inode] = fd.Identify();
-  auto& [mutex, entries] = Devices();
-  const std::lock_guard lock(mutex);
+  auto& registry = Devices();
+  const kernel::Lock lock(registry.mutex);
+  auto& entries = registry.entries;
   std::erase_if(entries, [](const auto& entry) { return entry.second.expired(); });
   auto& known = entries[{device, inode}];
   auto state = known.lock();
@@ -46,12 +47,13 @@ std::shared_ptr<DeviceState> DeviceState::Of(const Fd& fd) {
 std::vector<std::shared_ptr<DeviceState>> DeviceState::At(const kernel::Kernel* kernel,
                                                           const std::vector<std::string>& addresses) {
   std::vector<std::shared_ptr<DeviceState>> found;
-  auto& [mutex, entries] = Devices();
-  const std::lock_guard lock(mutex);
+  auto& registry = Devices();
+  const kernel::Lock lock(registry.mutex);
+  auto& entries = registry.entries;
   for (const auto& [_, weak] : entries) {
     auto state = weak.lock();
     if (!state || state->kernel != kernel) continue;
-    const std::lock_guard files_lock(state->files_mutex);
+    const kernel::Lock files_lock(state->files_mutex);
     if (std::ranges::find(addresses, state->address) != addresses.end()) found.push_back(std::move(state));
   }
   return found;
@@ -59,7 +61,7 @@ std::vector<std::shared_ptr<DeviceState>> DeviceState::At(const kernel::Kernel* 
 
 DeviceFile::DeviceFile(std::shared_ptr<Fd> fd, const std::string& address)
     : fd_(std::move(fd)), state_(DeviceState::Of(*fd_)) {
-  const std::lock_guard lock(state_->files_mutex);
+  const kernel::Lock lock(state_->files_mutex);
   state_->files.insert(this);
   if (!address.empty()) state_->address = address;
 }
@@ -72,7 +74,7 @@ bool DeviceFile::Reaches() const {
 }
 
 void DeviceFile::Leave() {
-  const std::lock_guard lock(state_->files_mutex);
+  const kernel::Lock lock(state_->files_mutex);
   if (state_->files.erase(this) == 0) return;
   if (std::ranges::any_of(state_->files, [](const DeviceFile* other) { return other->Reaches(); })) return;
   state_->memory_enabled = false;
@@ -83,23 +85,26 @@ void DeviceFile::Leave() {
 std::shared_ptr<Export> Export::Register(const Fd& buffer, std::shared_ptr<DeviceState> device, uint32_t ranges) {
   const auto identity = buffer.Identify();
   auto made = std::make_shared<Export>(identity, std::move(device), ranges);
-  auto& [mutex, entries] = Exports();
-  const std::lock_guard lock(mutex);
+  auto& registry = Exports();
+  const kernel::Lock lock(registry.mutex);
+  auto& entries = registry.entries;
   entries[{identity.device, identity.inode}] = made;
   return made;
 }
 
 std::shared_ptr<Export> Export::Find(const Fd& buffer) {
   const auto [device, inode] = buffer.Identify();
-  auto& [mutex, entries] = Exports();
-  const std::lock_guard lock(mutex);
+  auto& registry = Exports();
+  const kernel::Lock lock(registry.mutex);
+  auto& entries = registry.entries;
   const auto found = entries.find({device, inode});
   return found == entries.end() ? nullptr : found->second.lock();
 }
 
 Export::~Export() {
-  auto& [mutex, entries] = Exports();
-  const std::lock_guard lock(mutex);
+  auto& registry = Exports();
+  const kernel::Lock lock(registry.mutex);
+  auto& entries = registry.entries;
   const auto found = entries.find({identity_.device, identity_.inode});
   if (found != entries.end() && found->second.expired()) entries.erase(found);
 }

@@ -5,13 +5,13 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <set>
 #include <string>
 #include <vector>
 
 #include "core/fd.h"
+#include "kernel/mutex.h"
 
 namespace core {
 
@@ -39,16 +39,17 @@ class DeviceState {
   std::atomic<uint32_t> revoking = 0;  // how many calls that may revoke are under way
   std::atomic<uint32_t> closings = 0;  // how often it was closed: exports from before are dead for good
 
-  std::mutex config_mutex;  // a call that changes what follows, and the look at its effect, are one step
-  bool low_power = false;   // between LOW_POWER_ENTRY and LOW_POWER_EXIT
-  std::optional<uint8_t> power_management;  // where the capabilities are in config space; 0: there is none
-  std::optional<uint8_t> express;
-  std::optional<uint8_t> advanced_features;
+  kernel::Mutex config_mutex;  // a call that changes what follows, and the look at its effect, are one step
+  bool low_power GUARDED_BY(config_mutex) = false;  // between LOW_POWER_ENTRY and LOW_POWER_EXIT
+  // Where the capabilities are in config space; 0: there is none.
+  std::optional<uint8_t> power_management GUARDED_BY(config_mutex);
+  std::optional<uint8_t> express GUARDED_BY(config_mutex);
+  std::optional<uint8_t> advanced_features GUARDED_BY(config_mutex);
 
-  std::mutex files_mutex;
-  std::set<const DeviceFile*> files;  // in use
+  kernel::Mutex files_mutex;
+  std::set<const DeviceFile*> files GUARDED_BY(files_mutex);  // in use
   const kernel::Kernel* kernel = nullptr;
-  std::string address;  // '' until an object knows it
+  std::string address GUARDED_BY(files_mutex);  // '' until an object knows it
 };
 
 // A device's fd in use, by an object and by the mappings of its regions.

@@ -50,13 +50,13 @@ InfoWithCapabilities<Info> QueryInfo(const Fd& fd, uapi::request_t request, cons
 
 VfioDevice::VfioDevice(std::shared_ptr<Fd> fd, const std::string& address)
     : file_(std::make_shared<DeviceFile>(std::move(fd), address)), fd_(&file_->fd()), state_(file_->state().get()) {
-  const std::lock_guard lock(state_->config_mutex);
+  const kernel::Lock lock(state_->config_mutex);
   LookAtMemory();
 }
 
 template <typename Call>
 void VfioDevice::Disturb(const Call& call) {
-  const std::lock_guard lock(state_->config_mutex);
+  const kernel::Lock lock(state_->config_mutex);
   state_->memory_enabled = false;
   try {
     call();
@@ -71,7 +71,7 @@ uint32_t VfioDevice::Bind(std::shared_ptr<Fd> iommufd) {
   uapi::vfio_device_bind_iommufd command = {.argsz = sizeof(command), .iommufd = iommufd->number()};
   fd_->Ioctl(VFIO_DMABUF_REQUEST(VFIO_DEVICE_BIND_IOMMUFD), &command);
   iommufd_ = std::move(iommufd);
-  const std::lock_guard lock(state_->config_mutex);
+  const kernel::Lock lock(state_->config_mutex);
   state_->low_power = false;
   LookAtMemory();
   return command.out_devid;
@@ -157,7 +157,7 @@ void VfioDevice::SetFeature(uint32_t feature, const char* name) {
 
 // vfio_pci_runtime_pm_entry(): a device that is in low power already is revoked first and refused (EINVAL) then.
 void VfioDevice::EnterLowPower(Revoking& revoking) {
-  Disturb([&] {
+  Disturb([&]() REQUIRES(state_->config_mutex) {
     try {
       SetFeature(uapi::VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY, "VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY");
     } catch (const Failure& failure) {
@@ -170,7 +170,7 @@ void VfioDevice::EnterLowPower(Revoking& revoking) {
 }
 
 void VfioDevice::ExitLowPower() {
-  Disturb([&] {
+  Disturb([&]() REQUIRES(state_->config_mutex) {
     SetFeature(uapi::VFIO_DEVICE_FEATURE_LOW_POWER_EXIT, "VFIO_DEVICE_FEATURE_LOW_POWER_EXIT");
     state_->low_power = false;
   });
@@ -226,7 +226,7 @@ std::size_t VfioDevice::WriteConfig(uint64_t offset, const void* buffer, std::si
   };
   if (!WriteRevokes(offset, static_cast<const uint8_t*>(buffer), size)) {
     const std::size_t written = write();
-    const std::lock_guard lock(state_->config_mutex);
+    const kernel::Lock lock(state_->config_mutex);
     LookAtMemory();
     return written;
   }
@@ -244,7 +244,7 @@ bool VfioDevice::WriteRevokes(uint64_t offset, const uint8_t* bytes, std::size_t
   const auto written = [&](uint64_t at) -> std::optional<uint8_t> {
     return at >= offset && at - offset < size ? std::optional(bytes[at - offset]) : std::nullopt;
   };
-  const std::lock_guard lock(state_->config_mutex);
+  const kernel::Lock lock(state_->config_mutex);
   FindCapabilities();
   const auto command = written(kCommandRegister);
   if (command && (*command & kCommandMemory) == 0) return true;
@@ -321,7 +321,7 @@ void VfioDevice::LookAtMemory() const {
 std::shared_ptr<Mapping> VfioDevice::Map(uint64_t offset, std::size_t length, int protection) const {
   // An fd that was handed over may have been bound after this object was made.
   {
-    const std::lock_guard lock(state_->config_mutex);
+    const kernel::Lock lock(state_->config_mutex);
     LookAtMemory();
   }
   const std::shared_ptr<const std::atomic<bool>> enabled(state(), &state_->memory_enabled);

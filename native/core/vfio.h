@@ -70,9 +70,9 @@ class VfioDevice {
   // Runs a call that takes memory away for a while or for good: no load or store starts meanwhile.
   template <typename Call>
   void Disturb(const Call& call);
-  // Looks whether the device decodes memory. With the state's config_mutex held.
-  void LookAtMemory() const;
-  void FindCapabilities() const;
+  // Looks whether the device decodes memory.
+  void LookAtMemory() const REQUIRES(state_->config_mutex);
+  void FindCapabilities() const REQUIRES(state_->config_mutex);
   // Whether writing `bytes` to config space at `offset` makes vfio-pci revoke.
   bool WriteRevokes(uint64_t offset, const uint8_t* bytes, std::size_t size) const;
   std::size_t WriteConfig(uint64_t offset, const void* buffer, std::size_t size);

@@ -36,7 +36,7 @@ int CountFds(dev_t device, ino_t inode) {
 
 FakeKernel::FakeKernel(const MachineDescription& machine) : iommu_(machine.iommu) {
   for (const auto& description : machine.devices) {
-    devices_.push_back(std::make_shared<PciDevice>(description, *this, lock_, [this](DmaFault fault) {
+    devices_.push_back(std::make_shared<PciDevice>(description, *this, lock_, [this](DmaFault fault) REQUIRES(lock_) {
       if (faults_.size() < kMostFaults) faults_.push_back(std::move(fault));
     }));
   }
@@ -68,7 +68,7 @@ std::shared_ptr<File> FakeKernel::Find(int fd) {
 }
 
 int FakeKernel::Open(const char* path, int flags) {
-  const std::lock_guard guard(lock_);
+  const kernel::Lock guard(lock_);
   const std::string_view name = path;
   if (name == "/dev/iommu") return Install(std::make_shared<Iommufd>(*this, iommu_), "iommufd");
   if (name == "/dev/udmabuf") return Install(std::make_shared<UdmabufDriver>(*this), "udmabuf-driver");
@@ -80,7 +80,7 @@ int FakeKernel::Open(const char* path, int flags) {
 }
 
 int FakeKernel::Dup(int fd) {
-  const std::lock_guard guard(lock_);
+  const kernel::Lock guard(lock_);
   const int copy = LinuxKernel::Dup(fd);
   if (copy < 0) return copy;
   if (Entry* entry = FindEntry(copy)) ++entry->references;
@@ -88,7 +88,7 @@ int FakeKernel::Dup(int fd) {
 }
 
 int FakeKernel::Close(int fd) {
-  const std::lock_guard guard(lock_);
+  const kernel::Lock guard(lock_);
   Key key;
   Entry* entry = FindEntry(fd, &key);
   const int result = LinuxKernel::Close(fd);
@@ -120,38 +120,38 @@ void FakeKernel::Sweep() {
 }
 
 int FakeKernel::Ioctl(int fd, unsigned long request, void* argument) {
-  const std::lock_guard guard(lock_);
+  const kernel::Lock guard(lock_);
   Sweep();
   const auto file = Find(fd);
   return file ? file->Ioctl(request, argument) : LinuxKernel::Ioctl(fd, request, argument);
 }
 
 int64_t FakeKernel::Pread(int fd, void* buffer, std::size_t size, uint64_t offset) {
-  const std::lock_guard guard(lock_);
+  const kernel::Lock guard(lock_);
   const auto file = Find(fd);
   return file ? file->Pread(buffer, size, offset) : LinuxKernel::Pread(fd, buffer, size, offset);
 }
 
 int64_t FakeKernel::Pwrite(int fd, const void* buffer, std::size_t size, uint64_t offset) {
-  const std::lock_guard guard(lock_);
+  const kernel::Lock guard(lock_);
   const auto file = Find(fd);
   return file ? file->Pwrite(buffer, size, offset) : LinuxKernel::Pwrite(fd, buffer, size, offset);
 }
 
 int64_t FakeKernel::Lseek(int fd, int64_t offset, int whence) {
-  const std::lock_guard guard(lock_);
+  const kernel::Lock guard(lock_);
   const auto file = Find(fd);
   return file ? file->Lseek(offset, whence) : LinuxKernel::Lseek(fd, offset, whence);
 }
 
 int64_t FakeKernel::FilesystemMagic(int fd) {
-  const std::lock_guard guard(lock_);
+  const kernel::Lock guard(lock_);
   const auto file = Find(fd);
   return file ? file->FilesystemMagic() : LinuxKernel::FilesystemMagic(fd);
 }
 
 int64_t FakeKernel::Fdinfo(int fd, char* buffer, std::size_t size) {
-  const std::lock_guard guard(lock_);
+  const kernel::Lock guard(lock_);
   const auto file = Find(fd);
   if (!file) return LinuxKernel::Fdinfo(fd, buffer, size);
   const std::string text = file->Fdinfo();
@@ -161,19 +161,19 @@ int64_t FakeKernel::Fdinfo(int fd, char* buffer, std::size_t size) {
 }
 
 int FakeKernel::Mmap(std::size_t length, int protection, int flags, int fd, uint64_t offset, kernel::MappedPages* out) {
-  const std::lock_guard guard(lock_);
+  const kernel::Lock guard(lock_);
   const auto file = Find(fd);
   return file ? file->Mmap(length, protection, flags, offset, out)
               : LinuxKernel::Mmap(length, protection, flags, fd, offset, out);
 }
 
 std::vector<DmaFault> FakeKernel::TakeFaults() {
-  const std::lock_guard guard(lock_);
+  const kernel::Lock guard(lock_);
   return std::exchange(faults_, {});
 }
 
 std::size_t FakeKernel::OpenFiles() {
-  const std::lock_guard guard(lock_);
+  const kernel::Lock guard(lock_);
   Sweep();
   return files_.size();
 }

@@ -5,7 +5,6 @@
 
 #include <map>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <vector>
 
@@ -13,6 +12,7 @@
 #include "fake/file.h"
 #include "fake/pci_device.h"
 #include "kernel/linux_kernel.h"
+#include "kernel/mutex.h"
 
 namespace fake {
 
@@ -44,18 +44,18 @@ class FakeKernel : public kernel::LinuxKernel, public FileTable {
     bool foreign;    // some were made behind the fake's back, and will be closed there
   };
 
-  int Install(std::shared_ptr<File> file, const char* name) override;
-  std::shared_ptr<File> Find(int fd) override;
-  Entry* FindEntry(int fd, Key* key = nullptr);
+  int Install(std::shared_ptr<File> file, const char* name) override REQUIRES(lock_);
+  std::shared_ptr<File> Find(int fd) override REQUIRES(lock_);
+  Entry* FindEntry(int fd, Key* key = nullptr) REQUIRES(lock_);
   // Lets go of files whose last fd was closed behind the fake's back.
-  void Sweep();
+  void Sweep() REQUIRES(lock_);
 
-  std::mutex lock_;  // guards everything below, and every File and device
-  IommuLimits iommu_;
-  std::vector<std::shared_ptr<PciDevice>> devices_;
-  std::map<Key, Entry> files_;
-  bool any_foreign_ = false;
-  std::vector<DmaFault> faults_;
+  kernel::Mutex lock_;  // guards every File and device, too
+  const IommuLimits iommu_;
+  std::vector<std::shared_ptr<PciDevice>> devices_ GUARDED_BY(lock_);
+  std::map<Key, Entry> files_ GUARDED_BY(lock_);
+  bool any_foreign_ GUARDED_BY(lock_) = false;
+  std::vector<DmaFault> faults_ GUARDED_BY(lock_);
 };
 
 }  // namespace fake

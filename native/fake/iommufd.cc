@@ -10,7 +10,6 @@ namespace fake {
 namespace {
 
 constexpr uint32_t kAccess = uapi::IOMMU_IOAS_MAP_READABLE | uapi::IOMMU_IOAS_MAP_WRITEABLE;
-constexpr uint64_t kPageSize = 4096;
 
 // The checks that IOMMU_IOAS_MAP and _MAP_FILE begin with.
 template <typename Command>

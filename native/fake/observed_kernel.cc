@@ -3,7 +3,7 @@
 namespace fake {
 
 void ObservedKernel::FailCall(uint64_t n, int error) {
-  const std::lock_guard guard(lock_);
+  const kernel::Lock guard(call_lock_);
   countdown_ = n;
   error_ = error;
   failed_.reset();
@@ -11,13 +11,13 @@ void ObservedKernel::FailCall(uint64_t n, int error) {
 }
 
 std::optional<ObservedKernel::Call> ObservedKernel::FailedCall() {
-  const std::lock_guard guard(lock_);
+  const kernel::Lock guard(call_lock_);
   return failed_;
 }
 
 int ObservedKernel::Fail(const char* name, unsigned long request) {
   if (!armed_) return 0;
-  const std::lock_guard guard(lock_);
+  const kernel::Lock guard(call_lock_);
   if (countdown_ == 0 || --countdown_ > 0) return 0;
   armed_ = false;
   failed_ = Call{name, request};

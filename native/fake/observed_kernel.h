@@ -3,10 +3,10 @@
 #pragma once
 
 #include <atomic>
-#include <mutex>
 #include <optional>
 
 #include "fake/fake_kernel.h"
+#include "kernel/mutex.h"
 
 namespace fake {
 
@@ -45,10 +45,10 @@ class ObservedKernel : public FakeKernel {
 
   std::atomic<int64_t> mappings_ = 0;
   std::atomic<bool> armed_ = false;
-  std::mutex lock_;
-  uint64_t countdown_ = 0;
-  int error_ = 0;
-  std::optional<Call> failed_;
+  kernel::Mutex call_lock_;
+  uint64_t countdown_ GUARDED_BY(call_lock_) = 0;
+  int error_ GUARDED_BY(call_lock_) = 0;
+  std::optional<Call> failed_ GUARDED_BY(call_lock_);
 };
 
 }  // namespace fake

@@ -51,7 +51,7 @@ BarMemory::~BarMemory() {
   close(fd_);
 }
 
-PciDevice::PciDevice(DeviceDescription description, FileTable& table, std::mutex& lock, ReportFault report)
+PciDevice::PciDevice(DeviceDescription description, FileTable& table, kernel::Mutex& lock, ReportFault report)
     : description_(std::move(description)),
       table_(table),
       lock_(lock),
@@ -404,11 +404,11 @@ class PciDevice::RegisterTrap : public kernel::MmioTrap {
       : device_(std::move(device)), bar_(bar), start_(start) {}
 
   uint64_t Read(uint64_t offset, unsigned width) override {
-    const std::lock_guard guard(device_->lock_);
+    const kernel::Lock guard(device_->lock_);
     return device_->Answers() ? device_->Access1(bar_, start_ + offset, width, Access::kRead, 0) : ~uint64_t{0};
   }
   void Write(uint64_t offset, unsigned width, uint64_t value) override {
-    const std::lock_guard guard(device_->lock_);
+    const kernel::Lock guard(device_->lock_);
     if (device_->Answers()) device_->Access1(bar_, start_ + offset, width, Access::kWrite, value);
   }
 

@@ -1,0 +1,42 @@
+// A mutex whose rules are written down where they hold, and checked by Clang (npm run check:threads): what it guards is
+// touched only while it is held. To other compilers the rules are nothing.
+#pragma once
+
+#include <mutex>
+
+#ifdef __clang__
+#define VFIO_DMABUF_THREAD_RULE(...) __attribute__((__VA_ARGS__))
+#else
+#define VFIO_DMABUF_THREAD_RULE(...)
+#endif
+
+#define GUARDED_BY(mutex) VFIO_DMABUF_THREAD_RULE(guarded_by(mutex))         // of a variable
+#define PT_GUARDED_BY(mutex) VFIO_DMABUF_THREAD_RULE(pt_guarded_by(mutex))   // of what a pointer leads to
+#define REQUIRES(mutex) VFIO_DMABUF_THREAD_RULE(requires_capability(mutex))  // the caller of this function holds it
+#define ACQUIRE(...) VFIO_DMABUF_THREAD_RULE(acquire_capability(__VA_ARGS__))
+#define RELEASE(...) VFIO_DMABUF_THREAD_RULE(release_capability(__VA_ARGS__))
+
+namespace kernel {
+
+class VFIO_DMABUF_THREAD_RULE(capability("mutex")) Mutex {
+ public:
+  void Acquire() ACQUIRE() { mutex_.lock(); }
+  void Release() RELEASE() { mutex_.unlock(); }
+
+ private:
+  std::mutex mutex_;
+};
+
+// Holds a mutex to the end of its scope.
+class VFIO_DMABUF_THREAD_RULE(scoped_lockable) Lock {
+ public:
+  explicit Lock(Mutex& mutex) ACQUIRE(mutex) : mutex_(mutex) { mutex_.Acquire(); }
+  Lock(const Lock&) = delete;
+  Lock& operator=(const Lock&) = delete;
+  ~Lock() RELEASE() { mutex_.Release(); }
+
+ private:
+  Mutex& mutex_;
+};
+
+}  // namespace kernel
