@@ -1,16 +1,6 @@
 // What the library throws when a kernel says no, with the reason where the library can know it.
-import { constants } from 'node:os';
+import { errnoName } from './errno';
 import { hintFor } from './hints';
-
-// Two names share a number in places; these are the ones that the kernel's documentation uses.
-const preferred = ['EAGAIN', 'EOPNOTSUPP', 'EDEADLK'];
-// Linux names that Node's table lacks.
-const more = { EREMOTEIO: 121, EBADFD: 77, ENOMEDIUM: 123, EHWPOISON: 133, ESHUTDOWN: 108, EUCLEAN: 117 };
-
-const names = new Map<number, string>();
-for (const [name, number] of Object.entries({ ...more, ...constants.errno })) {
-  if (!names.has(number) || preferred.includes(name)) names.set(number, name);
-}
 
 /** What a call was asked to do, for the message and for the hint. */
 export type KernelErrorArguments = Readonly<Record<string, unknown>>;
@@ -40,7 +30,7 @@ export class KernelError extends Error {
 
   /** @internal */
   constructor(failure: Failure, args: KernelErrorArguments) {
-    const code = names.get(failure.errno) ?? `E${String(failure.errno)}`;
+    const code = errnoName(failure.errno);
     const call = failure.ioctl ? `${failure.syscall} ${failure.ioctl}` : failure.syscall;
     const details = Object.entries(args)
       .filter(([, value]) => value !== undefined)
