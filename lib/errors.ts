@@ -1,4 +1,5 @@
 // What the library throws when a kernel says no, with the reason where the library can know it.
+import type { Around } from './causes/look';
 import { errnoName } from './errno';
 import { hintFor } from './hints';
 
@@ -29,14 +30,14 @@ export class KernelError extends Error {
   readonly hint: string | undefined;
 
   /** @internal */
-  constructor(failure: Failure, args: KernelErrorArguments) {
+  constructor(failure: Failure, args: KernelErrorArguments, around: Around = {}) {
     const code = errnoName(failure.errno);
     const call = failure.ioctl ? `${failure.syscall} ${failure.ioctl}` : failure.syscall;
     const details = Object.entries(args)
       .filter(([, value]) => value !== undefined)
       .map(([name, value]) => `${name} ${format(value)}`)
       .join(', ');
-    const hint = hintFor(failure.ioctl ?? failure.syscall, code, args);
+    const hint = hintFor(failure.ioctl ?? failure.syscall, code, args, around);
     super(
       `${code}: ${failure.message.toLowerCase()}, ${call}` +
         (details ? ` (${details})` : '') +
@@ -62,26 +63,33 @@ function isFailure(error: unknown): error is Failure {
   return error instanceof Error && 'syscall' in error && 'errno' in error && !(error instanceof KernelError);
 }
 
-/** A native call's error as a KernelError that tells `args`; other errors as they are. @internal */
-export function explain(error: unknown, args: KernelErrorArguments): unknown {
-  return isFailure(error) ? new KernelError(error, args) : error;
+/**
+ * A native call's error as a KernelError that tells `args`, and whose cause is looked for `around`; other errors as they
+ * are. @internal
+ */
+export function explain(error: unknown, args: KernelErrorArguments, around?: Around): unknown {
+  return isFailure(error) ? new KernelError(error, args, around) : error;
 }
 
 /** Runs a native call; a kernel's errno comes out as a KernelError that tells `args`. @internal */
-export function kernelCall<T>(args: KernelErrorArguments, call: () => T): T {
+export function kernelCall<T>(args: KernelErrorArguments, call: () => T, around?: Around): T {
   try {
     return call();
   } catch (error) {
-    throw explain(error, args);
+    throw explain(error, args, around);
   }
 }
 
 /** The same for a native call that returns a promise. @internal */
-export async function kernelCallAsync<T>(args: KernelErrorArguments, call: () => Promise<T>): Promise<T> {
+export async function kernelCallAsync<T>(
+  args: KernelErrorArguments,
+  call: () => Promise<T>,
+  around?: Around,
+): Promise<T> {
   try {
     return await call();
   } catch (error) {
-    throw explain(error, args);
+    throw explain(error, args, around);
   }
 }
 

@@ -1,96 +1,127 @@
-// What an errno means, for each call: one table. A hint is a text, or a function of the call's arguments that may have
-// nothing to say. Sources: Linux's drivers/vfio, drivers/iommu/iommufd and drivers/dma-buf.
+// What an errno means, for each call: one table. Sources: Linux's drivers/vfio, drivers/iommu/iommufd, drivers/dma-buf.
+import { badRange, noBar } from './causes/export';
+import { boundAlready, groupNotFree, groupOpen, notAttachable } from './causes/iommu-group';
+import { attempt, type Arguments, type Around, type Look } from './causes/look';
+import {
+  badPlacement,
+  inTheWay,
+  noHugePages,
+  noRoom,
+  notImportable,
+  notWhole,
+  overLimit,
+  overLimitAtAttach,
+  revoked,
+  taken,
+  tooFar,
+} from './causes/map';
+import { noPermission, noSuchFile } from './causes/open';
 
-type Arguments = Readonly<Record<string, unknown>>;
-type Hint = string | ((args: Arguments) => string | undefined);
+/** What is always true; or a look for the very cause, and what is true where nothing is seen. */
+type Hint = string | readonly [look: Look, otherwise: string];
 
-const reservedIova =
-  'the IOVA or length is not a multiple of the IOAS alignment, or the IOVAs are not all usable: ioas.iovaRanges() ' +
-  'tells both, and they narrow with each attached device';
+const noHotReset = 'neither the slot nor the bus of the device can be reset, as on a root complex: use reset()';
+const notBound = 'the device is not bound to an iommufd: bind() first';
 
 const mapHints: Record<string, Hint> = {
-  EEXIST: 'something is mapped at these IOVAs already: unmap it, or leave iova out and let the kernel choose',
-  ENOSPC: 'no hole in the IOAS is large enough for this length',
-  ENOMEM: 'out of memory, or pinning went over RLIMIT_MEMLOCK (`ulimit -l`): raise it, or run with CAP_IPC_LOCK',
-  EOVERFLOW: 'iova plus length does not fit 64 bits',
+  EINVAL: [
+    badPlacement,
+    'the IOVA, offset or length is not a multiple of the IOAS alignment, or the IOVAs are not all usable, which ' +
+      'ioas.iovaRanges() tells; or the file is no memfd or ends before',
+  ],
+  EEXIST: [taken, 'something is mapped at these IOVAs already: unmap it, or leave iova out and let the kernel choose'],
+  ENOSPC: [noRoom, 'no hole in the IOAS is large enough for this length'],
+  ENOMEM: [overLimit, 'out of memory, or pinning went over RLIMIT_MEMLOCK (`ulimit -l`)'],
+  EOVERFLOW: [tooFar, 'iova plus length, or offset plus length, does not fit 64 bits'],
   ENOENT: 'the IOAS does not exist in this iommufd',
 };
 
-const table: Record<string, Record<string, Hint>> = {
+const accessHints: Record<string, Hint> = {
+  EIO: "the device's memory space is off, it is in low power, or it does not wake up",
+  EINVAL: `the region does not exist or ends before this offset, or a ROM was to be written; or ${notBound}`,
+  EFAULT: 'past the end of config space',
+  ENOMEM: 'the region cannot be reserved or mapped by the kernel',
+  EBUSY: "the BAR is reserved by another driver, such as the firmware's frame buffer",
+};
+
+/** By call, then by errno. 'IOMMU_*' is for every ioctl whose name starts so, '*' for every call. */
+export const hints: Readonly<Record<string, Readonly<Record<string, Hint>>>> = {
   open: {
-    ENOENT: ({ path }) =>
-      path === '/dev/iommu'
-        ? 'this kernel has no IOMMUFD (CONFIG_IOMMUFD), or its module is not loaded: `modprobe iommufd`'
-        : path === '/dev/udmabuf'
-          ? 'this kernel has no udmabuf driver (CONFIG_UDMABUF), or its module is not loaded: `modprobe udmabuf`'
-          : 'there is no such file: a character device goes when its device leaves vfio-pci',
-    EACCES: ({ path }) =>
-      `this user may not open ${String(path)}: \`ls -l\` tells its owner and group; a udev rule can give it to another`,
-    EBUSY: 'the device is in use by another process',
-  },
-  fcntl: {
-    EBADF: 'not an open file descriptor',
-    EMFILE: 'the process has as many open files as it may (`ulimit -n`)',
+    ENOENT: [noSuchFile, 'there is no such file'],
+    EACCES: [noPermission, 'this user may not open the file'],
+    EPERM:
+      'the file system or a container forbids devices (`docker run --device` allows one); a noiommu device wants CAP_SYS_RAWIO',
+    EBUSY:
+      "opened by another process: VFIO's older /dev/vfio/GROUP can be open once; this library uses /dev/vfio/devices",
+    ENODEV: 'no driver answers for this file: its module is not loaded, or the device is just leaving vfio-pci',
+    ENXIO: 'no driver answers for this file',
   },
   VFIO_DEVICE_BIND_IOMMUFD: {
-    EINVAL:
-      'the device is bound already, through this or another open of its character device, or has no IOMMU to protect it',
+    EINVAL: [
+      boundAlready,
+      'the device is bound already, through this or another open of its character device, or cannot be enabled',
+    ],
+    EBUSY: [groupOpen, "the device's IOMMU group is in use, most likely through VFIO's older /dev/vfio/GROUP"],
+    EPERM: [
+      groupNotFree,
+      'another device of the IOMMU group has a driver of the kernel, or is bound to another iommufd; or interrupts are ' +
+        'not isolated (interrupt remapping is off)',
+    ],
+    EACCES:
+      'a VF token is wanted: the device is an SR-IOV virtual function of a VFIO device, or has such functions in use',
+    EAGAIN: 'the device is locked by another reset or by its removal: try again',
     EBADF: 'the iommufd is not an open file descriptor',
     EBADFD: 'the file descriptor is not an iommufd',
-    EPERM: 'another device of the same IOMMU group belongs to somebody else',
-    EBUSY: 'the device or its IOMMU group is in use: every device of the group must be bound to VFIO or to no driver',
-    ENOTTY: 'this kernel has no VFIO device cdev with IOMMUFD (CONFIG_VFIO_DEVICE_CDEV)',
+    ENODEV: 'the device is leaving VFIO',
+    ENOTTY: 'the file descriptor is not a VFIO character device (/dev/vfio/devices/vfioN)',
   },
   VFIO_DEVICE_ATTACH_IOMMUFD_PT: {
-    EINVAL: 'the device is not bound to an iommufd, or the page table does not suit it',
+    EINVAL: [notAttachable, `${notBound}; or its IOMMU cannot use this page table`],
     ENOENT: 'the IOAS or HWPT does not exist in the iommufd that the device is bound to',
-    EADDRINUSE: 'the IOAS has mappings where the device cannot have any (its reserved regions or address width)',
+    EADDRINUSE: [
+      inTheWay,
+      'a mapping of the IOAS lies where this device can have none: in its reserved regions, beyond its address width, or ' +
+        'not aligned to its IOMMU page',
+    ],
     EBUSY: 'a device of the same IOMMU group is attached elsewhere',
+    ENOMEM: [overLimitAtAttach, 'out of memory, or pinning what is mapped went over RLIMIT_MEMLOCK (`ulimit -l`)'],
+    EFAULT: 'memory that is mapped in the IOAS can no longer be pinned: this process has unmapped it since',
   },
+  VFIO_DEVICE_DETACH_IOMMUFD_PT: { EINVAL: notBound },
   VFIO_DEVICE_RESET: {
-    EINVAL: 'the device has no reset method that would not disturb others (`reset_method` in sysfs), or is not bound',
+    EINVAL: `the device has no reset method that would not disturb others (\`reset_method\` in sysfs); or ${notBound}`,
     EAGAIN: 'the device is locked, or shares its bus with others: try again',
     ENOTTY: 'the device has no working reset method',
   },
-  VFIO_DEVICE_GET_PCI_HOT_RESET_INFO: {
-    ENODEV: 'neither the slot nor the bus of the device can be reset, as on a root complex: use reset()',
-    EINVAL: 'the device is not bound to an iommufd: bind() first',
-  },
+  VFIO_DEVICE_GET_PCI_HOT_RESET_INFO: { ENODEV: noHotReset },
   VFIO_DEVICE_PCI_HOT_RESET: {
-    ENODEV: 'neither the slot nor the bus of the device can be reset, as on a root complex: use reset()',
-    EINVAL: 'a device on the same bus belongs to somebody else: hotResetInfo() names it; or the device is not bound',
+    ENODEV: noHotReset,
+    ENOTTY: 'the bus was reset, and a device on it did not come back in time',
+    EINVAL: `a device on the same bus belongs to somebody else, which hotResetInfo() names; or ${notBound}`,
     EBUSY: 'a device on the same bus is being used by another thread or process: try again',
   },
-  VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY: {
-    EINVAL: 'the device is in low power already, or not bound to an iommufd: bind() first',
-    ENOTTY: 'this device has no low power feature',
-  },
-  VFIO_DEVICE_FEATURE_LOW_POWER_EXIT: {
-    EINVAL: 'the device is not bound to an iommufd: bind() first',
-    ENOTTY: 'this device has no low power feature',
-  },
-  VFIO_DEVICE_GET_INFO: {
-    EINVAL: 'the device is not bound to an iommufd: bind() first',
-    ENOTTY: 'the file descriptor is not a VFIO device',
-  },
-  VFIO_DEVICE_GET_REGION_INFO: { EINVAL: 'no such region, or the device is not bound to an iommufd: bind() first' },
-  VFIO_DEVICE_GET_IRQ_INFO: { EINVAL: 'no such interrupt index, or the device is not bound: bind() first' },
+  VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY: { EINVAL: `the device is in low power already; or ${notBound}` },
+  VFIO_DEVICE_GET_REGION_INFO: { EINVAL: `no such region; or ${notBound}` },
+  VFIO_DEVICE_GET_IRQ_INFO: { EINVAL: `no such interrupt index; or ${notBound}` },
   VFIO_DEVICE_FEATURE_DMA_BUF: {
     ENOTTY:
       'this kernel has no VFIO DMA-BUF export: VFIO_DEVICE_FEATURE_DMA_BUF is there from Linux 6.19 on, with ' +
       'CONFIG_VFIO_PCI_DMABUF',
     EOPNOTSUPP: 'the driver that this device is bound to does not export dma-bufs; vfio-pci does',
-    EINVAL:
-      'every range must be page aligned, not empty and inside the BAR, and the BAR must be memory, not I/O ports; or ' +
-      'the device is not bound',
-    ENODEV: 'the region is not a BAR of this device: only regions 0 to 5 that exist can be exported',
-    EOVERFLOW: 'offset plus length does not fit 64 bits',
-    EMFILE: 'the process has as many open files as it may (`ulimit -n`)',
+    EINVAL: [
+      badRange,
+      `every range must be page aligned, not empty and inside the BAR, and the BAR memory, not I/O ports; or ${notBound}`,
+    ],
+    ENODEV: [noBar, 'the region is not a BAR of this device: only regions 0 to 5 that exist can be exported'],
+    EOVERFLOW: 'offset plus length, counted from where the BAR lies on the bus, does not fit 64 bits',
   },
-  IOMMU_IOAS_ALLOC: { ENOTTY: 'the file descriptor is not an iommufd' },
+  'VFIO_*': {
+    EINVAL: notBound,
+    ENOTTY: "this kernel or the device's driver does not have this call, or the file descriptor is not a VFIO device",
+    ENODEV: 'the device is leaving VFIO',
+  },
   IOMMU_IOAS_MAP: {
     ...mapHints,
-    EINVAL: reservedIova,
     EFAULT:
       "this memory cannot be pinned. A device's BAR cannot be mapped through its mmap: export it as a dma-buf and use " +
       'mapDmaBuf()',
@@ -99,66 +130,81 @@ const table: Record<string, Record<string, Hint>> = {
     ...mapHints,
     ENOTTY:
       'this kernel has no IOMMU_IOAS_MAP_FILE: it is there from Linux 6.13 on for memfds, and from 6.19 on for dma-bufs',
-    EOPNOTSUPP: ({ ranges }) =>
-      typeof ranges === 'number' && ranges > 1
-        ? `the dma-buf has ${String(ranges)} ranges; IOMMUFD maps only single-range VFIO dma-bufs: export one per range`
-        : 'IOMMUFD maps only dma-bufs that vfio-pci exported, and of those only such with a single range; host memory goes ' +
-          'in with mapMemory()',
-    ENODEV:
+    EOPNOTSUPP: [
+      notImportable,
+      'IOMMUFD maps only dma-bufs that vfio-pci exported, and of those only such with a single range; host memory goes ' +
+        'in with mapMemory()',
+    ],
+    ENODEV: [
+      revoked,
       'the dma-buf is revoked: its device has memory space off, is in low power, in reset, or closed. Switch memory on ' +
-      '(device.command.memory = true) and map again',
-    EINVAL: ({ exporter }) =>
-      exporter === undefined
-        ? `only memfds and dma-bufs can be mapped, and not past their end; or ${reservedIova}`
-        : `the range reaches past the dma-buf's end; or ${reservedIova}`,
-    EPERM: 'the file is not writable: ask for read access only',
+        '(device.command.memory = true) and map again; after a close, export anew',
+    ],
     EBADF: 'not an open file descriptor',
-    EFAULT: 'the pages cannot be pinned',
-  },
-  IOMMU_IOAS_COPY: {
-    ...mapHints,
-    ENOENT: 'nothing is mapped at these IOVAs of the source any more, or an IOAS does not exist in this iommufd',
-    EINVAL: reservedIova,
-    EPERM: 'the memory is mapped for reading only: ask for read access only',
   },
   IOMMU_IOAS_UNMAP: {
-    ENOENT: 'nothing is mapped there, or the range cuts a mapping: whole mappings only',
+    ENOENT: [notWhole, 'nothing is mapped there, or the range cuts a mapping: whole mappings only'],
+    EINVAL: 'the length is 0',
     EBUSY: 'the mapping is in use by another object or being changed by another thread',
     EOVERFLOW: 'iova plus length does not fit 64 bits',
   },
+  IOMMU_IOAS_IOVA_RANGES: {
+    EMSGSIZE: 'there are more ranges than were asked for: devices are being attached at this moment. Ask again',
+  },
+  IOMMU_IOAS_COPY: {
+    ...mapHints,
+    ENOENT: 'nothing is mapped at these IOVAs of the source any more, or there is no such IOAS',
+    EPERM: 'the memory is mapped for reading only: ask for read access only',
+  },
+  IOMMU_IOAS_CHANGE_PROCESS: {
+    EINVAL: 'only mappings of memfds can change hands: the iommufd has others, of dma-bufs or by address',
+  },
+  IOMMU_IOAS_ALLOC: { ENOTTY: 'the file descriptor is not an iommufd' },
   IOMMU_DESTROY: {
     EBUSY: 'the object is in use: a device is attached to it, or another object is built on it',
     ENOENT: 'the object is gone already',
   },
-  DMA_BUF_IOCTL_SYNC: { ENOTTY: 'not a dma-buf', EINTR: 'a signal came in between: try again' },
+  'IOMMU_*': {
+    ENOTTY: 'this kernel does not have this call, or the file descriptor is not an iommufd',
+    E2BIG: 'the call asks for more than this kernel knows',
+    EOPNOTSUPP: 'this kernel or this IOMMU knows the call, but not what it asks for',
+    EINVAL: 'an argument does not suit the object or this IOMMU',
+    ENOENT: 'there is no object of this number and kind in the iommufd',
+    EOVERFLOW: 'a range does not fit 64 bits',
+    EBUSY: 'the object is in use by another one',
+  },
+  DMA_BUF_IOCTL_SYNC: { EINVAL: 'neither a read nor a write, or an end without a begin' },
+  DMA_BUF_SET_NAME: { EINVAL: 'the name is longer than 31 bytes' },
+  'DMA_*': { ENOTTY: 'the file descriptor is not a dma-buf, or this kernel does not have this call' },
   UDMABUF_CREATE: {
     EINVAL:
-      "offset and size must be multiples of the page size and inside the memory, and the size within the driver's limit " +
-      '(/sys/module/udmabuf/parameters/size_limit_mb)',
+      "offset and size must be multiples of the page size and inside the memory, the size within the driver's limit " +
+      '(/sys/module/udmabuf/parameters/size_limit_mb), and the memory sealed against shrinking, not against writing',
     EBADFD: 'not a memfd',
   },
-  pread: {
-    EIO: "the device's memory space is off, or the device does not answer",
-    EINVAL: 'the region does not exist or ends before this offset, or the device is not bound: bind() first',
-    EFAULT: 'past the end of config space',
-  },
-  pwrite: {
-    EIO: "the device's memory space is off, or the device does not answer",
-    EINVAL: 'the region does not exist or ends before this offset, or the device is not bound: bind() first',
-    EFAULT: 'past the end of config space',
-  },
+  lseek: { EINVAL: "a dma-buf's size is asked with SEEK_END and 0 alone" },
+  pread: accessHints,
+  pwrite: accessHints,
   mmap: {
-    EINVAL: 'this part of the region cannot be mapped: use read and write',
-    ENOMEM: ({ hugePages }) =>
-      typeof hugePages !== 'string'
-        ? undefined
-        : `not enough free huge pages of ${hugePages}B: reserve some in /sys/kernel/mm/hugepages`,
+    EINVAL: `this part of the region cannot be mapped: use read and write; or ${notBound}`,
+    EBUSY: "the BAR is reserved by another driver, such as the firmware's frame buffer",
+    ENOMEM: [noHugePages, 'no address space left: RLIMIT_AS, or more mappings than /proc/sys/vm/max_map_count'],
   },
   memfd_create: { ENODEV: 'this kernel has no huge pages of this size' },
+  '*': {
+    EBADF: 'not an open file descriptor',
+    EMFILE: 'the process has as many open files as it may (`ulimit -n`)',
+    ENFILE: 'the system has as many open files as it may (/proc/sys/fs/file-max)',
+    ENOMEM: 'the kernel, or the memory cgroup of this process, has no memory left',
+    EINTR: 'a signal came in between: try again',
+  },
 };
 
 /** @internal */
-export function hintFor(call: string, code: string, args: Arguments): string | undefined {
-  const hint = table[call]?.[code];
-  return typeof hint === 'function' ? hint(args) : hint;
+export function hintFor(call: string, code: string, args: Arguments, around: Around): string | undefined {
+  const family = `${call.split('_')[0] ?? ''}_*`;
+  const hint = hints[call]?.[code] ?? hints[family]?.[code] ?? hints['*']?.[code];
+  if (hint === undefined || typeof hint === 'string') return hint;
+  const [look, otherwise] = hint;
+  return attempt(() => look(args, around)) ?? otherwise;
 }

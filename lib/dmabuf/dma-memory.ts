@@ -97,8 +97,10 @@ export class DmaMemory {
     const { offset, length } = options(opts);
     const start = u64(offset ?? 0n, 'offset', 0n, BigInt(this.size));
     const count = u64(length ?? BigInt(this.size) - start, 'length', 1n, BigInt(this.size) - start);
-    const handle = kernelCall({ path: '/dev/udmabuf', offset: start, size: count }, () =>
-      native.udmabufCreate(fdHandle, start, count),
+    const handle = kernelCall(
+      { path: '/dev/udmabuf', offset: start, size: count },
+      () => native.udmabufCreate(fdHandle, start, count),
+      { kernel: this.#kernel },
     );
     return new DmaBuf(this.#kernel, handle);
   }

@@ -5,7 +5,8 @@ import { native, type FdHandle, type WordOf } from '../native';
 
 const disabledBit = 1;
 const revokingBit = 2;
-const countUnit = 4;
+const deadBit = 4;
+const countUnit = 8;
 
 /** A dma-buf that this process exported: how often it was revoked. @internal */
 export class Exported {
@@ -33,6 +34,11 @@ export class Exported {
   reaches(revocations: number): boolean {
     const word = this.#word();
     return (word & revokingBit) === 0 && Math.floor(word / countUnit) === revocations;
+  }
+
+  /** Whether its device was closed, so that it can never be mapped again. */
+  get dead(): boolean {
+    return (this.#word() & deadBit) !== 0;
   }
 
   /** Whether it can be mapped now. */

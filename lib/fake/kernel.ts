@@ -34,8 +34,11 @@ function* layOut(kind: DeviceKind, next: { memory: bigint; io: bigint }): Genera
   }
 }
 
+function word(value: bigint): string {
+  return `0x${value.toString(16).padStart(16, '0')}`;
+}
+
 function resourceFile(kind: DeviceKind, addresses: readonly bigint[]): string {
-  const word = (value: bigint) => `0x${value.toString(16).padStart(16, '0')}`;
   const lines = Array.from({ length: resourceSlots }, (_, i) => {
     const bar = kind.bars[i];
     const start = addresses[i] ?? 0n;
@@ -47,10 +50,15 @@ function resourceFile(kind: DeviceKind, addresses: readonly bigint[]): string {
   return lines.map((words) => `${words.map(word).join(' ')}\n`).join('');
 }
 
+function reservedRegions({ iommu }: Machine): string {
+  return iommu.reserved.map(({ start, last }) => `${word(start)} ${word(last)} msi\n`).join('');
+}
+
 function realise(machine: Machine): { devices: NativeDevice[]; sysfs: SysfsDevice[] } {
   const devices: NativeDevice[] = [];
   const sysfs: SysfsDevice[] = [];
   const next = { memory: windowStart, io: portBase };
+  const reserved = reservedRegions(machine);
   for (const [i, { kind: name }] of machine.ports.entries()) {
     const kind: DeviceKind = deviceKinds[name];
     const addresses = [...layOut(kind, next)];
@@ -70,7 +78,8 @@ function realise(machine: Machine): { devices: NativeDevice[]; sysfs: SysfsDevic
     const [bridge, group] = [bridgeAddress(i), 2 * i];
     const noBars = { resource: resourceFile({ ...kind, bars: [] }, []), config: new Uint8Array(256) };
     const port = { vendor: 0x1b36, device: 0x000c, classCode: 0x060400, revision: 0 };
-    sysfs.push({ ...port, ...noBars, address: bridge, parent: undefined, group, driver: 'pcieport', cdev: undefined });
+    const bridged = { address: bridge, parent: undefined, group, reserved, driver: 'pcieport', cdev: undefined };
+    sysfs.push({ ...port, ...noBars, ...bridged });
     sysfs.push({
       vendor: kind.vendor,
       device: kind.device,
@@ -81,6 +90,7 @@ function realise(machine: Machine): { devices: NativeDevice[]; sysfs: SysfsDevic
       address: deviceAddress(i),
       parent: bridge,
       group: group + 1,
+      reserved,
       driver: 'vfio-pci',
       cdev,
     });

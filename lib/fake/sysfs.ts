@@ -16,6 +16,8 @@ export interface SysfsDevice {
   /** One line a resource, as in the kernel's `resource` file. */
   resource: string;
   group: number;
+  /** IOVAs that no device of the group can have mapped, as in the kernel's `reserved_regions` file. */
+  reserved: string;
   driver: string;
   /** 'vfio0', if VFIO has it. */
   cdev: string | undefined;
@@ -53,10 +55,15 @@ function writeDevice(root: string, device: SysfsDevice): void {
 
   const group = join(root, 'kernel/iommu_groups', String(device.group));
   mkdirSync(group, { recursive: true });
+  writeFileSync(join(group, 'reserved_regions'), device.reserved);
   link(group, join(folder, 'iommu_group'));
   link(folder, join(group, 'devices', device.address));
 
-  if (device.cdev !== undefined) mkdirSync(join(folder, 'vfio-dev', device.cdev), { recursive: true });
+  if (device.cdev === undefined) return;
+  const cdev = join(folder, 'vfio-dev', device.cdev);
+  mkdirSync(cdev, { recursive: true });
+  writeFileSync(join(cdev, 'dev'), `511:${device.cdev.replace('vfio', '')}\n`);
+  link(cdev, join(root, 'class/vfio-dev', device.cdev));
 }
 
 const written = new Set<string>();

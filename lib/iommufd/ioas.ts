@@ -1,5 +1,6 @@
 import { EventEmitter } from 'node:events';
 import { Calls } from '../calls';
+import { attempt } from '../causes/look';
 import { DmaBuf } from '../dmabuf/dma-buf';
 import { DmaMemory } from '../dmabuf/dma-memory';
 import type { Watcher } from '../dmabuf/exported';
@@ -19,6 +20,7 @@ import {
   boolean,
   instance,
   integer,
+  invalidType,
   oneOf,
   options,
   outOfRange,
@@ -26,6 +28,9 @@ import {
   u64Max,
   type Access,
 } from '../validate';
+import { VfioDevice } from '../vfio/device';
+import { MappedRegion } from '../vfio/mapped-region';
+import { Region } from '../vfio/region';
 import type { Iommufd } from './iommufd';
 import { IoasMapping, type Source } from './mapping';
 
@@ -115,19 +120,19 @@ export class Ioas extends EventEmitter<IoasEvents> {
   /** Called when a device has changed what it decodes. @internal */
   lookAtMappings(): void {
     if (this.#autoRemaps === 0 && this.listenerCount('revoked') === 0) return;
-    for (const mapping of this.mappings) mapping.look();
+    for (const mapping of this.mappings) {
+      for (const [name, ...values] of mapping.look()) this.#say(name, ...values);
+    }
   }
 
   /**
    * Tells the listeners, when what is going on is over: they may close anything. Of an IOAS that is closed by then they hear
-   * of errors only. @internal
+   * of errors only.
    */
-  say<Name extends keyof IoasEvents>(name: Name, ...values: IoasEvents[Name]): void {
-    const silent = () => this.#closed && name !== 'restoreFailed';
-    if (silent()) return;
+  #say(name: keyof IoasEvents, ...values: unknown[]): void {
     process.nextTick(() => {
       // Not this.emit: an object's own property must not get in the way.
-      if (!silent()) EventEmitter.prototype.emit.call(this, name, ...values);
+      if (!this.#closed || name === 'restoreFailed') EventEmitter.prototype.emit.call(this, name, ...values);
     });
   }
 
@@ -186,13 +191,9 @@ export class Ioas extends EventEmitter<IoasEvents> {
       mapFd();
       return iova ?? words[ioasWord.iova] ?? 0n;
     } catch (error) {
-      throw explain(error, {
-        iova,
-        offset,
-        length,
-        exporter: dmaBuf.exporterName,
-        ranges: dmaBuf.exported?.ranges,
-      });
+      const exporter = attempt(() => dmaBuf.exporterName);
+      const ranges = attempt(() => dmaBuf.exported?.ranges);
+      throw explain(error, { iova, offset, length, exporter, ranges }, { ioas: this, dmaBuf });
     }
   }
 
@@ -205,7 +206,7 @@ export class Ioas extends EventEmitter<IoasEvents> {
     try {
       unmap();
     } catch (error) {
-      throw explain(error, { iova, length });
+      throw explain(error, { iova, length }, { ioas: this });
     }
   }
 
@@ -213,7 +214,9 @@ export class Ioas extends EventEmitter<IoasEvents> {
   async unplaceLater(iova: bigint, length: bigint): Promise<void> {
     const { handle } = this;
     try {
-      await this.#calls.add(kernelCallAsync({ iova, length }, () => native.ioasUnmap(handle, iova, length, true)));
+      await this.#calls.add(
+        kernelCallAsync({ iova, length }, () => native.ioasUnmap(handle, iova, length, true), { ioas: this }),
+      );
     } catch (error) {
       // unmap() of a range came first.
       if (!(error instanceof KernelError && error.code === 'ENOENT')) throw error;
@@ -241,7 +244,8 @@ export class Ioas extends EventEmitter<IoasEvents> {
    * mapping holds the pages even after the memory is closed.
    *
    * @throws KernelError ENOMEM: over RLIMIT_MEMLOCK. EEXIST, ENOSPC, EINVAL: as for {@link mapDmaBuf}. Error ERR_CLOSED:
-   *   the IOAS or the memory was closed, or the range unmapped, while the call was under way.
+   *   the IOAS or the memory was closed, or the range unmapped, while the call was under way. TypeError
+   *   ERR_INVALID_ARG_TYPE: a region or a device, whose memory must be exported as a dma-buf.
    */
   async mapMemory(memory: DmaMemory, opts?: MapOptions): Promise<IoasMapping> {
     const { args, call, placement } = this.#toMemory(memory, opts);
@@ -255,12 +259,12 @@ export class Ioas extends EventEmitter<IoasEvents> {
   /** {@link mapMemory}, waiting. */
   mapMemorySync(memory: DmaMemory, opts?: MapOptions): IoasMapping {
     const { args, call, placement } = this.#toMemory(memory, opts);
-    const iova = kernelCall(args, () => native.ioasMap(...call, false));
+    const iova = kernelCall(args, () => native.ioasMap(...call, false), { ioas: this });
     return this.#remember(iova, toSource(placement));
   }
 
   #toMemory(memory: DmaMemory, opts?: MapOptions) {
-    const placement = toPlacement(opts, BigInt(instance(memory, 'memory', DmaMemory).size));
+    const placement = toPlacement(opts, BigInt(hostMemory(memory).size));
     const { iova, offset, length, access } = placement;
     const call = [this.handle, memory.mapping, offset, length, iova, Number(access)] as const;
     return { args: { iova, offset, length }, call, placement };
@@ -287,7 +291,7 @@ export class Ioas extends EventEmitter<IoasEvents> {
   mapFileSync(fd: number, opts: MapOptions & { length: number | bigint }): IoasMapping {
     const { args, call, file, placement } = this.#toFile(fd, opts);
     try {
-      const iova = kernelCall(args, () => native.ioasMapFile(...call, false));
+      const iova = kernelCall(args, () => native.ioasMapFile(...call, false), { ioas: this });
       return this.#remember(iova, toSource(placement));
     } finally {
       native.fdClose(file, false);
@@ -337,7 +341,7 @@ export class Ioas extends EventEmitter<IoasEvents> {
   copySync(mapping: IoasMapping, opts?: MapOptions): IoasMapping {
     const { args, call, source } = this.#toCopy(mapping, opts);
     try {
-      const iova = kernelCall(args, () => native.ioasCopy(...call, false));
+      const iova = kernelCall(args, () => native.ioasCopy(...call, false), { ioas: this });
       return this.#remember(iova, source);
     } catch (error) {
       if (source.autoRemap) source.dmaBuf?.close();
@@ -370,7 +374,7 @@ export class Ioas extends EventEmitter<IoasEvents> {
     const underWay: UnderWay = { unmapped: [] };
     this.#underWay.add(underWay);
     try {
-      const iova = await this.#calls.add(kernelCallAsync(args, call));
+      const iova = await this.#calls.add(kernelCallAsync(args, call, { ioas: this }));
       const end = iova + placement.length;
       if (this.#closed) throw closedError('IOAS');
       if (underWay.unmapped.some((range) => range.first < end && range.end > iova)) {
@@ -397,7 +401,9 @@ export class Ioas extends EventEmitter<IoasEvents> {
     const first = all ? 0n : u64(iova, 'iova');
     const count = all ? u64Max : u64(length, 'length', 1n);
     try {
-      const unmapped = kernelCall({ iova: first, length: count }, () => native.ioasUnmap(handle, first, count, false));
+      const unmapped = kernelCall({ iova: first, length: count }, () => native.ioasUnmap(handle, first, count, false), {
+        ioas: this,
+      });
       this.#dropWithin(first, first + count);
       return unmapped;
     } catch (error) {
@@ -491,6 +497,16 @@ interface Placement {
   offset: bigint;
   length: bigint;
   access: bigint;
+}
+
+/** What users of older interfaces try: the kernel would say EFAULT, "Bad address". */
+function hostMemory(memory: DmaMemory): DmaMemory {
+  if ([VfioDevice, Region, MappedRegion].some((type) => (memory as unknown) instanceof type)) {
+    const expected =
+      "an instance of DmaMemory, as a device's BAR cannot be pinned: give mapDmaBuf() what device.exportDmaBuf() returns";
+    throw invalidType('memory', expected, memory);
+  }
+  return instance(memory, 'memory', DmaMemory);
 }
 
 /** Checks map options against the memory's size. */

@@ -42,7 +42,7 @@ export class Iommufd {
     const path = given === undefined ? '/dev/iommu' : string(given, 'path');
     return new Iommufd(
       kernel,
-      kernelCall({ path }, () => native.fdOpen(kernel.handle, path, false)),
+      kernelCall({ path }, () => native.fdOpen(kernel.handle, path, false), { kernel }),
       false,
     );
   }

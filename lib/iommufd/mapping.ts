@@ -2,7 +2,7 @@ import { DmaBuf } from '../dmabuf/dma-buf';
 import type { Exported } from '../dmabuf/exported';
 import { codedError, closedError } from '../errors';
 import { instance, outOfRange } from '../validate';
-import type { Ioas } from './ioas';
+import type { Ioas, IoasEvents } from './ioas';
 
 /**
  * 'live': DMA reaches the memory. 'revoked': the exporting device took its memory back, every DMA through the mapping
@@ -65,6 +65,11 @@ export class IoasMapping {
     return reaches && this.#occupied ? 'live' : 'revoked';
   }
 
+  /** Whether it is host memory, which is pinned while a device is attached. @internal */
+  get pinned(): boolean {
+    return this.#source.dmaBuf === undefined;
+  }
+
   /** Called when the kernel has unmapped it. @internal */
   gone(): void {
     this.#closed = true;
@@ -108,17 +113,17 @@ export class IoasMapping {
     if (own !== next) old.close();
   }
 
-  /** Says if it is revoked now, and restores it if that is wanted and possible. @internal */
-  look(): void {
+  /** Looks if it is revoked now, and restores it if that is wanted and possible. Yields what there is to say. @internal */
+  *look(): Generator<{ [Name in keyof IoasEvents]: [Name, ...IoasEvents[Name]] }[keyof IoasEvents]> {
     if (this.state !== 'revoked') return;
-    if (!this.#announced) this.ioas.say('revoked', this);
+    if (!this.#announced) yield ['revoked', this];
     this.#announced = true;
     if (!this.#source.autoRemap || this.#exported?.mappable !== true) return;
     try {
       this.remap();
-      this.ioas.say('restored', this);
+      yield ['restored', this];
     } catch (error) {
-      this.ioas.say('restoreFailed', this, error);
+      yield ['restoreFailed', this, error];
     }
   }
 

@@ -1,6 +1,8 @@
 // What sysfs tells about a PCI device. The root is given, so that a fake's or a recorded tree works too.
-import { existsSync, readdirSync, readlinkSync } from 'node:fs';
+import { existsSync, readlinkSync } from 'node:fs';
 import { basename, join } from 'node:path';
+import { bindCommands, noIommu } from '../causes/iommu-group';
+import { attempt, linked, list } from '../causes/look';
 import { codedError } from '../errors';
 import { outOfRange } from '../validate';
 
@@ -13,14 +15,6 @@ export function toAddress(address: string): string {
   return full.toLowerCase();
 }
 
-function driverOf(folder: string): string | undefined {
-  try {
-    return basename(readlinkSync(join(folder, 'driver')));
-  } catch {
-    return undefined;
-  }
-}
-
 /**
  * The path of a device's VFIO character device: the one entry of its vfio-dev folder names it.
  *
@@ -30,25 +24,25 @@ function driverOf(folder: string): string | undefined {
 export function cdevPath(sysfs: string, address: string): string {
   const folder = join(sysfs, 'bus/pci/devices', address);
   if (!existsSync(folder)) throw codedError('ERR_NO_SUCH_DEVICE', `there is no PCI device ${address}`);
-  let names: string[] = [];
-  try {
-    names = readdirSync(join(folder, 'vfio-dev'));
-  } catch {
-    // No such folder: the device is not VFIO's, which is told below.
-  }
+  const names = list(join(folder, 'vfio-dev'));
   const name = names.find((candidate) => candidate.startsWith('vfio'));
   if (name !== undefined) return `/dev/vfio/devices/${name}`;
-  const driver = driverOf(folder);
   throw codedError(
     'ERR_NOT_BOUND_TO_VFIO',
-    `${address} has no VFIO character device: ` +
-      (driver === 'vfio-pci'
-        ? 'it is bound to vfio-pci, but this kernel has no CONFIG_VFIO_DEVICE_CDEV'
-        : `it is bound to ${driver ?? 'no driver'}, not to vfio-pci. As root: ` +
-          `echo vfio-pci > ${folder}/driver_override; ` +
-          (driver === undefined ? '' : `echo ${address} > ${folder}/driver/unbind; `) +
-          `echo ${address} > ${sysfs}/bus/pci/drivers_probe`),
+    `${address} has no VFIO character device: ${notBound(sysfs, address, names[0])}`,
   );
+}
+
+function notBound(sysfs: string, address: string, other: string | undefined): string {
+  if (other !== undefined)
+    return `VFIO has it as ${other}, without an IOMMU's protection, which this library does not use`;
+  const commands = `as root: ${bindCommands(sysfs, address)}`;
+  const iommu = noIommu(sysfs, address);
+  if (iommu !== undefined) return `vfio-pci takes only devices behind an IOMMU, and ${iommu}. Then, ${commands}`;
+  const driver = linked(join(sysfs, 'bus/pci/devices', address, 'driver'));
+  return driver === 'vfio-pci'
+    ? 'it is bound to vfio-pci, and yet has no vfio-dev folder: this kernel is too old (before Linux 6.1)'
+    : `it is bound to ${driver ?? 'no driver'}, not to vfio-pci. To change that, ${commands}`;
 }
 
 const cdevFolder = '/dev/vfio/devices/';
@@ -58,18 +52,10 @@ export function cdevAddress(sysfs: string, path: string): string | undefined {
   if (!path.startsWith(cdevFolder)) return undefined;
   const devices = join(sysfs, 'bus/pci/devices');
   const name = basename(path);
-  try {
-    return readdirSync(devices).find((address) => existsSync(join(devices, address, 'vfio-dev', name)));
-  } catch {
-    return undefined;
-  }
+  return list(devices).find((address) => existsSync(join(devices, address, 'vfio-dev', name)));
 }
 
-/** What an fd of this process is open on; '' if that cannot be told. @internal */
-export function fdPath(fd: number): string {
-  try {
-    return readlinkSync(`/proc/self/fd/${String(fd)}`);
-  } catch {
-    return '';
-  }
+/** What an fd of this process is open on; undefined if that cannot be told. @internal */
+export function fdPath(fd: number): string | undefined {
+  return attempt(() => readlinkSync(`/proc/self/fd/${String(fd)}`));
 }

@@ -1,4 +1,5 @@
 import { Calls } from '../calls';
+import { attempt, type Around } from '../causes/look';
 import { DmaBuf } from '../dmabuf/dma-buf';
 import { tellWatchers } from '../dmabuf/exported';
 import { closedError, codedError, explain, kernelCall, kernelCallAsync, KernelError } from '../errors';
@@ -161,7 +162,7 @@ export class VfioDevice {
     const [device, parent] = [this.handle, instance(iommufd, 'iommufd', Iommufd).handle];
     this.#bound(
       iommufd,
-      await this.#calls.add(kernelCallAsync(this.#args(), () => native.vfioBind(device, parent, true))),
+      await this.#calls.add(kernelCallAsync(this.#args(), () => native.vfioBind(device, parent, true), this.#around())),
     );
   }
 
@@ -170,7 +171,7 @@ export class VfioDevice {
     const [device, parent] = [this.handle, instance(iommufd, 'iommufd', Iommufd).handle];
     this.#bound(
       iommufd,
-      kernelCall(this.#args(), () => native.vfioBind(device, parent, false)),
+      kernelCall(this.#args(), () => native.vfioBind(device, parent, false), this.#around()),
     );
   }
 
@@ -188,6 +189,11 @@ export class VfioDevice {
     return { device: this.address };
   }
 
+  /** Where an error's cause is looked for. */
+  #around(): Around {
+    return { kernel: this.kernel, isBound: () => attempt(() => this.info()) !== undefined };
+  }
+
   /**
    * Attaches the device to an IOAS: its DMA goes through that from now on. If it was attached elsewhere, it moves.
    *
@@ -197,14 +203,16 @@ export class VfioDevice {
   async attach(ioas: Ioas): Promise<void> {
     const [device, table] = [this.handle, this.#pageTable(ioas)];
     const args = { ...this.#args(), ioas: ioas.id };
-    await this.#calls.add(kernelCallAsync(args, () => native.vfioAttach(device, table, true)));
+    const around = { ...this.#around(), ioas };
+    await this.#calls.add(kernelCallAsync(args, () => native.vfioAttach(device, table, true), around));
     this.#attached(ioas);
   }
 
   /** {@link attach}, waiting. */
   attachSync(ioas: Ioas): void {
     const [device, table] = [this.handle, this.#pageTable(ioas)];
-    kernelCall({ ...this.#args(), ioas: ioas.id }, () => native.vfioAttach(device, table, false));
+    const around = { ...this.#around(), ioas };
+    kernelCall({ ...this.#args(), ioas: ioas.id }, () => native.vfioAttach(device, table, false), around);
     this.#attached(ioas);
   }
 
@@ -467,13 +475,8 @@ export class VfioDevice {
     try {
       return new DmaBuf(this.kernel, native.vfioExportDmaBuf(this.handle, region, words), size);
     } catch (error) {
-      throw explain(error, {
-        ...this.#args(),
-        region,
-        offset: words[0],
-        length: words[1],
-        ranges: ranges.length,
-      });
+      const args = { ...this.#args(), region, offset: words[0], length: words[1], ranges: ranges.length };
+      throw explain(error, args, { ...this.#around(), words });
     }
   }
 

@@ -33,7 +33,7 @@ export function toTarget(target: string | number, opts: OpenOptions | undefined)
   if (typeof target === 'number') {
     const fd = integer(target, 'fd', 0, 0x7fff_ffff);
     const openSync = () => kernelCall({ fd }, () => native.fdDuplicate(kernel.handle, fd));
-    const address = cdevAddress(kernel.sysfs, fdPath(fd));
+    const address = cdevAddress(kernel.sysfs, fdPath(fd) ?? '');
     return { kernel, iommufd, address, open: () => Promise.resolve(openSync()), openSync };
   }
   if (typeof target !== 'string') throw invalidType('target', 'of type string or number', target);
@@ -45,7 +45,7 @@ export function toTarget(target: string | number, opts: OpenOptions | undefined)
     kernel,
     iommufd,
     address,
-    open: () => kernelCallAsync({ path }, () => native.fdOpen(kernel.handle, path, true)),
-    openSync: () => kernelCall({ path }, () => native.fdOpen(kernel.handle, path, false)),
+    open: () => kernelCallAsync({ path }, () => native.fdOpen(kernel.handle, path, true), { kernel }),
+    openSync: () => kernelCall({ path }, () => native.fdOpen(kernel.handle, path, false), { kernel }),
   };
 }

@@ -29,7 +29,8 @@ class DeviceState {
   // another count now, or while something revokes, it is dead.
   static constexpr unsigned kDisabled = 1;  // memory is not decoded: what was revoked cannot be mapped again yet
   static constexpr unsigned kRevoking = 2;
-  static constexpr unsigned kCountShift = 2;
+  static constexpr unsigned kDead = 4;  // of an export: its device was closed since
+  static constexpr unsigned kCountShift = 3;
   uint64_t Word() const {
     return (uint64_t{revocations} << kCountShift) | (revoking > 0 ? kRevoking : 0) | (memory_enabled ? 0 : kDisabled);
   }
@@ -110,7 +111,9 @@ class Export {
   // nullptr: not from this process, or forgotten.
   static std::shared_ptr<Export> Find(const Fd& buffer);
 
-  uint64_t Word() const { return device_->Word() | (device_->closings == closings_ ? 0 : DeviceState::kDisabled); }
+  uint64_t Word() const {
+    return device_->Word() | (device_->closings == closings_ ? 0 : DeviceState::kDisabled | DeviceState::kDead);
+  }
   uint32_t ranges() const { return ranges_; }
 
  private:

@@ -1,4 +1,5 @@
 // Everything of the library that can be called, found by looking: what is added later is found, too.
+import { EventEmitter } from 'node:events';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { types } from 'node:util';
@@ -151,7 +152,8 @@ export class Surface {
       if (!['length', 'name', 'prototype'].includes(key as string)) this.#addProperty(type, owner, key, false);
     }
     for (let at = type.prototype as object | null; at; at = Reflect.getPrototypeOf(at)) {
-      if (isBuiltin(at.constructor)) break;
+      // Not Node's own emitter: a listener that throws is the caller's affair.
+      if (isBuiltin(at.constructor) || at === EventEmitter.prototype) break;
       for (const key of Reflect.ownKeys(at)) if (key !== 'constructor') this.#addProperty(at, owner, key, true);
     }
   }

@@ -1,0 +1,107 @@
+// Why a device cannot be bound: its IOMMU, its IOMMU group, or that somebody has it.
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { linked, list, text, type Arguments, type Around } from './look';
+
+/** Drivers that do no DMA of their own, and so do not take a group from VFIO. */
+const harmless = ['pcieport', 'pci-stub'];
+
+interface Place {
+  sysfs: string;
+  folder: string;
+  address: string;
+}
+
+function place({ device }: Arguments, { kernel }: Around): Place | undefined {
+  if (device === undefined || !kernel) return undefined;
+  return { sysfs: kernel.sysfs, folder: join(kernel.sysfs, 'bus/pci/devices', device), address: device };
+}
+
+/** Why a device that is there has no IOMMU group, if it has none. */
+export function noIommu(sysfs: string, address: string): string | undefined {
+  const folder = join(sysfs, 'bus/pci/devices', address);
+  if (!existsSync(folder) || existsSync(join(folder, 'iommu_group'))) return undefined;
+  const units = list(join(sysfs, 'class/iommu'));
+  return units.length > 0
+    ? `it is behind none of this machine's IOMMUs (${units.join(', ')}): it has no iommu_group in sysfs`
+    : `no IOMMU is on (${sysfs}/class/iommu is empty): switch it on in the firmware (VT-d, AMD-Vi, SMMU) and, on Intel, ` +
+        'with intel_iommu=on on the kernel command line; a virtual machine must be given one';
+}
+
+/** The commands that give a device to vfio-pci. */
+export function bindCommands(sysfs: string, address: string): string {
+  const folder = join(sysfs, 'bus/pci/devices', address);
+  return [
+    ...(existsSync(join(sysfs, 'bus/pci/drivers/vfio-pci')) ? [] : ['modprobe vfio-pci']),
+    `echo vfio-pci > ${folder}/driver_override`,
+    ...(existsSync(join(folder, 'driver')) ? [`echo ${address} > ${folder}/driver/unbind`] : []),
+    `echo ${address} > ${sysfs}/bus/pci/drivers_probe`,
+  ].join('; ');
+}
+
+const unassigned = 0x2000_0000n; // ioport.h: IORESOURCE_UNSET
+
+/** EINVAL at bind */
+export function boundAlready(args: Arguments, around: Around): string | undefined {
+  const at = place(args, around);
+  const none = at && noIommu(at.sysfs, at.address);
+  if (none !== undefined) return none;
+  if (around.isBound?.()) return 'this device is bound already, by this object or one that shares its file';
+  if (!at) return undefined;
+  const resources = text(join(at.folder, 'resource')).split('\n').slice(0, 6);
+  const bar = resources.findIndex((line) => (BigInt(line.split(' ')[2] ?? '0') & unassigned) !== 0n);
+  if (bar >= 0)
+    return `BAR ${bar} of the device has no bus address (too little room behind its bridge), so it cannot be enabled`;
+  const cdev = list(join(at.folder, 'vfio-dev'))[0];
+  return (
+    'the device is bound already, through another open of its character device in this process or another' +
+    (cdev === undefined ? '' : `: \`fuser -v /dev/vfio/devices/${cdev}\` tells whose`)
+  );
+}
+
+/** EBUSY at bind */
+export function groupOpen(args: Arguments, around: Around): string | undefined {
+  const at = place(args, around);
+  const group = at && linked(join(at.folder, 'iommu_group'));
+  if (group === undefined) return undefined;
+  return (
+    `the device's IOMMU group is in use through VFIO's older interface (\`fuser -v /dev/vfio/${group}\` tells by whom), ` +
+    'or a driver has given it another I/O address space'
+  );
+}
+
+/** EPERM at bind: first the kernel looks at the interrupts, then at the group's other devices. */
+export function groupNotFree(args: Arguments, around: Around): string | undefined {
+  const at = place(args, around);
+  if (!at) return undefined;
+  const group = join(at.folder, 'iommu_group');
+  const others = list(join(group, 'devices'))
+    .filter((address) => address !== at.address)
+    .map((address) => ({ address, folder: join(at.sysfs, 'bus/pci/devices', address) }))
+    .map((other) => ({ ...other, driver: linked(join(other.folder, 'driver')) }))
+    .filter(({ driver }) => driver !== undefined && !harmless.includes(driver));
+  const foreign = others.find(({ folder }) => !existsSync(join(folder, 'vfio-dev')));
+  const unsafe = text(join(at.sysfs, 'module/iommufd/parameters/allow_unsafe_interrupts')).trim();
+  const interrupts =
+    'the interrupts of its IOMMU group are not isolated: switch interrupt remapping on (in the firmware, and not ' +
+    'intremap=off), or accept that a device can forge interrupts: as root, ' +
+    `echo Y > ${at.sysfs}/module/iommufd/parameters/allow_unsafe_interrupts`;
+  if (foreign) {
+    return (
+      `IOMMU group ${linked(group) ?? ''} is not viable: driver ${foreign.driver ?? ''} has ${foreign.address}. Give that to vfio-pci, ` +
+      `too: as root, ${bindCommands(at.sysfs, foreign.address)}`
+    );
+  }
+  if (others.length === 0) return interrupts;
+  const owned = `another device of its IOMMU group (${others.map(({ address }) => address).join(', ')}) is bound to another iommufd: one iommufd must have all of a group`;
+  return unsafe === 'Y' ? owned : `${owned}; or ${interrupts}`;
+}
+
+/** EINVAL at attach */
+export function notAttachable(_: Arguments, { isBound }: Around): string | undefined {
+  if (!isBound) return undefined;
+  return isBound()
+    ? "the device's IOMMU cannot use this page table; or a file that is mapped in the IOAS is no memfd or ends before, " +
+        'which is seen only when the first device is attached'
+    : 'the device is not bound to an iommufd: bind() first';
+}
