@@ -21,7 +21,8 @@ function place({ device }: Arguments, { kernel }: Around): Place | undefined {
 export function noIommu(sysfs: string, address: string): string | undefined {
   const folder = join(sysfs, 'bus/pci/devices', address);
   if (!existsSync(folder) || existsSync(join(folder, 'iommu_group'))) return undefined;
-  const units = list(join(sysfs, 'class/iommu'));
+  // Kernels that can test themselves have one more, which no device of the machine is behind.
+  const units = list(join(sysfs, 'class/iommu')).filter((name) => !name.startsWith('iommufd_selftest'));
   return units.length > 0
     ? `it is behind none of this machine's IOMMUs (${units.join(', ')}): it has no iommu_group in sysfs`
     : `no IOMMU is on (${sysfs}/class/iommu is empty): switch it on in the firmware (VT-d, AMD-Vi, SMMU) and, on Intel, ` +
@@ -84,12 +85,12 @@ export function groupNotFree(args: Arguments, around: Around): string | undefine
   const unsafe = text(join(at.sysfs, 'module/iommufd/parameters/allow_unsafe_interrupts')).trim();
   const interrupts =
     'the interrupts of its IOMMU group are not isolated: switch interrupt remapping on (in the firmware, and not ' +
-    'intremap=off), or accept that a device can forge interrupts: as root, ' +
+    'intremap=off), or accept that a device can forge interrupts; as root: ' +
     `echo Y > ${at.sysfs}/module/iommufd/parameters/allow_unsafe_interrupts`;
   if (foreign) {
     return (
       `IOMMU group ${linked(group) ?? ''} is not viable: driver ${foreign.driver ?? ''} has ${foreign.address}. Give that to vfio-pci, ` +
-      `too: as root, ${bindCommands(at.sysfs, foreign.address)}`
+      `too; as root: ${bindCommands(at.sysfs, foreign.address)}`
     );
   }
   if (others.length === 0) return interrupts;

@@ -115,10 +115,11 @@ function isCounted(status: string): boolean {
 const outOfMemory = 'the kernel, or the memory cgroup of this process, has no memory left';
 
 /** ENOMEM: whether pinning `length` more bytes goes over RLIMIT_MEMLOCK. */
-function memoryLimit(length: bigint): string {
+function memoryLimit(length: bigint): string | undefined {
   const status = text('/proc/self/status');
-  const limit = /^Max locked memory\s+(\d+)/m.exec(text('/proc/self/limits'))?.[1];
-  if (limit === undefined) return `${outOfMemory}: RLIMIT_MEMLOCK is not the cause, it is unlimited`;
+  const limit = /^Max locked memory\s+(\w+)/m.exec(text('/proc/self/limits'))?.[1];
+  if (limit === undefined) return undefined;
+  if (limit === 'unlimited') return `${outOfMemory}: RLIMIT_MEMLOCK is not the cause, it is unlimited`;
   if (!isCounted(status)) return `${outOfMemory}: RLIMIT_MEMLOCK is not the cause, CAP_IPC_LOCK lifts it`;
   // What iommufd pins shows in VmPin, not in VmLck, which is mlock()'s.
   const pinned = BigInt(/^VmPin:\s*(\d+) kB/m.exec(status)?.[1] ?? '0') * 1024n;

@@ -156,7 +156,9 @@ export class VfioDevice {
   /**
    * Binds the device to an iommufd. From then on it can be used, and it is closed before the iommufd.
    *
-   * @throws KernelError EINVAL: bound already. EBUSY, EPERM: the IOMMU group is not free. EBADFD: not an iommufd.
+   * @throws KernelError EINVAL: bound already. EPERM: another device of the IOMMU group has a driver of the kernel or
+   *   another iommufd, or interrupts are not isolated. EBUSY: the group is open through /dev/vfio/GROUP. EACCES: a VF token
+   *   is wanted. EBADFD: not an iommufd.
    */
   async bind(iommufd: Iommufd): Promise<void> {
     const [device, parent] = [this.handle, instance(iommufd, 'iommufd', Iommufd).handle];
@@ -198,7 +200,7 @@ export class VfioDevice {
    * Attaches the device to an IOAS: its DMA goes through that from now on. If it was attached elsewhere, it moves.
    *
    * @throws Error ERR_OTHER_IOMMUFD: an IOAS of another iommufd. KernelError EINVAL: not bound. EADDRINUSE: mappings where this device
-   *   cannot have any.
+   *   cannot have any. ENOMEM: the first device has the mapped host memory pinned, which went over RLIMIT_MEMLOCK.
    */
   async attach(ioas: Ioas): Promise<void> {
     const [device, table] = [this.handle, this.#pageTable(ioas)];

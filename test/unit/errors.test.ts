@@ -254,6 +254,9 @@ describe('a device that VFIO does not have', () => {
     drive('nvme');
     unlinkSync(join(folder(), 'iommu_group'));
     assert.match(refused(), /no IOMMU is on \(.*class\/iommu is empty\).*intel_iommu=on/);
+    // The one that a kernel has to test itself, whatever the machine has.
+    mkdirSync(join(kernel.sysfs, 'class/iommu/iommufd_selftest_iommu.0'), { recursive: true });
+    assert.match(refused(), /class\/iommu is empty/);
     mkdirSync(join(kernel.sysfs, 'class/iommu/dmar0'), { recursive: true });
     assert.match(refused(), /behind none of this machine's IOMMUs \(dmar0\)/);
   });

@@ -1,0 +1,46 @@
+// A program of a user without rights, for the cases that need one. Prints what it was refused as JSON.
+//
+//   as-nobody.ts open PATH              opens a device file
+//   as-nobody.ts pin ADDRESS BYTES      maps so much host memory for a device, under the limit it was started with
+//   as-nobody.ts attach ADDRESS BYTES   maps it first, and then attaches the device
+import { DmaMemory, Iommufd, KernelError, VfioDevice } from '../../lib';
+
+const [, , verb, target = '', bytes = '0'] = process.argv;
+
+function becomeNobody(): void {
+  process.setgroups?.([]);
+  process.setgid?.(65534);
+  process.setuid?.(65534);
+}
+
+const verbs: Record<string, () => void> = {
+  open: () => {
+    becomeNobody();
+    if (target.startsWith('/dev/vfio')) VfioDevice.openSync(target);
+    else Iommufd.open({ path: target });
+  },
+  pin: () => {
+    const iommufd = Iommufd.open();
+    const ioas = iommufd.allocIoas();
+    VfioDevice.openSync(target, { iommufd }).attachSync(ioas);
+    becomeNobody();
+    ioas.mapMemorySync(DmaMemory.alloc(4096));
+    ioas.mapMemorySync(DmaMemory.alloc(Number(bytes)));
+  },
+  attach: () => {
+    const iommufd = Iommufd.open();
+    const ioas = iommufd.allocIoas();
+    const device = VfioDevice.openSync(target, { iommufd });
+    becomeNobody();
+    ioas.mapMemorySync(DmaMemory.alloc(Number(bytes)));
+    device.attachSync(ioas);
+  },
+};
+
+try {
+  verbs[verb ?? '']?.();
+} catch (error) {
+  if (!(error instanceof KernelError)) throw error;
+  const { code, errno, syscall, ioctl, hint } = error;
+  console.log(JSON.stringify({ code, errno, syscall, ioctl, hint }));
+}
