@@ -93,6 +93,7 @@ interface Native {
   fdDuplicate(kernel: KernelHandle, number: number): FdHandle;
   fdNumber(fd: FdHandle): number;
   fdInode(fd: FdHandle): bigint;
+  fdPath(fd: FdHandle): string;
   fdShare(fd: FdHandle): FdHandle;
   fdClose: NowOrLater<[fd: FdHandle], void>;
 

@@ -1,8 +1,8 @@
 // What sysfs tells about a PCI device. The root is given, so that a fake's or a recorded tree works too.
-import { existsSync, readlinkSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { bindCommands, noIommu } from '../causes/iommu-group';
-import { attempt, linked, list } from '../causes/look';
+import { linked, list } from '../causes/look';
 import { codedError } from '../errors';
 import { outOfRange } from '../validate';
 
@@ -53,9 +53,4 @@ export function cdevAddress(sysfs: string, path: string): string | undefined {
   const devices = join(sysfs, 'bus/pci/devices');
   const name = basename(path);
   return list(devices).find((address) => existsSync(join(devices, address, 'vfio-dev', name)));
-}
-
-/** What an fd of this process is open on; undefined if that cannot be told. @internal */
-export function fdPath(fd: number): string | undefined {
-  return attempt(() => readlinkSync(`/proc/self/fd/${String(fd)}`));
 }

@@ -55,7 +55,7 @@ export interface IrqInfo {
 /** A PCI device that VFIO holds for this process. */
 export class VfioDevice {
   readonly kernel: Kernel;
-  /** The PCI address, if it is known: an fd that was handed over need not tell. */
+  /** The PCI address, if sysfs tells it. */
   readonly address: string | undefined;
   /** The PCI command register. */
   readonly command: CommandRegister = new CommandRegister(() => this.config);
@@ -97,8 +97,9 @@ export class VfioDevice {
    * @throws Error ERR_NO_SUCH_DEVICE, ERR_NOT_BOUND_TO_VFIO. KernelError EACCES, EBUSY, EINVAL (already bound), EPERM.
    */
   static async open(target: string | number, opts?: OpenOptions): Promise<VfioDevice> {
-    const { kernel, iommufd, address, open } = toTarget(target, opts);
-    const device = new VfioDevice(kernel, await open(), address);
+    const { kernel, iommufd, open, addressOf } = toTarget(target, opts);
+    const fd = await open();
+    const device = new VfioDevice(kernel, fd, addressOf(fd));
     try {
       if (iommufd) await device.bind(iommufd);
     } catch (error) {
@@ -110,8 +111,9 @@ export class VfioDevice {
 
   /** {@link open}, waiting. */
   static openSync(target: string | number, opts?: OpenOptions): VfioDevice {
-    const { kernel, iommufd, address, openSync } = toTarget(target, opts);
-    const device = new VfioDevice(kernel, openSync(), address);
+    const { kernel, iommufd, openSync, addressOf } = toTarget(target, opts);
+    const fd = openSync();
+    const device = new VfioDevice(kernel, fd, addressOf(fd));
     try {
       if (iommufd) device.bindSync(iommufd);
     } catch (error) {

@@ -1,10 +1,11 @@
 // What VfioDevice.open() takes: a PCI address, a character device's path, or an fd.
+import { attempt } from '../causes/look';
 import { toKernel } from '../default-kernel';
 import { closedError, kernelCall, kernelCallAsync } from '../errors';
 import { Iommufd } from '../iommufd/iommufd';
 import type { Kernel } from '../kernel';
 import { native, type FdHandle } from '../native';
-import { cdevAddress, cdevPath, fdPath, toAddress } from '../pci/sysfs';
+import { cdevAddress, cdevPath, toAddress } from '../pci/sysfs';
 import { instance, integer, invalidType, options, string } from '../validate';
 
 /** How to open a device. */
@@ -19,10 +20,10 @@ export interface OpenOptions {
 export interface Target {
   kernel: Kernel;
   iommufd: Iommufd | undefined;
-  /** The PCI address, where it is known. */
-  address: string | undefined;
   open: () => Promise<FdHandle>;
   openSync: () => FdHandle;
+  /** The PCI address, where it is known. */
+  addressOf: (fd: FdHandle) => string | undefined;
 }
 
 /** @internal */
@@ -31,10 +32,10 @@ export function toTarget(target: string | number, opts: OpenOptions | undefined)
   if (iommufd !== undefined && instance(iommufd, 'iommufd', Iommufd).closed) throw closedError('iommufd');
   const kernel = chosen === undefined && iommufd ? iommufd.kernel : toKernel(chosen);
   if (typeof target === 'number') {
-    const fd = integer(target, 'fd', 0, 0x7fff_ffff);
-    const openSync = () => kernelCall({ fd }, () => native.fdDuplicate(kernel.handle, fd));
-    const address = cdevAddress(kernel.sysfs, fdPath(fd) ?? '');
-    return { kernel, iommufd, address, open: () => Promise.resolve(openSync()), openSync };
+    const number = integer(target, 'fd', 0, 0x7fff_ffff);
+    const openSync = () => kernelCall({ fd: number }, () => native.fdDuplicate(kernel.handle, number));
+    const addressOf = (fd: FdHandle) => cdevAddress(kernel.sysfs, attempt(() => native.fdPath(fd)) ?? '');
+    return { kernel, iommufd, open: () => Promise.resolve(openSync()), openSync, addressOf };
   }
   if (typeof target !== 'string') throw invalidType('target', 'of type string or number', target);
   string(target, 'target');
@@ -44,8 +45,8 @@ export function toTarget(target: string | number, opts: OpenOptions | undefined)
   return {
     kernel,
     iommufd,
-    address,
     open: () => kernelCallAsync({ path }, () => native.fdOpen(kernel.handle, path, true), { kernel }),
     openSync: () => kernelCall({ path }, () => native.fdOpen(kernel.handle, path, false), { kernel }),
+    addressOf: () => address,
   };
 }

@@ -35,6 +35,12 @@ Napi::Value FdInode(const Napi::CallbackInfo& info) {
   return FromU64(info.Env(), Call(info.Env(), [&] { return fd->Identify().inode; }));
 }
 
+// fdPath(fd): string
+Napi::Value FdPath(const Napi::CallbackInfo& info) {
+  const auto fd = Unwrap<core::Fd>(info[0]);
+  return Napi::String::New(info.Env(), Call(info.Env(), [&] { return fd->Path(); }));
+}
+
 // fdShare(fd): Fd, another handle of the same one: it closes when both are closed.
 Napi::Value FdShare(const Napi::CallbackInfo& info) { return Wrap(info.Env(), Unwrap<core::Fd>(info[0])); }
 
@@ -50,6 +56,7 @@ void InitFd(Napi::Env env, Napi::Object exports) {
   Export<FdDuplicate>(env, exports, "fdDuplicate");
   Export<FdNumber>(env, exports, "fdNumber");
   Export<FdInode>(env, exports, "fdInode");
+  Export<FdPath>(env, exports, "fdPath");
   Export<FdShare>(env, exports, "fdShare");
   Export<FdClose>(env, exports, "fdClose");
 }

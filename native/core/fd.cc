@@ -18,4 +18,10 @@ Identity Fd::Identify() const {
   return {info.st_dev, info.st_ino};
 }
 
+std::string Fd::Path() const {
+  std::string path(4096, '\0');
+  path.resize(static_cast<std::size_t>(Check(kernel_->FdPath(number_, path.data(), path.size()), "readlink")));
+  return path;
+}
+
 }  // namespace core

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <string>
 
 #include "core/failure.h"
 #include "kernel/kernel.h"
@@ -31,6 +32,7 @@ class Fd {
     return Check(kernel_->Ioctl(number_, request, argument), "ioctl", name);
   }
   Identity Identify() const;
+  std::string Path() const;  // what it is open on: '/dev/vfio/devices/vfio0'
 
   int number() const { return number_; }
   const std::shared_ptr<kernel::Kernel>& kernel() const { return kernel_; }

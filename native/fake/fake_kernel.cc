@@ -32,6 +32,12 @@ int CountFds(dev_t device, ino_t inode) {
   return count;
 }
 
+int64_t Fill(char* buffer, std::size_t size, const std::string& text) {
+  const std::size_t length = std::min(size, text.size());
+  std::memcpy(buffer, text.data(), length);
+  return static_cast<int64_t>(length);
+}
+
 }  // namespace
 
 FakeKernel::FakeKernel(const MachineDescription& machine) : iommu_(machine.iommu) {
@@ -153,11 +159,13 @@ int64_t FakeKernel::FilesystemMagic(int fd) {
 int64_t FakeKernel::Fdinfo(int fd, char* buffer, std::size_t size) {
   const kernel::Lock guard(lock_);
   const auto file = Find(fd);
-  if (!file) return LinuxKernel::Fdinfo(fd, buffer, size);
-  const std::string text = file->Fdinfo();
-  const std::size_t length = std::min(size, text.size());
-  std::memcpy(buffer, text.data(), length);
-  return static_cast<int64_t>(length);
+  return file ? Fill(buffer, size, file->Fdinfo()) : LinuxKernel::Fdinfo(fd, buffer, size);
+}
+
+int64_t FakeKernel::FdPath(int fd, char* buffer, std::size_t size) {
+  const kernel::Lock guard(lock_);
+  const auto file = Find(fd);
+  return file ? Fill(buffer, size, file->Path()) : LinuxKernel::FdPath(fd, buffer, size);
 }
 
 int FakeKernel::Mmap(std::size_t length, int protection, int flags, int fd, uint64_t offset, kernel::MappedPages* out) {

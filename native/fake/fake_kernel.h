@@ -30,6 +30,7 @@ class FakeKernel : public kernel::LinuxKernel, public FileTable {
   int64_t Lseek(int fd, int64_t offset, int whence) override;
   int64_t FilesystemMagic(int fd) override;
   int64_t Fdinfo(int fd, char* buffer, std::size_t size) override;
+  int64_t FdPath(int fd, char* buffer, std::size_t size) override;
   int Mmap(std::size_t length, int protection, int flags, int fd, uint64_t offset, kernel::MappedPages* out) override;
 
   std::vector<DmaFault> TakeFaults();

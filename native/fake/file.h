@@ -24,6 +24,7 @@ class File {
   virtual int64_t Lseek(int64_t, int) { return -ESPIPE; }
   virtual int64_t FilesystemMagic() { return 0x09041934; }  // ANON_INODE_FS_MAGIC
   virtual std::string Fdinfo() { return ""; }
+  virtual std::string Path() { return "anon_inode:[fake]"; }
   virtual int Mmap(std::size_t, int, int, uint64_t, kernel::MappedPages*) { return -ENODEV; }
 };
 

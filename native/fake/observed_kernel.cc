@@ -69,6 +69,11 @@ int64_t ObservedKernel::Fdinfo(int fd, char* buffer, std::size_t size) {
   return error != 0 ? error : FakeKernel::Fdinfo(fd, buffer, size);
 }
 
+int64_t ObservedKernel::FdPath(int fd, char* buffer, std::size_t size) {
+  const int error = Fail("readlink");
+  return error != 0 ? error : FakeKernel::FdPath(fd, buffer, size);
+}
+
 int ObservedKernel::MemfdCreate(const char* name, unsigned flags) {
   const int error = Fail("memfd_create");
   return error != 0 ? error : FakeKernel::MemfdCreate(name, flags);

@@ -33,6 +33,7 @@ class ObservedKernel : public FakeKernel {
   int Fstat(int fd, struct stat* out) override;
   int64_t FilesystemMagic(int fd) override;
   int64_t Fdinfo(int fd, char* buffer, std::size_t size) override;
+  int64_t FdPath(int fd, char* buffer, std::size_t size) override;
   int MemfdCreate(const char* name, unsigned flags) override;
   int Ftruncate(int fd, uint64_t size) override;
   int AddSeals(int fd, int seals) override;

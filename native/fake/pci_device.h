@@ -110,6 +110,7 @@ class VfioCdev : public File {
   explicit VfioCdev(std::shared_ptr<PciDevice> device) : device_(std::move(device)) {}
   ~VfioCdev() override REQUIRES(device_->lock_);
 
+  std::string Path() override { return "/dev/vfio/devices/" + device_->description().cdev; }
   int Ioctl(uapi::request_t request, void* argument) override REQUIRES(device_->lock_);
   int64_t Pread(void* buffer, std::size_t size, uint64_t offset) override REQUIRES(device_->lock_);
   int64_t Pwrite(const void* buffer, std::size_t size, uint64_t offset) override REQUIRES(device_->lock_);

@@ -39,6 +39,7 @@ class Kernel {
   virtual int Fstat(int fd, struct stat* out) = 0;
   virtual int64_t FilesystemMagic(int fd) = 0;                         // fstatfs(2)'s f_type
   virtual int64_t Fdinfo(int fd, char* buffer, std::size_t size) = 0;  // /proc/self/fdinfo: the bytes read
+  virtual int64_t FdPath(int fd, char* buffer, std::size_t size) = 0;  // what it is open on: the length
   virtual int MemfdCreate(const char* name, unsigned flags) = 0;
   virtual int Ftruncate(int fd, uint64_t size) = 0;
   virtual int AddSeals(int fd, int seals) = 0;

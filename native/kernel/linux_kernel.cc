@@ -53,6 +53,10 @@ int64_t LinuxKernel::Fdinfo(int fd, char* buffer, std::size_t size) {
   return result;
 }
 
+int64_t LinuxKernel::FdPath(int fd, char* buffer, std::size_t size) {
+  return OrErrno<int64_t>(readlink(("/proc/self/fd/" + std::to_string(fd)).c_str(), buffer, size));
+}
+
 int LinuxKernel::MemfdCreate(const char* name, unsigned flags) { return OrErrno(memfd_create(name, flags)); }
 
 int LinuxKernel::Ftruncate(int fd, uint64_t size) { return OrErrno(ftruncate(fd, static_cast<off_t>(size))); }

@@ -1,0 +1,248 @@
+// What is closed in which order, while what is under way, and what is left: nothing.
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { readdirSync } from 'node:fs';
+import { DmaMemory, Iommufd, VfioDevice, type Ioas, type IoasMapping } from '../../lib';
+import { conforms, conformsOnlyOn, observe, refuses } from './record';
+import { addresses, MiB, page, useRig } from './rig';
+
+const openFds = () => readdirSync('/proc/self/fd').length;
+
+/** A small world of its own, all of it open. */
+async function build() {
+  const iommufd = Iommufd.open();
+  const ioas = iommufd.allocIoas();
+  const ssd = await VfioDevice.open(addresses.ssd, { iommufd });
+  const engine = await VfioDevice.open(addresses.engine, { iommufd });
+  await engine.attach(ioas);
+  const memory = DmaMemory.alloc(MiB);
+  const host = await ioas.mapMemory(memory);
+  const buffer = ssd.exportDmaBuf({ region: 2, offset: 0n, length: page });
+  const peer = ioas.mapDmaBuf(buffer);
+  const registers = engine.region(0).map();
+  return { iommufd, ioas, ssd, engine, memory, host, buffer, peer, registers };
+}
+
+type World = Awaited<ReturnType<typeof build>>;
+
+/** Whether everything is closed that hangs on the iommufd. */
+function closedStates({ iommufd, ioas, ssd, engine, host, peer, registers }: World): unknown[] {
+  return [iommufd.closed, ioas.closed, ssd.closed, engine.closed, registers.closed, host.state, peer.state];
+}
+
+const allClosed = [true, true, true, true, true, 'closed', 'closed'];
+
+/** The devices are free, and nothing is open that was not. */
+async function assertFree(fds: number): Promise<void> {
+  assert.equal(openFds(), fds);
+  using iommufd = Iommufd.open();
+  using ssd = await VfioDevice.open(addresses.ssd, { iommufd });
+  using engine = await VfioDevice.open(addresses.engine, { iommufd });
+  observe([ssd.id, engine.id]);
+}
+
+describe('closing', () => {
+  conforms('an iommufd takes all that hangs on it along', async () => {
+    const fds = openFds();
+    const world = await build();
+    world.iommufd.close();
+    assert.deepEqual(observe(closedStates(world)), allClosed);
+    world.buffer.close();
+    world.memory.close();
+    await assertFree(fds);
+  });
+
+  conforms('an iommufd on a pool thread does the same', async () => {
+    const fds = openFds();
+    const world = await build();
+    const closing = world.iommufd[Symbol.asyncDispose]();
+    await refuses('ERR_CLOSED', () => world.iommufd.allocIoas());
+    assert.equal(world.iommufd[Symbol.asyncDispose](), closing);
+    await closing;
+    world.iommufd.close();
+    await world.iommufd[Symbol.asyncDispose]();
+    assert.deepEqual(observe(closedStates(world)), allClosed);
+    world.buffer.close();
+    world.memory.close();
+    await assertFree(fds);
+  });
+
+  conforms('each object on a pool thread, from the leaves to the root', async () => {
+    const fds = openFds();
+    const world = await build();
+    const { iommufd, ioas, ssd, engine, host, peer } = world;
+    for (const object of [host, peer, engine, ssd, ioas, iommufd]) {
+      const closing = object[Symbol.asyncDispose]();
+      if (object === host || object === peer) assert.equal(object.state, 'closed');
+      else await refuses('ERR_CLOSED', () => (object as { handle: unknown }).handle);
+      await closing;
+      await object[Symbol.asyncDispose]();
+    }
+    assert.deepEqual(observe(closedStates(world)), allClosed);
+    world.buffer.close();
+    world.memory.close();
+    await assertFree(fds);
+  });
+
+  conforms('in the wrong order is no error, and no object is forgotten', async () => {
+    const fds = openFds();
+    const world = await build();
+    const { iommufd, ioas, ssd, engine, memory, host, buffer, peer, registers } = world;
+    for (const object of [iommufd, ioas, ssd, engine, memory, host, buffer, peer, registers]) {
+      object.close();
+      object.close();
+    }
+    assert.deepEqual(observe(closedStates(world)), allClosed);
+    await assertFree(fds);
+  });
+
+  conforms('an IOAS with devices attached detaches them', async () => {
+    const world = await build();
+    await world.ioas[Symbol.asyncDispose]();
+    assert.equal(observe(world.engine.ioas), undefined);
+    const next = world.iommufd.allocIoas();
+    await world.engine.attach(next);
+    world.iommufd.close();
+    world.memory.close();
+    world.buffer.close();
+  });
+
+  conforms('`await using` closes in the order that the kernel wants', async () => {
+    const fds = openFds();
+    {
+      await using iommufd = Iommufd.open();
+      await using ioas = iommufd.allocIoas();
+      await using engine = await VfioDevice.open(addresses.engine, { iommufd });
+      await engine.attach(ioas);
+      using memory = DmaMemory.alloc(MiB);
+      await using mapping = await ioas.mapMemory(memory);
+      observe(mapping.length);
+    }
+    await assertFree(fds);
+  });
+});
+
+describe('a call under way', () => {
+  type Start = (world: World) => Promise<unknown>;
+  const calls: Record<string, Start> = {
+    'open and bind': ({ iommufd }) => VfioDevice.open(addresses.display, { iommufd }),
+    attach: ({ ssd, ioas }) => ssd.attach(ioas),
+    detach: ({ engine }) => engine.detach(),
+    reset: ({ ssd }) => ssd.reset(),
+    'low power': ({ ssd }) => ssd.enterLowPower(),
+    mapMemory: ({ ioas, memory }) => ioas.mapMemory(memory),
+    mapFile: ({ ioas, memory }) => ioas.mapFile(memory.fd, { length: memory.size }),
+    copy: ({ ioas, host }) => ioas.copy(host),
+    'closing a mapping': ({ host }) => host[Symbol.asyncDispose](),
+    'closing a device': ({ engine }) => engine[Symbol.asyncDispose](),
+    'closing the IOAS': ({ ioas }) => ioas[Symbol.asyncDispose](),
+  };
+  const ends: Record<string, (world: World) => unknown> = {
+    'the iommufd is closed': ({ iommufd }) => {
+      iommufd.close();
+    },
+    'the iommufd is closed on a pool thread': ({ iommufd }) => iommufd[Symbol.asyncDispose](),
+    'the devices are closed': ({ ssd, engine }) => {
+      ssd.close();
+      engine.close();
+    },
+    'everything is closed on pool threads': ({ host, peer, ssd, engine, ioas, iommufd }) =>
+      Promise.all([host, peer, ssd, engine, ioas, iommufd].map((object) => object[Symbol.asyncDispose]())),
+  };
+  for (const [call, start] of Object.entries(calls)) {
+    conforms(`${call}: succeeds or is ERR_CLOSED, whatever is closed meanwhile, and nothing stays open`, async () => {
+      const fds = openFds();
+      for (const end of Object.values(ends)) {
+        const world = await build();
+        const underWay = start(world).catch((error: unknown) => {
+          assert.equal((error as { code: unknown }).code, 'ERR_CLOSED', String(error));
+        });
+        await end(world);
+        await underWay;
+        world.iommufd.close();
+        world.memory.close();
+        world.buffer.close();
+        await assertFree(fds);
+      }
+    });
+  }
+});
+
+describe('a mapping under way', () => {
+  const rig = useRig('engine');
+
+  /** Nothing is mapped that no object knows. */
+  function assertEmpty(ioas: Ioas): void {
+    assert.equal(observe(ioas.mappings.length), 0);
+    assert.equal(observe(ioas.unmap()), 0n);
+  }
+
+  conforms('mapMemory is ERR_CLOSED when the memory is closed meanwhile', async () => {
+    await rig.engine();
+    const memory = rig.keep(DmaMemory.alloc(MiB));
+    const mapping = rig.ioas.mapMemory(memory);
+    memory.close();
+    await refuses('ERR_CLOSED', () => mapping);
+    assertEmpty(rig.ioas);
+  });
+
+  conforms('mapMemory, mapFile and copy are ERR_CLOSED when their IOVAs are unmapped meanwhile', async () => {
+    await rig.engine();
+    const memory = rig.keep(DmaMemory.alloc(MiB));
+    const source = rig.keep(rig.iommufd.allocIoas());
+    const first = await source.mapMemory(memory);
+    const starts: (() => Promise<IoasMapping>)[] = [
+      () => rig.ioas.mapMemory(memory, { iova: 0x1000_0000n }),
+      () => rig.ioas.mapFile(memory.fd, { iova: 0x1000_0000n, length: memory.size }),
+      () => rig.ioas.copy(first, { iova: 0x1000_0000n }),
+    ];
+    for (const start of starts) {
+      const mapping = start();
+      rig.ioas.unmap();
+      await refuses('ERR_CLOSED', () => mapping);
+      assertEmpty(rig.ioas);
+    }
+    // Elsewhere does not count.
+    const mapping = rig.ioas.mapMemory(memory, { iova: 0x1000_0000n });
+    await refuses('ENOENT', () => rig.ioas.unmap(0x2000_0000n, page));
+    assert.equal(observe((await mapping).state), 'live');
+  });
+
+  conforms('many at once, and all are counted', async () => {
+    const memory = rig.keep(DmaMemory.alloc(page));
+    const mappings = await Promise.all(Array.from({ length: 50 }, () => rig.ioas.mapMemory(memory)));
+    assert.equal(new Set(mappings.map(({ iova }) => iova)).size, 50);
+    await Promise.all(mappings.map((mapping) => mapping[Symbol.asyncDispose]()));
+    assertEmpty(rig.ioas);
+  });
+});
+
+describe('a device in two processes', () => {
+  const rig = useRig('ssd');
+  const disable = 'import os; os.pwrite(3, bytes([0, 0]), (7 << 40) + 4)';
+  const enable = 'import os; os.pwrite(3, bytes([2, 0]), (7 << 40) + 4)';
+  const reason = "the fake's devices are this process's own";
+
+  conformsOnlyOn('system', reason, 'whose memory the other switches off: ERR_MEMORY_DISABLED, not SIGBUS', async () => {
+    const device = rig.device('ssd');
+    const registers = rig.keep(device.region(0).map());
+    const elsewhere = (script: string) => {
+      execFileSync('python3', ['-c', script], { stdio: ['ignore', 'inherit', 'inherit', device.fd] });
+    };
+    assert.equal(registers.read32(8), 0x10400);
+    elsewhere(disable);
+    await refuses('ERR_MEMORY_DISABLED', () => registers.read32(8));
+    await refuses('ERR_MEMORY_DISABLED', () => registers.read64(8));
+    await refuses('ERR_MEMORY_DISABLED', () => {
+      registers.write32(0x14, 0);
+    });
+    await refuses('ERR_MEMORY_DISABLED', () => {
+      registers.read(0, new Uint32Array(16));
+    });
+    await refuses('ERR_MEMORY_DISABLED', () => {
+      registers.write(0x14, new Uint32Array(1));
+    });
+    elsewhere(enable);
+    assert.equal(registers.read32(8), 0x10400);
+  });
+});
