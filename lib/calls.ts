@@ -12,6 +12,10 @@ export class Calls {
     return call;
   }
 
+  get areUnderWay(): boolean {
+    return this.#underWay.size > 0;
+  }
+
   /** Resolves when none is under way. */
   async idle(): Promise<void> {
     while (this.#underWay.size > 0) await Promise.allSettled([...this.#underWay]);

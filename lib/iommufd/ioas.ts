@@ -95,10 +95,11 @@ export class Ioas extends EventEmitter<IoasEvents> {
   readonly id: number;
   /** Devices attached here. @internal */
   readonly attached = new Set<Attached>();
+  /** @internal */
+  readonly calls = new Calls();
   readonly #handle: IoasHandle;
   readonly #hot: NativeIoas;
   readonly #mappings: IoasMapping[] = [];
-  readonly #calls = new Calls();
   readonly #underWay = new Set<UnderWay>();
   readonly #watcher = new WeakRef<Watcher>(this);
   /** How many mappings are restored by themselves. */
@@ -214,7 +215,7 @@ export class Ioas extends EventEmitter<IoasEvents> {
   async unplaceLater(iova: bigint, length: bigint): Promise<void> {
     const { handle } = this;
     try {
-      await this.#calls.add(
+      await this.calls.add(
         kernelCallAsync({ iova, length }, () => native.ioasUnmap(handle, iova, length, true), { ioas: this }),
       );
     } catch (error) {
@@ -374,7 +375,7 @@ export class Ioas extends EventEmitter<IoasEvents> {
     const underWay: UnderWay = { unmapped: [] };
     this.#underWay.add(underWay);
     try {
-      const iova = await this.#calls.add(kernelCallAsync(args, call, { ioas: this }));
+      const iova = await this.calls.add(kernelCallAsync(args, call, { ioas: this }));
       const end = iova + placement.length;
       if (this.#closed) throw closedError('IOAS');
       if (underWay.unmapped.some((range) => range.first < end && range.end > iova)) {
@@ -393,7 +394,8 @@ export class Ioas extends EventEmitter<IoasEvents> {
   /**
    * Unmaps all mappings that lie wholly in the range; returns the bytes unmapped. Without arguments, everything.
    *
-   * @throws KernelError ENOENT: nothing there, or the range cuts a mapping. What lay before the cut is unmapped then.
+   * @throws KernelError ENOENT: nothing there, or the range cuts a mapping. What lay before the cut is unmapped then. EBUSY: a
+   *   mapping there is just being made by a call under way. The others are unmapped.
    */
   unmap(iova?: number | bigint, length?: number | bigint): bigint {
     const handle = this.handle;
@@ -408,7 +410,20 @@ export class Ioas extends EventEmitter<IoasEvents> {
       return unmapped;
     } catch (error) {
       if (error instanceof KernelError && error.code === 'ENOENT') this.#dropWithin(first, first + count);
+      if (error instanceof KernelError && error.code === 'EBUSY') this.#finishUnmapping(first, first + count);
       throw error;
+    }
+  }
+
+  /** The kernel stopped at a mapping that is being made. Which it had unmapped before, it does not say. */
+  #finishUnmapping(first: bigint, end: bigint): void {
+    for (const mapping of this.mappings) {
+      if (mapping.iova < first || mapping.iova + mapping.length > end) continue;
+      try {
+        mapping.close();
+      } catch (error) {
+        if (error instanceof KernelError && error.code === 'ENOENT') mapping.gone();
+      }
     }
   }
 
@@ -430,11 +445,16 @@ export class Ioas extends EventEmitter<IoasEvents> {
   }
 
   /**
-   * Unmaps everything, detaches the devices attached here, and destroys the IOAS. Also called destroy(). Calls that are
-   * under way on pool threads end with ERR_CLOSED, and the kernel's object goes with the last of them.
+   * Unmaps everything, detaches the devices attached here, and destroys the IOAS. Also called destroy(). If calls are under
+   * way on pool threads, that happens behind them; those that map end with ERR_CLOSED.
    */
   close(): void {
     if (this.#closed) return;
+    if (this.calls.areUnderWay) {
+      // Its error is nobody's: the kernel destroys the rest with the iommufd.
+      this[Symbol.asyncDispose]().catch(() => undefined);
+      return;
+    }
     for (const device of [...this.attached]) device.leave();
     kernelCall({ ioas: this.id }, () => {
       native.ioasDestroy(this.#handle);
@@ -445,6 +465,7 @@ export class Ioas extends EventEmitter<IoasEvents> {
 
   /** Its iommufd is being closed, and it could not be destroyed: the kernel does that with the iommufd. @internal */
   abandon(): void {
+    if (this.#closing) return; // it sees to that itself
     this.#closed = true;
     native.ioasRelease(this.#handle);
     this.#gone();
@@ -469,7 +490,8 @@ export class Ioas extends EventEmitter<IoasEvents> {
 
   /**
    * close() on a pool thread, for `await using`: unpinning much host memory takes time. Waits for calls that are under way.
-   * From the start on every method throws ERR_CLOSED. If it fails, the IOAS is open again.
+   * From the start on every method throws ERR_CLOSED, and the mappings are 'closed'. If it fails, the kernel destroys the
+   * IOAS with its iommufd.
    */
   [Symbol.asyncDispose](): Promise<void> {
     this.#closing ??= this.#closed ? Promise.resolve() : this.#closeLater();
@@ -478,17 +500,15 @@ export class Ioas extends EventEmitter<IoasEvents> {
 
   async #closeLater(): Promise<void> {
     this.#closed = true;
+    for (const mapping of [...this.#mappings]) mapping.gone();
     try {
-      await this.#calls.idle();
+      await this.calls.idle();
       for (const device of [...this.attached]) await device.leaveLater();
       await kernelCallAsync({ ioas: this.id }, () => native.ioasDestroyLater(this.#handle));
-    } catch (error) {
-      this.#closed = false;
-      this.#closing = undefined;
-      throw error;
+    } finally {
+      native.ioasRelease(this.#handle);
+      this.#gone();
     }
-    native.ioasDestroy(this.#handle);
-    this.#gone();
   }
 }
 

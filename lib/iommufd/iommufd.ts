@@ -21,7 +21,7 @@ export class Iommufd {
   readonly #devices = new Set<Dependent>();
   readonly #ioases = new Set<Ioas>();
   #closed = false;
-  #closing: Promise<void> | undefined;
+  #closing: Promise<unknown> | undefined;
 
   private constructor(kernel: Kernel, handle: FdHandle, duplicated: boolean) {
     this.kernel = kernel;
@@ -97,7 +97,8 @@ export class Iommufd {
 
   /**
    * Closes the devices bound here, then the IOASes, then the fd. If one of them cannot be closed, the rest is closed all the
-   * same, and its error is thrown at the end: the kernel cleans up with the last fd.
+   * same, and its error is thrown at the end: the kernel cleans up with the last fd. That closes behind the calls that are
+   * under way on pool threads; `[Symbol.asyncDispose]()` waits for them, also afterwards.
    */
   close(): void {
     if (this.#closed) return;
@@ -113,6 +114,8 @@ export class Iommufd {
     wasClosed(this);
     for (const ioas of [...this.#ioases]) ioas.abandon();
     native.fdClose(this.#handle, false);
+    // What is left is closed behind calls that are under way.
+    this.#closing = Promise.allSettled([...this.#ioases].map((ioas) => ioas[Symbol.asyncDispose]()));
     if (errors.length > 0) throw errors[0];
   }
 
@@ -125,9 +128,9 @@ export class Iommufd {
    * close() on pool threads, for `await using`: the kernel resets devices and unpins memory. Waits for calls that are under
    * way. From the start on every method throws ERR_CLOSED.
    */
-  [Symbol.asyncDispose](): Promise<void> {
-    this.#closing ??= this.#closed ? Promise.resolve() : this.#closeLater();
-    return this.#closing;
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#closing ??= this.#closeLater();
+    await this.#closing;
   }
 
   async #closeLater(): Promise<void> {

@@ -72,6 +72,9 @@ export class VfioDevice {
   #config: Region | undefined;
   #closed = false;
   #closing: Promise<void> | undefined;
+  #leaving: Promise<void> | undefined;
+  /** Native code has let go of it: calls that are under way are the last. */
+  #released = false;
 
   private constructor(kernel: Kernel, fd: FdHandle, address: string | undefined) {
     this.kernel = kernel;
@@ -208,8 +211,13 @@ export class VfioDevice {
     const [device, table] = [this.handle, this.#pageTable(ioas)];
     const args = { ...this.#args(), ioas: ioas.id };
     const around = { ...this.#around(), ioas };
-    await this.#calls.add(kernelCallAsync(args, () => native.vfioAttach(device, table, true), around));
-    this.#attached(ioas);
+    const call = async () => {
+      await kernelCallAsync(args, () => native.vfioAttach(device, table, true), around);
+      this.#attached(ioas);
+    };
+    // Both wait for it when they are closed, and detach.
+    await this.#calls.add(ioas.calls.add(call()));
+    if (this.#closed || ioas.closed) throw closedError(ioas.closed ? 'IOAS' : 'VFIO device');
   }
 
   /** {@link attach}, waiting. */
@@ -232,19 +240,18 @@ export class VfioDevice {
 
   #attached(ioas: Ioas | undefined): void {
     this.#ioas?.attached.delete(this);
-    this.#ioas = this.#closed ? undefined : ioas;
+    this.#ioas = this.#released ? undefined : ioas;
     this.#ioas?.attached.add(this);
-    if (!this.#closed && ioas?.closed) {
-      this.detachSync();
-      throw closedError('IOAS');
-    }
   }
 
   /** Detaches the device from its IOAS: its DMA is blocked from now on. No error if it is not attached. */
   async detach(): Promise<void> {
     const device = this.handle;
-    await this.#calls.add(kernelCallAsync(this.#args(), () => native.vfioDetach(device, true)));
-    this.#attached(undefined);
+    const call = async () => {
+      await kernelCallAsync(this.#args(), () => native.vfioDetach(device, true));
+      this.#attached(undefined);
+    };
+    await this.#calls.add(call());
   }
 
   /** {@link detach}, waiting. */
@@ -266,7 +273,12 @@ export class VfioDevice {
   }
 
   /** The same on a pool thread. @internal */
-  async leaveLater(): Promise<void> {
+  leaveLater(): Promise<void> {
+    this.#leaving ??= this.#leaveOnce().finally(() => (this.#leaving = undefined));
+    return this.#leaving;
+  }
+
+  async #leaveOnce(): Promise<void> {
     if (!this.#ioas) return;
     await kernelCallAsync(this.#args(), () => native.vfioDetach(this.#handle, true));
     this.#attached(undefined);
@@ -496,7 +508,8 @@ export class VfioDevice {
 
   /**
    * Closes mapped regions, detaches, and, with the last fd on it, gives the device back: the kernel resets it, and its
-   * dma-bufs are dead for good. Calls that are under way on pool threads are finished, and the fd closes behind the last.
+   * dma-bufs are dead for good. Calls that are under way on pool threads are finished, and the fd closes behind the last;
+   * `[Symbol.asyncDispose]()` waits for them, also afterwards.
    */
   close(): void {
     if (this.#closed) return;
@@ -505,6 +518,7 @@ export class VfioDevice {
       this.leave();
     } finally {
       this.#closed = true;
+      this.#released = true;
       wasClosed(this);
       native.vfioClose(this.#handle, false);
       native.fdClose(this.#fd, false);
@@ -523,7 +537,7 @@ export class VfioDevice {
    * start on every method throws ERR_CLOSED.
    */
   [Symbol.asyncDispose](): Promise<void> {
-    this.#closing ??= this.#closed ? Promise.resolve() : this.#closeLater();
+    this.#closing ??= this.#closed ? this.#calls.idle() : this.#closeLater();
     return this.#closing;
   }
 
@@ -534,6 +548,7 @@ export class VfioDevice {
     try {
       await this.leaveLater();
     } finally {
+      this.#released = true;
       wasClosed(this);
       native.fdClose(this.#fd, false); // the device has a share of it
       const closed = native.vfioClose(this.#handle, true);

@@ -57,7 +57,6 @@ describe('closing', () => {
     const world = await build();
     const closing = world.iommufd[Symbol.asyncDispose]();
     await refuses('ERR_CLOSED', () => world.iommufd.allocIoas());
-    assert.equal(world.iommufd[Symbol.asyncDispose](), closing);
     await closing;
     world.iommufd.close();
     await world.iommufd[Symbol.asyncDispose]();
@@ -160,6 +159,7 @@ describe('a call under way', () => {
         await end(world);
         await underWay;
         world.iommufd.close();
+        await world.iommufd[Symbol.asyncDispose]();
         world.memory.close();
         world.buffer.close();
         await assertFree(fds);
@@ -173,8 +173,8 @@ describe('a mapping under way', () => {
 
   /** Nothing is mapped that no object knows. */
   function assertEmpty(ioas: Ioas): void {
-    assert.equal(observe(ioas.mappings.length), 0);
-    assert.equal(observe(ioas.unmap()), 0n);
+    assert.equal(ioas.mappings.length, 0);
+    assert.equal(ioas.unmap(), 0n);
   }
 
   conforms('mapMemory is ERR_CLOSED when the memory is closed meanwhile', async () => {
@@ -197,9 +197,16 @@ describe('a mapping under way', () => {
       () => rig.ioas.copy(first, { iova: 0x1000_0000n }),
     ];
     for (const start of starts) {
-      const mapping = start();
-      rig.ioas.unmap();
-      await refuses('ERR_CLOSED', () => mapping);
+      const underWay = start();
+      try {
+        rig.ioas.unmap();
+      } catch (error) {
+        // The kernel came upon it while it was half made. Then it is still to be.
+        assert.equal((error as { code: unknown }).code, 'EBUSY');
+        (await underWay).close();
+        continue;
+      }
+      await assert.rejects(underWay, { code: 'ERR_CLOSED' });
       assertEmpty(rig.ioas);
     }
     // Elsewhere does not count.
