@@ -34,7 +34,7 @@ const allClosed = [true, true, true, true, true, 'closed', 'closed'];
 
 /** The devices are free, and nothing is open that was not. */
 async function assertFree(fds: number): Promise<void> {
-  assert.equal(openFds(), fds);
+  assert(openFds() <= fds, `${String(openFds() - fds)} fds are open`);
   using iommufd = Iommufd.open();
   using ssd = await VfioDevice.open(addresses.ssd, { iommufd });
   using engine = await VfioDevice.open(addresses.engine, { iommufd });
