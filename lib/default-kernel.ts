@@ -23,7 +23,7 @@ function choose(): Kernel {
 
 /**
  * The kernel that is used where none is given: the system's, or what the environment variable `VFIO_DMABUF_KERNEL`
- * says (`system`, `fake`, `fake:MACHINE`). A fake one is made once for each thread.
+ * says (`system`, `fake`, `fake:MACHINE`). A fake one is made once for each thread; {@link FakeKernel.attach} shares one.
  */
 export function defaultKernel(): Kernel {
   chosen ??= choose();

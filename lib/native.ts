@@ -82,7 +82,10 @@ type MapArguments = [offset: bigint, length: bigint, iova: bigint | undefined, a
 
 interface Native {
   systemKernel(): KernelHandle;
-  fakeKernel(machine: NativeMachine): KernelHandle;
+  fakeKernel(machine: NativeMachine, sysfsParent: string): KernelHandle;
+  fakeAttach(sysfs: string): KernelHandle | undefined;
+  fakeSysfs(kernel: KernelHandle): string;
+  fakeRemoveSysfs(kernel: KernelHandle): void;
   fakeTakeFaults(kernel: KernelHandle): { device: string; iova: bigint; access: 'read' | 'write'; reason: string }[];
   fakeOpenFiles(kernel: KernelHandle): number;
   fakeOpenMappings(kernel: KernelHandle): number;

@@ -4,7 +4,7 @@
  * @packageDocumentation
  */
 export { deviceKinds, type Bar, type DeviceKind, type DeviceKindName, type Irq } from './devices';
-export { FakeKernel, type DmaFault } from './kernel';
+export { FakeKernel, type DmaFault, type FakeKernelToken } from './kernel';
 export { addressOf, type Machine, type MachineDevice } from './machine';
 export { machines, reference } from './machines';
 export { qemuArguments } from './qemu';

@@ -1,12 +1,13 @@
-import { constants } from 'node:os';
+import { constants, tmpdir } from 'node:os';
+import { codedError, kernelCall } from '../errors';
 import { Kernel } from '../kernel';
-import { native, type NativeDevice } from '../native';
-import { integer, outOfRange, string } from '../validate';
+import { native, type KernelHandle, type NativeDevice } from '../native';
+import { integer, options, outOfRange, string } from '../validate';
 import { barFlags, configSpace } from './config-space';
 import { deviceKinds, type DeviceKind } from './devices';
 import { addressOf, bridgeAddress, deviceAddress, type Machine } from './machine';
 import { reference } from './machines';
-import { removeSysfs, writeSysfs, type SysfsDevice } from './sysfs';
+import { writeSysfs, type SysfsDevice } from './sysfs';
 
 /** A DMA that the IOMMU refused. */
 export interface DmaFault {
@@ -17,6 +18,13 @@ export interface DmaFault {
   access: 'read' | 'write';
   /** 'unmapped', 'forbidden' (no such access), 'revoked', or 'unattached' (the device is in no IOAS). */
   reason: string;
+}
+
+/** A fake kernel for another thread to {@link FakeKernel.attach | attach} to. Plain data, to be posted. */
+export interface FakeKernelToken {
+  machine: Machine;
+  /** The kernel's sysfs, which no other has. */
+  sysfs: string;
 }
 
 const windowStart = 0xfb00_0000n;
@@ -52,6 +60,17 @@ function resourceFile(kind: DeviceKind, addresses: readonly bigint[]): string {
 
 function reservedRegions({ iommu }: Machine): string {
   return iommu.reserved.map(({ start, last }) => `${word(start)} ${word(last)} msi\n`).join('');
+}
+
+function make(machine: Machine): KernelHandle {
+  const { devices, sysfs } = realise(machine);
+  const { lastIova, reserved } = machine.iommu;
+  const parent = tmpdir();
+  const handle = kernelCall({ path: parent }, () =>
+    native.fakeKernel({ iommu: { lastIova, reserved: [...reserved] }, devices }, parent),
+  );
+  writeSysfs(native.fakeSysfs(handle), sysfs);
+  return handle;
 }
 
 function realise(machine: Machine): { devices: NativeDevice[]; sysfs: SysfsDevice[] } {
@@ -101,16 +120,39 @@ function realise(machine: Machine): { devices: NativeDevice[]; sysfs: SysfsDevic
 /**
  * A kernel that needs no hardware: it answers VFIO's, IOMMUFD's and dma-buf's calls as Linux does, with the same errors,
  * for devices that are models. Their DMA goes through the IOAS and moves real bytes.
+ *
+ * Each is a machine of its own. Several threads of a process can share one: `new Worker(file, { workerData: kernel.token })`
+ * and, in the worker, `FakeKernel.attach(workerData)`.
  */
 export class FakeKernel extends Kernel {
   readonly machine: Machine;
 
-  constructor(machine: Machine = reference) {
-    const { devices, sysfs } = realise(machine);
-    const { lastIova, reserved } = machine.iommu;
-    const handle = native.fakeKernel({ iommu: { lastIova, reserved: [...reserved] }, devices });
-    super(handle, machine.name, writeSysfs(sysfs));
+  readonly #attached: boolean;
+
+  constructor(machine: Machine = reference, /** @internal */ attached?: KernelHandle) {
+    const handle = attached ?? make(machine);
+    super(handle, machine.name, native.fakeSysfs(handle));
     this.machine = machine;
+    this.#attached = attached !== undefined;
+  }
+
+  /**
+   * The kernel that another thread of this process made.
+   *
+   * @throws Error ERR_NO_SUCH_KERNEL: no thread has it any more, and nothing is open on it; or it is another process's.
+   */
+  static attach(token: FakeKernelToken): FakeKernel {
+    const { machine, sysfs } = options(token, 'token');
+    options(machine, 'token.machine');
+    const handle = native.fakeAttach(string(sysfs, 'token.sysfs'));
+    if (!handle)
+      throw codedError('ERR_NO_SUCH_KERNEL', 'the fake kernel of this token is gone, or another process has it');
+    return new FakeKernel(machine, handle);
+  }
+
+  /** For other threads of this process. Keep this object until they have attached. */
+  get token(): FakeKernelToken {
+    return { machine: this.machine, sysfs: this.sysfs };
   }
 
   /** The address of the device that plays a role in the machine. */
@@ -151,9 +193,12 @@ export class FakeKernel extends Kernel {
     return call && (call.request === 0 ? call.name : `${call.name} 0x${call.request.toString(16)}`);
   }
 
-  /** Removes the sysfs tree. Objects that are open on this kernel stay usable. */
+  /**
+   * Removes the sysfs tree, for all threads; on a kernel that was attached to, does nothing. Objects that are open on
+   * this kernel stay usable.
+   */
   close(): void {
-    removeSysfs(this.sysfs);
+    if (!this.#attached) native.fakeRemoveSysfs(this.handle);
   }
 
   /** close(), for `using`. */

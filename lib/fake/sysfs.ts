@@ -1,6 +1,6 @@
-// A fake machine's sysfs: the part of /sys that says which PCI devices there are, written to a temporary folder.
-import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+// A fake machine's sysfs: the part of /sys that says which PCI devices there are, as files. The folder they are written
+// to is native code's (native/fake/sysfs_folder.h), which removes it when JavaScript has no say any more.
+import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 
 /** What a device's folder shows. */
@@ -66,21 +66,7 @@ function writeDevice(root: string, device: SysfsDevice): void {
   link(cdev, join(root, 'class/vfio-dev', device.cdev));
 }
 
-const written = new Set<string>();
-let watching = false;
-
-/** Writes the tree and returns its root. It is removed when the process exits, if not before. */
-export function writeSysfs(devices: readonly SysfsDevice[]): string {
-  const root = mkdtempSync(join(tmpdir(), 'vfio-dmabuf-sysfs-'));
-  if (!watching) process.once('exit', () => [...written].forEach(removeSysfs));
-  watching = true;
-  written.add(root);
+/** Writes the tree into a folder. */
+export function writeSysfs(root: string, devices: readonly SysfsDevice[]): void {
   for (const device of devices) writeDevice(root, device);
-  return root;
-}
-
-/** Removes a tree that writeSysfs() made, and nothing else. */
-export function removeSysfs(root: string): void {
-  if (!written.delete(root)) return;
-  rmSync(root, { recursive: true, force: true });
 }

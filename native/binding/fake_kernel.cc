@@ -1,3 +1,6 @@
+#include <map>
+#include <system_error>
+
 #include "binding/addon.h"
 #include "binding/call.h"
 #include "binding/handle.h"
@@ -61,9 +64,45 @@ fake::MachineDescription ToMachine(const Napi::Object& object) {
   return machine;
 }
 
-// fakeKernel(machine): Kernel
+// The fake kernels of this process by their sysfs folders, so that other threads find them. A kernel lives as long as
+// any thread has it or something that is open on it.
+struct Known {
+  kernel::Mutex mutex;
+  std::map<std::string, std::weak_ptr<fake::ObservedKernel>> kernels GUARDED_BY(mutex);
+};
+
+Known& TheKnown() {
+  static Known known;
+  return known;
+}
+
+// fakeKernel(machine, parent of its sysfs): Kernel
 Napi::Value FakeKernel(const Napi::CallbackInfo& info) {
-  return Wrap<kernel::Kernel>(info.Env(), std::make_shared<fake::ObservedKernel>(ToMachine(info[0].ToObject())));
+  const fake::MachineDescription machine = ToMachine(info[0].ToObject());
+  std::shared_ptr<fake::ObservedKernel> fake;
+  try {
+    fake = std::make_shared<fake::ObservedKernel>(machine, info[1].ToString());
+  } catch (const std::system_error& error) {
+    throw ToError(info.Env(), {error.code().value(), "mkdtemp", nullptr});
+  }
+  auto& known = TheKnown();
+  const kernel::Lock guard(known.mutex);
+  auto& kernels = known.kernels;
+  std::erase_if(kernels, [](const auto& entry) { return entry.second.expired(); });
+  kernels[fake->sysfs().path()] = fake;
+  return Wrap<kernel::Kernel>(info.Env(), fake);
+}
+
+// fakeAttach(sysfs): Kernel, one that some thread of this process has; undefined: it is gone
+Napi::Value FakeAttach(const Napi::CallbackInfo& info) {
+  auto& known = TheKnown();
+  std::shared_ptr<fake::ObservedKernel> fake;
+  {
+    const kernel::Lock guard(known.mutex);
+    const auto found = known.kernels.find(info[0].ToString());
+    if (found != known.kernels.end()) fake = found->second.lock();
+  }
+  return fake ? Wrap<kernel::Kernel>(info.Env(), fake) : info.Env().Undefined();
 }
 
 std::shared_ptr<fake::ObservedKernel> ToFake(const Napi::Value& value) {
@@ -87,6 +126,14 @@ Napi::Value FakeTakeFaults(const Napi::CallbackInfo& info) {
   }
   return result;
 }
+
+// fakeSysfs(kernel): string
+Napi::Value FakeSysfs(const Napi::CallbackInfo& info) {
+  return Napi::String::New(info.Env(), ToFake(info[0])->sysfs().path());
+}
+
+// fakeRemoveSysfs(kernel): again is no error
+void FakeRemoveSysfs(const Napi::CallbackInfo& info) { ToFake(info[0])->sysfs().Remove(); }
 
 // fakeOpenFiles(kernel): number
 Napi::Value FakeOpenFiles(const Napi::CallbackInfo& info) {
@@ -117,6 +164,9 @@ Napi::Value FakeFailedCall(const Napi::CallbackInfo& info) {
 
 void InitFakeKernel(Napi::Env env, Napi::Object exports) {
   Export<FakeKernel>(env, exports, "fakeKernel");
+  Export<FakeAttach>(env, exports, "fakeAttach");
+  Export<FakeSysfs>(env, exports, "fakeSysfs");
+  Export<FakeRemoveSysfs>(env, exports, "fakeRemoveSysfs");
   Export<FakeTakeFaults>(env, exports, "fakeTakeFaults");
   Export<FakeOpenFiles>(env, exports, "fakeOpenFiles");
   Export<FakeOpenMappings>(env, exports, "fakeOpenMappings");

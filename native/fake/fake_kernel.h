@@ -11,6 +11,7 @@
 #include "fake/description.h"
 #include "fake/file.h"
 #include "fake/pci_device.h"
+#include "fake/sysfs_folder.h"
 #include "kernel/linux_kernel.h"
 #include "kernel/mutex.h"
 
@@ -18,7 +19,8 @@ namespace fake {
 
 class FakeKernel : public kernel::LinuxKernel, public FileTable {
  public:
-  explicit FakeKernel(const MachineDescription& machine);
+  // Its sysfs is a new folder in `sysfs_parent`, empty: what is in it is up to the caller.
+  FakeKernel(const MachineDescription& machine, const std::string& sysfs_parent);
   ~FakeKernel() override;
 
   int Open(const char* path, int flags) override;
@@ -36,6 +38,7 @@ class FakeKernel : public kernel::LinuxKernel, public FileTable {
   std::vector<DmaFault> TakeFaults();
   // Open files of this kernel, by kind, for leak checks.
   std::size_t OpenFiles();
+  SysfsFolder& sysfs() { return sysfs_; }
 
  private:
   using Key = std::pair<dev_t, ino_t>;  // of the memfd that stands for the file
@@ -51,6 +54,7 @@ class FakeKernel : public kernel::LinuxKernel, public FileTable {
   // Lets go of files whose last fd was closed behind the fake's back.
   void Sweep() REQUIRES(lock_);
 
+  SysfsFolder sysfs_;
   kernel::Mutex lock_;  // guards every File and device, too
   const IommuLimits iommu_;
   std::vector<std::shared_ptr<PciDevice>> devices_ GUARDED_BY(lock_);

@@ -1,0 +1,148 @@
+// A fake kernel in several threads, and what it leaves behind.
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Worker } from 'node:worker_threads';
+import { Iommufd, VfioDevice } from '../../lib';
+import { FakeKernel, type FakeKernelToken } from '../../lib/fake';
+
+const load = `require(${JSON.stringify(require.resolve('tsx/cjs'))});
+  const { Iommufd, VfioDevice } = require(${JSON.stringify(require.resolve('../../lib'))});
+  const { FakeKernel } = require(${JSON.stringify(require.resolve('../../lib/fake'))});
+  const { parentPort, workerData } = require('node:worker_threads');`;
+
+function startWorker(code: string, workerData?: FakeKernelToken): Worker {
+  return new Worker(load + code, { eval: true, workerData });
+}
+
+const bind = `
+  const iommufd = Iommufd.open({ kernel });
+  const engine = VfioDevice.openSync(kernel.addressOf('engine'), { iommufd });`;
+
+/** A process that makes a fake kernel, with its sysfs in `folder`, and ends. */
+function run(folder: string, end: string) {
+  const code = `${load} process.env.TMPDIR = ${JSON.stringify(folder)}; const kernel = new FakeKernel(); ${end}`;
+  return spawnSync(process.execPath, ['-e', code], { encoding: 'utf8' });
+}
+
+describe('a fake kernel', function () {
+  this.timeout(30_000);
+
+  describe('in several threads', () => {
+    it('is one: a device that a worker has bound is taken, and free when the worker is terminated', async () => {
+      using kernel = new FakeKernel();
+      const worker = startWorker(
+        `const kernel = FakeKernel.attach(workerData); ${bind} parentPort.postMessage(engine.fd); setInterval(() => {}, 1000);`,
+        kernel.token,
+      );
+      const [fd] = (await once(worker, 'message')) as [number];
+      using iommufd = Iommufd.open({ kernel });
+      const address = kernel.addressOf('engine');
+      await assert.rejects(VfioDevice.open(address, { iommufd }), { code: 'EINVAL' });
+      assert.equal(kernel.openFiles, 3);
+      // The worker's own device, through the number of its fd.
+      using same = await VfioDevice.open(fd, { kernel });
+      same.command.busMaster = true;
+      same.close();
+      await worker.terminate();
+      assert.equal(kernel.openFiles, 1);
+      using engine = await VfioDevice.open(address, { iommufd });
+      assert.equal(engine.command.busMaster, false, 'bound anew');
+    });
+
+    it('lives on in a thread that has attached when its maker is gone', async () => {
+      const worker = startWorker(
+        'const kernel = new FakeKernel(); parentPort.postMessage(kernel.token); parentPort.once("message", () => process.exit());',
+      );
+      const [token] = (await once(worker, 'message')) as [FakeKernelToken];
+      const kernel = FakeKernel.attach(token);
+      assert.deepEqual([kernel.machine, kernel.sysfs], [token.machine, token.sysfs]);
+      worker.postMessage('go');
+      await once(worker, 'exit');
+      using iommufd = Iommufd.open({ kernel });
+      using engine = await VfioDevice.open(kernel.addressOf('engine'), { iommufd });
+      assert.equal(engine.id, 1);
+      kernel.close();
+      assert(existsSync(kernel.sysfs), 'closing what was attached to takes nothing from others');
+    });
+
+    it('that is gone cannot be attached to', async () => {
+      const worker = startWorker('parentPort.postMessage(new FakeKernel().token);');
+      const [token] = (await once(worker, 'message')) as [FakeKernelToken];
+      await once(worker, 'exit');
+      assert.throws(() => FakeKernel.attach(token), { code: 'ERR_NO_SUCH_KERNEL' });
+      assert.throws(() => FakeKernel.attach({ ...token, sysfs: '/sys' }), { code: 'ERR_NO_SUCH_KERNEL' });
+      assert.throws(() => FakeKernel.attach({} as FakeKernelToken), TypeError);
+    });
+  });
+
+  describe('leaves no sysfs folder', () => {
+    let folder: string;
+    beforeEach(() => {
+      folder = mkdtempSync(join(tmpdir(), 'vfio-dmabuf-test-'));
+    });
+    afterEach(() => {
+      rmSync(folder, { recursive: true });
+    });
+
+    /** What a process leaves there that makes a fake kernel and ends in this way. */
+    function left(end: string): string[] {
+      const { stderr } = run(folder, end);
+      assert(!stderr.includes('KernelError'), stderr);
+      // tsx puts a cache into such a folder.
+      return readdirSync(folder).filter((name) => !name.startsWith('tsx'));
+    }
+
+    for (const [way, end] of Object.entries({
+      'at its end': '',
+      'by process.exit': 'process.exit();',
+      'by an uncaught error': 'throw new Error("this one");',
+      'when a worker has it': `const { Worker } = require('node:worker_threads');
+        new Worker(${JSON.stringify(`${load} globalThis.kernel = new FakeKernel(); parentPort.postMessage(1); setInterval(() => {}, 1000);`)}, { eval: true })
+          .once('message', () => process.exit());`,
+    })) {
+      it(`when the process ends: ${way}`, () => {
+        assert.deepEqual(left(end), []);
+      });
+    }
+
+    it('when its worker is terminated', async () => {
+      const worker = startWorker(
+        'globalThis.kernel = new FakeKernel(); parentPort.postMessage(kernel.sysfs); setInterval(() => {}, 1000);',
+      );
+      const [sysfs] = (await once(worker, 'message')) as [string];
+      assert(existsSync(join(sysfs, 'devices')));
+      await worker.terminate();
+      assert(!existsSync(sysfs));
+    });
+
+    it('for long when its process is killed: the next one removes it, and nothing else', () => {
+      const [killed = '', ...more] = left('process.kill(process.pid, "SIGKILL");');
+      assert.match(killed, /^vfio-dmabuf-fake-/);
+      assert.deepEqual(more, []);
+      // What only looks like one: a file, another name.
+      writeFileSync(join(folder, 'vfio-dmabuf-fake-abcdef'), '');
+      mkdirSync(join(folder, 'vfio-dmabuf-fake-of-mine'));
+      const after = left('');
+      assert.deepEqual(after.sort(), ['vfio-dmabuf-fake-abcdef', 'vfio-dmabuf-fake-of-mine']);
+    });
+
+    it('and touches none that is in use', () => {
+      const before = process.env['TMPDIR'];
+      process.env['TMPDIR'] = folder;
+      using kernel = new FakeKernel();
+      if (before === undefined) delete process.env['TMPDIR'];
+      else process.env['TMPDIR'] = before;
+      assert.equal(left('').length, 1);
+      assert(existsSync(join(kernel.sysfs, 'devices')));
+    });
+  });
+
+  it('whose sysfs cannot be made is a KernelError', () => {
+    const { stderr } = run('/nonexistent', '');
+    assert.match(stderr, /KernelError: ENOENT: .*mkdtemp \(path \/nonexistent\)/);
+  });
+});
