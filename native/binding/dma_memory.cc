@@ -41,10 +41,14 @@ void LetGo(Napi::Env env, void*, Share* share) {
 // collected, wherever it was transferred to; what they hold after mappingRetire is zeros.
 Napi::Value MemoryBuffer(const Napi::CallbackInfo& info) {
   const auto mapping = Unwrap<core::Mapping>(info[0]);
-  auto buffer = Napi::ArrayBuffer::New(info.Env(), mapping->address(), mapping->length(), LetGo, new Share(mapping));
+  auto share = std::make_unique<Share>(mapping);
+  auto buffer = Napi::ArrayBuffer::New(info.Env(), mapping->address(), mapping->length(), LetGo, share.get());
+  share.release();
   // Another share, for the object: a thread of Node's own that works on the memory keeps a view alive, but not what was
   // below a buffer that is transferred meanwhile.
-  buffer.AddFinalizer([](Napi::Env, Share* share) { delete share; }, new Share(mapping));
+  share = std::make_unique<Share>(mapping);
+  buffer.AddFinalizer([](Napi::Env, Share* owned) { delete owned; }, share.get());
+  share.release();
   return buffer;
 }
 

@@ -52,7 +52,8 @@ using Box = std::shared_ptr<T>;
 
 template <typename T>
 Napi::Value Wrap(Napi::Env env, std::shared_ptr<T> object) {
-  auto box = std::make_unique<Box<T>>(std::move(object));  // none takes it at the end of an environment
+  // While the environment is torn down nothing can be made, and New() throws: then the object goes here.
+  auto box = std::make_unique<Box<T>>(std::move(object));
   auto external = Napi::External<Box<T>>::New(env, box.get(), [](Napi::Env, Box<T>* owned) { delete owned; });
   [[maybe_unused]] const Box<T>* taken = box.release();
   NAPI_THROW_IF_FAILED(env, napi_type_tag_object(env, external, &HandleType<T>::kTag), Napi::Value());

@@ -16,7 +16,7 @@ Mapping::Mapping(std::shared_ptr<Fd> fd, uint64_t offset, std::size_t length, in
 }
 
 Mapping::~Mapping() {
-  if (!abandoned_) kernel_->Munmap(pages_.address, length_);
+  if (kernel_) kernel_->Munmap(pages_.address, length_);
 }
 
 void Mapping::Retire() {
@@ -32,7 +32,7 @@ void Mapping::Retire() {
 
 void Mapping::Abandon() {
   Retire();
-  abandoned_ = true;
+  kernel_.reset();
 }
 
 }  // namespace core

@@ -20,10 +20,10 @@ class Mapping {
   Mapping& operator=(const Mapping&) = delete;
   ~Mapping();
 
-  // Lets go of the file and puts zero pages in its place. The address range stays taken, so that views which
-  // JavaScript still holds read zeros and never fault, until the last owner lets go.
+  // Lets go of the file and puts zero pages in its place. The address range stays taken, so that views
+  // which JavaScript still holds read zeros and never fault, until the last owner lets go.
   void Retire();
-  // Retires it, and the addresses stay taken for as long as the process lives.
+  // Retires it and lets go of the kernel, too. The addresses stay taken for as long as the process lives.
   void Abandon();
 
   void* address() const { return pages_.address; }
@@ -57,13 +57,12 @@ class Mapping {
   }
 
  private:
-  std::shared_ptr<kernel::Kernel> kernel_;
-  std::shared_ptr<Fd> fd_;  // none: retired
+  std::shared_ptr<kernel::Kernel> kernel_;  // none: abandoned
+  std::shared_ptr<Fd> fd_;                  // none: retired
   std::shared_ptr<const std::atomic<bool>> enabled_;
   kernel::MappedPages pages_;
   std::size_t length_;
   bool writable_;
-  bool abandoned_ = false;
 };
 
 }  // namespace core

@@ -5,12 +5,13 @@ import { once } from 'node:events';
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setImmediate } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import { Iommufd, VfioDevice } from '../../lib';
 import { FakeKernel, type FakeKernelToken } from '../../lib/fake';
 
 const load = `require(${JSON.stringify(require.resolve('tsx/cjs'))});
-  const { Iommufd, VfioDevice } = require(${JSON.stringify(require.resolve('../../lib'))});
+  const { DmaMemory, Iommufd, VfioDevice } = require(${JSON.stringify(require.resolve('../../lib'))});
   const { FakeKernel } = require(${JSON.stringify(require.resolve('../../lib/fake'))});
   const { parentPort, workerData } = require('node:worker_threads');`;
 
@@ -69,6 +70,22 @@ describe('a fake kernel', function () {
       assert(existsSync(kernel.sysfs), 'closing what was attached to takes nothing from others');
     });
 
+    it('has nothing open any more when a worker was terminated with calls that had just ended', async () => {
+      using kernel = new FakeKernel();
+      // It never comes to take its devices and memory: the event loop does not turn.
+      const worker = startWorker(
+        `const kernel = FakeKernel.attach(workerData); ${bind}
+        for (let i = 0; i < 4; i += 1) VfioDevice.open(kernel.addressOf('ssd'), { iommufd });
+        parentPort.postMessage(0);
+        while (true);`,
+        kernel.token,
+      );
+      await once(worker, 'message');
+      while (kernel.openFiles < 6) await setImmediate();
+      await worker.terminate();
+      assert.equal(kernel.openFiles, 0);
+    });
+
     it('that is gone cannot be attached to', async () => {
       const worker = startWorker('parentPort.postMessage(new FakeKernel().token);');
       const [token] = (await once(worker, 'message')) as [FakeKernelToken];
@@ -111,7 +128,10 @@ describe('a fake kernel', function () {
 
     it('when its worker is terminated', async () => {
       const worker = startWorker(
-        'globalThis.kernel = new FakeKernel(); parentPort.postMessage(kernel.sysfs); setInterval(() => {}, 1000);',
+        `globalThis.kernel = new FakeKernel();
+        globalThis.buffer = DmaMemory.alloc(4096, { kernel }).buffer;
+        parentPort.postMessage(kernel.sysfs);
+        setInterval(() => {}, 1000);`,
       );
       const [sysfs] = (await once(worker, 'message')) as [string];
       assert(existsSync(join(sysfs, 'devices')));
