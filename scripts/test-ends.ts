@@ -1,0 +1,37 @@
+// npm run test:ends [-- --vm]: what processes and workers leave behind that end in mid-life, on the fake kernel or on a
+// real one in the virtual machine.
+import { spawnSync } from 'node:child_process';
+import { parseArgs } from 'node:util';
+import { reference } from '../lib/fake';
+import { exitWith } from './exit';
+import { transpile } from './transpile';
+import { runInVm } from './vm/vm';
+
+const { values } = parseArgs({
+  options: {
+    vm: { type: 'boolean', default: false },
+    grep: { type: 'string', short: 'g', default: '' },
+    timeout: { type: 'string', default: '600' },
+  },
+});
+
+const suite = ['node_modules/.bin/mocha', 'test/process-ends/*.test.ts', '--grep', values.grep];
+
+async function main(): Promise<number> {
+  transpile('test/process-ends');
+  if (!values.vm) {
+    const [program = '', ...args] = suite;
+    const env = { ...process.env, VFIO_DMABUF_KERNEL: 'fake' };
+    return spawnSync(program, args, { stdio: 'inherit', env }).status ?? 1;
+  }
+  // What the kernel itself complains about counts, too.
+  const quiet = '! dmesg | grep -E "WARNING:|BUG:|Oops|refcount_t"';
+  return runInVm({
+    machine: reference,
+    command: ['bash', '-c', `"$@"; status=$?; ${quiet} && exit $status`, 'suite', ...suite],
+    environment: { VFIO_DMABUF_KERNEL: 'system' },
+    timeout: Number(values.timeout),
+  });
+}
+
+exitWith(main());

@@ -1,0 +1,59 @@
+// Lives up to a step and ends: as a process that is told how in a line on stdin, so that it can be started ahead of
+// time; or as a worker, which is ended by others.
+import { writeSync } from 'node:fs';
+import { createInterface } from 'node:readline';
+import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
+import { FakeKernel, type FakeKernelToken } from '../../lib/fake';
+import { live, type Life } from './life';
+
+export type Way = 'process.exit()' | 'an uncaught error' | 'SIGTERM' | 'SIGKILL' | 'process.exit() under a worker';
+
+export interface Task {
+  step: string;
+  way: Way;
+}
+
+export interface WorkerTask {
+  step: string;
+  token?: FakeKernelToken;
+}
+
+/** What is held when the end comes. */
+export const held: Life[] = [];
+
+async function work({ step, token }: WorkerTask): Promise<void> {
+  setInterval(() => undefined, 60_000);
+  held.push(await live(step, token && FakeKernel.attach(token)));
+  parentPort!.postMessage(step);
+}
+
+const ends: Record<Exclude<Way, 'process.exit() under a worker'>, () => void> = {
+  'process.exit()': () => process.exit(7),
+  'an uncaught error': () => {
+    process.nextTick(() => {
+      throw new Error('the one that is wanted');
+    });
+  },
+  SIGTERM: () => process.kill(process.pid, 'SIGTERM'),
+  SIGKILL: () => process.kill(process.pid, 'SIGKILL'),
+};
+
+async function run({ step, way }: Task): Promise<void> {
+  if (way === 'process.exit() under a worker') {
+    const worker = new Worker(__filename, { workerData: { step } satisfies WorkerTask });
+    worker.once('message', () => {
+      writeSync(1, 'lived');
+      process.exit(7);
+    });
+    return;
+  }
+  held.push(await live(step, undefined));
+  writeSync(1, 'lived');
+  ends[way]();
+}
+
+if (isMainThread) {
+  createInterface(process.stdin).once('line', (line) => void run(JSON.parse(line) as Task));
+} else {
+  void work(workerData as WorkerTask);
+}
