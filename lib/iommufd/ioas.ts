@@ -250,10 +250,14 @@ export class Ioas extends EventEmitter<IoasEvents> {
    */
   async mapMemory(memory: DmaMemory, opts?: MapOptions): Promise<IoasMapping> {
     const { args, call, placement } = this.#toMemory(memory, opts);
-    const mapping = await this.#mapLater(placement, args, () => native.ioasMap(...call, true));
-    if (!memory.closed) return mapping;
-    // The device was given zeros, or part of them.
-    mapping.close();
+    try {
+      const mapping = await this.#mapLater(placement, args, () => native.ioasMap(...call, true));
+      if (!memory.closed) return mapping;
+      // The device was given zeros, or part of them.
+      mapping.close();
+    } catch (error) {
+      if (!memory.closed) throw error;
+    }
     throw closedError('DMA memory');
   }
 

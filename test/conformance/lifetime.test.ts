@@ -1,8 +1,11 @@
 // What is closed in which order, while what is under way, and what is left: nothing.
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
+import { once } from 'node:events';
 import { readdirSync } from 'node:fs';
-import { DmaMemory, Iommufd, VfioDevice, type Ioas, type IoasMapping } from '../../lib';
+import { Worker } from 'node:worker_threads';
+import { defaultKernel, DmaMemory, Iommufd, VfioDevice, type Ioas, type IoasMapping } from '../../lib';
+import { FakeKernel } from '../../lib/fake';
 import { conforms, conformsOnlyOn, observe, refuses } from './record';
 import { addresses, MiB, page, useRig } from './rig';
 
@@ -42,6 +45,12 @@ async function assertFree(fds: number): Promise<void> {
 }
 
 describe('closing', () => {
+  // What Node opens once, for pool threads and promises, is open from here on.
+  before(async () => {
+    const { iommufd, buffer, memory } = await build();
+    for (const object of [iommufd, buffer, memory]) object.close();
+  });
+
   conforms('an iommufd takes all that hangs on it along', async () => {
     const fds = openFds();
     const world = await build();
@@ -251,5 +260,63 @@ describe('a device in two processes', () => {
     });
     elsewhere(enable);
     assert.equal(registers.read32(8), 0x10400);
+  });
+});
+
+describe('a device in two threads', () => {
+  const rig = useRig('ssd', 'engine');
+
+  /** A worker that runs `code` with the library as `lib`, the same kernel as `kernel`, and `fds`. */
+  async function inWorker(code: string, fds: number[]): Promise<unknown> {
+    const script = `
+      require(${JSON.stringify(require.resolve('tsx/cjs'))});
+      const lib = require(${JSON.stringify(require.resolve('../../lib'))});
+      const { FakeKernel } = require(${JSON.stringify(require.resolve('../../lib/fake'))});
+      const { parentPort, workerData } = require('node:worker_threads');
+      const { token, fds } = workerData;
+      const kernel = token ? FakeKernel.attach(token) : lib.Kernel.system;
+      (async () => { ${code} })().then((result) => parentPort.postMessage(result));`;
+    const kernel = defaultKernel();
+    const token = kernel instanceof FakeKernel ? kernel.token : undefined;
+    const worker = new Worker(script, { eval: true, workerData: { token, fds } });
+    const [answer] = (await once(worker, 'message')) as [unknown];
+    await once(worker, 'exit');
+    return answer;
+  }
+
+  conforms('what one revokes, the other sees at once', async () => {
+    const ssd = rig.device('ssd');
+    const peer = rig.ioas.mapDmaBuf(rig.exported('ssd', 2, page));
+    const registers = rig.keep(ssd.region(0).map());
+    const code = `
+      const ssd = await lib.VfioDevice.open(fds[0], { kernel });
+      await ssd.reset();
+      ssd.close();`;
+    await inWorker(code, [ssd.fd]);
+    assert.equal(observe(peer.state), 'revoked');
+    peer.remap();
+    assert.equal(observe(peer.state), 'live');
+    await inWorker(`(await lib.VfioDevice.open(fds[0], { kernel })).command.memory = false;`, [ssd.fd]);
+    assert.equal(observe(peer.state), 'revoked');
+    await refuses('ERR_MEMORY_DISABLED', () => registers.read32(8));
+  });
+
+  conforms('a buffer that was exported in one is known in the other', async () => {
+    const ssd = rig.device('ssd');
+    const buffer = rig.exported('ssd', 2, page);
+    const code = `
+      const iommufd = lib.Iommufd.open({ kernel });
+      const peer = iommufd.allocIoas().mapDmaBuf(lib.DmaBuf.fromFd(fds[0], { kernel }));
+      const states = [peer.state];
+      const ssd = await lib.VfioDevice.open(fds[1], { kernel });
+      const reset = ssd.reset();
+      states.push(peer.state);
+      await reset;
+      peer.remap();
+      states.push(peer.state);
+      iommufd.close();
+      ssd.close();
+      return states;`;
+    assert.deepEqual(observe(await inWorker(code, [buffer.fd, ssd.fd])), ['live', 'revoked', 'live']);
   });
 });
