@@ -105,7 +105,6 @@ interface Native {
   ioasDestroy(ioas: IoasHandle): void;
   ioasRelease(ioas: IoasHandle): void;
   ioasDestroyLater(ioas: IoasHandle): Promise<void>;
-  ioasMap: NowOrLater<[ioas: IoasHandle, memory: MappingHandle, ...MapArguments], bigint>;
   ioasMapFile: NowOrLater<[ioas: IoasHandle, fd: FdHandle, ...MapArguments], bigint>;
   ioasCopy: NowOrLater<
     [ioas: IoasHandle, source: IoasHandle, from: bigint, length: bigint, iova: bigint | undefined, access: number],

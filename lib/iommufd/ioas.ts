@@ -241,37 +241,31 @@ export class Ioas extends EventEmitter<IoasEvents> {
   }
 
   /**
-   * Maps host memory (IOMMU_IOAS_MAP). The pages are pinned, which takes time and is charged to RLIMIT_MEMLOCK. The
-   * mapping holds the pages even after the memory is closed.
+   * Maps host memory (IOMMU_IOAS_MAP_FILE). The pages are pinned, which takes time and is charged to RLIMIT_MEMLOCK.
+   * The mapping holds the pages even after the memory is closed.
    *
-   * @throws KernelError ENOMEM: over RLIMIT_MEMLOCK. EEXIST, ENOSPC, EINVAL: as for {@link mapDmaBuf}. Error ERR_CLOSED:
-   *   the IOAS or the memory was closed, or the range unmapped, while the call was under way. TypeError
+   * @throws KernelError ENOMEM: over RLIMIT_MEMLOCK. EEXIST, ENOSPC, EINVAL: as for {@link mapDmaBuf}. ENOTTY: a kernel
+   *   before 6.13. Error ERR_CLOSED: the IOAS was closed, or the range unmapped, while the call was under way. TypeError
    *   ERR_INVALID_ARG_TYPE: a region or a device, whose memory must be exported as a dma-buf.
    */
   async mapMemory(memory: DmaMemory, opts?: MapOptions): Promise<IoasMapping> {
     const { args, call, placement } = this.#toMemory(memory, opts);
-    try {
-      const mapping = await this.#mapLater(placement, args, () => native.ioasMap(...call, true));
-      if (!memory.closed) return mapping;
-      // The device was given zeros, or part of them.
-      mapping.close();
-    } catch (error) {
-      if (!memory.closed) throw error;
-    }
-    throw closedError('DMA memory');
+    return this.#mapLater(placement, args, () => native.ioasMapFile(...call, true));
   }
 
   /** {@link mapMemory}, waiting. */
   mapMemorySync(memory: DmaMemory, opts?: MapOptions): IoasMapping {
     const { args, call, placement } = this.#toMemory(memory, opts);
-    const iova = kernelCall(args, () => native.ioasMap(...call, false), { ioas: this });
+    const iova = kernelCall(args, () => native.ioasMapFile(...call, false), { ioas: this });
     return this.#remember(iova, toSource(placement));
   }
 
   #toMemory(memory: DmaMemory, opts?: MapOptions) {
     const placement = toPlacement(opts, BigInt(hostMemory(memory).size));
     const { iova, offset, length, access } = placement;
-    const call = [this.handle, memory.mapping, offset, length, iova, Number(access)] as const;
+    // By the file, not by its addresses in this process: the kernel pins nothing while no device is attached, and when
+    // one is, what is at an address may be other memory by then.
+    const call = [this.handle, memory.fdHandle, offset, length, iova, Number(access)] as const;
     return { args: { iova, offset, length }, call, placement };
   }
 

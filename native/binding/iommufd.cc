@@ -44,22 +44,6 @@ Napi::Value IoasDestroyLater(const Napi::CallbackInfo& info) {
       FromNothing);
 }
 
-// ioasMap(ioas, memory, offset, length, iova | undefined, access, async): bigint
-Napi::Value IoasMap(const Napi::CallbackInfo& info) {
-  const auto memory = Unwrap<core::Mapping>(info[1]);
-  const uint64_t offset = ToU64(info[2]);
-  const uint64_t length = ToU64(info[3]);
-  if (memory->retired() || length > memory->length() || offset > memory->length() - length) {
-    ThrowCoded(info.Env(), "ERR_OUT_OF_RANGE", "outside the memory");
-  }
-  return Run(
-      info.Env(), info[6],
-      [ioas = Unwrap<core::Ioas>(info[0]), memory, offset, length, placement = ToPlacement(info[4], info[5])] {
-        return ioas->Map(static_cast<const char*>(memory->address()) + offset, length, placement);
-      },
-      FromU64);
-}
-
 // ioasMapFile(ioas, fd, start, length, iova | undefined, access, async): bigint
 Napi::Value IoasMapFile(const Napi::CallbackInfo& info) {
   return Run(
@@ -167,7 +151,6 @@ void InitIommufd(Napi::Env env, Napi::Object exports) {
   Export<IoasDestroy>(env, exports, "ioasDestroy");
   Export<IoasRelease>(env, exports, "ioasRelease");
   Export<IoasDestroyLater>(env, exports, "ioasDestroyLater");
-  Export<IoasMap>(env, exports, "ioasMap");
   Export<IoasMapFile>(env, exports, "ioasMapFile");
   Export<IoasCopy>(env, exports, "ioasCopy");
   Export<IoasHot>(env, exports, "ioasHot");

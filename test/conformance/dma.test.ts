@@ -4,7 +4,7 @@ import { randomFillSync } from 'node:crypto';
 import { defaultKernel, DmaMemory } from '../../lib';
 import { FakeKernel } from '../../lib/fake';
 import { conforms, conformsOnlyOn, observe } from './record';
-import { addresses, barBytes, cmb, MiB, page, useRig, vram } from './rig';
+import { addresses, barBytes, cmb, collectGarbage, MiB, page, useRig, vram } from './rig';
 
 const length = 512;
 
@@ -59,13 +59,13 @@ describe('DMA', () => {
     assert.deepEqual(barBytes(rig.device('ssd'), cmb.region, 0x2000n, 256), memory.bytes.subarray(256, 512));
   });
 
-  conforms('between memory mapped by address and the same memory mapped as a file', async () => {
+  conforms('between memory and the same memory mapped as a file', async () => {
     const engine = await rig.engine();
     const memory = rig.keep(DmaMemory.alloc(8192));
     const bytes = randomFillSync(Buffer.from(memory.buffer));
-    const byAddress = await rig.ioas.mapMemory(memory);
+    const asMemory = await rig.ioas.mapMemory(memory);
     const asFile = await rig.ioas.mapFile(memory.fd, { length: memory.size });
-    await engine.copy(byAddress.iova, asFile.iova + page, length);
+    await engine.copy(asMemory.iova, asFile.iova + page, length);
     assert.deepEqual(bytes.subarray(Number(page), Number(page) + length), bytes.subarray(0, length));
   });
 
@@ -80,6 +80,23 @@ describe('DMA', () => {
     assert(new Uint8Array(other.buffer).every((byte) => byte === 0));
     await engine.copy(mapping.iova, memory.iova + page, length);
     assert.deepEqual(memory.bytes.subarray(Number(page), Number(page) + length), memory.bytes.subarray(0, length));
+  });
+
+  conforms('into memory that was closed before any device was attached, and into nothing else', async () => {
+    const mapping = (() => {
+      using closed = DmaMemory.alloc(1 << 20);
+      new Uint8Array(closed.buffer).fill(0xaa);
+      return rig.ioas.mapMemorySync(closed);
+    })();
+    await collectGarbage();
+    // The kernel gives out the addresses that have just become free.
+    const others = Array.from({ length: 4 }, () => rig.keep(DmaMemory.alloc(1 << 20)));
+    const memory = await rig.memory();
+    const engine = await rig.engine();
+    await engine.copy(memory.iova, mapping.iova, length);
+    assert(others.every(({ buffer }) => new Uint8Array(buffer).every((byte) => byte === 0)));
+    await engine.copy(mapping.iova + page, memory.iova + page, length);
+    assert(memory.bytes.subarray(Number(page), Number(page) + length).every((byte) => byte === 0xaa));
   });
 
   conforms('the buffer of the engine survives between transfers', async () => {

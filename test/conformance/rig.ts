@@ -1,6 +1,9 @@
 // The devices of the reference machine, bound to one iommufd for the cases of a describe block; each case gets an IOAS
 // of its own, and loses what it left open.
 import { randomFillSync } from 'node:crypto';
+import { setImmediate as turn } from 'node:timers/promises';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { DmaMemory, Iommufd, VfioDevice, type Ioas } from '../../lib';
 import { addressOf, reference } from '../../lib/fake';
 import { Edu } from '../../examples/edu';
@@ -115,6 +118,16 @@ export function useRig(...roles: Role[]): Rig {
     rig.stop();
   });
   return rig;
+}
+
+/** All that can be garbage goes, and what waits for that is done. */
+export async function collectGarbage(): Promise<void> {
+  setFlagsFromString('--expose-gc');
+  const collect = runInNewContext('gc') as () => void;
+  for (let i = 0; i < 5; i += 1) {
+    collect();
+    await turn();
+  }
 }
 
 /** Bytes of a device's BAR, read through the kernel. */

@@ -42,14 +42,11 @@ describe('a kernel without DMA-BUF export', () => {
     using memory = DmaMemory.alloc(4096);
     using buffer = memory.exportDmaBuf();
     await assert.rejects(ioas.mapFile(memory.fd, { length: 4096 }), failsWith('ENOTTY', /6\.13.*6\.19/));
+    await assert.rejects(ioas.mapMemory(memory), failsWith('ENOTTY', /6\.13.*6\.19/));
     assert.throws(() => ioas.mapDmaBuf(buffer), failsWith('ENOTTY', /6\.13.*6\.19/));
   });
 
   it('does all the rest', async () => {
-    using memory = DmaMemory.alloc(4096);
-    const mapping = await ioas.mapMemory(memory);
-    assert.equal(mapping.state, 'live');
-    mapping.close();
     await device.reset();
     using registers = device.region(0).map();
     assert.equal(registers.read32(8), 0x10400);
