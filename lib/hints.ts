@@ -141,6 +141,7 @@ export const hints: Readonly<Record<string, Readonly<Record<string, Hint>>>> = {
         '(device.command.memory = true) and map again; after a close, export anew',
     ],
     EBADF: 'not an open file descriptor',
+    EFAULT: 'a page of the file cannot be pinned',
   },
   IOMMU_IOAS_UNMAP: {
     ENOENT: [notWhole, 'nothing is mapped there, or the range cuts a mapping: whole mappings only'],
@@ -155,6 +156,7 @@ export const hints: Readonly<Record<string, Readonly<Record<string, Hint>>>> = {
     ...mapHints,
     ENOENT: 'nothing is mapped at these IOVAs of the source any more, or there is no such IOAS',
     EPERM: 'the memory is mapped for reading only: ask for read access only',
+    EFAULT: 'a page of what is mapped there cannot be pinned',
   },
   IOMMU_IOAS_CHANGE_PROCESS: {
     EINVAL: 'only mappings of memfds can change hands: the iommufd has others, of dma-bufs or by address',
