@@ -64,6 +64,7 @@ class VfioDevice {
 
   std::shared_ptr<Mapping> Map(uint64_t offset, std::size_t length, int protection) const;
 
+  const Fd& fd() const { return *fd_; }
   const std::shared_ptr<DeviceState>& state() const { return file_->state(); }
 
  private:

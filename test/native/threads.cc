@@ -12,6 +12,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <string>
 #include <thread>
 #include <vector>
@@ -113,10 +114,10 @@ struct Shared {
 
 Shared MakeShared() {
   Shared shared;
-  shared.kernel = std::make_shared<fake::FakeKernel>(MakeMachine());
+  shared.kernel = std::make_shared<fake::FakeKernel>(MakeMachine(), std::filesystem::temp_directory_path());
   shared.iommufd = core::Fd::Open(shared.kernel, "/dev/iommu", O_RDWR);
   shared.ioas = core::Ioas::Allocate(shared.iommufd);
-  shared.device = std::make_shared<core::VfioDevice>(OpenDevice(shared.kernel, kThreads));
+  shared.device = std::make_shared<core::VfioDevice>(OpenDevice(shared.kernel, kThreads), "");
   shared.device->Bind(shared.iommufd);
   shared.device->Attach(shared.ioas->id());
   WriteConfig(*shared.device, kCommand, kCommandOn);
@@ -130,7 +131,7 @@ void UseOwnDevice(const Shared& shared, unsigned thread, const std::shared_ptr<c
                   const core::Ioas& ioas) {
   const auto& kernel = shared.kernel;
   const uint64_t iova = (uint64_t{thread} + 1) << 32;  // of this thread, in whatever IOAS
-  core::VfioDevice device(OpenDevice(kernel, thread));
+  core::VfioDevice device(OpenDevice(kernel, thread), "");
   device.Bind(iommufd);
   device.Attach(ioas.id());
   WriteConfig(device, kCommand, kCommandOn);
@@ -153,7 +154,7 @@ void UseOwnDevice(const Shared& shared, unsigned thread, const std::shared_ptr<c
     Require(std::memcmp(bytes, bytes + kPage, kPage) == 0, "a transfer lost bytes");
   }
 
-  device.Reset();  // the engine reads zeros from the dead import
+  device.Reset(*device.BeginRevoking());  // the engine reads zeros from the dead import
   Transfer(*registers, iova + 2 * kPage, false);
   Transfer(*registers, iova + kPage, true);
   Require(bytes[kPage] == 0, "a transfer from a revoked buffer");
@@ -169,7 +170,7 @@ void UseOwnDevice(const Shared& shared, unsigned thread, const std::shared_ptr<c
 // The device, IOAS, dma-buf and mapping that all threads share, by objects that are shared and by some of one's own.
 void UseSharedDevice(const Shared& shared, unsigned thread, unsigned round) {
   const auto& [kernel, iommufd, ioas, device, registers, whole] = shared;
-  core::VfioDevice own(core::Fd::Duplicate(kernel, device->fd().number()));
+  core::VfioDevice own(core::Fd::Duplicate(kernel, device->fd().number()), "");
   const uint64_t iova = (uint64_t{thread} + 1) << 32;
   const uint64_t page = thread * kPage;  // of the device's memory: each thread's bytes are its own
 
@@ -194,12 +195,14 @@ void UseSharedDevice(const Shared& shared, unsigned thread, unsigned round) {
   Try([&] { core::DmaBufSetName(*whole, "thread" + std::to_string(thread)); });
   Require(core::DmaBufSize(*whole) == kMemorySize && core::IsDmaBuf(*buffer), "a dma-buf that is none");
   Require(core::DmaBufFdinfo(*whole).starts_with("size:"), "no fdinfo");
+  const auto known = core::Export::Find(*whole);
+  Require(known && known->ranges() == 1, "the export is forgotten");
   core::DmaBufSync(*whole, uapi::DMA_BUF_SYNC_READ | uapi::DMA_BUF_SYNC_START);
 
   auto& any = round % 2 == 0 ? *device : own;
   switch ((thread + round) % 4) {
     case 0:
-      any.Reset();
+      any.Reset(*any.BeginRevoking());
       break;
     case 1:
       WriteConfig(any, kCommand, kCommandOff);
@@ -208,6 +211,7 @@ void UseSharedDevice(const Shared& shared, unsigned thread, unsigned round) {
     case 2:
       WriteConfig(any, kPower, kD3);
       WriteConfig(any, kPower, kD0);
+      any.HotReset({});
       break;
     default:
       Try([&] { any.Detach(); });
