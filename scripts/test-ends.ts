@@ -11,11 +11,19 @@ const { values } = parseArgs({
   options: {
     vm: { type: 'boolean', default: false },
     grep: { type: 'string', short: 'g', default: '' },
+    reporter: { type: 'string', default: 'spec' },
     timeout: { type: 'string', default: '600' },
   },
 });
 
-const suite = ['node_modules/.bin/mocha', 'test/process-ends/*.test.ts', '--grep', values.grep];
+const suite = [
+  'node_modules/.bin/mocha',
+  'test/process-ends/*.test.ts',
+  '--grep',
+  values.grep,
+  '--reporter',
+  values.reporter,
+];
 
 async function main(): Promise<number> {
   transpile('test/process-ends');
