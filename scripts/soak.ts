@@ -1,8 +1,6 @@
 // npm run soak -- --cycles N [--vm]: N cycles of map and unmap, and a share of other operations; nothing may grow.
-// npm run soak -- --threads N --seconds S [--seed N] [--vm [--race]]: worker threads that compete for the same devices
-// and share them. With --race a thread also switches a device's memory off while others load from its registers; on a
-// real kernel that still ends the process with SIGBUS at times, as the check and the load are two steps. On the fake,
-// which has no such fault, they always do.
+// npm run soak -- --threads N --seconds S [--seed N] [--vm]: worker threads that compete for the same devices and share
+// them, and switch a device's memory off while others load from its registers.
 import { spawnSync } from 'node:child_process';
 import { parseArgs } from 'node:util';
 import { reference } from '../lib/fake';
@@ -16,7 +14,6 @@ const { values } = parseArgs({
     threads: { type: 'string', default: '4' },
     seconds: { type: 'string', default: '60' },
     seed: { type: 'string', default: '1' },
-    race: { type: 'boolean', default: false },
     vm: { type: 'boolean', default: false },
     timeout: { type: 'string', default: '900' },
   },
@@ -33,13 +30,7 @@ function command(): string[] {
   if (values.cycles !== undefined) {
     return node('scripts/soak/cycles.ts', values.cycles, ...(values.vm ? ['kernel'] : []));
   }
-  return node(
-    'scripts/soak/threads.ts',
-    values.threads,
-    values.seconds,
-    values.seed,
-    ...(values.race || !values.vm ? ['race'] : []),
-  );
+  return node('scripts/soak/threads.ts', values.threads, values.seconds, values.seed);
 }
 
 async function main(): Promise<number> {

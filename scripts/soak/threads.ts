@@ -1,5 +1,5 @@
 // Worker threads that open, map, reset and close the same devices for a while.
-//   node --expose-gc threads.js THREADS SECONDS SEED [race]
+//   node --expose-gc threads.js THREADS SECONDS SEED
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { join } from 'node:path';
@@ -10,8 +10,7 @@ import { growth, row, takeSample } from './sample';
 import { Offers } from './offers';
 import type { Tally, Work } from './worker';
 
-const [threads = 0, seconds = 0, seed = 0] = process.argv.slice(2, 5).map(Number);
-const race = process.argv[5] === 'race';
+const [threads = 0, seconds = 0, seed = 0] = process.argv.slice(2).map(Number);
 // Of the process, when the threads are gone; heap arenas and code of theirs stay.
 const MiB = 1 << 20;
 const bounds = { rss: 32 * MiB, heap: MiB, external: MiB / 4, fds: 0, kernel: Infinity };
@@ -24,7 +23,7 @@ async function run(duration: number): Promise<Tally[]> {
   const shared = new SharedArrayBuffer(4 * (1 + threads));
   const words = new Int32Array(shared);
   const workers = Array.from({ length: threads }, (_, index) => {
-    const workerData: Work = { index, seed, seconds: duration, race, token: kernel?.token, offers, shared };
+    const workerData: Work = { index, seed, seconds: duration, token: kernel?.token, offers, shared };
     return new Worker(join(__dirname, 'worker.js'), { workerData });
   });
   let before = [...words];
@@ -57,7 +56,7 @@ function print(tallies: readonly Tally[]): void {
 }
 
 async function main(): Promise<number> {
-  console.log(`${String(threads)} threads, ${String(seconds)} s, seed ${String(seed)}${race ? ', race' : ''}`);
+  console.log(`${String(threads)} threads, ${String(seconds)} s, seed ${String(seed)}`);
   await run(Math.min(5, seconds / 4));
   const start = await takeSample();
   console.log(row('after the warm-up', start));

@@ -10,8 +10,6 @@ export interface Work {
   index: number;
   seed: number;
   seconds: number;
-  /** Whether a thread may switch a device's memory off while others load from its registers. */
-  race: boolean;
   token: FakeKernelToken | undefined;
   offers: SharedArrayBuffer;
   /** A lock on the DMA engine, then a count of steps for each worker. */
@@ -21,7 +19,7 @@ export interface Work {
 /** How often each thing was done, and how often it failed as it may. */
 export type Tally = Record<string, number>;
 
-const { index, seed, seconds, race, token, offers: offersMemory, shared } = workerData as Work;
+const { index, seed, seconds, token, offers: offersMemory, shared } = workerData as Work;
 const kernel = token && FakeKernel.attach(token);
 const offers = new Offers(offersMemory);
 const words = new Int32Array(shared);
@@ -168,8 +166,8 @@ const things: Record<string, { may: string[]; only?: (held: Holding) => boolean;
   'two resets at once': { may: ['EAGAIN'], run: ({ device }) => Promise.all([device.reset(), device.reset()]) },
   'memory off and on': {
     may: [],
-    // The display's registers nobody maps; see --race for the others.
-    only: ({ role }) => role === 'display' || (race && role === 'ssd'),
+    // Also while others load from its registers.
+    only: ({ role }) => role !== 'engine',
     run: async ({ device }) => {
       device.command.memory = false;
       if (random(2) > 0) await sleep(random(3));
