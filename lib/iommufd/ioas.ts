@@ -15,48 +15,20 @@ import {
 } from '../errors';
 import { expectClose, wasClosed } from '../lost';
 import { ioasWord, native, type FdHandle, type IoasHandle, type NativeIoas } from '../native';
-import {
-  accesses,
-  boolean,
-  instance,
-  integer,
-  invalidType,
-  oneOf,
-  options,
-  outOfRange,
-  u64,
-  u64Max,
-  type Access,
-} from '../validate';
+import { boolean, instance, integer, invalidType, options, u64, u64Max } from '../validate';
 import { VfioDevice } from '../vfio/device';
 import { MappedRegion } from '../vfio/mapped-region';
 import { Region } from '../vfio/region';
 import type { Iommufd } from './iommufd';
-import { IoasMapping, type Source } from './mapping';
-
-// linux/iommufd.h: IOMMU_IOAS_MAP_WRITEABLE, IOMMU_IOAS_MAP_READABLE
-const accessFlags: Record<Access, bigint> = { r: 4n, w: 2n, rw: 6n };
-
-/** Where a mapping goes, which part of the memory it shows, and what devices may do to it. */
-export interface MapOptions {
-  /** The IOVA: a multiple of the IOAS's alignment, in its usable ranges. The kernel chooses one if it is left out. */
-  iova?: number | bigint | undefined;
-  /** The first byte of the memory to map. Default 0. */
-  offset?: number | bigint | undefined;
-  /** How many bytes. Default: all from `offset` on. */
-  length?: number | bigint | undefined;
-  /** What devices may do. Default 'rw'. */
-  access?: Access | undefined;
-}
-
-/** How a dma-buf is mapped. */
-export interface MapDmaBufOptions extends MapOptions {
-  /**
-   * Restores the mapping at its IOVA as soon as the exporting device decodes memory again, after whatever this thread's
-   * objects do to the device. The mapping then holds the buffer itself, which may be closed. Default false.
-   */
-  autoRemap?: boolean | undefined;
-}
+import { IoasMapping } from './mapping';
+import {
+  toPlacement,
+  toSource,
+  type MapDmaBufOptions,
+  type MapOptions,
+  type Placement,
+  type Source,
+} from './placement';
 
 /** What an {@link Ioas} tells its listeners, soon after it happened. Listening costs something at each revocation only. */
 export interface IoasEvents {
@@ -510,13 +482,6 @@ export class Ioas extends EventEmitter<IoasEvents> {
   }
 }
 
-interface Placement {
-  iova: bigint | undefined;
-  offset: bigint;
-  length: bigint;
-  access: bigint;
-}
-
 /** What users of older interfaces try: the kernel would say EFAULT, "Bad address". */
 function hostMemory(memory: DmaMemory): DmaMemory {
   if ([VfioDevice, Region, MappedRegion].some((type) => (memory as unknown) instanceof type)) {
@@ -525,22 +490,4 @@ function hostMemory(memory: DmaMemory): DmaMemory {
     throw invalidType('memory', expected, memory);
   }
   return instance(memory, 'memory', DmaMemory);
-}
-
-/** Checks map options against the memory's size. */
-function toPlacement(opts: MapOptions | undefined, size: bigint): Placement {
-  const { iova, offset: start, length: count, access } = options(opts);
-  const offset = start === undefined ? 0n : u64(start, 'offset', 0n, size);
-  if (count === undefined && offset === size) throw outOfRange('offset', 'before the end of the memory', start);
-  return {
-    iova: iova === undefined ? undefined : u64(iova, 'iova'),
-    offset,
-    length: count === undefined ? size - offset : u64(count, 'length', 1n, size - offset),
-    access: accessFlags[access === undefined ? 'rw' : oneOf(access, 'access', accesses)],
-  };
-}
-
-/** Host memory, as a mapping shows it. */
-function toSource({ offset, length, access }: Placement): Source {
-  return { offset, length, access, dmaBuf: undefined, revocations: 0, autoRemap: false };
 }

@@ -3,27 +3,13 @@ import type { Exported } from '../dmabuf/exported';
 import { codedError, closedError } from '../errors';
 import { instance, outOfRange } from '../validate';
 import type { Ioas, IoasEvents } from './ioas';
+import type { Source } from './placement';
 
 /**
  * 'live': DMA reaches the memory. 'revoked': the exporting device took its memory back, every DMA through the mapping
  * faults, and only {@link IoasMapping.remap} brings it back. 'closed': unmapped.
  */
 export type MappingState = 'live' | 'revoked' | 'closed';
-
-/** What a mapping shows. @internal */
-export interface Source {
-  /** From here on, in bytes. */
-  offset: bigint;
-  length: bigint;
-  /** IOMMU_IOAS_MAP_* */
-  access: bigint;
-  /** None: host memory. */
-  dmaBuf: DmaBuf | undefined;
-  /** How often the dma-buf had been revoked before the mapping was made. */
-  revocations: number;
-  /** Whether it is restored by itself. Then `dmaBuf` is the mapping's own. */
-  autoRemap: boolean;
-}
 
 /** A range of an IOAS that leads to memory. It stays until it or its IOAS is closed, whether or not this is kept. */
 export class IoasMapping {
