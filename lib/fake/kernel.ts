@@ -129,7 +129,11 @@ export class FakeKernel extends Kernel {
 
   readonly #attached: boolean;
 
-  constructor(machine: Machine = reference, /** @internal */ attached?: KernelHandle) {
+  constructor(machine?: Machine);
+  /** @internal */
+  // eslint-disable-next-line @typescript-eslint/unified-signatures -- only the other one is published
+  constructor(machine: Machine, attached: KernelHandle);
+  constructor(machine: Machine = reference, attached?: KernelHandle) {
     const handle = attached ?? make(machine);
     super(handle, machine.name, native.fakeSysfs(handle));
     this.machine = machine;

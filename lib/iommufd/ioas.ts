@@ -464,7 +464,11 @@ export class Ioas extends EventEmitter<IoasEvents> {
    * IOAS with its iommufd.
    */
   [Symbol.asyncDispose](): Promise<void> {
-    this.#closing ??= this.#closed ? Promise.resolve() : this.#closeLater();
+    this.#closing ??= this.#closed
+      ? Promise.resolve()
+      : this.#closeLater().finally(() => {
+          this.#closing = Promise.resolve(); // its error was told
+        });
     return this.#closing;
   }
 

@@ -129,7 +129,9 @@ export class Iommufd {
    * way. From the start on every method throws ERR_CLOSED.
    */
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#closing ??= this.#closeLater();
+    this.#closing ??= this.#closeLater().finally(() => {
+      this.#closing = Promise.resolve(); // its error was told
+    });
     await this.#closing;
   }
 

@@ -537,7 +537,11 @@ export class VfioDevice {
    * start on every method throws ERR_CLOSED.
    */
   [Symbol.asyncDispose](): Promise<void> {
-    this.#closing ??= this.#closed ? this.#calls.idle() : this.#closeLater();
+    this.#closing ??= this.#closed
+      ? this.#calls.idle()
+      : this.#closeLater().finally(() => {
+          this.#closing = Promise.resolve(); // its error was told
+        });
     return this.#closing;
   }
 
