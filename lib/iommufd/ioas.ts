@@ -304,6 +304,9 @@ export class Ioas extends EventEmitter<IoasEvents> {
       return await this.#mapLater(placement, args, () => native.ioasCopy(...call, true), source);
     } catch (error) {
       if (source.autoRemap) source.dmaBuf?.close();
+      // Gone while the call was under way.
+      if (error instanceof KernelError && error.code === 'ENOENT' && mapping.state === 'closed')
+        throw closedError('mapping');
       throw error;
     }
   }

@@ -87,7 +87,9 @@ function judge(failure: unknown, call: string, injectedCode: string): void {
     count(absorbed, call);
     return;
   }
-  const code = (failure as { code?: unknown }).code;
+  // `await using` tells two errors in one.
+  const { error: last } = failure as { error?: unknown };
+  const { code } = (last ?? failure) as { code?: unknown };
   if (typeof code === 'string' && code !== 'ERR_ASSERTION') return;
   count(faults, `${where}: ${text(failure)}`);
 }
