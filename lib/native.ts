@@ -8,6 +8,7 @@ export interface Handle<T extends string> {
 }
 /** @internal */ export type KernelHandle = Handle<'kernel'>;
 /** @internal */ export type FdHandle = Handle<'fd'>;
+/** @internal */ export type PollHandle = Handle<'poll'>;
 /** @internal */ export type IoasHandle = Handle<'ioas'>;
 /** @internal */ export type VfioHandle = Handle<'vfio'>;
 /** @internal */ export type MappingHandle = Handle<'mapping'>;
@@ -94,11 +95,18 @@ interface Native {
 
   fdOpen: NowOrLater<[kernel: KernelHandle, path: string], FdHandle>;
   fdDuplicate(kernel: KernelHandle, number: number): FdHandle;
+  fdEventfd(kernel: KernelHandle, count: number): FdHandle;
+  fdRead: NowOrLater<[fd: FdHandle, size: number], Uint8Array>;
+  fdWrite: NowOrLater<[fd: FdHandle, bytes: Uint8Array], number>;
   fdNumber(fd: FdHandle): number;
   fdInode(fd: FdHandle): bigint;
   fdPath(fd: FdHandle): string;
   fdShare(fd: FdHandle): FdHandle;
   fdClose: NowOrLater<[fd: FdHandle], void>;
+
+  pollStart(fd: FdHandle, events: number, listener: (ready: number) => void): PollHandle;
+  pollRef(poll: PollHandle, keepAlive: boolean): void;
+  pollClose(poll: PollHandle): void;
 
   ioasAllocate(iommufd: FdHandle): IoasHandle;
   ioasId(ioas: IoasHandle): number;

@@ -1,5 +1,6 @@
 #include "binding/call.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 
@@ -35,6 +36,12 @@ std::optional<uint64_t> ToOptionalU64(const Napi::Value& value) {
 }
 
 Napi::Value FromU64(Napi::Env env, uint64_t value) { return Napi::BigInt::New(env, value); }
+
+Napi::Value FromBytes(Napi::Env env, const std::vector<uint8_t>& bytes) {
+  auto array = Napi::Uint8Array::New(env, bytes.size());
+  std::copy(bytes.begin(), bytes.end(), array.Data());
+  return array;
+}
 
 Napi::Error ToError(Napi::Env env, const core::Failure& failure) {
   auto error = Napi::Error::New(env, std::strerror(failure.error));

@@ -7,6 +7,7 @@
 #include <optional>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include "core/failure.h"
 
@@ -17,6 +18,15 @@ uint64_t ToU64(const Napi::Value& value);
 uint32_t ToU32(const Napi::Value& value);
 std::optional<uint64_t> ToOptionalU64(const Napi::Value& value);
 Napi::Value FromU64(Napi::Env env, uint64_t value);
+
+template <typename Array>
+Array ToArray(const Napi::Value& value, napi_typedarray_type type) {
+  if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != type) {
+    throw Napi::TypeError::New(value.Env(), "expected another kind of typed array");
+  }
+  return value.As<Array>();
+}
+Napi::Value FromBytes(Napi::Env env, const std::vector<uint8_t>& bytes);
 
 // A failure as an Error with `errno` (positive), `syscall` and `ioctl`; lib/errors.ts makes a KernelError of it.
 Napi::Error ToError(Napi::Env env, const core::Failure& failure);

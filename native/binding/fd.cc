@@ -24,6 +24,38 @@ Napi::Value FdDuplicate(const Napi::CallbackInfo& info) {
   return Wrap(info.Env(), Call(info.Env(), [&] { return core::Fd::Duplicate(kernel, number); }));
 }
 
+// fdEventfd(kernel, count): Fd
+Napi::Value FdEventfd(const Napi::CallbackInfo& info) {
+  const auto kernel = Unwrap<kernel::Kernel>(info[0]);
+  const auto count = ToU32(info[1]);
+  return Wrap(info.Env(), Call(info.Env(), [&] { return core::Fd::Eventfd(kernel, count); }));
+}
+
+// fdRead(fd, size, async): Uint8Array, of what there was
+Napi::Value FdRead(const Napi::CallbackInfo& info) {
+  return Run(
+      info.Env(), info[2],
+      [fd = Unwrap<core::Fd>(info[0]), size = ToU32(info[1])] {
+        std::vector<uint8_t> bytes(size);
+        bytes.resize(fd->Read(bytes.data(), bytes.size()));
+        return bytes;
+      },
+      FromBytes);
+}
+
+// fdWrite(fd, Uint8Array, async): number of bytes
+Napi::Value FdWrite(const Napi::CallbackInfo& info) {
+  const auto array = ToArray<Napi::Uint8Array>(info[1], napi_uint8_array);
+  return Run(
+      info.Env(), info[2],
+      [fd = Unwrap<core::Fd>(info[0]), bytes = std::vector<uint8_t>(array.Data(), array.Data() + array.ByteLength())] {
+        return fd->Write(bytes.data(), bytes.size());
+      },
+      [](Napi::Env env, std::size_t moved) -> Napi::Value {
+        return Napi::Number::New(env, static_cast<double>(moved));
+      });
+}
+
 // fdNumber(fd): number
 Napi::Value FdNumber(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), Unwrap<core::Fd>(info[0])->number());
@@ -54,6 +86,9 @@ Napi::Value FdClose(const Napi::CallbackInfo& info) {
 void InitFd(Napi::Env env, Napi::Object exports) {
   Export<FdOpen>(env, exports, "fdOpen");
   Export<FdDuplicate>(env, exports, "fdDuplicate");
+  Export<FdEventfd>(env, exports, "fdEventfd");
+  Export<FdRead>(env, exports, "fdRead");
+  Export<FdWrite>(env, exports, "fdWrite");
   Export<FdNumber>(env, exports, "fdNumber");
   Export<FdInode>(env, exports, "fdInode");
   Export<FdPath>(env, exports, "fdPath");

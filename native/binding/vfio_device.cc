@@ -10,14 +10,6 @@
 namespace binding {
 namespace {
 
-template <typename Array>
-Array ToArray(const Napi::Value& value, napi_typedarray_type type) {
-  if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != type) {
-    throw Napi::TypeError::New(value.Env(), "expected another kind of typed array");
-  }
-  return value.As<Array>();
-}
-
 // vfioDevice(fd, address): VfioDevice
 Napi::Value VfioDevice(const Napi::CallbackInfo& info) {
   const auto fd = Unwrap<core::Fd>(info[0]);
@@ -143,12 +135,6 @@ Napi::Value VfioExitLowPower(const Napi::CallbackInfo& info) {
         return Nothing{};
       },
       FromNothing);
-}
-
-Napi::Value FromBytes(Napi::Env env, const std::vector<uint8_t>& bytes) {
-  auto array = Napi::Uint8Array::New(env, bytes.size());
-  std::copy(bytes.begin(), bytes.end(), array.Data());
-  return array;
 }
 
 // vfioInfo(device): { flags, regions, irqs, capOffset, bytes }

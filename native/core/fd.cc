@@ -1,9 +1,16 @@
 #include "core/fd.h"
 
+#include <sys/eventfd.h>
+
 namespace core {
 
 std::shared_ptr<Fd> Fd::Open(std::shared_ptr<kernel::Kernel> kernel, const char* path, int flags) {
   const int number = Check(kernel->Open(path, flags), "open");
+  return std::make_shared<Fd>(std::move(kernel), number);
+}
+
+std::shared_ptr<Fd> Fd::Eventfd(std::shared_ptr<kernel::Kernel> kernel, unsigned count) {
+  const int number = Check(kernel->Eventfd(count, EFD_NONBLOCK), "eventfd");
   return std::make_shared<Fd>(std::move(kernel), number);
 }
 

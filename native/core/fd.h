@@ -24,12 +24,21 @@ class Fd {
   ~Fd() { kernel_->Close(number_); }
 
   static std::shared_ptr<Fd> Open(std::shared_ptr<kernel::Kernel> kernel, const char* path, int flags);
+  // An eventfd that does not block.
+  static std::shared_ptr<Fd> Eventfd(std::shared_ptr<kernel::Kernel> kernel, unsigned count);
   // A duplicate of somebody else's fd: the original stays theirs.
   static std::shared_ptr<Fd> Duplicate(std::shared_ptr<kernel::Kernel> kernel, int number);
 
   // `name` is the request's name in the kernel's headers, for the error.
   int Ioctl(uapi::request_t request, const char* name, void* argument) const {
     return Check(kernel_->Ioctl(number_, request, argument), "ioctl", name);
+  }
+  // The bytes moved, which may be fewer.
+  std::size_t Read(void* buffer, std::size_t size) const {
+    return static_cast<std::size_t>(Check(kernel_->Read(number_, buffer, size), "read"));
+  }
+  std::size_t Write(const void* buffer, std::size_t size) const {
+    return static_cast<std::size_t>(Check(kernel_->Write(number_, buffer, size), "write"));
   }
   Identity Identify() const;
   std::string Path() const;  // what it is open on: '/dev/vfio/devices/vfio0'

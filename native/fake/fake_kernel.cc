@@ -145,6 +145,30 @@ int64_t FakeKernel::Pwrite(int fd, const void* buffer, std::size_t size, uint64_
   return file ? file->Pwrite(buffer, size, offset) : LinuxKernel::Pwrite(fd, buffer, size, offset);
 }
 
+int64_t FakeKernel::Read(int fd, void* buffer, std::size_t size) {
+  const kernel::Lock guard(lock_);
+  const auto file = Find(fd);
+  return file ? file->Read(buffer, size) : LinuxKernel::Read(fd, buffer, size);
+}
+
+int64_t FakeKernel::Write(int fd, const void* buffer, std::size_t size) {
+  const kernel::Lock guard(lock_);
+  const auto file = Find(fd);
+  return file ? file->Write(buffer, size) : LinuxKernel::Write(fd, buffer, size);
+}
+
+int FakeKernel::Poll(int fd, int events) {
+  const kernel::Lock guard(lock_);
+  const auto file = Find(fd);
+  return file ? file->Poll(events) : LinuxKernel::Poll(fd, events);
+}
+
+int FakeKernel::WatchFd(int fd, int* events) {
+  const kernel::Lock guard(lock_);
+  const auto file = Find(fd);
+  return file ? file->WatchFd(events) : LinuxKernel::WatchFd(fd, events);
+}
+
 int64_t FakeKernel::Lseek(int fd, int64_t offset, int whence) {
   const kernel::Lock guard(lock_);
   const auto file = Find(fd);

@@ -29,10 +29,14 @@ class FakeKernel : public kernel::LinuxKernel, public FileTable {
   int Ioctl(int fd, unsigned long request, void* argument) override;
   int64_t Pread(int fd, void* buffer, std::size_t size, uint64_t offset) override;
   int64_t Pwrite(int fd, const void* buffer, std::size_t size, uint64_t offset) override;
+  int64_t Read(int fd, void* buffer, std::size_t size) override;
+  int64_t Write(int fd, const void* buffer, std::size_t size) override;
   int64_t Lseek(int fd, int64_t offset, int whence) override;
   int64_t FilesystemMagic(int fd) override;
   int64_t Fdinfo(int fd, char* buffer, std::size_t size) override;
   int64_t FdPath(int fd, char* buffer, std::size_t size) override;
+  int Poll(int fd, int events) override;
+  int WatchFd(int fd, int* events) override;
   int Mmap(std::size_t length, int protection, int flags, int fd, uint64_t offset, kernel::MappedPages* out) override;
 
   std::vector<DmaFault> TakeFaults();

@@ -2,6 +2,8 @@
 // Called with the fake kernel's lock held.
 #pragma once
 
+#include <poll.h>
+
 #include <cerrno>
 #include <cstdint>
 #include <string>
@@ -21,7 +23,12 @@ class File {
   virtual int Ioctl(uapi::request_t, void*) { return -ENOTTY; }
   virtual int64_t Pread(void*, std::size_t, uint64_t) { return -EINVAL; }
   virtual int64_t Pwrite(const void*, std::size_t, uint64_t) { return -EINVAL; }
+  virtual int64_t Read(void*, std::size_t) { return -EINVAL; }
+  virtual int64_t Write(const void*, std::size_t) { return -EINVAL; }
   virtual int64_t Lseek(int64_t, int) { return -ESPIPE; }
+  // As the kernel's: a file that does not say when it is ready always is, and cannot be watched.
+  virtual int Poll(int events) { return events & (POLLIN | POLLOUT); }
+  virtual int WatchFd(int*) { return -EPERM; }
   virtual int64_t FilesystemMagic() { return 0x09041934; }  // ANON_INODE_FS_MAGIC
   virtual std::string Fdinfo() { return ""; }
   virtual std::string Path() { return "anon_inode:[fake]"; }

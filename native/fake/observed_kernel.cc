@@ -49,6 +49,16 @@ int64_t ObservedKernel::Pwrite(int fd, const void* buffer, std::size_t size, uin
   return error != 0 ? error : FakeKernel::Pwrite(fd, buffer, size, offset);
 }
 
+int64_t ObservedKernel::Read(int fd, void* buffer, std::size_t size) {
+  const int error = Fail("read");
+  return error != 0 ? error : FakeKernel::Read(fd, buffer, size);
+}
+
+int64_t ObservedKernel::Write(int fd, const void* buffer, std::size_t size) {
+  const int error = Fail("write");
+  return error != 0 ? error : FakeKernel::Write(fd, buffer, size);
+}
+
 int64_t ObservedKernel::Lseek(int fd, int64_t offset, int whence) {
   const int error = Fail("lseek");
   return error != 0 ? error : FakeKernel::Lseek(fd, offset, whence);
@@ -72,6 +82,21 @@ int64_t ObservedKernel::Fdinfo(int fd, char* buffer, std::size_t size) {
 int64_t ObservedKernel::FdPath(int fd, char* buffer, std::size_t size) {
   const int error = Fail("readlink");
   return error != 0 ? error : FakeKernel::FdPath(fd, buffer, size);
+}
+
+int ObservedKernel::Eventfd(unsigned count, int flags) {
+  const int error = Fail("eventfd");
+  return error != 0 ? error : FakeKernel::Eventfd(count, flags);
+}
+
+int ObservedKernel::Poll(int fd, int events) {
+  const int error = Fail("poll");
+  return error != 0 ? error : FakeKernel::Poll(fd, events);
+}
+
+int ObservedKernel::WatchFd(int fd, int* events) {
+  const int error = Fail("fcntl");
+  return error != 0 ? error : FakeKernel::WatchFd(fd, events);
 }
 
 int ObservedKernel::MemfdCreate(const char* name, unsigned flags) {

@@ -35,11 +35,18 @@ class Kernel {
   virtual int Ioctl(int fd, unsigned long request, void* argument) = 0;
   virtual int64_t Pread(int fd, void* buffer, std::size_t size, uint64_t offset) = 0;
   virtual int64_t Pwrite(int fd, const void* buffer, std::size_t size, uint64_t offset) = 0;
+  virtual int64_t Read(int fd, void* buffer, std::size_t size) = 0;
+  virtual int64_t Write(int fd, const void* buffer, std::size_t size) = 0;
   virtual int64_t Lseek(int fd, int64_t offset, int whence) = 0;
   virtual int Fstat(int fd, struct stat* out) = 0;
   virtual int64_t FilesystemMagic(int fd) = 0;                         // fstatfs(2)'s f_type
   virtual int64_t Fdinfo(int fd, char* buffer, std::size_t size) = 0;  // /proc/self/fdinfo: the bytes read
   virtual int64_t FdPath(int fd, char* buffer, std::size_t size) = 0;  // what it is open on: the length
+  virtual int Eventfd(unsigned count, int flags) = 0;                  // close-on-exec
+  virtual int Poll(int fd, int events) = 0;  // poll(2) without waiting: those of `events` that are ready
+  // A new fd, the caller's, for an event loop to watch in place of `fd`: one of `*events` (poll(2)'s) is ready when one
+  // of those that are left there is.
+  virtual int WatchFd(int fd, int* events) = 0;
   virtual int MemfdCreate(const char* name, unsigned flags) = 0;
   virtual int Ftruncate(int fd, uint64_t size) = 0;
   virtual int AddSeals(int fd, int seals) = 0;

@@ -1,6 +1,8 @@
 #include "kernel/linux_kernel.h"
 
 #include <fcntl.h>
+#include <poll.h>
+#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/vfs.h>
@@ -35,6 +37,12 @@ int64_t LinuxKernel::Pwrite(int fd, const void* buffer, std::size_t size, uint64
   return OrErrno<int64_t>(pwrite(fd, buffer, size, static_cast<off_t>(offset)));
 }
 
+int64_t LinuxKernel::Read(int fd, void* buffer, std::size_t size) { return OrErrno<int64_t>(read(fd, buffer, size)); }
+
+int64_t LinuxKernel::Write(int fd, const void* buffer, std::size_t size) {
+  return OrErrno<int64_t>(write(fd, buffer, size));
+}
+
 int64_t LinuxKernel::Lseek(int fd, int64_t offset, int whence) { return OrErrno<int64_t>(lseek(fd, offset, whence)); }
 
 int LinuxKernel::Fstat(int fd, struct stat* out) { return OrErrno(fstat(fd, out)); }
@@ -56,6 +64,16 @@ int64_t LinuxKernel::Fdinfo(int fd, char* buffer, std::size_t size) {
 int64_t LinuxKernel::FdPath(int fd, char* buffer, std::size_t size) {
   return OrErrno<int64_t>(readlink(("/proc/self/fd/" + std::to_string(fd)).c_str(), buffer, size));
 }
+
+int LinuxKernel::Eventfd(unsigned count, int flags) { return OrErrno(eventfd(count, flags | EFD_CLOEXEC)); }
+
+int LinuxKernel::Poll(int fd, int events) {
+  struct pollfd watched = {fd, static_cast<short>(events), 0};
+  const int result = OrErrno(poll(&watched, 1, 0));
+  return result < 0 ? result : watched.revents;
+}
+
+int LinuxKernel::WatchFd(int fd, int*) { return Dup(fd); }
 
 int LinuxKernel::MemfdCreate(const char* name, unsigned flags) { return OrErrno(memfd_create(name, flags)); }
 

@@ -13,11 +13,16 @@ class LinuxKernel : public Kernel {
   int Ioctl(int fd, unsigned long request, void* argument) override;
   int64_t Pread(int fd, void* buffer, std::size_t size, uint64_t offset) override;
   int64_t Pwrite(int fd, const void* buffer, std::size_t size, uint64_t offset) override;
+  int64_t Read(int fd, void* buffer, std::size_t size) override;
+  int64_t Write(int fd, const void* buffer, std::size_t size) override;
   int64_t Lseek(int fd, int64_t offset, int whence) override;
   int Fstat(int fd, struct stat* out) override;
   int64_t FilesystemMagic(int fd) override;
   int64_t Fdinfo(int fd, char* buffer, std::size_t size) override;
   int64_t FdPath(int fd, char* buffer, std::size_t size) override;
+  int Eventfd(unsigned count, int flags) override;
+  int Poll(int fd, int events) override;
+  int WatchFd(int fd, int* events) override;
   int MemfdCreate(const char* name, unsigned flags) override;
   int Ftruncate(int fd, uint64_t size) override;
   int AddSeals(int fd, int seals) override;

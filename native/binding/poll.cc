@@ -1,0 +1,148 @@
+// Watches an fd through the environment's event loop.
+#include <poll.h>
+#include <unistd.h>
+#include <uv.h>
+
+#include <utility>
+
+#include "binding/addon.h"
+#include "binding/call.h"
+#include "binding/handle.h"
+
+namespace binding {
+
+// Its uv handle lives until the loop has closed it, and keeps the object until then.
+class Poll : public std::enable_shared_from_this<Poll> {
+ public:
+  Poll(std::shared_ptr<core::Fd> fd, int events) : fd_(std::move(fd)), events_(events) {}
+  Poll(const Poll&) = delete;
+  Poll& operator=(const Poll&) = delete;
+  ~Poll() = default;
+
+  void Start(const Napi::Function& listener) {
+    const Napi::Env env = listener.Env();
+    int watched = events_;
+    watched_ = std::make_shared<core::Fd>(fd_->kernel(),
+                                          core::Check(fd_->kernel()->WatchFd(fd_->number(), &watched), "fcntl"));
+    uv_loop_t* loop = nullptr;
+    NAPI_THROW_IF_FAILED_VOID(env, napi_get_uv_event_loop(env, &loop));
+    CheckUv(uv_poll_init(loop, &handle_, watched_->number()));
+    self_ = shared_from_this();
+    handle_.data = this;
+    const int started = uv_poll_start(&handle_, ToUv(watched), Ready);
+    if (started < 0) {
+      uv_close(reinterpret_cast<uv_handle_t*>(&handle_), Closed);
+      closing_ = true;
+      CheckUv(started);
+    }
+    env_ = env;
+    listener_ = Napi::Persistent(listener);
+    context_ = std::make_unique<Napi::AsyncContext>(env, "vfio-dmabuf:poll");
+    napi_add_async_cleanup_hook(
+        env, [](napi_async_cleanup_hook_handle, void* poll) { static_cast<Poll*>(poll)->Close(); }, this, &hook_);
+  }
+
+  void Close() {
+    if (closing_ || !self_) return;
+    closing_ = true;
+    listener_.Reset();
+    context_.reset();
+    uv_close(reinterpret_cast<uv_handle_t*>(&handle_), Closed);
+  }
+
+  void SetRef(bool keep_alive) {
+    if (closing_ || !self_) return;
+    auto* handle = reinterpret_cast<uv_handle_t*>(&handle_);
+    keep_alive ? uv_ref(handle) : uv_unref(handle);
+  }
+
+ private:
+  static void CheckUv(int status) { core::Check(status, "epoll_ctl"); }
+
+  static int ToUv(int events) {
+    return ((events & POLLIN) != 0 ? UV_READABLE : 0) | ((events & POLLOUT) != 0 ? UV_WRITABLE : 0) |
+           ((events & POLLPRI) != 0 ? UV_PRIORITIZED : 0);
+  }
+
+  static void Ready(uv_poll_t* handle, int status, int) {
+    const auto poll = static_cast<Poll*>(handle->data)->shared_from_this();
+    // What the loop says is of the watched fd; the file itself knows, also of errors, which the loop does not tell
+    // apart.
+    int ready = poll->fd_->kernel()->Poll(poll->fd_->number(), poll->events_);
+    if (ready < 0 || status < 0) ready = POLLERR;
+    if (ready == 0) return;
+    const Napi::HandleScope scope(poll->env_);
+    const Napi::Env env(poll->env_);
+    try {
+      poll->listener_.MakeCallback(env.Global(), {Napi::Number::New(env, ready)}, *poll->context_);
+    } catch (const Napi::Error& error) {
+      napi_fatal_exception(env, error.Value());  // as an event listener's that throws
+    }
+  }
+
+  static void Closed(uv_handle_t* handle) {
+    const auto poll = std::exchange(static_cast<Poll*>(handle->data)->self_, nullptr);
+    if (poll->hook_) napi_remove_async_cleanup_hook(poll->hook_);
+  }
+
+  const std::shared_ptr<core::Fd> fd_;
+  const int events_;
+  std::shared_ptr<core::Fd> watched_;
+  std::shared_ptr<Poll> self_;  // while the loop has the handle
+  bool closing_ = false;
+  uv_poll_t handle_ = {};
+  napi_env env_ = nullptr;
+  Napi::FunctionReference listener_;
+  std::unique_ptr<Napi::AsyncContext> context_;
+  napi_async_cleanup_hook_handle hook_ = nullptr;
+};
+
+// A handle that is lost closes the poll.
+struct PollOwner {
+  std::shared_ptr<Poll> poll;
+  explicit PollOwner(std::shared_ptr<Poll> owned) : poll(std::move(owned)) {}
+  PollOwner(const PollOwner&) = delete;
+  PollOwner& operator=(const PollOwner&) = delete;
+  ~PollOwner() { poll->Close(); }
+};
+
+template <>
+struct HandleType<PollOwner> {
+  static constexpr napi_type_tag kTag = {0x6a3f0d1c52b84e06, 0x9b1d7f3e20c64a06};
+  static constexpr const char* kName = "poll";
+};
+
+namespace {
+
+// pollStart(fd, events, listener): Poll. The listener is called with those of poll(2)'s events that are ready, again
+// and again while they are; POLLERR and POLLHUP need not be asked for.
+Napi::Value PollStart(const Napi::CallbackInfo& info) {
+  if (!info[2].IsFunction()) throw Napi::TypeError::New(info.Env(), "expected a function");
+  const auto poll = std::make_shared<Poll>(Unwrap<core::Fd>(info[0]), static_cast<int>(ToU32(info[1])));
+  auto owner = std::make_shared<PollOwner>(poll);
+  Call(info.Env(), [&] { poll->Start(info[2].As<Napi::Function>()); });
+  return Wrap(info.Env(), std::move(owner));
+}
+
+// pollRef(poll, keep): whether it keeps the process alive. Closed, it does not.
+Napi::Value PollRef(const Napi::CallbackInfo& info) {
+  const auto& owner = Unbox<PollOwner>(info[0]);
+  if (owner) owner->poll->SetRef(info[1].ToBoolean());
+  return info.Env().Undefined();
+}
+
+// pollClose(poll): the listener is not called any more; again is no error.
+Napi::Value PollClose(const Napi::CallbackInfo& info) {
+  Unbox<PollOwner>(info[0]).reset();
+  return info.Env().Undefined();
+}
+
+}  // namespace
+
+void InitPoll(Napi::Env env, Napi::Object exports) {
+  Export<PollStart>(env, exports, "pollStart");
+  Export<PollRef>(env, exports, "pollRef");
+  Export<PollClose>(env, exports, "pollClose");
+}
+
+}  // namespace binding
