@@ -2,6 +2,7 @@
 import type { Around } from './causes/look';
 import { errnoName } from './errno';
 import { hintFor } from './hints';
+import { followSubscribers } from './trace';
 
 /** What a call was asked to do, for the message and for the hint. */
 export type KernelErrorArguments = Readonly<Record<string, unknown>>;
@@ -73,6 +74,7 @@ export function explain(error: unknown, args: KernelErrorArguments, around?: Aro
 
 /** Runs a native call; a kernel's errno comes out as a KernelError that tells `args`. @internal */
 export function kernelCall<T>(args: KernelErrorArguments, call: () => T, around?: Around): T {
+  followSubscribers();
   try {
     return call();
   } catch (error) {
@@ -86,10 +88,13 @@ export async function kernelCallAsync<T>(
   call: () => Promise<T>,
   around?: Around,
 ): Promise<T> {
+  followSubscribers();
   try {
     return await call();
   } catch (error) {
     throw explain(error, args, around);
+  } finally {
+    followSubscribers();
   }
 }
 

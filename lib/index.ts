@@ -13,6 +13,7 @@ export { IoasMapping, type MappingState } from './iommufd/mapping';
 export type { MapDmaBufOptions, MapOptions } from './iommufd/placement';
 export { Kernel } from './kernel';
 export type { RegisterArray } from './native';
+export { ioctlChannel, type IoctlMessage } from './trace';
 export type { Access } from './validate';
 export type { RegionCapability, UnknownCapability } from './vfio/capabilities';
 export { CommandRegister } from './vfio/command-register';

@@ -8,6 +8,7 @@ export interface Handle<T extends string> {
 }
 /** @internal */ export type KernelHandle = Handle<'kernel'>;
 /** @internal */ export type FdHandle = Handle<'fd'>;
+/** @internal */ export type TraceHandle = Handle<'trace'>;
 /** @internal */ export type PollHandle = Handle<'poll'>;
 /** @internal */ export type IoasHandle = Handle<'ioas'>;
 /** @internal */ export type VfioHandle = Handle<'vfio'>;
@@ -103,6 +104,13 @@ interface Native {
   fdPath(fd: FdHandle): string;
   fdShare(fd: FdHandle): FdHandle;
   fdClose: NowOrLater<[fd: FdHandle], void>;
+
+  traceStart(): TraceHandle;
+  traceTake(trace: TraceHandle): {
+    calls: { ioctl: string; fd: number; file: string; result: number; start: bigint; duration: number }[];
+    dropped: number;
+  };
+  traceStop(trace: TraceHandle): void;
 
   pollStart(fd: FdHandle, events: number, listener: (ready: number) => void): PollHandle;
   pollRef(poll: PollHandle, keepAlive: boolean): void;

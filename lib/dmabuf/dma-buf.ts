@@ -3,6 +3,7 @@ import { closedError, codedError, explain, kernelCall } from '../errors';
 import type { Kernel } from '../kernel';
 import { expectClose, wasClosed } from '../lost';
 import { native, type FdHandle } from '../native';
+import { followSubscribers } from '../trace';
 import { accesses, integer, oneOf, options, outOfRange, string, type Access } from '../validate';
 import { Exported } from './exported';
 
@@ -151,6 +152,7 @@ export class DmaBuf {
   #sync(flags: number): void {
     if (this.#closed) throw closedError('dma-buf');
     this.#syncNow ??= native.dmaBufSync(this.#handle);
+    followSubscribers();
     try {
       this.#syncNow(flags);
     } catch (error) {

@@ -15,6 +15,7 @@ import {
 } from '../errors';
 import { expectClose, wasClosed } from '../lost';
 import { ioasWord, native, type FdHandle, type IoasHandle, type NativeIoas } from '../native';
+import { followSubscribers } from '../trace';
 import { boolean, instance, integer, invalidType, options, u64, u64Max } from '../validate';
 import { VfioDevice } from '../vfio/device';
 import { MappedRegion } from '../vfio/mapped-region';
@@ -160,6 +161,7 @@ export class Ioas extends EventEmitter<IoasEvents> {
     words[ioasWord.iova] = iova ?? 0n;
     words[ioasWord.access] = access;
     words[ioasWord.fixed] = iova === undefined ? 0n : 1n;
+    followSubscribers();
     try {
       mapFd();
       return iova ?? words[ioasWord.iova] ?? 0n;
@@ -176,6 +178,7 @@ export class Ioas extends EventEmitter<IoasEvents> {
     const { words, unmap } = this.#hot;
     words[ioasWord.iova] = iova;
     words[ioasWord.length] = length;
+    followSubscribers();
     try {
       unmap();
     } catch (error) {

@@ -8,6 +8,7 @@ import { Ioas } from '../iommufd/ioas';
 import type { Kernel } from '../kernel';
 import { expectClose, wasClosed } from '../lost';
 import { native, type FdHandle, type IoasHandle, type VfioHandle, type WordOf } from '../native';
+import { followSubscribers } from '../trace';
 import { array, instance, integer, oneOf, options, u64 } from '../validate';
 import { parseChain, type UnknownCapability } from './capabilities';
 import { CommandRegister } from './command-register';
@@ -488,6 +489,7 @@ export class VfioDevice {
       words[2 * i + 1] = count;
       size += count;
     }
+    followSubscribers();
     try {
       return new DmaBuf(this.kernel, native.vfioExportDmaBuf(this.handle, region, words), size);
     } catch (error) {

@@ -8,6 +8,7 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   InitKernel(env, exports);
   InitFakeKernel(env, exports);
   InitFd(env, exports);
+  InitTrace(env, exports);
   InitPoll(env, exports);
   InitIommufd(env, exports);
   InitVfioDevice(env, exports);

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "core/failure.h"
+#include "core/trace.h"
 
 namespace binding {
 
@@ -61,7 +62,11 @@ template <typename Work, typename Convert>
 class PoolCall : public Napi::AsyncWorker {
  public:
   PoolCall(Napi::Env env, Work work, Convert convert)
-      : AsyncWorker(env), promise_(env), work_(std::move(work)), convert_(std::move(convert)) {}
+      : AsyncWorker(env),
+        promise_(env),
+        trace_(core::Trace::Current()),
+        work_(std::move(work)),
+        convert_(std::move(convert)) {}
 
   Napi::Value Start() {
     Queue();
@@ -70,6 +75,7 @@ class PoolCall : public Napi::AsyncWorker {
 
  protected:
   void Execute() override {
+    const core::Trace::Scope scope(trace_);
     try {
       result_.emplace(work_());
     } catch (const core::Failure& failure) {
@@ -89,6 +95,7 @@ class PoolCall : public Napi::AsyncWorker {
 
  private:
   Napi::Promise::Deferred promise_;
+  std::shared_ptr<core::Trace> trace_;
   Work work_;
   Convert convert_;
   std::optional<std::invoke_result_t<Work>> result_;

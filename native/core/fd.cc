@@ -1,6 +1,9 @@
 #include "core/fd.h"
 
 #include <sys/eventfd.h>
+#include <time.h>
+
+#include <algorithm>
 
 namespace core {
 
@@ -17,6 +20,23 @@ std::shared_ptr<Fd> Fd::Eventfd(std::shared_ptr<kernel::Kernel> kernel, unsigned
 std::shared_ptr<Fd> Fd::Duplicate(std::shared_ptr<kernel::Kernel> kernel, int number) {
   const int copy = Check(kernel->Dup(number), "fcntl");
   return std::make_shared<Fd>(std::move(kernel), copy);
+}
+
+int Fd::AskWatched(uapi::request_t request, const char* name, void* argument) const {
+  const auto trace = Trace::Current();
+  if (!trace) return kernel_->Ioctl(number_, request, argument);
+  const auto now = [] {
+    struct timespec time = {};
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return static_cast<uint64_t>(time.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(time.tv_nsec);
+  };
+  const uint64_t start = now();
+  const int result = kernel_->Ioctl(number_, request, argument);
+  const uint64_t duration = now() - start;
+  std::string file(256, '\0');
+  file.resize(static_cast<std::size_t>(std::max<int64_t>(0, kernel_->FdPath(number_, file.data(), file.size()))));
+  trace->Add({name, number_, std::move(file), result, start, duration});
+  return result;
 }
 
 Identity Fd::Identify() const {

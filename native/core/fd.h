@@ -6,6 +6,7 @@
 #include <string>
 
 #include "core/failure.h"
+#include "core/trace.h"
 #include "kernel/kernel.h"
 #include "uapi/ioctl.h"
 
@@ -29,9 +30,15 @@ class Fd {
   // A duplicate of somebody else's fd: the original stays theirs.
   static std::shared_ptr<Fd> Duplicate(std::shared_ptr<kernel::Kernel> kernel, int number);
 
-  // `name` is the request's name in the kernel's headers, for the error.
+  // `name` is the request's name in the kernel's headers, for errors and for those who watch. Every ioctl of core is
+  // one of these two: Ioctl() throws what the kernel refuses, Ask() returns the negated errno.
   int Ioctl(uapi::request_t request, const char* name, void* argument) const {
-    return Check(kernel_->Ioctl(number_, request, argument), "ioctl", name);
+    return Check(Ask(request, name, argument), "ioctl", name);
+  }
+  int Ask(uapi::request_t request, const char* name, void* argument) const {
+    if (Trace::Any()) [[unlikely]]
+      return AskWatched(request, name, argument);
+    return kernel_->Ioctl(number_, request, argument);
   }
   // The bytes moved, which may be fewer.
   std::size_t Read(void* buffer, std::size_t size) const {
@@ -47,6 +54,8 @@ class Fd {
   const std::shared_ptr<kernel::Kernel>& kernel() const { return kernel_; }
 
  private:
+  int AskWatched(uapi::request_t request, const char* name, void* argument) const;
+
   std::shared_ptr<kernel::Kernel> kernel_;
   int number_;
 };

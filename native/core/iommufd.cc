@@ -20,7 +20,7 @@ std::shared_ptr<Ioas> Ioas::Allocate(std::shared_ptr<Fd> iommufd) {
 Ioas::~Ioas() {
   if (id_ == 0) return;
   uapi::iommu_destroy command = {.size = sizeof(command), .id = id_};
-  iommufd_->kernel()->Ioctl(iommufd_->number(), uapi::IOMMU_DESTROY, &command);
+  iommufd_->Ask(VFIO_DMABUF_REQUEST(IOMMU_DESTROY), &command);
 }
 
 void Ioas::Destroy() {

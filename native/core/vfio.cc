@@ -105,7 +105,7 @@ uapi::vfio_irq_info VfioDevice::GetIrqInfo(uint32_t index) const {
 // vfio_pci_ioctl_reset(): EINVAL comes before the revocation, everything else after it.
 void VfioDevice::Reset(Revoking& revoking) {
   Disturb([&] {
-    const int result = fd_->kernel()->Ioctl(fd_->number(), uapi::VFIO_DEVICE_RESET, nullptr);
+    const int result = fd_->Ask(VFIO_DMABUF_REQUEST(VFIO_DEVICE_RESET), nullptr);
     revoking.End(result != -EINVAL);
     Check(result, "ioctl", "VFIO_DEVICE_RESET");
   });
@@ -144,7 +144,7 @@ void VfioDevice::HotReset(const std::vector<std::string>& addresses) {
   for (const auto& state : affected) revoking.push_back(std::make_unique<Revoking>(state));
   Disturb([&] {
     uapi::vfio_pci_hot_reset command = {.argsz = sizeof(command)};
-    const int result = fd_->kernel()->Ioctl(fd_->number(), uapi::VFIO_DEVICE_PCI_HOT_RESET, &command);
+    const int result = fd_->Ask(VFIO_DMABUF_REQUEST(VFIO_DEVICE_PCI_HOT_RESET), &command);
     for (const auto& each : revoking) each->End(result != -ENODEV);
     Check(result, "ioctl", "VFIO_DEVICE_PCI_HOT_RESET");
   });
@@ -179,7 +179,7 @@ void VfioDevice::ExitLowPower() {
 bool VfioDevice::Probe(uint32_t feature, uint32_t operation) const {
   uapi::vfio_device_feature command = {.argsz = sizeof(command),
                                        .flags = feature | operation | uapi::VFIO_DEVICE_FEATURE_PROBE};
-  const int result = fd_->kernel()->Ioctl(fd_->number(), uapi::VFIO_DEVICE_FEATURE, &command);
+  const int result = fd_->Ask(VFIO_DMABUF_REQUEST(VFIO_DEVICE_FEATURE), &command);
   // ENOTTY: never heard of it. EINVAL: known, but not for this operation. EOPNOTSUPP: the driver leaves it out.
   if (result == -ENOTTY || result == -EINVAL || result == -EOPNOTSUPP) return false;
   Check(result, "ioctl", "VFIO_DEVICE_FEATURE");

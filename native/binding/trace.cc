@@ -1,0 +1,63 @@
+// The ioctls of an environment, for lib/trace.ts to publish.
+#include "core/trace.h"
+
+#include "binding/addon.h"
+#include "binding/call.h"
+#include "binding/handle.h"
+
+namespace binding {
+
+template <>
+struct HandleType<core::Trace> {
+  static constexpr napi_type_tag kTag = {0x6a3f0d1c52b84e07, 0x9b1d7f3e20c64a07};
+  static constexpr const char* kName = "trace";
+};
+
+namespace {
+
+// traceStart(): Trace. From now on this environment's ioctls are kept until they are taken.
+Napi::Value TraceStart(const Napi::CallbackInfo& info) {
+  auto trace = std::make_shared<core::Trace>();
+  core::Trace::SetCurrent(trace);
+  return Wrap(info.Env(), std::move(trace));
+}
+
+// traceTake(trace): { calls: { ioctl, fd, file, result, start, duration }[], dropped }
+Napi::Value TraceTake(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const auto [calls, dropped] = Unwrap<core::Trace>(info[0])->Take();
+  auto list = Napi::Array::New(env, calls.size());
+  for (uint32_t i = 0; i < calls.size(); ++i) {
+    const auto& call = calls[i];
+    auto entry = Napi::Object::New(env);
+    entry.Set("ioctl", call.ioctl);
+    entry.Set("fd", call.fd);
+    entry.Set("file", call.file);
+    entry.Set("result", call.result);
+    entry.Set("start", FromU64(env, call.start));
+    entry.Set("duration", static_cast<double>(call.duration));
+    list.Set(i, entry);
+  }
+  auto result = Napi::Object::New(env);
+  result.Set("calls", list);
+  result.Set("dropped", static_cast<double>(dropped));
+  return result;
+}
+
+// traceStop(trace)
+Napi::Value TraceStop(const Napi::CallbackInfo& info) {
+  auto& trace = Unbox<core::Trace>(info[0]);
+  if (trace && core::Trace::Current() == trace) core::Trace::SetCurrent(nullptr);
+  trace.reset();
+  return info.Env().Undefined();
+}
+
+}  // namespace
+
+void InitTrace(Napi::Env env, Napi::Object exports) {
+  Export<TraceStart>(env, exports, "traceStart");
+  Export<TraceTake>(env, exports, "traceTake");
+  Export<TraceStop>(env, exports, "traceStop");
+}
+
+}  // namespace binding

@@ -1,0 +1,30 @@
+#include "core/trace.h"
+
+namespace core {
+namespace {
+
+constexpr std::size_t kMostCalls = 65536;  // that wait to be taken
+
+thread_local std::shared_ptr<Trace> current;
+
+}  // namespace
+
+std::shared_ptr<Trace> Trace::Current() { return current; }
+
+void Trace::SetCurrent(std::shared_ptr<Trace> trace) { current = std::move(trace); }
+
+void Trace::Add(Call call) {
+  const kernel::Lock guard(lock_);
+  if (calls_.size() < kMostCalls) {
+    calls_.push_back(std::move(call));
+  } else {
+    ++dropped_;
+  }
+}
+
+Trace::Calls Trace::Take() {
+  const kernel::Lock guard(lock_);
+  return {std::exchange(calls_, {}), std::exchange(dropped_, 0)};
+}
+
+}  // namespace core

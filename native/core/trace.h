@@ -1,0 +1,60 @@
+// Who wants to see the ioctls, and what they see. A trace belongs to an environment: it gets the calls that its thread
+// makes, and those that pool threads make for it.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "kernel/mutex.h"
+
+namespace core {
+
+class Trace {
+ public:
+  struct Call {
+    const char* ioctl;  // the request's name in the kernel's headers
+    int fd;
+    std::string file;   // what the fd is open on
+    int result;         // or a negated errno
+    uint64_t start;     // ns, CLOCK_MONOTONIC
+    uint64_t duration;  // ns
+  };
+  struct Calls {
+    std::vector<Call> calls;
+    std::size_t dropped;  // after these
+  };
+
+  Trace() { ++alive; }
+  Trace(const Trace&) = delete;
+  Trace& operator=(const Trace&) = delete;
+  ~Trace() { --alive; }
+
+  void Add(Call call);
+  Calls Take();
+
+  // The one that this thread works for; nullptr, nobody wants to see.
+  static std::shared_ptr<Trace> Current();
+  static void SetCurrent(std::shared_ptr<Trace> trace);
+  static bool Any() { return alive.load(std::memory_order_relaxed) > 0; }
+
+  // For what a pool thread does for an environment.
+  class Scope {
+   public:
+    explicit Scope(std::shared_ptr<Trace> trace) { SetCurrent(std::move(trace)); }
+    Scope(const Scope&) = delete;
+    Scope& operator=(const Scope&) = delete;
+    ~Scope() { SetCurrent(nullptr); }
+  };
+
+ private:
+  static inline std::atomic<unsigned> alive = 0;
+
+  kernel::Mutex lock_;
+  std::vector<Call> calls_ GUARDED_BY(lock_);
+  std::size_t dropped_ GUARDED_BY(lock_) = 0;
+};
+
+}  // namespace core
