@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import { KernelError } from '../../lib';
+import { startWitness, witness, type Ioctls } from './witness';
 
 /** What one case saw. */
 export interface Case {
@@ -10,10 +11,14 @@ export interface Case {
   reason?: string;
   observations: unknown[];
   error?: string;
+  /** Not compared. */
+  ioctls?: Ioctls;
 }
 
 const cases: Record<string, Case> = {};
 let current: Case | undefined;
+const recordPath = process.env['VFIO_DMABUF_RECORD'];
+if (recordPath !== undefined) startWitness();
 
 /** The kernel that the suite runs on. */
 export const onFake = (process.env['VFIO_DMABUF_KERNEL'] ?? 'fake').startsWith('fake');
@@ -83,7 +88,7 @@ export function conforms(title: string, body: Body): void {
     const record: Case = (cases[name] = { outcome: 'failed', observations: [] });
     current = record;
     try {
-      await body();
+      record.ioctls = await witness(body);
       record.outcome = 'passed';
     } catch (error) {
       record.error = String(error);
@@ -109,8 +114,7 @@ export function conformsOnlyOn(side: 'fake' | 'system', reason: string, title: s
 
 /** Writes all cases to the file that VFIO_DMABUF_RECORD names, if it names one. */
 export function writeRecord(): void {
-  const path = process.env['VFIO_DMABUF_RECORD'];
-  if (path === undefined) return;
+  if (recordPath === undefined) return;
   const plain = (_: string, value: unknown) => (typeof value === 'bigint' ? `0x${value.toString(16)}` : value);
-  writeFileSync(path, JSON.stringify(cases, plain, 1));
+  writeFileSync(recordPath, JSON.stringify(cases, plain, 1));
 }

@@ -1,0 +1,85 @@
+// Which ioctls a case makes, on which kind of device, and how they end: what the table of the ABI is made from.
+import { subscribe } from 'node:diagnostics_channel';
+import { readdirSync, readFileSync } from 'node:fs';
+import { basename, join } from 'node:path';
+import { defaultKernel, ioctlChannel, type IoctlMessage } from '../../lib';
+import { publish } from '../../lib/trace';
+
+/** By the ioctl's name: 'edu: ok', 'nvme: EINVAL', 'ok' (of no device), … */
+export type Ioctls = Record<string, string[]>;
+
+const list = (folder: string) => {
+  try {
+    return readdirSync(folder);
+  } catch {
+    return [];
+  }
+};
+
+/** QEMU's and the kernel's names for what the machine has, by vendor and device. */
+const names: Partial<Record<string, string>> = {
+  '0x1234 0x11e8': 'edu',
+  '0x1b36 0x0010': 'nvme',
+  '0x1234 0x1111': 'bochs-display',
+  '0x1b36 0x0005': 'pci-testdev',
+};
+
+/** The kind of the device behind a VFIO character device. */
+function kindOf(cdev: string): string {
+  const { sysfs } = defaultKernel();
+  const has = (bus: string) => (name: string) => list(join(sysfs, bus, name, 'vfio-dev')).includes(cdev);
+  const [pci, mdev] = ['bus/pci/devices', 'bus/mdev/devices'];
+  const address = list(join(sysfs, pci)).find(has(pci));
+  if (address !== undefined) {
+    const read = (file: string) => readFileSync(join(sysfs, pci, address, file), 'utf8').trim();
+    const id = `${read('vendor')} ${read('device')}`;
+    return names[id] ?? id;
+  }
+  const uuid = list(join(sysfs, mdev)).find(has(mdev));
+  return uuid === undefined ? cdev : readFileSync(join(sysfs, mdev, uuid, 'mdev_type/name'), 'utf8').trim();
+}
+
+const kinds = new Map<string, string>();
+
+function deviceOf(file: string): string {
+  if (file.startsWith('anon_inode:[vfio-device')) return 'a device of a group';
+  if (!file.startsWith('/dev/vfio/devices/')) return '';
+  const kind = kinds.get(file) ?? kindOf(basename(file));
+  kinds.set(file, kind);
+  return kind;
+}
+
+let current: Map<string, Set<string>> | undefined;
+/** What stands for a device where the fd is no device's. */
+let standIn = '';
+
+/** Says that the IOMMUFD calls of this case are about a device that is not VFIO's, as a test's mock device. */
+export function aboutDevice(kind: string): void {
+  standIn = kind;
+}
+
+/** From now on ioctls are witnessed. */
+export function startWitness(): void {
+  subscribe(ioctlChannel, (message) => {
+    if (!current) return;
+    const { ioctl, file, code } = message as IoctlMessage;
+    const device = deviceOf(file) || standIn;
+    const seen = current.get(ioctl) ?? new Set();
+    seen.add(`${device === '' ? '' : `${device}: `}${code ?? 'ok'}`);
+    current.set(ioctl, seen);
+  });
+}
+
+/** Runs a case; returns the ioctls of its own, not of what prepared it. */
+export async function witness(body: () => Promise<void> | void): Promise<Ioctls> {
+  publish();
+  const seen = (current = new Map<string, Set<string>>());
+  standIn = '';
+  try {
+    await body();
+  } finally {
+    publish();
+    current = undefined;
+  }
+  return Object.fromEntries([...seen].map(([ioctl, outcomes]) => [ioctl, [...outcomes].sort()]));
+}
