@@ -10,6 +10,7 @@
 
 #include "fake/description.h"
 #include "fake/file.h"
+#include "fake/intel_iommu.h"
 #include "fake/pci_device.h"
 #include "fake/sysfs_folder.h"
 #include "kernel/linux_kernel.h"
@@ -60,7 +61,7 @@ class FakeKernel : public kernel::LinuxKernel, public FileTable {
 
   SysfsFolder sysfs_;
   kernel::Mutex lock_;  // guards every File and device, too
-  const IommuLimits iommu_;
+  const IntelIommu iommu_;
   std::vector<std::shared_ptr<PciDevice>> devices_ GUARDED_BY(lock_);
   std::map<Key, Entry> files_ GUARDED_BY(lock_);
   bool any_foreign_ GUARDED_BY(lock_) = false;

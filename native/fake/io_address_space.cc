@@ -12,20 +12,18 @@ constexpr uint64_t kHugePageSize = uint64_t{2} << 20;
 
 }  // namespace
 
-const IommuLimits& IoAddressSpace::Limits() const {
-  static const IommuLimits kUnlimited;
-  return attached() ? hardware_ : kUnlimited;
-}
-
+// Whatever is reserved for nobody, ascending.
 std::vector<uapi::iommu_iova_range> IoAddressSpace::Ranges() const {
-  const IommuLimits& limits = Limits();
+  auto reserved = reserved_;
+  std::ranges::sort(reserved, {}, [](const Reserved& r) { return r.range.start; });
   std::vector<uapi::iommu_iova_range> ranges;
   uint64_t start = 0;
-  for (const auto& reserved : limits.reserved) {
-    if (reserved.start > start) ranges.push_back({start, reserved.start - 1});
-    start = reserved.last + 1;
+  for (const auto& [range, _] : reserved) {
+    if (range.start > start) ranges.push_back({start, range.start - 1});
+    if (range.last == ~uint64_t{0}) return ranges;
+    start = std::max(start, range.last + 1);
   }
-  ranges.push_back({start, limits.last_iova});
+  ranges.push_back({start, ~uint64_t{0}});
   return ranges;
 }
 
@@ -36,7 +34,7 @@ int IoAddressSpace::Allocate(uint64_t hint, uint64_t length, uint64_t* iova) con
   uint64_t alignment = std::bit_ceil(length);
   if (hint != 0) alignment = std::min(alignment, uint64_t{1} << std::countr_zero(hint));
   alignment = std::min(alignment, kHugePageSize);
-  if (alignment < Limits().alignment) return -EINVAL;
+  if (alignment < alignment_) return -EINVAL;
   const uint64_t page_offset = hint % kPageSize;
 
   const auto try_hole = [&](uint64_t first, uint64_t last) {
@@ -60,31 +58,34 @@ int IoAddressSpace::Allocate(uint64_t hint, uint64_t length, uint64_t* iova) con
 }
 
 int IoAddressSpace::CheckFree(uint64_t iova, uint64_t length) const {
-  if (iova % Limits().alignment != 0) return -EINVAL;
+  if (iova % alignment_ != 0) return -EINVAL;
   const uint64_t last = iova + (length - 1);
   if (last < iova) return -EOVERFLOW;
-  const auto ranges = Ranges();
-  const bool allowed = std::ranges::any_of(ranges, [&](auto& r) { return r.start <= iova && last <= r.last; });
-  if (!allowed) return -EINVAL;
+  const auto touches = [&](const Reserved& r) { return r.range.start <= last && iova <= r.range.last; };
+  if (std::ranges::any_of(reserved_, touches)) return -EINVAL;
+  return AnyArea(iova, last) ? -EEXIST : 0;
+}
+
+bool IoAddressSpace::AnyArea(uint64_t first, uint64_t last) const {
   const auto next = areas_.upper_bound(last);
-  return next != areas_.begin() && std::prev(next)->second.last >= iova ? -EEXIST : 0;
+  return next != areas_.begin() && std::prev(next)->second.last >= first;
 }
 
 // iopt_map_pages()
 int IoAddressSpace::Map(const std::vector<Piece>& pieces, uint32_t flags, uint64_t* iova) {
   uint64_t length = 0;
   for (const auto& piece : pieces) length += piece.length;
-  if (length == 0 || length % Limits().alignment != 0) return -EINVAL;
+  if (length == 0 || length % alignment_ != 0) return -EINVAL;
   const bool fixed = (flags & uapi::IOMMU_IOAS_MAP_FIXED_IOVA) != 0;
   const int placed = fixed ? CheckFree(*iova, length) : Allocate(pieces[0].alignment_hint, length, iova);
   if (placed != 0) return placed;
   const bool writable = (flags & uapi::IOMMU_IOAS_MAP_WRITEABLE) != 0;
   for (const auto& piece : pieces) {
     if (writable && !piece.writable) return -EPERM;
-    if (piece.alignment_hint % kPageSize % Limits().alignment != 0) return -EINVAL;
+    if (piece.alignment_hint % kPageSize % alignment_ != 0) return -EINVAL;
   }
   for (const auto& piece : pieces) {
-    const int pinned = attached() ? piece.pages->Pin(piece.offset, piece.length, writable) : 0;
+    const int pinned = !domains_.empty() ? piece.pages->Pin(piece.offset, piece.length, writable) : 0;
     if (pinned != 0) return pinned;
   }
   uint64_t at = *iova;
@@ -137,26 +138,64 @@ int IoAddressSpace::Unmap(uint64_t iova, uint64_t length, uint64_t* unmapped) {
   return *unmapped == 0 ? -ENOENT : 0;
 }
 
-int IoAddressSpace::Attach() {
-  if (++attached_ > 1) return 0;
-  const auto fails = [&](int error) {
-    --attached_;
-    return error;
-  };
-  const auto ranges = Ranges();
-  for (const auto& [first, area] : areas_) {
-    const uint64_t start = first;
-    const uint64_t last = area.last;
-    const bool allowed = std::ranges::any_of(ranges, [&](auto& r) { return r.start <= start && last <= r.last; });
-    const uint64_t misaligned = (start | (last + 1) | area.piece.offset) % hardware_.alignment;
-    if (!allowed || misaligned != 0) return fails(-EADDRINUSE);
-  }
-  for (const auto& [first, area] : areas_) {
-    const bool writable = (area.flags & uapi::IOMMU_IOAS_MAP_WRITEABLE) != 0;
-    const int pinned = area.piece.pages->Pin(area.piece.offset, area.piece.length, writable);
-    if (pinned != 0) return fails(pinned);
+// iopt_check_iova_alignment()
+int IoAddressSpace::CheckAlignment(uint64_t alignment) const {
+  const bool fits = std::ranges::all_of(areas_, [&](const auto& entry) {
+    const auto& [first, area] = entry;
+    return (first | (area.last + 1) | area.piece.alignment_hint) % alignment == 0;
+  });
+  return fits ? 0 : -EADDRINUSE;
+}
+
+void IoAddressSpace::CalculateAlignment() {
+  alignment_ = 1;
+  for (const auto& domain : domains_) alignment_ = std::max(alignment_, domain.page_size);
+}
+
+// iopt_reserve_iova()
+int IoAddressSpace::Reserve(Owner owner, const std::vector<uapi::iommu_iova_range>& ranges) {
+  for (const auto& range : ranges) {
+    if (AnyArea(range.start, range.last)) {
+      Unreserve(owner);
+      return -EADDRINUSE;
+    }
+    reserved_.push_back({range, owner});
   }
   return 0;
+}
+
+void IoAddressSpace::Unreserve(Owner owner) {
+  std::erase_if(reserved_, [&](const Reserved& reserved) { return reserved.owner == owner; });
+}
+
+// iopt_table_add_domain()
+int IoAddressSpace::AddDomain(Owner owner, const Aperture& aperture) {
+  const uint64_t alignment = std::max(alignment_, aperture.page_size);
+  const int misaligned = CheckAlignment(alignment);
+  if (misaligned != 0) return misaligned;
+  std::vector<uapi::iommu_iova_range> outside;
+  if (aperture.first != 0) outside.push_back({0, aperture.first - 1});
+  if (aperture.last != ~uint64_t{0}) outside.push_back({aperture.last + 1, ~uint64_t{0}});
+  const int reserved = Reserve(owner, outside);
+  if (reserved != 0) return reserved;
+  if (domains_.empty()) {
+    for (const auto& [first, area] : areas_) {
+      const bool writable = (area.flags & uapi::IOMMU_IOAS_MAP_WRITEABLE) != 0;
+      const int pinned = area.piece.pages->Pin(area.piece.offset, area.piece.length, writable);
+      if (pinned == 0) continue;
+      Unreserve(owner);
+      return pinned;
+    }
+  }
+  domains_.push_back({owner, aperture.page_size});
+  alignment_ = alignment;
+  return 0;
+}
+
+void IoAddressSpace::RemoveDomain(Owner owner) {
+  std::erase_if(domains_, [&](const Domain& domain) { return domain.owner == owner; });
+  Unreserve(owner);
+  CalculateAlignment();
 }
 
 std::optional<IoAddressSpace::Fault> IoAddressSpace::Move(Access access, uint64_t iova, void* buffer,

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "fake/iommu.h"
 #include "fake/pages.h"
 #include "uapi/iommufd.h"
 
@@ -15,16 +16,10 @@ namespace fake {
 
 enum class Access { kRead, kWrite };
 
-// What the IOMMU in front of every device of the machine can translate.
-struct IommuLimits {
-  uint64_t last_iova = ~uint64_t{0};
-  std::vector<uapi::iommu_iova_range> reserved;  // in ascending order
-  uint64_t alignment = 1;
-};
-
 class IoAddressSpace {
  public:
-  explicit IoAddressSpace(IommuLimits hardware) : hardware_(std::move(hardware)) {}
+  // The page table or the device that something is noted for.
+  using Owner = const void*;
 
   // Consecutive bytes of one set of pages.
   struct Piece {
@@ -40,13 +35,15 @@ class IoAddressSpace {
   int Find(uint64_t iova, uint64_t length, std::vector<Piece>* pieces) const;
   int Unmap(uint64_t iova, uint64_t length, uint64_t* unmapped);
   std::vector<uapi::iommu_iova_range> Ranges() const;
-  uint64_t alignment() const { return Limits().alignment; }
+  uint64_t alignment() const { return alignment_; }
 
-  // A device came or went. With the first, the hardware's limits hold and mappings get pinned: EADDRINUSE, or an errno
-  // of Pages::Pin.
-  int Attach();
-  void Detach() { --attached_; }
-  bool attached() const { return attached_ > 0; }
+  // A page table came or went. From the first on mappings are pinned. -EADDRINUSE: a mapping lies where the table can
+  // have none; or an errno of Pages::Pin.
+  int AddDomain(Owner owner, const Aperture& aperture);
+  void RemoveDomain(Owner owner);
+  // IOVAs that a device cannot have mapped. -EADDRINUSE: something is.
+  int Reserve(Owner owner, const std::vector<uapi::iommu_iova_range>& ranges);
+  void Unreserve(Owner owner);
 
   // Moves bytes page by page, as an IOMMU translates. A page that does not translate is left out, and the rest goes on.
   // Returns why the first such page faulted.
@@ -60,12 +57,24 @@ class IoAddressSpace {
     Piece piece;
   };
 
-  const IommuLimits& Limits() const;
+  struct Reserved {
+    uapi::iommu_iova_range range;
+    Owner owner;
+  };
+  struct Domain {
+    Owner owner;
+    uint64_t page_size;
+  };
+
   int Allocate(uint64_t hint, uint64_t length, uint64_t* iova) const;
   int CheckFree(uint64_t iova, uint64_t length) const;
+  int CheckAlignment(uint64_t alignment) const;
+  bool AnyArea(uint64_t first, uint64_t last) const;
+  void CalculateAlignment();
 
-  IommuLimits hardware_;
-  unsigned attached_ = 0;
+  uint64_t alignment_ = 1;
+  std::vector<Domain> domains_;
+  std::vector<Reserved> reserved_;
   std::map<uint64_t, Area> areas_;  // by first IOVA
 };
 

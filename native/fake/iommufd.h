@@ -1,61 +1,50 @@
-// /dev/iommu: numbered objects (IOASes, HWPTs, devices) and the ioctls on them.
+// /dev/iommu: the table of numbered objects, and which command is answered where. What the commands do is in the file
+// of their subject: iommufd_ioas.cc, iommufd_hwpt.cc, iommufd_device.cc, ….
 #pragma once
 
 #include <map>
 #include <memory>
-#include <string>
-#include <variant>
 
 #include "fake/file.h"
 #include "fake/io_address_space.h"
+#include "fake/iommufd_object.h"
 
 namespace fake {
 
-class Iommufd : public File {
+class Iommufd : public File, public std::enable_shared_from_this<Iommufd> {
  public:
-  Iommufd(FileTable& table, IommuLimits limits) : table_(table), limits_(std::move(limits)) {}
+  // `iommu` is in front of the machine's devices.
+  Iommufd(FileTable& table, const Iommu& iommu) : table_(table), iommu_(iommu) {}
+  ~Iommufd() override;
 
   int Ioctl(uapi::request_t request, void* argument) override;
 
+  // Gives the object its number: the lowest free one from 1.
+  uint32_t Add(std::shared_ptr<IommufdObject> object);
+  // nullptr: there is no such object, or it is of another kind.
+  template <typename T>
+  std::shared_ptr<T> Find(uint32_t id) const {
+    const auto found = objects_.find(id);
+    return found == objects_.end() ? nullptr : std::dynamic_pointer_cast<T>(found->second);
+  }
+  const std::map<uint32_t, std::shared_ptr<IommufdObject>>& objects() const { return objects_; }
+  // Takes it out of the table; it goes with the last hold on it.
+  void Remove(uint32_t id);
+
   // For VFIO devices. Attach returns the id of the HWPT that serves the device, or a negated errno.
   uint32_t AddDevice();
-  void RemoveDevice(uint32_t device) { objects_.erase(device); }
-  int Attach(uint32_t device, uint32_t page_table);
-  void Detach(uint32_t device);
+  void RemoveDevice(uint32_t device);
+  int Attach(uint32_t device, uint32_t page_table, uint32_t pasid = 0);
+  void Detach(uint32_t device, uint32_t pasid = 0);
   // nullptr: the device is attached to nothing.
   const IoAddressSpace* AddressSpaceOf(uint32_t device) const;
 
-  std::size_t object_count() const { return objects_.size(); }
+  FileTable& table() { return table_; }
 
  private:
-  struct Ioas {
-    IoAddressSpace space;
-  };
-  struct Hwpt {  // made by the first attachment to an IOAS, gone with the last
-    uint32_t ioas;
-    unsigned users;
-  };
-  struct Device {
-    uint32_t hwpt;  // 0: not attached
-  };
-  using Object = std::variant<Ioas, Hwpt, Device>;
-
-  uint32_t Add(Object object);
-  template <typename T>
-  T* Find(uint32_t id);
-  uint32_t HwptOf(uint32_t ioas) const;
-
-  int Destroy(uapi::iommu_destroy& command);
-  int IoasAlloc(uapi::iommu_ioas_alloc& command);
-  int IoasIovaRanges(uapi::iommu_ioas_iova_ranges& command);
-  int IoasMap(uapi::iommu_ioas_map& command);
-  int IoasMapFile(uapi::iommu_ioas_map_file& command);
-  int IoasCopy(uapi::iommu_ioas_copy& command);
-  int IoasUnmap(uapi::iommu_ioas_unmap& command);
-
   FileTable& table_;
-  IommuLimits limits_;
-  std::map<uint32_t, Object> objects_;
+  const Iommu& iommu_;
+  std::map<uint32_t, std::shared_ptr<IommufdObject>> objects_;
 };
 
 }  // namespace fake

@@ -1,0 +1,20 @@
+// Intel's IOMMU as QEMU has it (drivers/iommu/intel/iommu.c), without scalable mode: second-stage tables only.
+#pragma once
+
+#include "fake/iommu.h"
+
+namespace fake {
+
+class IntelIommu : public Iommu {
+ public:
+  explicit IntelIommu(IommuLimits limits) : limits_(std::move(limits)) {}
+
+  const char* driver() const override { return "intel"; }
+  std::vector<uapi::iommu_iova_range> Reserved() const override { return limits_.reserved; }
+  int AllocatePaging(Aperture* aperture) const override;
+
+ private:
+  IommuLimits limits_;
+};
+
+}  // namespace fake

@@ -1,0 +1,116 @@
+#include "fake/iommufd_device.h"
+
+#include <algorithm>
+#include <cstring>
+#include <vector>
+
+namespace fake {
+
+const IoAddressSpace* IommufdDevice::address_space() const {
+  const auto found = attached_.find(0);
+  return found == attached_.end() ? nullptr : &found->second->paging().ioas().space;
+}
+
+// iommufd_device_change_pt()
+int IommufdDevice::Attach(Iommufd& iommufd, uint32_t page_table, uint32_t pasid) {
+  const auto object = iommufd.Find<IommufdObject>(page_table);
+  if (!object) return -ENOENT;
+  if (const auto hwpt = std::dynamic_pointer_cast<Hwpt>(object)) return AttachTo(iommufd, hwpt, pasid);
+  const auto ioas = std::dynamic_pointer_cast<Ioas>(object);
+  return ioas ? AttachToIoas(iommufd, ioas, pasid) : -EINVAL;
+}
+
+// iommufd_device_auto_get_domain(): the first that fits of the page tables made for earlier attachments, or a new one.
+int IommufdDevice::AttachToIoas(Iommufd& iommufd, const std::shared_ptr<Ioas>& ioas, uint32_t pasid) {
+  std::vector<std::shared_ptr<PagingHwpt>> candidates;
+  for (const auto& [_, object] : iommufd.objects()) {
+    const auto hwpt = std::dynamic_pointer_cast<PagingHwpt>(object);
+    if (hwpt && hwpt->automatic && &hwpt->ioas() == ioas.get()) candidates.push_back(hwpt);
+  }
+  for (const auto& hwpt : candidates) {
+    const int attached = AttachTo(iommufd, hwpt, pasid);
+    if (attached != -EINVAL) return attached;
+  }
+  Aperture aperture;
+  const int made = iommu_.AllocatePaging(&aperture);
+  if (made != 0) return made;
+  const auto hwpt = std::make_shared<PagingHwpt>(iommu_, ioas);
+  iommufd.Add(hwpt);
+  // A device that is attached already moves when the new table is ready.
+  const bool moves = attached_.contains(pasid);
+  int result = moves ? hwpt->Fill(aperture) : AttachTo(iommufd, hwpt, pasid);
+  if (result >= 0) {
+    result = moves ? AttachTo(iommufd, hwpt, pasid) : hwpt->Fill(aperture);
+    if (result < 0 && !moves) Detach(iommufd, pasid);
+  }
+  if (result < 0) {
+    iommufd.Remove(hwpt->id);
+    return result;
+  }
+  hwpt->automatic = true;
+  return static_cast<int>(hwpt->id);
+}
+
+int IommufdDevice::CheckHwpt(const Hwpt& hwpt) const {
+  return std::strcmp(hwpt.driver(), iommu_.driver()) == 0 ? 0 : -EINVAL;
+}
+
+// iommufd_hwpt_pasid_compat()
+int IommufdDevice::CheckPasid(const Hwpt& hwpt, uint32_t pasid) const {
+  if (pasid == 0) {
+    const bool others = attached_.upper_bound(0) != attached_.end();
+    return others && !hwpt.pasid_compatible ? -EINVAL : 0;
+  }
+  const auto main = attached_.find(0);
+  const bool fits = main == attached_.end() || main->second->pasid_compatible;
+  return hwpt.pasid_compatible && fits ? 0 : -EINVAL;
+}
+
+// iommufd_device_do_attach() and _do_replace()
+int IommufdDevice::AttachTo(Iommufd& iommufd, const std::shared_ptr<Hwpt>& hwpt, uint32_t pasid) {
+  const auto old = attached_.find(pasid);
+  const auto id = static_cast<int>(hwpt->id);
+  if (old != attached_.end() && old->second.get() == hwpt) return id;
+  auto& ioas = hwpt->paging().ioas();
+  Ioas* old_ioas = old == attached_.end() ? nullptr : &old->second->paging().ioas();
+  const bool reserves = pasid == 0 && &ioas != old_ioas;
+  if (reserves) {
+    const int reserved = ioas.space.Reserve(this, iommu_.Reserved());
+    if (reserved != 0) return reserved;
+  }
+  int bad = CheckPasid(*hwpt, pasid);
+  if (bad == 0) bad = CheckHwpt(*hwpt);
+  if (bad != 0) {
+    if (pasid == 0) ioas.space.Unreserve(this);
+    return bad;
+  }
+  if (reserves && old_ioas) old_ioas->space.Unreserve(this);
+  Use<Hwpt> left(hwpt);
+  std::swap(attached_[pasid], left);
+  LetGo(iommufd, std::move(left));
+  return id;
+}
+
+void IommufdDevice::Detach(Iommufd& iommufd, uint32_t pasid) {
+  auto node = attached_.extract(pasid);
+  if (node.empty()) return;
+  if (pasid == 0) node.mapped()->paging().ioas().space.Unreserve(this);
+  LetGo(iommufd, std::move(node.mapped()));
+}
+
+// A page table that was made for an attachment goes with the last.
+void IommufdDevice::LetGo(Iommufd& iommufd, Use<Hwpt> hwpt) {
+  if (!hwpt) return;
+  const auto left = hwpt.get();
+  {
+    const Use<Hwpt> gone = std::move(hwpt);
+  }
+  const auto* paging = dynamic_cast<const PagingHwpt*>(left.get());
+  if (paging && paging->automatic && paging->users == 0) iommufd.Remove(paging->id);
+}
+
+void IommufdDevice::Leave(Iommufd& iommufd) {
+  while (!attached_.empty()) Detach(iommufd, attached_.begin()->first);
+}
+
+}  // namespace fake
