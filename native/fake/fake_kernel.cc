@@ -81,7 +81,7 @@ int FakeKernel::Open(const char* path, int flags) {
   if (name == "/dev/udmabuf") return Install(std::make_shared<UdmabufDriver>(*this), "udmabuf-driver");
   if (!name.starts_with("/dev/vfio/")) return LinuxKernel::Open(path, flags);
   const auto device = std::ranges::find_if(devices_, [&](const auto& candidate) {
-    return name.starts_with(kCdevFolder) && name.substr(kCdevFolder.size()) == candidate->description().cdev;
+    return name.starts_with(kCdevFolder) && name.substr(kCdevFolder.size()) == candidate->cdev();
   });
   return device == devices_.end() ? -ENOENT : Install(std::make_shared<VfioCdev>(*device), "vfio-cdev");
 }

@@ -62,7 +62,7 @@ class FakeKernel : public kernel::LinuxKernel, public FileTable {
   SysfsFolder sysfs_;
   kernel::Mutex lock_;  // guards every File and device, too
   const IntelIommu iommu_;
-  std::vector<std::shared_ptr<PciDevice>> devices_ GUARDED_BY(lock_);
+  std::vector<std::shared_ptr<CdevDevice>> devices_ GUARDED_BY(lock_);
   std::map<Key, Entry> files_ GUARDED_BY(lock_);
   bool any_foreign_ GUARDED_BY(lock_) = false;
   std::vector<DmaFault> faults_ GUARDED_BY(lock_);

@@ -1,6 +1,5 @@
 #include "fake/pci_device.h"
 
-#include <fcntl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -52,9 +51,8 @@ BarMemory::~BarMemory() {
 }
 
 PciDevice::PciDevice(DeviceDescription description, FileTable& table, kernel::Mutex& lock, ReportFault report)
-    : description_(std::move(description)),
-      table_(table),
-      lock_(lock),
+    : CdevDevice(description.cdev, table, lock),
+      description_(std::move(description)),
       report_(std::move(report)),
       model_(MakeModel(description_.model, *this)),
       config_(description_.config) {
@@ -92,10 +90,8 @@ int PciDevice::Bind(const uapi::vfio_device_bind_iommufd& command, uint32_t* dev
       command.iommufd < 0 || iommufd_) {
     return -EINVAL;
   }
-  const auto file = table_.Find(command.iommufd);
-  auto iommufd = std::dynamic_pointer_cast<Iommufd>(file);
-  if (!iommufd) return fcntl(command.iommufd, F_GETFD) < 0 ? -EBADF : -EBADFD;
-  iommufd_ = std::move(iommufd);
+  const int found = FindIommufd(command.iommufd, &iommufd_);
+  if (found != 0) return found;
   device_id_ = iommufd_->AddDevice();
   *device_id = device_id_;
   config_ = description_.config;  // vfio-pci enables the device anew
@@ -459,32 +455,6 @@ void PciDevice::Dma(Access access, uint64_t iova, void* buffer, std::size_t size
   } else if (const auto fault = space->Move(access, iova, buffer, size)) {
     report_({description_.address, fault->first, access, fault->second});
   }
-}
-
-VfioCdev::~VfioCdev() {
-  if (bound_) device_->Unbind();
-}
-
-int VfioCdev::Ioctl(uapi::request_t request, void* argument) {
-  if (request == uapi::VFIO_DEVICE_BIND_IOMMUFD) {
-    auto& command = *static_cast<uapi::vfio_device_bind_iommufd*>(argument);
-    const int result = device_->Bind(command, &command.out_devid);
-    if (result == 0) bound_ = true;
-    return result;
-  }
-  return bound_ ? device_->Ioctl(request, argument) : -EINVAL;
-}
-
-int64_t VfioCdev::Pread(void* buffer, std::size_t size, uint64_t offset) {
-  return bound_ ? device_->ReadRegion(offset, buffer, size) : -EINVAL;
-}
-
-int64_t VfioCdev::Pwrite(const void* buffer, std::size_t size, uint64_t offset) {
-  return bound_ ? device_->WriteRegion(offset, buffer, size) : -EINVAL;
-}
-
-int VfioCdev::Mmap(std::size_t length, int protection, int flags, uint64_t offset, kernel::MappedPages* out) {
-  return bound_ ? device_->Mmap(length, protection, flags, offset, out) : -EINVAL;
 }
 
 }  // namespace fake

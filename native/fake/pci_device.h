@@ -1,4 +1,4 @@
-// A PCI device bound to vfio-pci, and its character device: config space, BARs, reset, dma-buf export. The rules are
+// A PCI device bound to vfio-pci: config space, BARs, reset, dma-buf export. The rules are
 // those of drivers/vfio/pci.
 #pragma once
 
@@ -9,10 +9,8 @@
 
 #include "fake/description.h"
 #include "fake/dma_buf.h"
-#include "fake/file.h"
-#include "fake/iommufd.h"
 #include "fake/model.h"
-#include "kernel/mutex.h"
+#include "fake/vfio_cdev.h"
 
 namespace fake {
 
@@ -41,18 +39,18 @@ class BarMemory {
   uint8_t* bytes_;
 };
 
-class PciDevice : public BarBytes, public DmaPort, public std::enable_shared_from_this<PciDevice> {
+class PciDevice : public CdevDevice, public BarBytes, public DmaPort, public std::enable_shared_from_this<PciDevice> {
  public:
   using ReportFault = std::function<void(DmaFault)>;
   PciDevice(DeviceDescription description, FileTable& table, kernel::Mutex& lock, ReportFault report);
 
-  // The character device's operations. BIND succeeds for one open file at a time.
-  int Bind(const uapi::vfio_device_bind_iommufd& command, uint32_t* device_id) REQUIRES(lock_);
-  void Unbind() REQUIRES(lock_);
-  int Ioctl(uapi::request_t request, void* argument) REQUIRES(lock_);
-  int64_t ReadRegion(uint64_t offset, void* buffer, std::size_t size) REQUIRES(lock_);
-  int64_t WriteRegion(uint64_t offset, const void* buffer, std::size_t size) REQUIRES(lock_);
-  int Mmap(std::size_t length, int protection, int flags, uint64_t offset, kernel::MappedPages* out) REQUIRES(lock_);
+  int Bind(const uapi::vfio_device_bind_iommufd& command, uint32_t* device_id) override REQUIRES(lock_);
+  void Unbind() override REQUIRES(lock_);
+  int Ioctl(uapi::request_t request, void* argument) override REQUIRES(lock_);
+  int64_t ReadRegion(uint64_t offset, void* buffer, std::size_t size) override REQUIRES(lock_);
+  int64_t WriteRegion(uint64_t offset, const void* buffer, std::size_t size) override REQUIRES(lock_);
+  int Mmap(std::size_t length, int protection, int flags, uint64_t offset, kernel::MappedPages* out) override
+      REQUIRES(lock_);
 
   void ReadBar(unsigned bar, uint64_t offset, void* buffer, std::size_t size) override REQUIRES(lock_);
   void WriteBar(unsigned bar, uint64_t offset, const void* buffer, std::size_t size) override REQUIRES(lock_);
@@ -62,7 +60,6 @@ class PciDevice : public BarBytes, public DmaPort, public std::enable_shared_fro
 
  private:
   class RegisterTrap;
-  friend class VfioCdev;  // for lock_ in its rules
 
   int GetInfo(uapi::vfio_device_info& info) const;
   int GetRegionInfo(uapi::vfio_region_info& info) const REQUIRES(lock_);
@@ -90,8 +87,6 @@ class PciDevice : public BarBytes, public DmaPort, public std::enable_shared_fro
   uint64_t Access1(unsigned bar, uint64_t offset, unsigned width, Access access, uint64_t value) REQUIRES(lock_);
 
   DeviceDescription description_;
-  FileTable& table_;
-  kernel::Mutex& lock_;  // the fake kernel's
   ReportFault report_;
   std::unique_ptr<Model> model_ PT_GUARDED_BY(lock_);
   std::array<std::shared_ptr<BarMemory>, kBars> memory_;
@@ -102,24 +97,6 @@ class PciDevice : public BarBytes, public DmaPort, public std::enable_shared_fro
   std::shared_ptr<Iommufd> iommufd_ GUARDED_BY(lock_);  // none: not bound
   uint32_t device_id_ GUARDED_BY(lock_) = 0;
   std::vector<std::weak_ptr<VfioDmaBuf>> exports_ GUARDED_BY(lock_);
-};
-
-// /dev/vfio/devices/vfioN: one open file.
-class VfioCdev : public File {
- public:
-  explicit VfioCdev(std::shared_ptr<PciDevice> device) : device_(std::move(device)) {}
-  ~VfioCdev() override REQUIRES(device_->lock_);
-
-  std::string Path() override { return "/dev/vfio/devices/" + device_->description().cdev; }
-  int Ioctl(uapi::request_t request, void* argument) override REQUIRES(device_->lock_);
-  int64_t Pread(void* buffer, std::size_t size, uint64_t offset) override REQUIRES(device_->lock_);
-  int64_t Pwrite(const void* buffer, std::size_t size, uint64_t offset) override REQUIRES(device_->lock_);
-  int Mmap(std::size_t length, int protection, int flags, uint64_t offset, kernel::MappedPages* out) override
-      REQUIRES(device_->lock_);
-
- private:
-  std::shared_ptr<PciDevice> device_;
-  bool bound_ = false;
 };
 
 }  // namespace fake
