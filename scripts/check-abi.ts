@@ -9,6 +9,7 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { leftOut } from './abi/left-out';
 
 const systemHeaders = '/usr/include';
 // What headers must know to be worth comparing with: Linux 6.19 brought it.
@@ -184,6 +185,23 @@ function probe(
   return items.map((_, index) => values.get(index));
 }
 
+/** The requests of the kernel's headers that ours lack and that are not left out with a reason. */
+export function lacking(native: string, kernel: string): string[] {
+  const read = (file: string) => readFileSync(file, 'utf8');
+  const headers = readdirSync(path.join(native, 'uapi')).filter((name) => name.endsWith('.h') && name !== 'ioctl.h');
+  const ours = new Set(
+    headers.flatMap((name) => parseHeader(name, read(path.join(native, 'uapi', name))).map((item) => item.name)),
+  );
+  return headers
+    .flatMap((name) => {
+      const text = read(path.join(kernel, kernelHeader(kernel, name))).replaceAll('\\\n', ' ');
+      const requests = text.matchAll(/^#define[ \t]+(\w+)[ \t]+_IO[WR]*[ \t]*\(/gm);
+      const features = text.matchAll(/^#define[ \t]+(VFIO_DEVICE_FEATURE_\w+)[ \t]+\(?\d+\)?\s/gm);
+      return [...requests, ...features].map(([, request]) => request ?? '');
+    })
+    .filter((request) => !ours.has(request) && leftOut[request] === undefined);
+}
+
 /** The kernel's header of one of ours: dma_buf.h is linux/dma-buf.h, sync_file.h is linux/sync_file.h. */
 function kernelHeader(kernel: string, header: string): string {
   const found = [header, header.replaceAll('_', '-')].find((name) => existsSync(path.join(kernel, 'linux', name)));
@@ -268,7 +286,9 @@ function main(given: string | undefined): number {
     console.log(`${header}: ${structs} structs, ${fields} fields, ${constants} constants, ${verdict}`);
     for (const difference of differences) console.log(`  ${difference}`);
   }
-  return reports.every(({ differences }) => differences.length === 0) ? 0 : 1;
+  const gaps = lacking(path.resolve(__dirname, '../native'), kernel);
+  for (const request of gaps) console.log(`${request} is in the kernel's headers and not in ours`);
+  return gaps.length === 0 && reports.every(({ differences }) => differences.length === 0) ? 0 : 1;
 }
 
 if (require.main === module) {

@@ -1,20 +1,23 @@
 // npm run test:vm: the conformance suite on the fake kernel and on a real one, compared case by case. A difference in a
 // value or an errno is a bug of the fake, and fails. With --old-kernel IMAGE: how the library fails on a kernel that is
-// too old.
+// too old. With --write-table docs/abi.md is made anew from what was seen.
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { isDeepStrictEqual, parseArgs } from 'node:util';
 import { reference } from '../lib/fake';
 import type { Case } from '../test/conformance/record';
+import { abiTable } from './abi/table';
 import { exitWith } from './exit';
+import { kernelImage } from './vm/kernel-image';
 import { runInVm } from './vm/vm';
 
 const { values } = parseArgs({
   options: {
     grep: { type: 'string', short: 'g' },
     'old-kernel': { type: 'string' },
+    'write-table': { type: 'boolean', default: false },
     timeout: { type: 'string', default: '600' },
   },
 });
@@ -99,6 +102,19 @@ function compare(fake: Record<string, Case>, system: Record<string, Case>): numb
   return differences;
 }
 
+/** Whether every ioctl has its method, and cases that show it on both kernels. */
+function tabulate(fake: Record<string, Case>, system: Record<string, Case>): boolean {
+  const { text, missing } = abiTable(fake, system, kernelName());
+  if (values['write-table']) writeFileSync(join(__dirname, '../docs/abi.md'), text);
+  for (const gap of missing) console.log(gap);
+  return missing.length === 0;
+}
+
+/** 'Linux 7.3.4', as the image's file name tells it. */
+function kernelName(): string {
+  return `Linux ${/\d+(?:\.\d+)+/.exec(basename(kernelImage()))?.[0] ?? ''}`.trim();
+}
+
 /** On a kernel from before the feature: what is missing must say so. */
 function runOnOld(image: string): Promise<number> {
   const command = mocha('test/old-kernel/*.test.ts');
@@ -112,7 +128,8 @@ async function main(): Promise<number> {
   const fake = runOnFake();
   console.log('On a real kernel, in a virtual machine:');
   const { status, cases } = await runOnLinux();
-  return compare(fake, cases) === 0 && status === 0 ? 0 : 1;
+  const complete = values.grep !== undefined || tabulate(fake, cases);
+  return compare(fake, cases) === 0 && status === 0 && complete ? 0 : 1;
 }
 
 exitWith(main());
