@@ -12,6 +12,8 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   InitPoll(env, exports);
   InitIommufd(env, exports);
   InitVfioDevice(env, exports);
+  InitVfioReset(env, exports);
+  InitVfioFeature(env, exports);
   InitMappedRegion(env, exports);
   InitDmaBuf(env, exports);
   InitDmaMemory(env, exports);

@@ -12,6 +12,8 @@ void InitTrace(Napi::Env env, Napi::Object exports);
 void InitPoll(Napi::Env env, Napi::Object exports);
 void InitIommufd(Napi::Env env, Napi::Object exports);
 void InitVfioDevice(Napi::Env env, Napi::Object exports);
+void InitVfioReset(Napi::Env env, Napi::Object exports);
+void InitVfioFeature(Napi::Env env, Napi::Object exports);
 void InitMappedRegion(Napi::Env env, Napi::Object exports);
 void InitDmaBuf(Napi::Env env, Napi::Object exports);
 void InitDmaMemory(Napi::Env env, Napi::Object exports);

@@ -1,8 +1,5 @@
 #include <sys/mman.h>
 
-#include <algorithm>
-#include <array>
-
 #include "binding/addon.h"
 #include "binding/call.h"
 #include "binding/handle.h"
@@ -73,70 +70,6 @@ Napi::Value VfioDetach(const Napi::CallbackInfo& info) {
       FromNothing);
 }
 
-// vfioReset(device, async)
-Napi::Value VfioReset(const Napi::CallbackInfo& info) {
-  const auto device = Unwrap<core::VfioDevice>(info[0]);
-  return Run(
-      info.Env(), info[1],
-      [device, revoking = device->BeginRevoking()] {
-        device->Reset(*revoking);
-        return Nothing{};
-      },
-      FromNothing);
-}
-
-// vfioHotResetInfo(device): { flags, devices: Uint32Array of devid, segment, bus, devfn, devid … }
-Napi::Value VfioHotResetInfo(const Napi::CallbackInfo& info) {
-  const auto device = Unwrap<core::VfioDevice>(info[0]);
-  const auto answer = Call(info.Env(), [&] { return device->GetHotResetInfo(); });
-  auto words = Napi::Uint32Array::New(info.Env(), 4 * answer.devices.size());
-  for (std::size_t i = 0; i < answer.devices.size(); ++i) {
-    const auto& [devid, segment, bus, devfn] = answer.devices[i];
-    std::ranges::copy(std::array<uint32_t, 4>{devid, segment, bus, devfn}, words.Data() + 4 * i);
-  }
-  auto result = Napi::Object::New(info.Env());
-  result.Set("flags", answer.flags);
-  result.Set("devices", words);
-  return result;
-}
-
-// vfioHotReset(device, addresses, async)
-Napi::Value VfioHotReset(const Napi::CallbackInfo& info) {
-  const auto list = info[1].As<Napi::Array>();
-  std::vector<std::string> addresses;
-  for (uint32_t i = 0; i < list.Length(); ++i) addresses.push_back(list.Get(i).ToString());
-  return Run(
-      info.Env(), info[2],
-      [device = Unwrap<core::VfioDevice>(info[0]), addresses = std::move(addresses)] {
-        device->HotReset(addresses);
-        return Nothing{};
-      },
-      FromNothing);
-}
-
-// vfioEnterLowPower(device, async)
-Napi::Value VfioEnterLowPower(const Napi::CallbackInfo& info) {
-  const auto device = Unwrap<core::VfioDevice>(info[0]);
-  return Run(
-      info.Env(), info[1],
-      [device, revoking = device->BeginRevoking()] {
-        device->EnterLowPower(*revoking);
-        return Nothing{};
-      },
-      FromNothing);
-}
-
-// vfioExitLowPower(device, async)
-Napi::Value VfioExitLowPower(const Napi::CallbackInfo& info) {
-  return Run(
-      info.Env(), info[1],
-      [device = Unwrap<core::VfioDevice>(info[0])] {
-        device->ExitLowPower();
-        return Nothing{};
-      },
-      FromNothing);
-}
-
 // vfioInfo(device): { flags, regions, irqs, capOffset, bytes }
 Napi::Value VfioInfo(const Napi::CallbackInfo& info) {
   const auto device = Unwrap<core::VfioDevice>(info[0]);
@@ -175,24 +108,6 @@ Napi::Value VfioIrqInfo(const Napi::CallbackInfo& info) {
   return result;
 }
 
-// vfioProbe(device, feature, operation): boolean
-Napi::Value VfioProbe(const Napi::CallbackInfo& info) {
-  const auto device = Unwrap<core::VfioDevice>(info[0]);
-  const uint32_t feature = ToU32(info[1]);
-  const uint32_t operation = ToU32(info[2]);
-  return Napi::Boolean::New(info.Env(), Call(info.Env(), [&] { return device->Probe(feature, operation); }));
-}
-
-// vfioExportDmaBuf(device, region, BigUint64Array of offset, length, offset, length …): Fd
-Napi::Value VfioExportDmaBuf(const Napi::CallbackInfo& info) {
-  const auto device = Unwrap<core::VfioDevice>(info[0]);
-  const uint32_t region = ToU32(info[1]);
-  const auto words = ToArray<Napi::BigUint64Array>(info[2], napi_biguint64_array);
-  std::vector<uapi::vfio_region_dma_range> ranges(words.ElementLength() / 2);
-  for (std::size_t i = 0; i < ranges.size(); ++i) ranges[i] = {words[2 * i], words[2 * i + 1]};
-  return Wrap(info.Env(), Call(info.Env(), [&] { return device->ExportDmaBuf(region, ranges); }));
-}
-
 // vfioRead(device, offset, Uint8Array): number of bytes
 Napi::Value VfioRead(const Napi::CallbackInfo& info) {
   const auto device = Unwrap<core::VfioDevice>(info[0]);
@@ -229,16 +144,9 @@ void InitVfioDevice(Napi::Env env, Napi::Object exports) {
   Export<VfioBind>(env, exports, "vfioBind");
   Export<VfioAttach>(env, exports, "vfioAttach");
   Export<VfioDetach>(env, exports, "vfioDetach");
-  Export<VfioReset>(env, exports, "vfioReset");
-  Export<VfioHotResetInfo>(env, exports, "vfioHotResetInfo");
-  Export<VfioHotReset>(env, exports, "vfioHotReset");
-  Export<VfioEnterLowPower>(env, exports, "vfioEnterLowPower");
-  Export<VfioExitLowPower>(env, exports, "vfioExitLowPower");
   Export<VfioInfo>(env, exports, "vfioInfo");
   Export<VfioRegionInfo>(env, exports, "vfioRegionInfo");
   Export<VfioIrqInfo>(env, exports, "vfioIrqInfo");
-  Export<VfioProbe>(env, exports, "vfioProbe");
-  Export<VfioExportDmaBuf>(env, exports, "vfioExportDmaBuf");
   Export<VfioRead>(env, exports, "vfioRead");
   Export<VfioWrite>(env, exports, "vfioWrite");
   Export<VfioMap>(env, exports, "vfioMap");

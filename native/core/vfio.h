@@ -53,6 +53,9 @@ class VfioDevice {
   void EnterLowPower(Revoking& revoking);
   void ExitLowPower();
 
+  // VFIO_DEVICE_FEATURE with `flags` (the feature's number and what to do), and its payload, in and out, behind the
+  // header. `name` is the feature's, for the error. Returns the ioctl's result.
+  int Feature(uint32_t flags, const char* name, void* payload = nullptr, std::size_t size = 0) const;
   // Whether the device knows `feature` for GET or SET (`operation`). Unknown is an answer; other errors are thrown.
   bool Probe(uint32_t feature, uint32_t operation) const;
   // EOPNOTSUPP, ENOTTY and the rest as the kernel says them.
@@ -70,7 +73,17 @@ class VfioDevice {
  private:
   // Runs a call that takes memory away for a while or for good: no load or store starts meanwhile.
   template <typename Call>
-  void Disturb(const Call& call);
+  void Disturb(const Call& call) {
+    const kernel::Lock lock(state_->config_mutex);
+    state_->memory_enabled = false;
+    try {
+      call();
+    } catch (const Failure&) {
+      LookAtMemory();
+      throw;
+    }
+    LookAtMemory();
+  }
   // Looks whether the device decodes memory.
   void LookAtMemory() const REQUIRES(state_->config_mutex);
   void FindCapabilities() const REQUIRES(state_->config_mutex);
@@ -79,7 +92,6 @@ class VfioDevice {
   std::size_t WriteConfig(uint64_t offset, const void* buffer, std::size_t size);
   template <typename T>
   std::optional<T> ReadConfig(uint64_t offset) const;
-  void SetFeature(uint32_t feature, const char* name);
 
   std::shared_ptr<Fd> iommufd_;  // outlives file_: the kernel unbinds when the device's fd is closed
   std::shared_ptr<DeviceFile> file_;

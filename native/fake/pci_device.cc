@@ -14,19 +14,6 @@ namespace {
 constexpr uint64_t kPageSize = 4096;
 constexpr unsigned kRegionShift = 40;
 constexpr uint64_t kRegionOffsetMask = (uint64_t{1} << kRegionShift) - 1;
-constexpr std::size_t kCommandRegister = 0x04;
-constexpr uint16_t kCommandMemory = 1U << 1;
-constexpr uint16_t kCommandBusMaster = 1U << 2;
-constexpr std::size_t kCapabilityList = 0x34;
-constexpr uint8_t kPowerManagement = 0x01;
-constexpr std::size_t kPowerControl = 4;
-constexpr uint8_t kExpress = 0x10;
-constexpr std::size_t kDeviceCapabilitiesHigh = 7;
-constexpr uint8_t kFunctionLevelReset = 1U << 4;
-constexpr std::size_t kDeviceControlHigh = 9;
-constexpr uint8_t kInitiateReset = 1U << 7;
-constexpr uint8_t kPowerStateMask = 3;
-constexpr uint8_t kPowerStateD3 = 3;
 
 using Kind = BarDescription::Kind;
 
@@ -55,28 +42,13 @@ PciDevice::PciDevice(DeviceDescription description, FileTable& table, kernel::Mu
       description_(std::move(description)),
       report_(std::move(report)),
       model_(MakeModel(description_.model, *this)),
-      config_(description_.config) {
+      config_(description_.config, description_.config_writable) {
   if (!model_) throw std::invalid_argument("no such device model: " + description_.model);
-  for (std::size_t at = config_.at(kCapabilityList); at != 0; at = config_.at(at + 1)) {
-    if (config_.at(at) == kPowerManagement) power_control_ = at + kPowerControl;
-    if (config_.at(at) == kExpress) express_ = at;
-  }
   for (unsigned bar = 0; bar < kBars; ++bar) {
     const auto& [kind, size] = description_.bars.at(bar);
     if (kind == Kind::kMemory) memory_.at(bar) = std::make_shared<BarMemory>(size);
   }
 }
-
-uint16_t PciDevice::Command() const {
-  return static_cast<uint16_t>(config_[kCommandRegister] | config_[kCommandRegister + 1] << 8);
-}
-
-bool PciDevice::MemoryEnabled() const {
-  const bool asleep = power_control_ != 0 && (config_[power_control_] & kPowerStateMask) == kPowerStateD3;
-  return (Command() & kCommandMemory) != 0 && !asleep;
-}
-
-bool PciDevice::BusMaster() const { return (Command() & kCommandBusMaster) != 0; }
 
 void PciDevice::SetRevoked(bool revoked) {
   std::erase_if(exports_, [](const auto& buffer) { return buffer.expired(); });
@@ -94,7 +66,7 @@ int PciDevice::Bind(const uapi::vfio_device_bind_iommufd& command, uint32_t* dev
   if (found != 0) return found;
   device_id_ = iommufd_->AddDevice();
   *device_id = device_id_;
-  config_ = description_.config;  // vfio-pci enables the device anew
+  config_.Restore();  // vfio-pci enables the device anew
   return 0;
 }
 
@@ -105,7 +77,7 @@ void PciDevice::Unbind() {
   iommufd_->Detach(device_id_);
   iommufd_->RemoveDevice(device_id_);
   iommufd_.reset();
-  config_ = description_.config;
+  config_.Restore();
   low_power_ = false;
 }
 
@@ -301,28 +273,13 @@ int PciDevice::ExitLowPower() {
   return 0;
 }
 
-int64_t PciDevice::ReadConfig(uint64_t offset, void* buffer, std::size_t size) const {
-  if (offset >= config_.size() || size > config_.size() - offset) return -EFAULT;
-  std::memcpy(buffer, config_.data() + offset, size);
-  return static_cast<int64_t>(size);
-}
-
 int64_t PciDevice::WriteConfig(uint64_t offset, const void* buffer, std::size_t size) {
-  if (offset >= config_.size() || size > config_.size() - offset) return -EFAULT;
   const bool was_enabled = MemoryEnabled();
-  const auto* bytes = static_cast<const uint8_t*>(buffer);
-  for (std::size_t i = 0; i < size; ++i) {
-    const uint8_t mask = description_.config_writable[offset + i];
-    auto& byte = config_[offset + i];
-    byte = static_cast<uint8_t>((byte & ~mask) | (bytes[i] & mask));
-  }
+  bool resets = false;
+  const int64_t written = config_.Write(offset, buffer, size, &resets);
   if (was_enabled != MemoryEnabled()) SetRevoked(!MemoryEnabled());
-  const std::size_t control = express_ + kDeviceControlHigh;
-  const bool can_reset = express_ != 0 && (config_[express_ + kDeviceCapabilitiesHigh] & kFunctionLevelReset) != 0;
-  if (can_reset && offset <= control && control - offset < size && (bytes[control - offset] & kInitiateReset) != 0) {
-    Reset();
-  }
-  return static_cast<int64_t>(size);
+  if (resets) Reset();
+  return written;
 }
 
 uint64_t PciDevice::Access1(unsigned bar, uint64_t offset, unsigned width, Access access, uint64_t value) {
@@ -371,7 +328,7 @@ int64_t PciDevice::MoveBar(unsigned bar, uint64_t offset, uint8_t* buffer, std::
 int64_t PciDevice::ReadRegion(uint64_t offset, void* buffer, std::size_t size) {
   const auto index = static_cast<uint32_t>(offset >> kRegionShift);
   offset &= kRegionOffsetMask;
-  if (index == uapi::VFIO_PCI_CONFIG_REGION_INDEX) return ReadConfig(offset, buffer, size);
+  if (index == uapi::VFIO_PCI_CONFIG_REGION_INDEX) return config_.Read(offset, buffer, size);
   if (offset >= RegionSize(index)) return -EINVAL;
   size = std::min<uint64_t>(size, RegionSize(index) - offset);
   if (index == uapi::VFIO_PCI_ROM_REGION_INDEX) {  // an empty ROM
@@ -448,7 +405,7 @@ void PciDevice::WriteBar(unsigned bar, uint64_t offset, const void* buffer, std:
 
 void PciDevice::Dma(Access access, uint64_t iova, void* buffer, std::size_t size) {
   if (access == Access::kRead) std::memset(buffer, 0, size);  // what a read that gets no answer leaves
-  if (!BusMaster() || !iommufd_) return;                      // never reaches the bus
+  if (!config_.BusMaster() || !iommufd_) return;              // never reaches the bus
   const auto* space = iommufd_->AddressSpaceOf(device_id_);
   if (!space) {
     report_({description_.address, iova, access, "unattached"});

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "fake/config_space.h"
 #include "fake/description.h"
 #include "fake/dma_buf.h"
 #include "fake/model.h"
@@ -72,15 +73,12 @@ class PciDevice : public CdevDevice, public BarBytes, public DmaPort, public std
   int EnterLowPower() REQUIRES(lock_);
   int ExitLowPower() REQUIRES(lock_);
 
-  uint16_t Command() const REQUIRES(lock_);
-  bool MemoryEnabled() const REQUIRES(lock_);  // the command register's bit, and not in D3hot
+  bool MemoryEnabled() const REQUIRES(lock_) { return config_.MemoryEnabled(); }
   // To loads and stores through a mapping.
   bool Answers() const REQUIRES(lock_) { return MemoryEnabled() && !low_power_; }
-  bool BusMaster() const REQUIRES(lock_);
   void SetRevoked(bool revoked) REQUIRES(lock_);
   uint64_t RegionSize(uint32_t index) const REQUIRES(lock_);
   bool CanMmap(uint32_t index) const;
-  int64_t ReadConfig(uint64_t offset, void* buffer, std::size_t size) const REQUIRES(lock_);
   int64_t WriteConfig(uint64_t offset, const void* buffer, std::size_t size) REQUIRES(lock_);
   // Bytes of a BAR the way vfio-pci splits them: accesses as wide as alignment allows, the MSI-X table left out.
   int64_t MoveBar(unsigned bar, uint64_t offset, uint8_t* buffer, std::size_t size, Access access) REQUIRES(lock_);
@@ -90,9 +88,7 @@ class PciDevice : public CdevDevice, public BarBytes, public DmaPort, public std
   ReportFault report_;
   std::unique_ptr<Model> model_ PT_GUARDED_BY(lock_);
   std::array<std::shared_ptr<BarMemory>, kBars> memory_;
-  std::vector<uint8_t> config_ GUARDED_BY(lock_);
-  std::size_t power_control_ = 0;                       // where in config space the power state is; 0: nowhere
-  std::size_t express_ = 0;                             // where the PCI Express capability is; 0: nowhere
+  ConfigSpace config_ GUARDED_BY(lock_);
   bool low_power_ GUARDED_BY(lock_) = false;            // between LOW_POWER_ENTRY and LOW_POWER_EXIT
   std::shared_ptr<Iommufd> iommufd_ GUARDED_BY(lock_);  // none: not bound
   uint32_t device_id_ GUARDED_BY(lock_) = 0;

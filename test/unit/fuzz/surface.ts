@@ -47,7 +47,10 @@ const internalNames = new Set(
   comments
     .filter((comment) => comment.includes('@internal'))
     .map(
-      (comment) => /\*\/\s*(?:(?:static|readonly|protected|private|async|get|set)\s+)*([\w]+)/.exec(comment)?.[1] ?? '',
+      (comment) =>
+        /\*\/\s*(?:(?:static|readonly|protected|private|abstract|override|async|get|set)\s+)*([\w]+)/.exec(
+          comment,
+        )?.[1] ?? '',
     ),
 );
 

@@ -1,0 +1,34 @@
+// VFIO_DEVICE_FEATURE: probing, and the dma-buf export.
+#include "binding/addon.h"
+#include "binding/call.h"
+#include "binding/handle.h"
+
+namespace binding {
+namespace {
+
+// vfioProbe(device, feature, operation): boolean
+Napi::Value VfioProbe(const Napi::CallbackInfo& info) {
+  const auto device = Unwrap<core::VfioDevice>(info[0]);
+  const uint32_t feature = ToU32(info[1]);
+  const uint32_t operation = ToU32(info[2]);
+  return Napi::Boolean::New(info.Env(), Call(info.Env(), [&] { return device->Probe(feature, operation); }));
+}
+
+// vfioExportDmaBuf(device, region, BigUint64Array of offset, length, offset, length …): Fd
+Napi::Value VfioExportDmaBuf(const Napi::CallbackInfo& info) {
+  const auto device = Unwrap<core::VfioDevice>(info[0]);
+  const uint32_t region = ToU32(info[1]);
+  const auto words = ToArray<Napi::BigUint64Array>(info[2], napi_biguint64_array);
+  std::vector<uapi::vfio_region_dma_range> ranges(words.ElementLength() / 2);
+  for (std::size_t i = 0; i < ranges.size(); ++i) ranges[i] = {words[2 * i], words[2 * i + 1]};
+  return Wrap(info.Env(), Call(info.Env(), [&] { return device->ExportDmaBuf(region, ranges); }));
+}
+
+}  // namespace
+
+void InitVfioFeature(Napi::Env env, Napi::Object exports) {
+  Export<VfioProbe>(env, exports, "vfioProbe");
+  Export<VfioExportDmaBuf>(env, exports, "vfioExportDmaBuf");
+}
+
+}  // namespace binding

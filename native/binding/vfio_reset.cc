@@ -1,0 +1,86 @@
+// What takes a VFIO device's memory away for a while: reset, hot reset, low power.
+#include <algorithm>
+#include <array>
+
+#include "binding/addon.h"
+#include "binding/call.h"
+#include "binding/handle.h"
+
+namespace binding {
+namespace {
+
+// vfioReset(device, async)
+Napi::Value VfioReset(const Napi::CallbackInfo& info) {
+  const auto device = Unwrap<core::VfioDevice>(info[0]);
+  return Run(
+      info.Env(), info[1],
+      [device, revoking = device->BeginRevoking()] {
+        device->Reset(*revoking);
+        return Nothing{};
+      },
+      FromNothing);
+}
+
+// vfioHotResetInfo(device): { flags, devices: Uint32Array of devid, segment, bus, devfn, devid … }
+Napi::Value VfioHotResetInfo(const Napi::CallbackInfo& info) {
+  const auto device = Unwrap<core::VfioDevice>(info[0]);
+  const auto answer = Call(info.Env(), [&] { return device->GetHotResetInfo(); });
+  auto words = Napi::Uint32Array::New(info.Env(), 4 * answer.devices.size());
+  for (std::size_t i = 0; i < answer.devices.size(); ++i) {
+    const auto& [devid, segment, bus, devfn] = answer.devices[i];
+    std::ranges::copy(std::array<uint32_t, 4>{devid, segment, bus, devfn}, words.Data() + 4 * i);
+  }
+  auto result = Napi::Object::New(info.Env());
+  result.Set("flags", answer.flags);
+  result.Set("devices", words);
+  return result;
+}
+
+// vfioHotReset(device, addresses, async)
+Napi::Value VfioHotReset(const Napi::CallbackInfo& info) {
+  const auto list = info[1].As<Napi::Array>();
+  std::vector<std::string> addresses;
+  for (uint32_t i = 0; i < list.Length(); ++i) addresses.push_back(list.Get(i).ToString());
+  return Run(
+      info.Env(), info[2],
+      [device = Unwrap<core::VfioDevice>(info[0]), addresses = std::move(addresses)] {
+        device->HotReset(addresses);
+        return Nothing{};
+      },
+      FromNothing);
+}
+
+// vfioEnterLowPower(device, async)
+Napi::Value VfioEnterLowPower(const Napi::CallbackInfo& info) {
+  const auto device = Unwrap<core::VfioDevice>(info[0]);
+  return Run(
+      info.Env(), info[1],
+      [device, revoking = device->BeginRevoking()] {
+        device->EnterLowPower(*revoking);
+        return Nothing{};
+      },
+      FromNothing);
+}
+
+// vfioExitLowPower(device, async)
+Napi::Value VfioExitLowPower(const Napi::CallbackInfo& info) {
+  return Run(
+      info.Env(), info[1],
+      [device = Unwrap<core::VfioDevice>(info[0])] {
+        device->ExitLowPower();
+        return Nothing{};
+      },
+      FromNothing);
+}
+
+}  // namespace
+
+void InitVfioReset(Napi::Env env, Napi::Object exports) {
+  Export<VfioReset>(env, exports, "vfioReset");
+  Export<VfioHotResetInfo>(env, exports, "vfioHotResetInfo");
+  Export<VfioHotReset>(env, exports, "vfioHotReset");
+  Export<VfioEnterLowPower>(env, exports, "vfioEnterLowPower");
+  Export<VfioExitLowPower>(env, exports, "vfioExitLowPower");
+}
+
+}  // namespace binding

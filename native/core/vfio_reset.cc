@@ -1,0 +1,81 @@
+// What takes a device's memory away for a while: reset, hot reset, low power.
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "core/vfio.h"
+
+namespace core {
+
+// vfio_pci_ioctl_reset(): EINVAL comes before the revocation, everything else after it.
+void VfioDevice::Reset(Revoking& revoking) {
+  Disturb([&] {
+    const int result = fd_->Ask(VFIO_DMABUF_REQUEST(VFIO_DEVICE_RESET), nullptr);
+    revoking.End(result != -EINVAL);
+    Check(result, "ioctl", "VFIO_DEVICE_RESET");
+  });
+}
+
+VfioDevice::HotResetInfo VfioDevice::GetHotResetInfo() const {
+  std::vector<uapi::vfio_pci_dependent_device> devices(1);
+  for (;;) {
+    uapi::vfio_pci_hot_reset_info header = {};
+    const std::size_t devices_size = devices.size() * sizeof(devices[0]);
+    std::vector<uint8_t> bytes(sizeof(header) + devices_size);
+    header.argsz = static_cast<uint32_t>(bytes.size());
+    std::memcpy(bytes.data(), &header, sizeof(header));
+    try {
+      fd_->Ioctl(VFIO_DMABUF_REQUEST(VFIO_DEVICE_GET_PCI_HOT_RESET_INFO), bytes.data());
+      std::memcpy(&header, bytes.data(), sizeof(header));
+    } catch (const Failure& failure) {
+      // The count that is wanted came back; it may have grown again by the next call.
+      std::memcpy(&header, bytes.data(), sizeof(header));
+      if (failure.error != ENOSPC || header.count <= devices.size()) throw;
+      devices.resize(header.count);
+      continue;
+    }
+    devices.resize(header.count);
+    std::memcpy(devices.data(), bytes.data() + sizeof(header), header.count * sizeof(devices[0]));
+    return {header.flags, std::move(devices)};
+  }
+}
+
+// vfio_pci_dev_set_hot_reset() revokes device by device, before it knows whether all can be had: whatever it answers,
+// mappings may be dead. That no reset is possible at all (ENODEV) it says before.
+void VfioDevice::HotReset(const std::vector<std::string>& addresses) {
+  auto affected = DeviceState::At(state_->kernel, addresses);
+  if (std::ranges::find(affected, state()) == affected.end()) affected.push_back(state());
+  std::vector<std::unique_ptr<Revoking>> revoking;
+  for (const auto& state : affected) revoking.push_back(std::make_unique<Revoking>(state));
+  Disturb([&] {
+    uapi::vfio_pci_hot_reset command = {.argsz = sizeof(command)};
+    const int result = fd_->Ask(VFIO_DMABUF_REQUEST(VFIO_DEVICE_PCI_HOT_RESET), &command);
+    for (const auto& each : revoking) each->End(result != -ENODEV);
+    Check(result, "ioctl", "VFIO_DEVICE_PCI_HOT_RESET");
+  });
+}
+
+// vfio_pci_runtime_pm_entry(): a device that is in low power already is revoked first and refused (EINVAL) then.
+void VfioDevice::EnterLowPower(Revoking& revoking) {
+  Disturb([&]() REQUIRES(state_->config_mutex) {
+    try {
+      Feature(uapi::VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY | uapi::VFIO_DEVICE_FEATURE_SET,
+              "VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY");
+    } catch (const Failure& failure) {
+      revoking.End(failure.error == EINVAL && state_->low_power);
+      throw;
+    }
+    state_->low_power = true;
+    revoking.End(true);
+  });
+}
+
+void VfioDevice::ExitLowPower() {
+  Disturb([&]() REQUIRES(state_->config_mutex) {
+    Feature(uapi::VFIO_DEVICE_FEATURE_LOW_POWER_EXIT | uapi::VFIO_DEVICE_FEATURE_SET,
+            "VFIO_DEVICE_FEATURE_LOW_POWER_EXIT");
+    state_->low_power = false;
+  });
+}
+
+}  // namespace core

@@ -1,0 +1,35 @@
+// A PCI device's config space, as vfio-pci shows it: bytes, which of their bits a write changes, and what a write sets
+// off. The rules are those of drivers/vfio/pci/vfio_pci_config.c.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+namespace fake {
+
+class ConfigSpace {
+ public:
+  // As the device is after open; a bit is set in `writable` where a write takes effect.
+  ConfigSpace(std::vector<uint8_t> at_open, std::vector<uint8_t> writable);
+
+  std::size_t size() const { return bytes_.size(); }
+  bool MemoryEnabled() const;  // the command register's bit, and not in D3hot
+  bool BusMaster() const;
+
+  int64_t Read(uint64_t offset, void* buffer, std::size_t size) const;
+  // `*resets`: whether the write asks for a function-level reset.
+  int64_t Write(uint64_t offset, const void* buffer, std::size_t size, bool* resets);
+  void Restore() { bytes_ = at_open_; }
+
+ private:
+  uint16_t Command() const;
+
+  std::vector<uint8_t> at_open_;
+  std::vector<uint8_t> writable_;
+  std::vector<uint8_t> bytes_;
+  std::size_t power_control_ = 0;  // where the power state is; 0: nowhere
+  std::size_t express_ = 0;        // where the PCI Express capability is; 0: nowhere
+};
+
+}  // namespace fake
