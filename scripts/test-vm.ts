@@ -18,7 +18,7 @@ const { values } = parseArgs({
     grep: { type: 'string', short: 'g' },
     'old-kernel': { type: 'string' },
     'write-table': { type: 'boolean', default: false },
-    timeout: { type: 'string', default: '600' },
+    timeout: { type: 'string', default: '1800' },
   },
 });
 const timeout = Number(values.timeout);
