@@ -7,12 +7,22 @@ export { defaultKernel } from './default-kernel';
 export { DmaBuf } from './dmabuf/dma-buf';
 export { DmaMemory, type HugePageSize } from './dmabuf/dma-memory';
 export { KernelError, type KernelErrorArguments } from './errors';
+export { examineHost, type DoctorOptions, type Finding, type HostReport } from './host/doctor';
 export { Ioas, type IoasEvents, type IovaRanges } from './iommufd/ioas';
 export { Iommufd } from './iommufd/iommufd';
 export { IoasMapping, type MappingState } from './iommufd/mapping';
 export type { MapDmaBufOptions, MapOptions } from './iommufd/placement';
 export { Kernel } from './kernel';
 export type { RegisterArray } from './native';
+export {
+  bindToVfio,
+  planBind,
+  planUnbind,
+  unbindFromVfio,
+  type BindingOptions,
+  type BindingPlan,
+  type BindingStep,
+} from './pci/binding';
 export { ioctlChannel, type IoctlMessage } from './trace';
 export type { Access } from './validate';
 export type { RegionCapability, UnknownCapability } from './vfio/capabilities';

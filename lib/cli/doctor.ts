@@ -1,0 +1,47 @@
+// vfio-dmabuf doctor
+import type { Command } from 'commander';
+import { examineHost, type Finding, type HostReport } from '../host/doctor';
+import { json, paint, print, table, type Style } from './output';
+
+const marks: Record<Finding['verdict'], { mark: string; style: Style | undefined }> = {
+  good: { mark: 'ok', style: 'green' },
+  bad: { mark: 'BAD', style: 'red' },
+  note: { mark: 'note', style: 'yellow' },
+  unknown: { mark: '?', style: 'dim' },
+};
+
+function show({ findings, healthy }: HostReport): void {
+  const rows = findings.map(({ check, verdict, text }) => [marks[verdict].mark, check, text]);
+  print(
+    table(
+      ['', 'what', 'found'],
+      rows,
+      findings.map(({ verdict }) => marks[verdict].style),
+    ),
+  );
+  const first = findings.find(({ verdict }) => verdict === 'bad');
+  print('');
+  if (healthy) print(paint('green', 'This host can do it: a device exports its memory, and IOMMUFD maps it.'));
+  else if (first)
+    print(paint('bold', `To do first (${first.check}): ${first.fix.length > 0 ? 'as root' : first.text}`));
+  else print(paint('bold', 'Nothing is wrong, and no device is free to try with.'));
+  for (const command of healthy ? [] : (first?.fix ?? [])) print(`  ${command}`);
+}
+
+export function addDoctor(program: Command): void {
+  program
+    .command('doctor')
+    .description('what this host can do, and the one thing to do where it cannot')
+    .option('--json', 'findings as JSON: { healthy, findings: [{ check, verdict, text, fix }] }')
+    .addHelpText(
+      'after',
+      '\nExits with 0 when a device can export its memory and IOMMUFD can map it, else with 1.\n\nExamples:\n' +
+        '  $ vfio-dmabuf doctor\n  $ VFIO_DMABUF_KERNEL=fake vfio-dmabuf doctor\n',
+    )
+    .action((options: { json?: boolean }) => {
+      const report = examineHost();
+      if (options.json) print(json(report));
+      else show(report);
+      process.exitCode = report.healthy ? 0 : 1;
+    });
+}

@@ -1,0 +1,72 @@
+// How commands print: tables that fit the terminal, colour only there.
+import { styleText } from 'node:util';
+
+export type Style = 'bold' | 'dim' | 'green' | 'red' | 'yellow' | 'cyan';
+
+/** Whether the reader is a person at a terminal who wants colour (NO_COLOR, FORCE_COLOR: as Node's own). */
+function inColour(): boolean {
+  return process.stdout.isTTY && process.stdout.hasColors() && process.env['NO_COLOR'] === undefined;
+}
+
+export function paint(style: Style, text: string): string {
+  return inColour() ? styleText(style, text) : text;
+}
+
+const lineWidth = () => (process.stdout.isTTY ? process.stdout.columns : Number.MAX_SAFE_INTEGER);
+
+/** Cuts words into lines of at most `width` characters. A word that is longer stays whole, so that it can be copied. */
+function wrap(text: string, width: number): string[] {
+  const lines: string[] = [''];
+  for (const word of text.split(' ')) {
+    const last = lines[lines.length - 1] ?? '';
+    if (last !== '' && last.length + 1 + word.length > width) lines.push(word);
+    else lines[lines.length - 1] = last === '' ? word : `${last} ${word}`;
+  }
+  return lines;
+}
+
+/** Rows of cells under their titles. The last column takes what is left of the line, and is wrapped. */
+export function table(
+  titles: readonly string[],
+  rows: readonly (readonly string[])[],
+  styles: readonly (Style | undefined)[] = [],
+): string {
+  const widths = titles.map((title, i) => Math.max(title.length, ...rows.map((row) => row[i]?.length ?? 0)));
+  const last = titles.length - 1;
+  const before = widths.slice(0, last).reduce((sum, width) => sum + width + 2, 0);
+  const room = Math.max(20, lineWidth() - before);
+  const line = (row: readonly string[], style?: Style) => {
+    const lines = wrap(row[last] ?? '', room);
+    return lines.map((end, n) => {
+      const cells = row.slice(0, last).map((cell, i) => (n === 0 ? cell : '').padEnd(widths[i] ?? 0));
+      const whole = [...cells, end].join('  ').trimEnd();
+      return style ? paint(style, whole) : whole;
+    });
+  };
+  return [...line(titles, 'bold'), ...rows.flatMap((row, i) => line(row, styles[i]))].join('\n');
+}
+
+/** Bigints as '0x…' strings: JSON has no integers of 64 bits. */
+export function json(value: unknown): string {
+  return JSON.stringify(
+    value,
+    (_, member: unknown) => (typeof member === 'bigint' ? `0x${member.toString(16)}` : member),
+    2,
+  );
+}
+
+/** '16 MiB' */
+export function size(bytes: bigint): string {
+  const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
+  let unit = 0;
+  let amount = bytes;
+  while (amount >= 1024n && amount % 1024n === 0n && unit < units.length - 1) {
+    amount /= 1024n;
+    unit += 1;
+  }
+  return `${amount} ${units[unit] ?? ''}`;
+}
+
+export function print(text: string): void {
+  process.stdout.write(`${text}\n`);
+}

@@ -1,0 +1,202 @@
+// What a host can do of what this library is for, and what stands in the way. Asked of the kernel, never told from versions.
+import { readFileSync } from 'node:fs';
+import { cpus, release } from 'node:os';
+import { join } from 'node:path';
+import { udevRule } from '../causes/open';
+import { attempt, linked, list, text } from '../causes/look';
+import { DmaMemory } from '../dmabuf/dma-memory';
+import { KernelError } from '../errors';
+import { Iommufd } from '../iommufd/iommufd';
+import { toKernel } from '../default-kernel';
+import type { Kernel } from '../kernel';
+import { options } from '../validate';
+import { VfioDevice } from '../vfio/device';
+
+/** What one look found. */
+export interface Finding {
+  /** What was looked at: 'iommu', 'vfio-pci', 'iommufd', 'map-file', 'device 0000:03:00.0', … */
+  check: string;
+  /** `bad`: the main job cannot run. `unknown`: it could not be seen, as something else is bad. */
+  verdict: 'good' | 'bad' | 'note' | 'unknown';
+  text: string;
+  /** What to do about it: commands for a root shell, to copy. */
+  fix: string[];
+}
+
+const good = (check: string, what: string): Finding => ({ check, verdict: 'good', text: what, fix: [] });
+const note = (check: string, what: string, ...fix: string[]): Finding => ({ check, verdict: 'note', text: what, fix });
+const bad = (check: string, what: string, ...fix: string[]): Finding => ({ check, verdict: 'bad', text: what, fix });
+const unknown = (check: string, what: string): Finding => ({ check, verdict: 'unknown', text: what, fix: [] });
+
+const addToCommandLine = (parameter: string) => [
+  `sed -i 's/^GRUB_CMDLINE_LINUX="/&${parameter} /' /etc/default/grub`,
+  'update-grub',
+  'reboot',
+];
+
+function iommu(sysfs: string): Finding {
+  const groups = list(join(sysfs, 'kernel/iommu_groups')).length;
+  const units = list(join(sysfs, 'class/iommu')).filter((name) => !name.startsWith('iommufd_selftest'));
+  if (groups > 0) return good('iommu', `on: ${groups} groups${units.length > 0 ? `, ${units.join(', ')}` : ''}`);
+  const intel = cpus()[0]?.model.includes('Intel') === true || text('/proc/cpuinfo').includes('GenuineIntel');
+  const asked = /\b(?:intel_iommu=on|iommu=pt)\b/.test(text('/proc/cmdline'));
+  const firmware = 'switch it on in the firmware (VT-d, AMD-Vi, SMMU); a virtual machine must be given one';
+  // Where the firmware tells of an IOMMU, the kernel only has to use it.
+  const present = list(join(sysfs, 'firmware/acpi/tables')).some((name) => /^(?:DMAR|IVRS)$/.test(name));
+  return (intel || present) && !asked
+    ? bad(
+        'iommu',
+        'off: this kernel does not use the IOMMU unless it is told to',
+        ...addToCommandLine('intel_iommu=on'),
+      )
+    : bad('iommu', `off: ${firmware}`);
+}
+
+function vfioPci(sysfs: string): Finding {
+  if (list(join(sysfs, 'bus/pci/drivers')).includes('vfio-pci')) return good('vfio-pci', 'the driver is there');
+  const known = text(`/lib/modules/${release()}/modules.dep`);
+  return known === '' || known.includes('/vfio-pci.ko')
+    ? bad('vfio-pci', 'the driver is not loaded, or this kernel has none (CONFIG_VFIO_PCI)', 'modprobe vfio-pci')
+    : bad('vfio-pci', 'this kernel has no driver vfio-pci (CONFIG_VFIO_PCI)');
+}
+
+/** An error of the system in its own words: with its hint, without its arguments. */
+function why(error: unknown): string {
+  if (error instanceof KernelError) return error.hint === undefined ? error.message : `${error.code}: ${error.hint}`;
+  return error instanceof Error ? error.message : String(error);
+}
+
+const ownGroup = () => {
+  const id = String(process.getegid?.() ?? 0);
+  const line = text('/etc/group')
+    .split('\n')
+    .find((entry) => entry.split(':')[2] === id);
+  return line?.split(':')[0] ?? id;
+};
+
+/** What gives this process's group a file that it may not open. */
+function permit(error: unknown, path: string): string[] {
+  return error instanceof KernelError && error.code === 'EACCES' ? udevRule(path, ownGroup()).split('; ') : [];
+}
+
+const tooOld = `this kernel (${release()}) is too old: dma-bufs of VFIO are mapped from Linux 6.19 on`;
+
+/** Whether IOMMUFD maps files: a memfd's pages need no device. */
+function mapFile(iommufd: Iommufd, kernel: Kernel): Finding {
+  try {
+    using ioas = iommufd.allocIoas();
+    using memory = DmaMemory.alloc(65536, { kernel });
+    ioas.mapMemorySync(memory).close();
+    return good('map-file', 'IOMMUFD maps files (IOMMU_IOAS_MAP_FILE)');
+  } catch (error) {
+    return error instanceof KernelError && error.code === 'ENOTTY'
+      ? bad('map-file', tooOld)
+      : bad('map-file', `IOMMUFD does not map a file: ${why(error)}`);
+  }
+}
+
+/** A device that vfio-pci has: whether it can be used, and exports. */
+function device(address: string, cdev: string, iommufd: Iommufd, kernel: Kernel): Finding {
+  const check = `device ${address}`;
+  try {
+    using held = VfioDevice.openSync(address, { kernel, iommufd });
+    return held.probe('DMA_BUF').get
+      ? good(check, 'bound to vfio-pci, can be opened, and exports its memory')
+      : bad(check, `does not export its memory: ${tooOld}`);
+  } catch (error) {
+    if (error instanceof KernelError && ['EBUSY', 'EINVAL'].includes(error.code))
+      return note(check, `in use: ${why(error)}`);
+    return bad(check, why(error), ...permit(error, `/dev/vfio/devices/${cdev}`));
+  }
+}
+
+interface Held {
+  address: string;
+  cdev: string;
+}
+
+function heldByVfio(sysfs: string): Held[] {
+  const folder = join(sysfs, 'bus/pci/devices');
+  return list(folder)
+    .filter((address) => linked(join(folder, address, 'driver')) === 'vfio-pci')
+    .map((address) => ({ address, cdev: list(join(folder, address, 'vfio-dev'))[0] ?? '' }));
+}
+
+function* devices(iommufd: Iommufd, kernel: Kernel): Generator<Finding> {
+  const held = heldByVfio(kernel.sysfs);
+  if (held.length === 0) {
+    yield bad(
+      'devices',
+      'no PCI device is bound to vfio-pci',
+      'npx vfio-dmabuf devices',
+      'npx vfio-dmabuf bind ADDRESS',
+    );
+    return;
+  }
+  const findings = held.map(({ address, cdev }) => device(address, cdev, iommufd, kernel));
+  yield* findings;
+  const usable = findings.filter(({ verdict }) => verdict === 'good').length;
+  if (usable === 1)
+    yield note('devices', 'only one device can be used: a peer is wanted, too', 'npx vfio-dmabuf bind ADDRESS');
+  if (usable === 0 && findings.every(({ verdict }) => verdict === 'note'))
+    yield unknown('devices', 'all devices are in use');
+}
+
+function lockedMemory(): Finding {
+  const line = attempt(() => readFileSync('/proc/self/limits', 'utf8'))
+    ?.split('\n')
+    .find((entry) => entry.startsWith('Max locked memory'));
+  const limit = line?.slice(26).trim().split(/\s+/)[0];
+  const capabilities = BigInt(`0x${/^CapEff:\s*(\w+)/m.exec(text('/proc/self/status'))?.[1] ?? '0'}`);
+  const mayLock = (capabilities & (1n << 14n)) !== 0n; // CAP_IPC_LOCK
+  if (mayLock || limit === 'unlimited') return good('memlock', 'host memory can be pinned without limit');
+  return note(
+    'memlock',
+    `at most ${(Number(limit) / 2 ** 20).toFixed(0)} MiB of host memory can be pinned for devices (RLIMIT_MEMLOCK); BARs do not count`,
+    `echo '@${ownGroup()} - memlock unlimited' > /etc/security/limits.d/vfio.conf`,
+  );
+}
+
+function hugePages(): Finding {
+  const folder = '/sys/kernel/mm/hugepages';
+  const pools = list(folder).map((name) => ({
+    size: Number(/(\d+)kB/.exec(name)?.[1] ?? 0) / 1024,
+    free: Number(text(join(folder, name, 'free_hugepages'))),
+  }));
+  const there = pools.filter(({ free }) => free > 0).map(({ size, free }) => `${free} of ${size} MiB`);
+  return there.length > 0
+    ? good('hugepages', `free: ${there.join(', ')}`)
+    : note('hugepages', 'none are reserved: large host buffers take more of the IOMMU', 'sysctl vm.nr_hugepages=512');
+}
+
+/** How to examine. */
+export interface DoctorOptions {
+  /** Default: {@link defaultKernel}. */
+  kernel?: Kernel;
+}
+
+/** What {@link examineHost} found. */
+export interface HostReport {
+  /** Whether the main job can run: a device exports its memory, and IOMMUFD maps it. */
+  healthy: boolean;
+  findings: Finding[];
+}
+
+/**
+ * Examines the host: its IOMMU, drivers, permissions, limits, and, by asking the kernel for a moment, IOMMUFD and every
+ * device that vfio-pci has. Devices that are in use are left alone. The first `bad` finding is the thing to do.
+ */
+export function examineHost(opts?: DoctorOptions): HostReport {
+  const kernel = toKernel(options(opts).kernel);
+  const findings = [iommu(kernel.sysfs), vfioPci(kernel.sysfs)];
+  try {
+    using iommufd = Iommufd.open({ kernel });
+    findings.push(good('iommufd', '/dev/iommu can be opened'), mapFile(iommufd, kernel), ...devices(iommufd, kernel));
+  } catch (error) {
+    findings.push(bad('iommufd', why(error), ...permit(error, '/dev/iommu')));
+    findings.push(unknown('map-file', 'not seen without IOMMUFD'), unknown('devices', 'not seen without IOMMUFD'));
+  }
+  findings.push(lockedMemory(), hugePages());
+  const exporter = findings.some(({ check, verdict }) => check.startsWith('device ') && verdict === 'good');
+  return { healthy: exporter && findings.every(({ verdict }) => verdict !== 'bad'), findings };
+}

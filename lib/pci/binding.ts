@@ -1,0 +1,162 @@
+// Giving a PCI device to vfio-pci, and back to the driver that it had.
+import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { noIommu } from '../causes/iommu-group';
+import { linked, list, text } from '../causes/look';
+import { codedError } from '../errors';
+import { boolean, options, string } from '../validate';
+import { inUse, usersOf } from './in-use';
+import { toAddress } from './sysfs';
+
+const vfio = 'vfio-pci';
+/** Where it is remembered which driver a device had. Like the bindings themselves it is gone after a restart. */
+const memory = '/run/vfio-dmabuf/drivers';
+
+/** One thing to do: write `value` to `file`; undefined: remove the file. */
+export interface BindingStep {
+  file: string;
+  value: string | undefined;
+}
+
+/** What giving a device to another driver takes. */
+export interface BindingPlan {
+  /** The device's PCI address. */
+  address: string;
+  /** The driver it has now. */
+  from: string | undefined;
+  /** The driver it is to have; undefined: the one that the kernel chooses, if any. */
+  to: string | undefined;
+  /** In this order. Empty: nothing to do. */
+  steps: BindingStep[];
+  /** Why it should not be done: it would hurt. */
+  objections: string[];
+}
+
+/** How to bind and unbind. */
+export interface BindingOptions {
+  /** Where sysfs is; default /sys. */
+  sysfs?: string;
+  /** Do it although it hurts. Default false. */
+  force?: boolean;
+}
+
+interface Place {
+  sysfs: string;
+  address: string;
+  folder: string;
+  driver: string | undefined;
+  remembered: string;
+}
+
+function toPlace(address: string, sysfs: string): Place {
+  const full = toAddress(string(address, 'address'));
+  const folder = join(sysfs, 'bus/pci/devices', full);
+  if (!existsSync(folder)) throw codedError('ERR_NO_SUCH_DEVICE', `there is no PCI device ${full}`);
+  return { sysfs, address: full, folder, driver: linked(join(folder, 'driver')), remembered: join(memory, full) };
+}
+
+const release = ({ folder, driver, address }: Place): BindingStep[] =>
+  driver === undefined ? [] : [{ file: join(folder, 'driver/unbind'), value: address }];
+
+/**
+ * What {@link bindToVfio} would do.
+ *
+ * @throws Error ERR_NO_SUCH_DEVICE; ERR_NO_VFIO_PCI: the driver is not there; ERR_NO_IOMMU: nothing would protect memory
+ *   from the device, and VFIO does not take it.
+ */
+export function planBind(address: string, opts?: BindingOptions): BindingPlan {
+  const { sysfs = '/sys' } = options(opts);
+  const place = toPlace(address, string(sysfs, 'sysfs'));
+  const { folder, driver, remembered } = place;
+  const plan = { address: place.address, from: driver, to: vfio };
+  if (driver === vfio) return { ...plan, steps: [], objections: [] };
+  if (!existsSync(join(sysfs, 'bus/pci/drivers', vfio))) {
+    throw codedError('ERR_NO_VFIO_PCI', 'the driver vfio-pci is not loaded; as root: modprobe vfio-pci');
+  }
+  const unprotected = noIommu(sysfs, place.address);
+  if (unprotected !== undefined)
+    throw codedError('ERR_NO_IOMMU', `VFIO takes only devices behind an IOMMU: ${unprotected}`);
+  const steps = [
+    ...(driver === undefined ? [] : [{ file: remembered, value: driver }]),
+    { file: join(folder, 'driver_override'), value: vfio },
+    ...release(place),
+    { file: join(sysfs, 'bus/pci/drivers_probe'), value: place.address },
+  ];
+  return { ...plan, steps, objections: inUse(sysfs, place.address) };
+}
+
+/** What {@link unbindFromVfio} would do. */
+export function planUnbind(address: string, opts?: BindingOptions): BindingPlan {
+  const { sysfs = '/sys' } = options(opts);
+  const place = toPlace(address, string(sysfs, 'sysfs'));
+  const { folder, driver, remembered } = place;
+  const old = text(remembered).trim() || undefined;
+  const plan = { address: place.address, from: driver, to: old };
+  if (driver !== vfio) return { ...plan, to: driver, steps: [], objections: [] };
+  const oldDriver = old === undefined ? undefined : join(sysfs, 'bus/pci/drivers', old);
+  const rebind =
+    oldDriver !== undefined && existsSync(oldDriver) ? join(oldDriver, 'bind') : join(sysfs, 'bus/pci/drivers_probe');
+  const steps = [
+    { file: join(folder, 'driver_override'), value: '\n' },
+    ...release(place),
+    { file: rebind, value: place.address },
+    ...(old === undefined ? [] : [{ file: remembered, value: undefined }]),
+  ];
+  const users = list(join(folder, 'vfio-dev')).flatMap(usersOf);
+  const objections =
+    users.length === 0 ? [] : [`processes have it open: ${users.join(', ')}; unbinding waits for them`];
+  return { ...plan, steps, objections };
+}
+
+function take({ file, value }: BindingStep): void {
+  if (value === undefined) {
+    rmSync(file, { force: true });
+    return;
+  }
+  if (file.startsWith(memory)) mkdirSync(dirname(file), { recursive: true });
+  try {
+    writeFileSync(file, value);
+  } catch (error) {
+    const { code = 'EIO' } = error as NodeJS.ErrnoException;
+    const hint = code === 'EACCES' || code === 'EPERM' ? ': only root may' : '';
+    throw Object.assign(codedError(code, `cannot write ${value.trim()} to ${file} (${code})${hint}`), { cause: error });
+  }
+}
+
+function carryOut(plan: BindingPlan, sysfs: string, force: boolean): BindingPlan {
+  if (plan.objections.length > 0 && !force) {
+    throw codedError('ERR_IN_USE', `${plan.address} is in use: ${plan.objections.join('; ')}`);
+  }
+  for (const step of plan.steps) take(step);
+  const driver = linked(join(sysfs, 'bus/pci/devices', plan.address, 'driver'));
+  if (plan.steps.length > 0 && plan.to !== undefined && driver !== plan.to) {
+    throw codedError(
+      'ERR_NOT_BOUND',
+      `${plan.address} is bound to ${driver ?? 'no driver'} after all, not to ${plan.to}`,
+    );
+  }
+  return plan;
+}
+
+/**
+ * Gives a device to vfio-pci, by driver_override, and remembers which driver it had. Nothing is done if vfio-pci has it.
+ *
+ * @returns what was done
+ * @throws Error ERR_IN_USE: a disk that is mounted or claimed, a network interface that is up, the boot display, a bridge,
+ *   unless `force`; as {@link planBind}; EACCES: not root; ERR_NOT_BOUND: vfio-pci did not take it.
+ */
+export function bindToVfio(address: string, opts?: BindingOptions): BindingPlan {
+  const { sysfs = '/sys', force = false } = options(opts);
+  return carryOut(planBind(address, { sysfs }), sysfs, boolean(force, 'force'));
+}
+
+/**
+ * Takes a device from vfio-pci, and gives it back to the driver that {@link bindToVfio} took it from; without one, to
+ * whichever the kernel chooses. Nothing is done if vfio-pci does not have it.
+ *
+ * @throws Error ERR_IN_USE: a process has it open, unless `force`: then this waits until it does not. EACCES: not root.
+ */
+export function unbindFromVfio(address: string, opts?: BindingOptions): BindingPlan {
+  const { sysfs = '/sys', force = false } = options(opts);
+  return carryOut(planUnbind(address, { sysfs }), sysfs, boolean(force, 'force'));
+}

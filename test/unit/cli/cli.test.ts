@@ -1,0 +1,156 @@
+// The command line on the fake kernel and on made sysfs trees.
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { FakeKernel } from '../../../lib/fake';
+import { bindToVfio, planBind, planUnbind } from '../../../lib';
+
+const checkout = resolve(__dirname, '../../..');
+
+function run(...args: string[]): { status: number | null; stdout: string; stderr: string } {
+  const command = ['--import=tsx', join(checkout, 'lib/cli/main.ts'), ...args];
+  const env = { ...process.env, VFIO_DMABUF_KERNEL: 'fake' };
+  return spawnSync(process.execPath, command, { cwd: checkout, encoding: 'utf8', env });
+}
+
+describe('vfio-dmabuf', function () {
+  this.timeout(30_000);
+
+  it('doctor finds a fake machine healthy, in words and as JSON', () => {
+    const told = run('doctor');
+    assert.equal(told.status, 0, told.stderr);
+    assert.match(
+      told.stdout,
+      /^ok {4}device 0000:01:00\.0 {2}bound to vfio-pci, can be opened, and exports its memory$/m,
+    );
+    assert.match(told.stdout, /This host can do it/);
+    // No colour, and no line cut, where no terminal is.
+    assert(!told.stdout.includes('\u001b'));
+    const { healthy, findings } = JSON.parse(run('doctor', '--json').stdout) as {
+      healthy: boolean;
+      findings: { check: string; verdict: string; text: string; fix: string[] }[];
+    };
+    assert(healthy);
+    assert.equal(findings.filter(({ verdict }) => verdict === 'bad').length, 0);
+    for (const finding of findings) assert.deepEqual(Object.keys(finding), ['check', 'verdict', 'text', 'fix']);
+  });
+
+  it('export tells what a dma-buf is', () => {
+    const told = run('export', '01:00.0', '--region', '2', '--range', '64k:0x1000', '--range', '0:1M', '--json');
+    assert.equal(told.status, 0, told.stderr);
+    const { inode, ...rest } = JSON.parse(told.stdout) as Record<string, unknown>;
+    assert.match(String(inode), /^0x[0-9a-f]+$/);
+    assert.deepEqual(rest, {
+      address: '0000:01:00.0',
+      region: 2,
+      ranges: [
+        { offset: '0x10000', length: '0x1000' },
+        { offset: '0x0', length: '0x100000' },
+      ],
+      size: '0x101000',
+      exporter: 'vfio_pci_core',
+    });
+  });
+
+  it('errors of the system exit with 1, wrong command lines with 2', () => {
+    const failed = run('export', '01:00.0', '--region', '2', '--range', '1:1M');
+    assert.equal(failed.status, 1);
+    assert.match(failed.stderr, /^vfio-dmabuf: EINVAL: .*VFIO_DEVICE_FEATURE_DMA_BUF/);
+    for (const args of [['export', '01:00.0'], ['bind'], ['export', '1', '-r', '0', '--range', 'x'], ['nothing']]) {
+      const wrong = run(...args);
+      assert.equal(wrong.status, 2, args.join(' '));
+      assert.match(wrong.stderr, /^error: /);
+    }
+    const help = run('bind', '--help');
+    assert.equal(help.status, 0);
+    assert.match(help.stdout, /Example/);
+  });
+});
+
+describe('binding to vfio-pci', () => {
+  let sysfs: string;
+  const address = '0000:01:00.0';
+  const device = () => join(sysfs, 'bus/pci/devices', address);
+
+  beforeEach(() => {
+    const kernel = new FakeKernel();
+    sysfs = mkdtempSync(join(tmpdir(), 'vfio-dmabuf-bind-'));
+    cpSync(kernel.sysfs, sysfs, { recursive: true, verbatimSymlinks: true });
+    kernel.close();
+    mkdirSync(join(sysfs, 'bus/pci/drivers/nvme'));
+    rmSync(join(device(), 'driver'));
+    symlinkSync('../../../../bus/pci/drivers/nvme', join(device(), 'driver'));
+  });
+  afterEach(() => {
+    rmSync(sysfs, { recursive: true });
+  });
+
+  /** A device of a class, below the PCI device. */
+  function add(kind: 'block' | 'net', name: string, files: Record<string, string>): void {
+    const folder = join(device(), kind, name);
+    mkdirSync(folder, { recursive: true });
+    for (const [file, content] of Object.entries(files)) writeFileSync(join(folder, file), content);
+    mkdirSync(join(sysfs, 'class', kind), { recursive: true });
+    symlinkSync(folder, join(sysfs, 'class', kind, name));
+  }
+
+  it('tells every step, and remembers the old driver', () => {
+    const plan = planBind('01:00.0', { sysfs });
+    assert.deepEqual(
+      { ...plan, steps: plan.steps.map(({ file, value }) => [file.replace(sysfs, ''), value]) },
+      {
+        address,
+        from: 'nvme',
+        to: 'vfio-pci',
+        steps: [
+          ['/run/vfio-dmabuf/drivers/0000:01:00.0', 'nvme'],
+          ['/bus/pci/devices/0000:01:00.0/driver_override', 'vfio-pci'],
+          ['/bus/pci/devices/0000:01:00.0/driver/unbind', address],
+          ['/bus/pci/drivers_probe', address],
+        ],
+        objections: [],
+      },
+    );
+    // Another device of the tree has it already.
+    assert.deepEqual(planBind('02:00.0', { sysfs }).steps, []);
+    const back = planUnbind('02:00.0', { sysfs });
+    assert.deepEqual(
+      back.steps.map(({ file }) => file.replace(sysfs, '')),
+      [
+        '/bus/pci/devices/0000:02:00.0/driver_override',
+        '/bus/pci/devices/0000:02:00.0/driver/unbind',
+        '/bus/pci/drivers_probe',
+      ],
+    );
+    assert.deepEqual(planUnbind('01:00.0', { sysfs }).steps, []);
+  });
+
+  it('refuses what would hurt, and touches nothing', () => {
+    const root = readFileSync('/proc/self/mountinfo', 'utf8').split('\n')[0]?.split(' ') ?? [];
+    add('block', 'nvme0n1p2', { dev: `${root[2] ?? ''}\n` });
+    add('block', 'nvme0n1p3', { dev: '259:99\n' });
+    mkdirSync(join(device(), 'block/nvme0n1p3/holders/dm-0'), { recursive: true });
+    add('net', 'eth7', { flags: '0x1003\n' });
+    add('net', 'eth8', { flags: '0x1002\n' });
+    writeFileSync(join(device(), 'boot_vga'), '1\n');
+    assert.deepEqual(planBind(address, { sysfs }).objections, [
+      `disk nvme0n1p2 is mounted on ${root[4] ?? ''}`,
+      'disk nvme0n1p3 is part of dm-0',
+      'network interface eth7 is up',
+      'it is the display that the machine was started with',
+    ]);
+    assert.throws(() => bindToVfio(address, { sysfs }), { code: 'ERR_IN_USE' });
+    assert(!existsSync(join(device(), 'driver_override')));
+    assert.equal(planBind('00:01.0', { sysfs }).objections.at(-1), 'it is a bridge: the devices behind it would go');
+  });
+
+  it('says what is missing', () => {
+    assert.throws(() => planBind('09:00.0', { sysfs }), { code: 'ERR_NO_SUCH_DEVICE' });
+    rmSync(join(device(), 'iommu_group'));
+    assert.throws(() => planBind(address, { sysfs }), { code: 'ERR_NO_IOMMU', message: /intel_iommu=on/ });
+    rmSync(join(sysfs, 'bus/pci/drivers/vfio-pci'), { recursive: true });
+    assert.throws(() => planBind(address, { sysfs }), { code: 'ERR_NO_VFIO_PCI', message: /modprobe vfio-pci/ });
+  });
+});
