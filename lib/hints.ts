@@ -161,6 +161,52 @@ export const hints: Readonly<Record<string, Readonly<Record<string, Hint>>>> = {
   IOMMU_IOAS_CHANGE_PROCESS: {
     EINVAL: 'only mappings of memfds can change hands: the iommufd has others, of dma-bufs or by address',
   },
+  IOMMU_IOAS_ALLOW_IOVAS: {
+    EADDRINUSE: 'some of these IOVAs are not usable: ioas.iovaRanges() tells which are',
+    EINVAL: 'two of the ranges overlap, or one has less than two bytes',
+  },
+  IOMMU_IOAS_NOIOMMU_GET_PA: {
+    EOPNOTSUPP:
+      'only devices without an IOMMU need bus addresses: this one has one, or the kernel no noiommu mode (CONFIG_VFIO_NOIOMMU)',
+    EPERM: 'bus addresses are told to a process with CAP_SYS_RAWIO only',
+    ENOENT: 'nothing is mapped at this IOVA, or there is no such IOAS',
+    EINVAL: 'the dma-buf that is mapped there is revoked',
+    ENOTTY: 'this kernel does not tell bus addresses: IOMMU_IOAS_NOIOMMU_GET_PA is new in Linux 7',
+  },
+  IOMMU_OPTION: {
+    EPERM: 'how pinned memory is charged is chosen by a process with CAP_SYS_RESOURCE only',
+    EBUSY:
+      'how pinned memory is charged is chosen while the iommufd is empty: before allocIoas() and before a device is bound',
+    EINVAL:
+      'large pages are switched off before the first mapping is in use: something is mapped, and a device is attached',
+    EADDRINUSE: 'a mapping is not in whole pages, which it must be without large pages',
+  },
+  IOMMU_HWPT_ALLOC: {
+    EOPNOTSUPP:
+      "the device's IOMMU cannot do what is asked (iommufd.hwInfo() tells what it is), or takes no data of this type",
+    EINVAL:
+      'the data are too short or too long for their type; or the parent is no nesting parent, or of another IOMMU; or a file ' +
+      'that is mapped cannot be pinned',
+    EADDRINUSE:
+      'a mapping of the IOAS lies where this IOMMU can have none: beyond its address width, or not aligned to its page',
+    ENOENT: 'the device is not bound to this iommufd any more, or the fault queue is gone',
+    ENOMEM: [overLimitAtAttach, 'out of memory, or pinning what is mapped went over RLIMIT_MEMLOCK (`ulimit -l`)'],
+    EFAULT: 'memory that is mapped in the IOAS can no longer be pinned: this process has unmapped it since',
+  },
+  IOMMU_HWPT_SET_DIRTY_TRACKING: {
+    EOPNOTSUPP: 'the page table was made without dirty tracking: ioas.allocHwpt(device, { dirtyTracking: true })',
+    ENOENT: 'a nested page table has no dirty pages: ask the one it is nested in',
+  },
+  IOMMU_HWPT_GET_DIRTY_BITMAP: {
+    EOPNOTSUPP: 'the page table was made without dirty tracking: ioas.allocHwpt(device, { dirtyTracking: true })',
+    ENOENT: 'a nested page table has no dirty pages: ask the one it is nested in',
+    EINVAL: "iova and length must be multiples of the page size and of the IOAS's alignment",
+    EOVERFLOW: 'iova plus length does not fit 64 bits',
+  },
+  IOMMU_GET_HW_INFO: {
+    EOPNOTSUPP: "the device's IOMMU is not of this type: leave the type out to see which it is",
+    ENOENT: 'the device is not bound to this iommufd any more',
+  },
   IOMMU_IOAS_ALLOC: { ENOTTY: 'the file descriptor is not an iommufd' },
   IOMMU_DESTROY: {
     EBUSY: 'the object is in use: a device is attached to it, or another object is built on it',

@@ -11,6 +11,7 @@ export interface Handle<T extends string> {
 /** @internal */ export type TraceHandle = Handle<'trace'>;
 /** @internal */ export type PollHandle = Handle<'poll'>;
 /** @internal */ export type IoasHandle = Handle<'ioas'>;
+/** @internal */ export type HwptHandle = Handle<'hwpt'>;
 /** @internal */ export type VfioHandle = Handle<'vfio'>;
 /** @internal */ export type MappingHandle = Handle<'mapping'>;
 
@@ -70,7 +71,12 @@ export interface NativeDevice {
 
 /** @internal */
 export interface NativeMachine {
-  iommu: { lastIova: bigint; reserved: { start: bigint; last: bigint }[] };
+  iommu: {
+    lastIova: bigint;
+    reserved: { start: bigint; last: bigint }[];
+    capability: bigint;
+    extendedCapability: bigint;
+  };
   devices: NativeDevice[];
 }
 
@@ -93,6 +99,8 @@ interface Native {
   fakeOpenMappings(kernel: KernelHandle): number;
   fakeFailCall(kernel: KernelHandle, n: number, errno: number): void;
   fakeFailedCall(kernel: KernelHandle): { name: string; request: number } | undefined;
+  /** IOMMU_TEST_CMD on an iommufd of the fake, for tests. */
+  fakeIommufdTest(kernel: KernelHandle, fd: number, command: Uint8Array, bitmap: Uint8Array | undefined): number;
 
   fdOpen: NowOrLater<[kernel: KernelHandle, path: string], FdHandle>;
   fdDuplicate(kernel: KernelHandle, number: number): FdHandle;
@@ -130,11 +138,42 @@ interface Native {
   ioasHot(ioas: IoasHandle): NativeIoas;
   ioasIovaRanges(ioas: IoasHandle): { ranges: { start: bigint; last: bigint }[]; alignment: bigint };
 
+  ioasAdopt(iommufd: FdHandle, id: number): IoasHandle;
+  /** `ranges`: start and last by turns. */
+  ioasAllowIovas(ioas: IoasHandle, ranges: BigUint64Array): void;
+  ioasHugePages(ioas: IoasHandle): boolean;
+  ioasSetHugePages(ioas: IoasHandle, enable: boolean): void;
+  ioasPhysical(ioas: IoasHandle, iova: bigint, length: bigint): { address: bigint; length: bigint };
+  iommufdRlimitMode(iommufd: FdHandle): number;
+  iommufdSetRlimitMode(iommufd: FdHandle, mode: number): void;
+  iommufdChangeProcess(iommufd: FdHandle): void;
+  iommufdVfioIoas(iommufd: FdHandle): number | undefined;
+  iommufdSetVfioIoas(iommufd: FdHandle, ioas: IoasHandle): void;
+  iommufdClearVfioIoas(iommufd: FdHandle): void;
+
+  hwptAllocate: NowOrLater<
+    [parent: IoasHandle | HwptHandle, device: number, flags: number, type: number, data: Uint8Array],
+    HwptHandle
+  >;
+  hwptId(hwpt: HwptHandle): number;
+  hwptDestroy(hwpt: HwptHandle): void;
+  hwptRelease(hwpt: HwptHandle): void;
+  hwptDestroyLater(hwpt: HwptHandle): Promise<void>;
+  hwptSetDirtyTracking(hwpt: HwptHandle, enable: boolean): void;
+  hwptGetDirtyBitmap(hwpt: HwptHandle, iova: bigint, length: bigint, pageSize: bigint, keep: boolean): BigUint64Array;
+  iommufdHwInfo(
+    iommufd: FdHandle,
+    device: number,
+    type: number | undefined,
+  ): { type: number; bytes: Uint8Array; capabilities: bigint; maxPasidLog2: number };
+  /** Destroys an object that no object of this library stands for. */
+  iommufdDestroy(iommufd: FdHandle, id: number): void;
+
   vfioDevice(fd: FdHandle, address: string): VfioHandle;
   vfioClose: NowOrLater<[device: VfioHandle], void>;
   vfioWord(device: VfioHandle): WordOf;
   vfioBind: NowOrLater<[device: VfioHandle, iommufd: FdHandle], number>;
-  vfioAttach: NowOrLater<[device: VfioHandle, ioas: IoasHandle], number>;
+  vfioAttach: NowOrLater<[device: VfioHandle, table: IoasHandle | HwptHandle], number>;
   vfioDetach: NowOrLater<[device: VfioHandle], void>;
   vfioReset: NowOrLater<[device: VfioHandle], void>;
   /** `devices`: id, segment, bus and devfn of each. */

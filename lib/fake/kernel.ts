@@ -64,10 +64,13 @@ function reservedRegions({ iommu }: Machine): string {
 
 function make(machine: Machine): KernelHandle {
   const { devices, sysfs } = realise(machine);
-  const { lastIova, reserved } = machine.iommu;
+  const { lastIova, reserved, capability = 0n, extendedCapability = 0n } = machine.iommu;
   const parent = tmpdir();
   const handle = kernelCall({ path: parent }, () =>
-    native.fakeKernel({ iommu: { lastIova, reserved: [...reserved] }, devices }, parent),
+    native.fakeKernel(
+      { iommu: { lastIova, reserved: [...reserved], capability, extendedCapability }, devices },
+      parent,
+    ),
   );
   writeSysfs(native.fakeSysfs(handle), sysfs);
   return handle;

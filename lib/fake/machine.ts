@@ -20,6 +20,9 @@ export interface Machine {
     lastIova: bigint;
     /** IOVAs that cannot be mapped, ascending; `last` included. */
     reserved: readonly { start: bigint; last: bigint }[];
+    /** Intel's capability registers, which software reads what the IOMMU can do from. */
+    capability?: bigint;
+    extendedCapability?: bigint;
   };
 }
 

@@ -10,7 +10,12 @@ export const reference: Machine = {
     { role: 'ports', kind: 'pci-testdev' },
   ],
   // Intel's IOMMU as QEMU has it: 39 bits, and the window of message-signalled interrupts.
-  iommu: { lastIova: 0x7f_ffff_ffffn, reserved: [{ start: 0xfee0_0000n, last: 0xfeef_ffffn }] },
+  iommu: {
+    lastIova: 0x7f_ffff_ffffn,
+    reserved: [{ start: 0xfee0_0000n, last: 0xfeef_ffffn }],
+    capability: 0xd2_008c_2226_0286n,
+    extendedCapability: 0xf0_0f4en,
+  },
 };
 
 /** By name, as `VFIO_DMABUF_KERNEL=fake:NAME` takes them. */

@@ -16,10 +16,12 @@ import {
 import { expectClose, wasClosed } from '../lost';
 import { ioasWord, native, type FdHandle, type IoasHandle, type NativeIoas } from '../native';
 import { followSubscribers } from '../trace';
-import { boolean, instance, integer, invalidType, options, u64, u64Max } from '../validate';
+import { array, boolean, instance, integer, invalidType, options, outOfRange, u64, u64Max } from '../validate';
 import { VfioDevice } from '../vfio/device';
 import { MappedRegion } from '../vfio/mapped-region';
 import { Region } from '../vfio/region';
+import type { Dependent, IommufdDevice } from './bound';
+import { Hwpt, type HwptOptions } from './hwpt';
 import type { Iommufd } from './iommufd';
 import { IoasMapping } from './mapping';
 import {
@@ -30,6 +32,9 @@ import {
   type Placement,
   type Source,
 } from './placement';
+
+// Of allowIovas.
+const mostRanges = 65536;
 
 /** What an {@link Ioas} tells its listeners, soon after it happened. Listening costs something at each revocation only. */
 export interface IoasEvents {
@@ -68,6 +73,8 @@ export class Ioas extends EventEmitter<IoasEvents> {
   readonly id: number;
   /** Devices attached here. @internal */
   readonly attached = new Set<Attached>();
+  /** What is built on it. @internal */
+  readonly dependents = new Set<Dependent>();
   /** @internal */
   readonly calls = new Calls();
   readonly #handle: IoasHandle;
@@ -415,13 +422,86 @@ export class Ioas extends EventEmitter<IoasEvents> {
     }
   }
 
-  /** Which IOVAs can be used, and their alignment. Ask again after each attach and detach. */
+  /**
+   * Makes a hardware page table of all that is mapped here, now and later, for devices to be attached to
+   * (IOMMU_HWPT_ALLOC). With the first, host memory is pinned, as when a device is attached to the IOAS itself.
+   *
+   * @param device one behind an IOMMU that the table is for
+   * @throws KernelError EOPNOTSUPP: the IOMMU cannot do what is asked, or knows no data of this type. EINVAL: the data are
+   *   too short or too long. EADDRINUSE: a mapping lies where this IOMMU can have none. ENOMEM: over RLIMIT_MEMLOCK.
+   *   Error ERR_NOT_BOUND, ERR_OTHER_IOMMUFD.
+   */
+  allocHwpt(device: IommufdDevice, opts?: HwptOptions): Promise<Hwpt> {
+    return Hwpt.alloc(this, device, opts);
+  }
+
+  /** {@link allocHwpt}, waiting. */
+  allocHwptSync(device: IommufdDevice, opts?: HwptOptions): Hwpt {
+    return Hwpt.allocSync(this, device, opts);
+  }
+
+  /** Which IOVAs can be used, and their alignment (IOMMU_IOAS_IOVA_RANGES). Ask again after each attach and detach. */
   iovaRanges(): IovaRanges {
     return kernelCall({}, () => native.ioasIovaRanges(this.handle));
   }
 
   /**
-   * Unmaps everything, detaches the devices attached here, and destroys the IOAS. Also called destroy(). If calls are under
+   * Says where the kernel may choose IOVAs (IOMMU_IOAS_ALLOW_IOVAS), in place of what was said before; an empty list: in all
+   * {@link iovaRanges}. They stay usable: a device that would take some of them away can no longer be attached. Mappings at
+   * an `iova` of the caller's may lie elsewhere.
+   *
+   * @throws KernelError EADDRINUSE: some are not usable. EINVAL: two ranges overlap, or one has less than two bytes.
+   */
+  allowIovas(ranges: readonly { start: number | bigint; last: number | bigint }[]): void {
+    const { handle } = this;
+    const given = array(ranges, 'ranges');
+    if (given.length > mostRanges) throw outOfRange('ranges.length', `<= ${String(mostRanges)}`, given.length);
+    const words = BigUint64Array.from(
+      given.flatMap((range, i) => {
+        const name = `ranges[${String(i)}]`;
+        const { start, last } = options(range, name);
+        return [u64(start, `${name}.start`), u64(last, `${name}.last`)];
+      }),
+    );
+    kernelCall({}, () => {
+      native.ioasAllowIovas(handle, words);
+    });
+  }
+
+  /**
+   * Whether mappings may use the IOMMU's large pages (IOMMU_OPTION); true to begin with. Without them every page has an entry
+   * of its own: dirty pages are told one by one. Can be switched off while nothing is mapped or no device is attached.
+   *
+   * @throws KernelError EINVAL: mappings are in use. EADDRINUSE: a mapping is not in whole pages.
+   */
+  get hugePages(): boolean {
+    return kernelCall({}, () => native.ioasHugePages(this.handle));
+  }
+
+  set hugePages(enable: boolean) {
+    const { handle } = this;
+    boolean(enable, 'hugePages');
+    kernelCall({}, () => {
+      native.ioasSetHugePages(handle, enable);
+    });
+  }
+
+  /**
+   * Where the memory behind an IOVA is on the bus, and how many of `length` bytes lie there in one piece
+   * (IOMMU_IOAS_NOIOMMU_GET_PA): for devices without an IOMMU (vfio's noiommu mode), which want bus addresses. With an IOMMU
+   * nobody can ask that.
+   *
+   * @throws KernelError EOPNOTSUPP: the device has an IOMMU, or the kernel no noiommu mode (CONFIG_VFIO_NOIOMMU). EPERM:
+   *   wants CAP_SYS_RAWIO. ENOENT: nothing is mapped there. ENOTTY: a kernel that does not know the call.
+   */
+  noiommuPhysical(iova: number | bigint, length: number | bigint): { address: bigint; length: bigint } {
+    const { handle } = this;
+    const [first, count] = [u64(iova, 'iova', 0n, u64Max - 1n), u64(length, 'length', 1n)];
+    return kernelCall({ iova: first, length: count }, () => native.ioasPhysical(handle, first, count));
+  }
+
+  /**
+   * Unmaps everything, closes the page tables made of it, detaches the devices attached here, and destroys the IOAS. Also called destroy(). If calls are under
    * way on pool threads, that happens behind them; those that map end with ERR_CLOSED.
    */
   close(): void {
@@ -431,6 +511,7 @@ export class Ioas extends EventEmitter<IoasEvents> {
       this[Symbol.asyncDispose]().catch(() => undefined);
       return;
     }
+    for (const child of [...this.dependents]) child.close();
     for (const device of [...this.attached]) device.leave();
     kernelCall({ ioas: this.id }, () => {
       native.ioasDestroy(this.#handle);
@@ -449,6 +530,7 @@ export class Ioas extends EventEmitter<IoasEvents> {
 
   #gone(): void {
     wasClosed(this);
+    for (const child of [...this.dependents]) child.abandon();
     for (const mapping of [...this.#mappings]) mapping.gone();
     this.iommufd.kernel.watchers.delete(this.#watcher);
     this.iommufd.forget(this);
@@ -483,6 +565,7 @@ export class Ioas extends EventEmitter<IoasEvents> {
     for (const mapping of [...this.#mappings]) mapping.gone();
     try {
       await this.calls.idle();
+      for (const child of [...this.dependents]) await child[Symbol.asyncDispose]();
       for (const device of [...this.attached]) await device.leaveLater();
       await kernelCallAsync({ ioas: this.id }, () => native.ioasDestroyLater(this.#handle));
     } finally {

@@ -1,9 +1,11 @@
 import { toKernel } from '../default-kernel';
-import { closedError, kernelCall } from '../errors';
+import { closedError, codedError, kernelCall } from '../errors';
 import type { Kernel } from '../kernel';
 import { expectClose, wasClosed } from '../lost';
-import { native, type FdHandle } from '../native';
-import { integer, options, string } from '../validate';
+import { native, type FdHandle, type IoasHandle } from '../native';
+import { instance, integer, oneOf, options, string } from '../validate';
+import { boundId, type IommufdDevice } from './bound';
+import { hwInfoTypes, toHwInfo, type HwInfo, type HwInfoType } from './hw-info';
 import { Ioas } from './ioas';
 
 /** Something that must be closed before the iommufd. @internal */
@@ -11,6 +13,11 @@ export interface Dependent {
   close(): void;
   [Symbol.asyncDispose](): Promise<void>;
 }
+
+/** Whose limit of locked memory counts. */
+export type RlimitMode = 'user' | 'process';
+// linux/iommufd.h: IOMMU_OPTION_RLIMIT_MODE, by value
+const rlimitModes = ['user', 'process'] as const satisfies readonly RlimitMode[];
 
 /** An open /dev/iommu: the owner of I/O address spaces, to which devices are bound. */
 export class Iommufd {
@@ -74,14 +81,106 @@ export class Iommufd {
     return this.#handle;
   }
 
-  /** A new, empty I/O address space. */
+  /** A new, empty I/O address space (IOMMU_IOAS_ALLOC). */
   allocIoas(): Ioas {
-    const ioas = new Ioas(
-      this,
-      kernelCall({}, () => native.ioasAllocate(this.handle)),
-    );
+    return this.#keep(kernelCall({}, () => native.ioasAllocate(this.handle)));
+  }
+
+  /**
+   * An I/O address space that somebody else made, by its number: a process that handed this iommufd over. From now on it is
+   * this object's, and destroyed with it. What is mapped in it can be unmapped and copied by its IOVAs.
+   *
+   * @throws KernelError ENOENT: there is no IOAS of this number. Error ERR_IN_USE: it is this object's already.
+   */
+  adoptIoas(id: number): Ioas {
+    const { handle } = this;
+    integer(id, 'id', 1, 0x7fff_ffff);
+    if ([...this.#ioases].some((ioas) => ioas.id === id)) {
+      throw codedError('ERR_IN_USE', `IOAS ${String(id)} is an object of this iommufd already`);
+    }
+    return this.#keep(kernelCall({ ioas: id }, () => native.ioasAdopt(handle, id)));
+  }
+
+  #keep(handle: IoasHandle): Ioas {
+    const ioas = new Ioas(this, handle);
     this.#ioases.add(ioas);
     return ioas;
+  }
+
+  /**
+   * Whose RLIMIT_MEMLOCK pinned memory is charged to (IOMMU_OPTION): that of the 'user' (the default), all of whose processes
+   * together have it, or that of the 'process' alone, as with VFIO's older interface. Can be set while the iommufd is empty.
+   *
+   * @throws KernelError EBUSY: there are IOASes or devices. EPERM: wants CAP_SYS_RESOURCE.
+   */
+  get rlimitMode(): RlimitMode {
+    return rlimitModes[kernelCall({}, () => native.iommufdRlimitMode(this.handle))] ?? 'user';
+  }
+
+  set rlimitMode(mode: RlimitMode) {
+    const { handle } = this;
+    const number = rlimitModes.indexOf(oneOf(mode, 'rlimitMode', rlimitModes));
+    kernelCall({ mode }, () => {
+      native.iommufdSetRlimitMode(handle, number);
+    });
+  }
+
+  /**
+   * Charges this process for all that is pinned (IOMMU_IOAS_CHANGE_PROCESS), in place of the one that mapped it, which handed
+   * the iommufd over and may end.
+   *
+   * @throws KernelError EINVAL: something other than memfds is mapped: a dma-buf, or memory by its address. ENOMEM: over this
+   *   process's RLIMIT_MEMLOCK. EBUSY: a mapping is just being made. ENOTTY: a kernel before 6.14.
+   */
+  changeProcess(): void {
+    const { handle } = this;
+    kernelCall({}, () => {
+      native.iommufdChangeProcess(handle);
+    });
+  }
+
+  /**
+   * The number of the IOAS that requests of VFIO's older container interface on this iommufd's fd mean (IOMMU_VFIO_IOAS);
+   * undefined: none.
+   */
+  getVfioIoas(): number | undefined {
+    return kernelCall({}, () => native.iommufdVfioIoas(this.handle));
+  }
+
+  /**
+   * Chooses that IOAS; undefined: none (IOMMU_VFIO_IOAS).
+   *
+   * @throws Error ERR_OTHER_IOMMUFD: an IOAS of another iommufd.
+   */
+  setVfioIoas(ioas: Ioas | undefined): void {
+    const { handle } = this;
+    if (ioas === undefined) {
+      kernelCall({}, () => {
+        native.iommufdClearVfioIoas(handle);
+      });
+      return;
+    }
+    const chosen = instance(ioas, 'ioas', Ioas);
+    if (chosen.iommufd !== this) throw codedError('ERR_OTHER_IOMMUFD', 'the IOAS belongs to another iommufd');
+    const table = chosen.handle;
+    kernelCall({ ioas: chosen.id }, () => {
+      native.iommufdSetVfioIoas(handle, table);
+    });
+  }
+
+  /**
+   * What a device's IOMMU is and can do (IOMMU_GET_HW_INFO).
+   *
+   * @param opts.type the format in which the IOMMU is to be told of, where its driver has several
+   * @throws KernelError EOPNOTSUPP: the driver does not know this format. ENOENT: the device is gone. Error
+   *   ERR_NOT_BOUND, ERR_OTHER_IOMMUFD.
+   */
+  hwInfo(device: IommufdDevice, opts?: { type?: HwInfoType }): HwInfo {
+    const { type } = options(opts);
+    const number =
+      type === undefined ? undefined : hwInfoTypes[oneOf(type, 'type', Object.keys(hwInfoTypes) as HwInfoType[])];
+    const id = boundId(device, this);
+    return toHwInfo(kernelCall({ device: id, type }, () => native.iommufdHwInfo(this.handle, id, number)));
   }
 
   /** Notes a device that is bound here. @internal */

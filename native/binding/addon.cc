@@ -7,10 +7,13 @@ namespace binding {
 static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   InitKernel(env, exports);
   InitFakeKernel(env, exports);
+  InitFakeIommufd(env, exports);
   InitFd(env, exports);
   InitTrace(env, exports);
   InitPoll(env, exports);
   InitIommufd(env, exports);
+  InitIommufdOptions(env, exports);
+  InitHwpt(env, exports);
   InitVfioDevice(env, exports);
   InitVfioReset(env, exports);
   InitVfioFeature(env, exports);

@@ -7,10 +7,13 @@ namespace binding {
 
 void InitKernel(Napi::Env env, Napi::Object exports);
 void InitFakeKernel(Napi::Env env, Napi::Object exports);
+void InitFakeIommufd(Napi::Env env, Napi::Object exports);
 void InitFd(Napi::Env env, Napi::Object exports);
 void InitTrace(Napi::Env env, Napi::Object exports);
 void InitPoll(Napi::Env env, Napi::Object exports);
 void InitIommufd(Napi::Env env, Napi::Object exports);
+void InitIommufdOptions(Napi::Env env, Napi::Object exports);
+void InitHwpt(Napi::Env env, Napi::Object exports);
 void InitVfioDevice(Napi::Env env, Napi::Object exports);
 void InitVfioReset(Napi::Env env, Napi::Object exports);
 void InitVfioFeature(Napi::Env env, Napi::Object exports);

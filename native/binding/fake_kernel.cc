@@ -54,6 +54,8 @@ fake::MachineDescription ToMachine(const Napi::Object& object) {
   const auto iommu = object.Get("iommu").ToObject();
   machine.iommu.last_iova = ToU64(iommu.Get("lastIova"));
   machine.iommu.alignment = 4096;
+  machine.iommu.capability = ToU64(iommu.Get("capability"));
+  machine.iommu.extended_capability = ToU64(iommu.Get("extendedCapability"));
   const auto reserved = iommu.Get("reserved").As<Napi::Array>();
   for (uint32_t i = 0; i < reserved.Length(); ++i) {
     const auto range = reserved.Get(i).ToObject();

@@ -9,6 +9,7 @@
 #include "binding/call.h"
 #include "core/dma_buf.h"
 #include "core/fd.h"
+#include "core/hwpt.h"
 #include "core/iommufd.h"
 #include "core/mapping.h"
 #include "core/memory.h"
@@ -47,6 +48,12 @@ struct HandleType<core::Mapping> {
   static constexpr const char* kName = "mapping";
 };
 
+template <>
+struct HandleType<core::Hwpt> {
+  static constexpr napi_type_tag kTag = {0x6a3f0d1c52b84e11, 0x9b1d7f3e20c64a11};
+  static constexpr const char* kName = "HWPT";
+};
+
 template <typename T>
 using Box = std::shared_ptr<T>;
 
@@ -61,10 +68,15 @@ Napi::Value Wrap(Napi::Env env, std::shared_ptr<T> object) {
 }
 
 template <typename T>
-Box<T>& Unbox(const Napi::Value& value) {
+bool IsHandleOf(const Napi::Value& value) {
   bool matches = false;
   if (value.IsExternal()) napi_check_object_type_tag(value.Env(), value, &HandleType<T>::kTag, &matches);
-  if (!matches) {
+  return matches;
+}
+
+template <typename T>
+Box<T>& Unbox(const Napi::Value& value) {
+  if (!IsHandleOf<T>(value)) {
     throw Napi::TypeError::New(value.Env(), std::string("expected a handle of a ") + HandleType<T>::kName);
   }
   return *value.As<Napi::External<Box<T>>>().Data();

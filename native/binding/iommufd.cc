@@ -1,6 +1,7 @@
 #include "binding/addon.h"
 #include "binding/call.h"
 #include "binding/handle.h"
+#include "binding/iommufd_object.h"
 
 namespace binding {
 namespace {
@@ -13,35 +14,6 @@ core::Ioas::Placement ToPlacement(const Napi::Value& iova, const Napi::Value& ac
 Napi::Value IoasAllocate(const Napi::CallbackInfo& info) {
   const auto iommufd = Unwrap<core::Fd>(info[0]);
   return Wrap(info.Env(), Call(info.Env(), [&] { return core::Ioas::Allocate(iommufd); }));
-}
-
-// ioasId(ioas): number
-Napi::Value IoasId(const Napi::CallbackInfo& info) {
-  return Napi::Number::New(info.Env(), Unwrap<core::Ioas>(info[0])->id());
-}
-
-// ioasDestroy(ioas)
-void IoasDestroy(const Napi::CallbackInfo& info) {
-  auto& ioas = Unbox<core::Ioas>(info[0]);
-  if (!ioas) return;
-  // With calls under way on pool threads, the last of them destroys it: the number must not become another IOAS's
-  // before.
-  if (ioas.use_count() == 1) Call(info.Env(), [&] { ioas->Destroy(); });
-  ioas.reset();
-}
-
-// ioasRelease(ioas): lets go of it, and tries to destroy it with its last share.
-void IoasRelease(const Napi::CallbackInfo& info) { Unbox<core::Ioas>(info[0]).reset(); }
-
-// ioasDestroyLater(ioas): a promise; ioasDestroy() has nothing to do but let go of it then
-Napi::Value IoasDestroyLater(const Napi::CallbackInfo& info) {
-  return Run(
-      info.Env(), Napi::Boolean::New(info.Env(), true),
-      [ioas = Unwrap<core::Ioas>(info[0])] {
-        ioas->Destroy();
-        return Nothing{};
-      },
-      FromNothing);
 }
 
 // ioasMapFile(ioas, fd, start, length, iova | undefined, access, async): bigint
@@ -147,10 +119,10 @@ Napi::Value IoasIovaRanges(const Napi::CallbackInfo& info) {
 
 void InitIommufd(Napi::Env env, Napi::Object exports) {
   Export<IoasAllocate>(env, exports, "ioasAllocate");
-  Export<IoasId>(env, exports, "ioasId");
-  Export<IoasDestroy>(env, exports, "ioasDestroy");
-  Export<IoasRelease>(env, exports, "ioasRelease");
-  Export<IoasDestroyLater>(env, exports, "ioasDestroyLater");
+  Export<ObjectId<core::Ioas>>(env, exports, "ioasId");
+  Export<ObjectDestroy<core::Ioas>>(env, exports, "ioasDestroy");
+  Export<ObjectRelease<core::Ioas>>(env, exports, "ioasRelease");
+  Export<ObjectDestroyLater<core::Ioas>>(env, exports, "ioasDestroyLater");
   Export<IoasMapFile>(env, exports, "ioasMapFile");
   Export<IoasCopy>(env, exports, "ioasCopy");
   Export<IoasHot>(env, exports, "ioasHot");

@@ -9,6 +9,22 @@ uint32_t MapFlags(const Ioas::Placement& placement) {
   return placement.access | (placement.iova ? uapi::IOMMU_IOAS_MAP_FIXED_IOVA : 0);
 }
 
+uint64_t Option(const Fd& iommufd, uint32_t option, uint32_t object) {
+  uapi::iommu_option command = {
+      .size = sizeof(command), .option_id = option, .op = uapi::IOMMU_OPTION_OP_GET, .object_id = object};
+  iommufd.Ioctl(VFIO_DMABUF_REQUEST(IOMMU_OPTION), &command);
+  return command.val64;
+}
+
+void SetOption(const Fd& iommufd, uint32_t option, uint32_t object, uint64_t value) {
+  uapi::iommu_option command = {.size = sizeof(command),
+                                .option_id = option,
+                                .op = uapi::IOMMU_OPTION_OP_SET,
+                                .object_id = object,
+                                .val64 = value};
+  iommufd.Ioctl(VFIO_DMABUF_REQUEST(IOMMU_OPTION), &command);
+}
+
 }  // namespace
 
 std::shared_ptr<Ioas> Ioas::Allocate(std::shared_ptr<Fd> iommufd) {
@@ -17,57 +33,49 @@ std::shared_ptr<Ioas> Ioas::Allocate(std::shared_ptr<Fd> iommufd) {
   return std::shared_ptr<Ioas>(new Ioas(std::move(iommufd), command.out_ioas_id));
 }
 
-Ioas::~Ioas() {
-  if (id_ == 0) return;
-  uapi::iommu_destroy command = {.size = sizeof(command), .id = id_};
-  iommufd_->Ask(VFIO_DMABUF_REQUEST(IOMMU_DESTROY), &command);
-}
-
-void Ioas::Destroy() {
-  if (id_ == 0) return;
-  uapi::iommu_destroy command = {.size = sizeof(command), .id = id_};
-  iommufd_->Ioctl(VFIO_DMABUF_REQUEST(IOMMU_DESTROY), &command);
-  id_ = 0;
+std::shared_ptr<Ioas> Ioas::Adopt(std::shared_ptr<Fd> iommufd, uint32_t id) {
+  Option(*iommufd, uapi::IOMMU_OPTION_HUGE_PAGES, id);  // says whether it is one
+  return std::shared_ptr<Ioas>(new Ioas(std::move(iommufd), id));
 }
 
 uint64_t Ioas::Map(const void* address, uint64_t length, Placement placement) const {
   uapi::iommu_ioas_map command = {.size = sizeof(command),
                                   .flags = MapFlags(placement),
-                                  .ioas_id = id_,
+                                  .ioas_id = id(),
                                   .user_va = reinterpret_cast<uintptr_t>(address),
                                   .length = length,
                                   .iova = placement.iova.value_or(0)};
-  iommufd_->Ioctl(VFIO_DMABUF_REQUEST(IOMMU_IOAS_MAP), &command);
+  iommufd()->Ioctl(VFIO_DMABUF_REQUEST(IOMMU_IOAS_MAP), &command);
   return command.iova;
 }
 
 uint64_t Ioas::MapFile(int fd, uint64_t start, uint64_t length, Placement placement) const {
   uapi::iommu_ioas_map_file command = {.size = sizeof(command),
                                        .flags = MapFlags(placement),
-                                       .ioas_id = id_,
+                                       .ioas_id = id(),
                                        .fd = fd,
                                        .start = start,
                                        .length = length,
                                        .iova = placement.iova.value_or(0)};
-  iommufd_->Ioctl(VFIO_DMABUF_REQUEST(IOMMU_IOAS_MAP_FILE), &command);
+  iommufd()->Ioctl(VFIO_DMABUF_REQUEST(IOMMU_IOAS_MAP_FILE), &command);
   return command.iova;
 }
 
 uint64_t Ioas::Copy(const Ioas& source, uint64_t source_iova, uint64_t length, Placement placement) const {
   uapi::iommu_ioas_copy command = {.size = sizeof(command),
                                    .flags = MapFlags(placement),
-                                   .dst_ioas_id = id_,
-                                   .src_ioas_id = source.id_,
+                                   .dst_ioas_id = id(),
+                                   .src_ioas_id = source.id(),
                                    .length = length,
                                    .dst_iova = placement.iova.value_or(0),
                                    .src_iova = source_iova};
-  iommufd_->Ioctl(VFIO_DMABUF_REQUEST(IOMMU_IOAS_COPY), &command);
+  iommufd()->Ioctl(VFIO_DMABUF_REQUEST(IOMMU_IOAS_COPY), &command);
   return command.dst_iova;
 }
 
 uint64_t Ioas::Unmap(uint64_t iova, uint64_t length) const {
-  uapi::iommu_ioas_unmap command = {.size = sizeof(command), .ioas_id = id_, .iova = iova, .length = length};
-  iommufd_->Ioctl(VFIO_DMABUF_REQUEST(IOMMU_IOAS_UNMAP), &command);
+  uapi::iommu_ioas_unmap command = {.size = sizeof(command), .ioas_id = id(), .iova = iova, .length = length};
+  iommufd()->Ioctl(VFIO_DMABUF_REQUEST(IOMMU_IOAS_UNMAP), &command);
   return command.length;
 }
 
@@ -75,11 +83,11 @@ IovaRanges Ioas::GetIovaRanges() const {
   std::vector<uapi::iommu_iova_range> ranges(16);
   for (;;) {
     uapi::iommu_ioas_iova_ranges command = {.size = sizeof(command),
-                                            .ioas_id = id_,
+                                            .ioas_id = id(),
                                             .num_iovas = static_cast<uint32_t>(ranges.size()),
                                             .allowed_iovas = reinterpret_cast<uintptr_t>(ranges.data())};
     try {
-      iommufd_->Ioctl(VFIO_DMABUF_REQUEST(IOMMU_IOAS_IOVA_RANGES), &command);
+      iommufd()->Ioctl(VFIO_DMABUF_REQUEST(IOMMU_IOAS_IOVA_RANGES), &command);
     } catch (const Failure& failure) {
       // The count that is wanted came back; it may have grown again by the next call.
       if (failure.error != EMSGSIZE || command.num_iovas <= ranges.size()) throw;
@@ -89,6 +97,53 @@ IovaRanges Ioas::GetIovaRanges() const {
     ranges.resize(command.num_iovas);
     return {std::move(ranges), command.out_iova_alignment};
   }
+}
+
+void Ioas::AllowIovas(const std::vector<uapi::iommu_iova_range>& ranges) const {
+  uapi::iommu_ioas_allow_iovas command = {.size = sizeof(command),
+                                          .ioas_id = id(),
+                                          .num_iovas = static_cast<uint32_t>(ranges.size()),
+                                          .allowed_iovas = reinterpret_cast<uintptr_t>(ranges.data())};
+  iommufd()->Ioctl(VFIO_DMABUF_REQUEST(IOMMU_IOAS_ALLOW_IOVAS), &command);
+}
+
+bool Ioas::HugePages() const { return Option(*iommufd(), uapi::IOMMU_OPTION_HUGE_PAGES, id()) != 0; }
+
+void Ioas::SetHugePages(bool enable) const {
+  SetOption(*iommufd(), uapi::IOMMU_OPTION_HUGE_PAGES, id(), enable ? 1 : 0);
+}
+
+Ioas::PhysicalRange Ioas::NoIommuGetPhysical(uint64_t iova, uint64_t length) const {
+  uapi::iommu_ioas_noiommu_get_pa command = {.size = sizeof(command), .ioas_id = id(), .iova = iova, .length = length};
+  iommufd()->Ioctl(VFIO_DMABUF_REQUEST(IOMMU_IOAS_NOIOMMU_GET_PA), &command);
+  return {command.out_phys, command.length};
+}
+
+uint64_t RlimitMode(const Fd& iommufd) { return Option(iommufd, uapi::IOMMU_OPTION_RLIMIT_MODE, 0); }
+
+void SetRlimitMode(const Fd& iommufd, uint64_t mode) { SetOption(iommufd, uapi::IOMMU_OPTION_RLIMIT_MODE, 0, mode); }
+
+void ChangeProcess(const Fd& iommufd) {
+  uapi::iommu_ioas_change_process command = {.size = sizeof(command)};
+  iommufd.Ioctl(VFIO_DMABUF_REQUEST(IOMMU_IOAS_CHANGE_PROCESS), &command);
+}
+
+std::optional<uint32_t> VfioIoas(const Fd& iommufd) {
+  uapi::iommu_vfio_ioas command = {.size = sizeof(command), .op = uapi::IOMMU_VFIO_IOAS_GET};
+  const int answer = iommufd.Ask(VFIO_DMABUF_REQUEST(IOMMU_VFIO_IOAS), &command);
+  if (answer == -ENODEV) return std::nullopt;
+  Check(answer, "ioctl", "IOMMU_VFIO_IOAS");
+  return command.ioas_id;
+}
+
+void SetVfioIoas(const Fd& iommufd, uint32_t ioas) {
+  uapi::iommu_vfio_ioas command = {.size = sizeof(command), .ioas_id = ioas, .op = uapi::IOMMU_VFIO_IOAS_SET};
+  iommufd.Ioctl(VFIO_DMABUF_REQUEST(IOMMU_VFIO_IOAS), &command);
+}
+
+void ClearVfioIoas(const Fd& iommufd) {
+  uapi::iommu_vfio_ioas command = {.size = sizeof(command), .op = uapi::IOMMU_VFIO_IOAS_CLEAR};
+  iommufd.Ioctl(VFIO_DMABUF_REQUEST(IOMMU_VFIO_IOAS), &command);
 }
 
 }  // namespace core

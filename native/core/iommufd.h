@@ -5,7 +5,7 @@
 #include <optional>
 #include <vector>
 
-#include "core/fd.h"
+#include "core/iommufd_object.h"
 #include "uapi/iommufd.h"
 
 namespace core {
@@ -16,15 +16,11 @@ struct IovaRanges {
 };
 
 // An I/O address space; destroyed with the object (mappings in it go too).
-class Ioas {
+class Ioas : public IommufdObject {
  public:
   static std::shared_ptr<Ioas> Allocate(std::shared_ptr<Fd> iommufd);
-  Ioas(const Ioas&) = delete;
-  Ioas& operator=(const Ioas&) = delete;
-  ~Ioas();
-
-  // EBUSY while a device is attached; then the object stays as it was. Again is no error.
-  void Destroy();
+  // One that somebody else made: ENOENT if there is none. From now on it is this object's.
+  static std::shared_ptr<Ioas> Adopt(std::shared_ptr<Fd> iommufd, uint32_t id);
 
   // Where a mapping is to go: at `iova`, or where the kernel finds room. `access` is READABLE | WRITEABLE. Each map
   // returns the IOVA.
@@ -41,14 +37,31 @@ class Ioas {
   // The number of bytes that were unmapped.
   uint64_t Unmap(uint64_t iova, uint64_t length) const;
   IovaRanges GetIovaRanges() const;
+  // Where the kernel may choose IOVAs; none: everywhere.
+  void AllowIovas(const std::vector<uapi::iommu_iova_range>& ranges) const;
+  // Whether mappings may use the IOMMU's large pages.
+  bool HugePages() const;
+  void SetHugePages(bool enable) const;
 
-  uint32_t id() const { return id_; }
+  struct PhysicalRange {
+    uint64_t address;
+    uint64_t length;
+  };
+  // Where an IOVA's memory is, and how much of `length` bytes lies there in one piece. Without an IOMMU only.
+  PhysicalRange NoIommuGetPhysical(uint64_t iova, uint64_t length) const;
 
  private:
-  Ioas(std::shared_ptr<Fd> iommufd, uint32_t id) : iommufd_(std::move(iommufd)), id_(id) {}
-
-  std::shared_ptr<Fd> iommufd_;
-  uint32_t id_;  // 0: destroyed
+  using IommufdObject::IommufdObject;
 };
+
+// Who is charged for pinned memory: IOMMU_OPTION_RLIMIT_MODE, 0 the user, 1 the process.
+uint64_t RlimitMode(const Fd& iommufd);
+void SetRlimitMode(const Fd& iommufd, uint64_t mode);
+// Charges this process for what another has pinned, which handed the iommufd over.
+void ChangeProcess(const Fd& iommufd);
+// The IOAS that VFIO's older container requests on this iommufd mean; none: there is none.
+std::optional<uint32_t> VfioIoas(const Fd& iommufd);
+void SetVfioIoas(const Fd& iommufd, uint32_t ioas);
+void ClearVfioIoas(const Fd& iommufd);
 
 }  // namespace core

@@ -41,7 +41,7 @@ int64_t Fill(char* buffer, std::size_t size, const std::string& text) {
 }  // namespace
 
 FakeKernel::FakeKernel(const MachineDescription& machine, const std::string& sysfs_parent)
-    : sysfs_(sysfs_parent), iommu_(machine.iommu) {
+    : sysfs_(sysfs_parent), iommu_(std::make_shared<IntelIommu>(machine.iommu)) {
   for (const auto& description : machine.devices) {
     devices_.push_back(std::make_shared<PciDevice>(description, *this, lock_, [this](DmaFault fault) REQUIRES(lock_) {
       if (faults_.size() < kMostFaults) faults_.push_back(std::move(fault));

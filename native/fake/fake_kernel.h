@@ -61,7 +61,7 @@ class FakeKernel : public kernel::LinuxKernel, public FileTable {
 
   SysfsFolder sysfs_;
   kernel::Mutex lock_;  // guards every File and device, too
-  const IntelIommu iommu_;
+  const std::shared_ptr<const IntelIommu> iommu_;
   std::vector<std::shared_ptr<CdevDevice>> devices_ GUARDED_BY(lock_);
   std::map<Key, Entry> files_ GUARDED_BY(lock_);
   bool any_foreign_ GUARDED_BY(lock_) = false;

@@ -11,7 +11,9 @@ class IntelIommu : public Iommu {
 
   const char* driver() const override { return "intel"; }
   std::vector<uapi::iommu_iova_range> Reserved() const override { return limits_.reserved; }
-  int AllocatePaging(Aperture* aperture) const override;
+  uint64_t capabilities() const override { return uapi::IOMMU_HW_CAP_PCI_ATS_NOT_SUPPORTED; }
+  int Describe(uint32_t* type, std::vector<uint8_t>* data) const override;
+  int AllocatePaging(uint32_t flags, const DriverData* data, PageTable* out) const override;
 
  private:
   IommuLimits limits_;

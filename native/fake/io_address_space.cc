@@ -43,16 +43,20 @@ int IoAddressSpace::Allocate(uint64_t hint, uint64_t length, uint64_t* iova) con
     *iova = start;
     return true;
   };
-  for (const auto& range : Ranges()) {
-    uint64_t first = std::max(range.start, kPageSize);
-    const uint64_t last = std::min(range.last, ~uint64_t{0} - kPageSize);
-    for (const auto& [area_first, area] : areas_) {
-      if (area.last < first) continue;
-      if (area_first > last) break;
-      if (area_first > first && try_hole(first, area_first - 1)) return 0;
-      first = area.last + 1;
+  static const std::vector<uapi::iommu_iova_range> kEverywhere = {{0, ~uint64_t{0}}};
+  const auto ranges = Ranges();
+  for (const auto& allowed : allowed_.empty() ? kEverywhere : allowed_) {
+    for (const auto& range : ranges) {
+      uint64_t first = std::max({range.start, allowed.start, kPageSize});
+      const uint64_t last = std::min({range.last, allowed.last, ~uint64_t{0} - kPageSize});
+      for (const auto& [area_first, area] : areas_) {
+        if (area.last < first) continue;
+        if (area_first > last) break;
+        if (area_first > first && try_hole(first, area_first - 1)) return 0;
+        first = area.last + 1;
+      }
+      if (first <= last && try_hole(first, last)) return 0;
     }
-    if (first <= last && try_hole(first, last)) return 0;
   }
   return -ENOSPC;
 }
@@ -147,15 +151,58 @@ int IoAddressSpace::CheckAlignment(uint64_t alignment) const {
   return fits ? 0 : -EADDRINUSE;
 }
 
-void IoAddressSpace::CalculateAlignment() {
-  alignment_ = 1;
-  for (const auto& domain : domains_) alignment_ = std::max(alignment_, domain.page_size);
+// iopt_calculate_iova_alignment()
+uint64_t IoAddressSpace::WantedAlignment() const {
+  uint64_t alignment = huge_pages_ ? 1 : kPageSize;
+  for (const auto& domain : domains_) alignment = std::max(alignment, domain.page_size);
+  return alignment;
+}
+
+// iopt_disable_large_pages()
+int IoAddressSpace::SetHugePages(bool enable) {
+  if (enable == huge_pages_) return 0;
+  if (!enable && !domains_.empty() && !areas_.empty()) return -EINVAL;
+  huge_pages_ = enable;
+  const int misaligned = WantedAlignment() > alignment_ ? CheckAlignment(WantedAlignment()) : 0;
+  if (misaligned == 0) {
+    alignment_ = WantedAlignment();
+  } else {
+    huge_pages_ = true;
+  }
+  return misaligned;
+}
+
+// iommufd_ioas_load_iovas(), iopt_set_allow_iova()
+int IoAddressSpace::Allow(std::vector<uapi::iommu_iova_range> ranges) {
+  std::vector<uapi::iommu_iova_range> merged;
+  if (std::ranges::any_of(ranges, [](const auto& range) { return range.start >= range.last; })) return -EINVAL;
+  std::ranges::sort(ranges, {}, &uapi::iommu_iova_range::start);
+  for (const auto& range : ranges) {
+    if (merged.empty() || merged.back().last + 1 < range.start) {
+      merged.push_back(range);
+    } else if (merged.back().last >= range.start) {
+      return -EINVAL;
+    } else {
+      merged.back().last = range.last;
+    }
+  }
+  for (const auto& [start, last] : ranges) {
+    const auto touches = [&](const Reserved& r) { return r.range.start <= last && start <= r.range.last; };
+    if (std::ranges::any_of(reserved_, touches)) return -EADDRINUSE;
+  }
+  allowed_ = std::move(merged);
+  return 0;
+}
+
+bool IoAddressSpace::OnlyFiles() const {
+  return std::ranges::all_of(areas_, [](const auto& entry) { return entry.second.piece.pages->IsFile(); });
 }
 
 // iopt_reserve_iova()
 int IoAddressSpace::Reserve(Owner owner, const std::vector<uapi::iommu_iova_range>& ranges) {
   for (const auto& range : ranges) {
-    if (AnyArea(range.start, range.last)) {
+    const auto touches = [&](const auto& r) { return r.start <= range.last && range.start <= r.last; };
+    if (AnyArea(range.start, range.last) || std::ranges::any_of(allowed_, touches)) {
       Unreserve(owner);
       return -EADDRINUSE;
     }
@@ -194,8 +241,42 @@ int IoAddressSpace::AddDomain(Owner owner, const Aperture& aperture) {
 
 void IoAddressSpace::RemoveDomain(Owner owner) {
   std::erase_if(domains_, [&](const Domain& domain) { return domain.owner == owner; });
+  ClearDirty(owner);
   Unreserve(owner);
-  CalculateAlignment();
+  alignment_ = WantedAlignment();
+}
+
+IoAddressSpace::Area* IoAddressSpace::AreaAt(uint64_t iova, uint64_t* first) {
+  const auto next = areas_.upper_bound(iova);
+  if (next == areas_.begin() || std::prev(next)->second.last < iova) return nullptr;
+  *first = std::prev(next)->first;
+  return &std::prev(next)->second;
+}
+
+void IoAddressSpace::MarkDirty(Owner owner, uint64_t iova) {
+  uint64_t first = 0;
+  if (auto* area = AreaAt(iova, &first)) area->dirty[owner].insert(std::max(first, iova & ~(kPageSize - 1)));
+}
+
+void IoAddressSpace::ClearDirty(Owner owner) {
+  for (auto& [_, area] : areas_) area.dirty.erase(owner);
+}
+
+// __iommu_read_and_clear_dirty(): from one area to the next, as long as they touch.
+std::vector<uapi::iommu_iova_range> IoAddressSpace::ReadDirty(Owner owner, uint64_t first, uint64_t last, bool clear) {
+  std::vector<uapi::iommu_iova_range> ranges;
+  uint64_t start = 0;
+  for (Area* area = AreaAt(first, &start); area; area = AreaAt(area->last + 1, &start)) {
+    auto& pages = area->dirty[owner];
+    for (auto page = pages.lower_bound(std::max(start, first & ~(kPageSize - 1))); page != pages.end();) {
+      if (*page > last) break;
+      const uint64_t end = std::min({*page | (kPageSize - 1), area->last, last});
+      ranges.push_back({std::max(*page, first), end});
+      page = clear ? pages.erase(page) : std::next(page);
+    }
+    if (area->last >= last) break;
+  }
+  return ranges;
 }
 
 std::optional<IoAddressSpace::Fault> IoAddressSpace::Move(Access access, uint64_t iova, void* buffer,

@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -36,6 +37,11 @@ class IoAddressSpace {
   int Unmap(uint64_t iova, uint64_t length, uint64_t* unmapped);
   std::vector<uapi::iommu_iova_range> Ranges() const;
   uint64_t alignment() const { return alignment_; }
+  // Where Map chooses IOVAs; none: everywhere. -EADDRINUSE: some are reserved. -EINVAL: they overlap.
+  int Allow(std::vector<uapi::iommu_iova_range> ranges);
+  bool huge_pages() const { return huge_pages_; }
+  int SetHugePages(bool enable);
+  bool OnlyFiles() const;
 
   // A page table came or went. From the first on mappings are pinned. -EADDRINUSE: a mapping lies where the table can
   // have none; or an errno of Pages::Pin.
@@ -44,6 +50,12 @@ class IoAddressSpace {
   // IOVAs that a device cannot have mapped. -EADDRINUSE: something is.
   int Reserve(Owner owner, const std::vector<uapi::iommu_iova_range>& ranges);
   void Unreserve(Owner owner);
+
+  // What was written to through a page table, in whole 4 KiB pages: the fake has no larger ones.
+  void MarkDirty(Owner owner, uint64_t iova);
+  void ClearDirty(Owner owner);
+  // The dirty parts of a range, up to where nothing is mapped.
+  std::vector<uapi::iommu_iova_range> ReadDirty(Owner owner, uint64_t first, uint64_t last, bool clear);
 
   // Moves bytes page by page, as an IOMMU translates. A page that does not translate is left out, and the rest goes on.
   // Returns why the first such page faulted.
@@ -55,7 +67,9 @@ class IoAddressSpace {
     uint64_t last;
     uint32_t flags;
     Piece piece;
+    std::map<Owner, std::set<uint64_t>> dirty = {};  // where the pages start
   };
+  Area* AreaAt(uint64_t iova, uint64_t* first);
 
   struct Reserved {
     uapi::iommu_iova_range range;
@@ -70,9 +84,11 @@ class IoAddressSpace {
   int CheckFree(uint64_t iova, uint64_t length) const;
   int CheckAlignment(uint64_t alignment) const;
   bool AnyArea(uint64_t first, uint64_t last) const;
-  void CalculateAlignment();
+  uint64_t WantedAlignment() const;
 
   uint64_t alignment_ = 1;
+  bool huge_pages_ = true;
+  std::vector<uapi::iommu_iova_range> allowed_;  // ascending; those that touch are one
   std::vector<Domain> domains_;
   std::vector<Reserved> reserved_;
   std::map<uint64_t, Area> areas_;  // by first IOVA

@@ -50,6 +50,16 @@ constexpr Entry kCommands[] = {
     COMMAND(IOMMU_IOAS_MAP_FILE, IoasMapFile),
     COMMAND(IOMMU_IOAS_COPY, IoasCopy),
     COMMAND(IOMMU_IOAS_UNMAP, IoasUnmap),
+    COMMAND(IOMMU_IOAS_ALLOW_IOVAS, IoasAllowIovas),
+    COMMAND(IOMMU_IOAS_CHANGE_PROCESS, IoasChangeProcess),
+    COMMAND(IOMMU_IOAS_NOIOMMU_GET_PA, IoasNoIommuGetPhysical),
+    COMMAND(IOMMU_OPTION, Option),
+    COMMAND(IOMMU_VFIO_IOAS, VfioIoas),
+    COMMAND(IOMMU_HWPT_ALLOC, HwptAllocate, offsetof(uapi::iommu_hwpt_alloc, data_type)),
+    COMMAND(IOMMU_HWPT_SET_DIRTY_TRACKING, HwptSetDirtyTracking),
+    COMMAND(IOMMU_HWPT_GET_DIRTY_BITMAP, HwptGetDirtyBitmap),
+    COMMAND(IOMMU_GET_HW_INFO, GetHwInfo, offsetof(uapi::iommu_hw_info, out_capabilities)),
+    COMMAND(IOMMU_TEST_CMD, Test, offsetof(uapi::iommu_test_cmd, last) + sizeof(uint32_t)),
 };
 #undef COMMAND
 
@@ -82,6 +92,7 @@ uint32_t Iommufd::Add(std::shared_ptr<IommufdObject> object) {
 
 void Iommufd::Remove(uint32_t id) {
   const auto node = objects_.extract(id);
+  if (vfio_ioas == id) vfio_ioas = 0;
   node.mapped()->Leave(*this);
 }
 

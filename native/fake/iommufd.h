@@ -14,7 +14,7 @@ namespace fake {
 class Iommufd : public File, public std::enable_shared_from_this<Iommufd> {
  public:
   // `iommu` is in front of the machine's devices.
-  Iommufd(FileTable& table, const Iommu& iommu) : table_(table), iommu_(iommu) {}
+  Iommufd(FileTable& table, std::shared_ptr<const Iommu> iommu) : table_(table), iommu_(std::move(iommu)) {}
   ~Iommufd() override;
 
   int Ioctl(uapi::request_t request, void* argument) override;
@@ -41,9 +41,12 @@ class Iommufd : public File, public std::enable_shared_from_this<Iommufd> {
 
   FileTable& table() { return table_; }
 
+  uint64_t rlimit_mode = 0;  // IOMMU_OPTION_RLIMIT_MODE
+  uint32_t vfio_ioas = 0;    // what VFIO's older requests mean; 0: nothing
+
  private:
   FileTable& table_;
-  const Iommu& iommu_;
+  std::shared_ptr<const Iommu> iommu_;
   std::map<uint32_t, std::shared_ptr<IommufdObject>> objects_;
 };
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "fake/iommufd.h"
+#include "fake/iommufd_test_abi.h"
 #include "uapi/iommufd.h"
 
 namespace fake {
@@ -17,5 +18,23 @@ int IoasMap(Iommufd& iommufd, uapi::iommu_ioas_map& command);
 int IoasMapFile(Iommufd& iommufd, uapi::iommu_ioas_map_file& command);
 int IoasCopy(Iommufd& iommufd, uapi::iommu_ioas_copy& command);
 int IoasUnmap(Iommufd& iommufd, uapi::iommu_ioas_unmap& command);
+int IoasAllowIovas(Iommufd& iommufd, uapi::iommu_ioas_allow_iovas& command);
+int IoasChangeProcess(Iommufd& iommufd, uapi::iommu_ioas_change_process& command);
+int IoasNoIommuGetPhysical(Iommufd& iommufd, uapi::iommu_ioas_noiommu_get_pa& command);
+
+// iommufd_options.cc
+int Option(Iommufd& iommufd, uapi::iommu_option& command);
+int VfioIoas(Iommufd& iommufd, uapi::iommu_vfio_ioas& command);
+
+// iommufd_hwpt.cc
+int HwptAllocate(Iommufd& iommufd, uapi::iommu_hwpt_alloc& command);
+int HwptSetDirtyTracking(Iommufd& iommufd, uapi::iommu_hwpt_set_dirty_tracking& command);
+int HwptGetDirtyBitmap(Iommufd& iommufd, uapi::iommu_hwpt_get_dirty_bitmap& command);
+
+// iommufd_device.cc
+int GetHwInfo(Iommufd& iommufd, uapi::iommu_hw_info& command);
+
+// iommufd_test.cc
+int Test(Iommufd& iommufd, uapi::iommu_test_cmd& command);
 
 }  // namespace fake

@@ -4,11 +4,18 @@
 #include <cstring>
 #include <vector>
 
+#include "fake/iommufd_commands.h"
+
 namespace fake {
 
 const IoAddressSpace* IommufdDevice::address_space() const {
   const auto found = attached_.find(0);
   return found == attached_.end() ? nullptr : &found->second->paging().ioas().space;
+}
+
+std::shared_ptr<Hwpt> IommufdDevice::AttachedTo(uint32_t pasid) const {
+  const auto found = attached_.find(pasid);
+  return found == attached_.end() ? nullptr : found->second.get();
 }
 
 // iommufd_device_change_pt()
@@ -31,16 +38,15 @@ int IommufdDevice::AttachToIoas(Iommufd& iommufd, const std::shared_ptr<Ioas>& i
     const int attached = AttachTo(iommufd, hwpt, pasid);
     if (attached != -EINVAL) return attached;
   }
-  Aperture aperture;
-  const int made = iommu_.AllocatePaging(&aperture);
+  std::shared_ptr<PagingHwpt> hwpt;
+  const int made = MakePagingHwpt(*iommu_, ioas, 0, nullptr, &hwpt);
   if (made != 0) return made;
-  const auto hwpt = std::make_shared<PagingHwpt>(iommu_, ioas);
   iommufd.Add(hwpt);
   // A device that is attached already moves when the new table is ready.
   const bool moves = attached_.contains(pasid);
-  int result = moves ? hwpt->Fill(aperture) : AttachTo(iommufd, hwpt, pasid);
+  int result = moves ? hwpt->Fill() : AttachTo(iommufd, hwpt, pasid);
   if (result >= 0) {
-    result = moves ? AttachTo(iommufd, hwpt, pasid) : hwpt->Fill(aperture);
+    result = moves ? AttachTo(iommufd, hwpt, pasid) : hwpt->Fill();
     if (result < 0 && !moves) Detach(iommufd, pasid);
   }
   if (result < 0) {
@@ -49,10 +55,6 @@ int IommufdDevice::AttachToIoas(Iommufd& iommufd, const std::shared_ptr<Ioas>& i
   }
   hwpt->automatic = true;
   return static_cast<int>(hwpt->id);
-}
-
-int IommufdDevice::CheckHwpt(const Hwpt& hwpt) const {
-  return std::strcmp(hwpt.driver(), iommu_.driver()) == 0 ? 0 : -EINVAL;
 }
 
 // iommufd_hwpt_pasid_compat()
@@ -75,11 +77,11 @@ int IommufdDevice::AttachTo(Iommufd& iommufd, const std::shared_ptr<Hwpt>& hwpt,
   Ioas* old_ioas = old == attached_.end() ? nullptr : &old->second->paging().ioas();
   const bool reserves = pasid == 0 && &ioas != old_ioas;
   if (reserves) {
-    const int reserved = ioas.space.Reserve(this, iommu_.Reserved());
+    const int reserved = ioas.space.Reserve(this, iommu_->Reserved());
     if (reserved != 0) return reserved;
   }
   int bad = CheckPasid(*hwpt, pasid);
-  if (bad == 0) bad = CheckHwpt(*hwpt);
+  if (bad == 0 && !hwpt->Fits(*iommu_)) bad = -EINVAL;
   if (bad != 0) {
     if (pasid == 0) ioas.space.Unreserve(this);
     return bad;
@@ -111,6 +113,29 @@ void IommufdDevice::LetGo(Iommufd& iommufd, Use<Hwpt> hwpt) {
 
 void IommufdDevice::Leave(Iommufd& iommufd) {
   while (!attached_.empty()) Detach(iommufd, attached_.begin()->first);
+}
+
+int GetHwInfo(Iommufd& iommufd, uapi::iommu_hw_info& command) {
+  const auto is_zero = [](uint8_t byte) { return byte == 0; };
+  if ((command.flags & ~uapi::IOMMU_HW_INFO_FLAG_INPUT_TYPE) != 0 ||
+      !std::ranges::all_of(command.__reserved, is_zero)) {
+    return -EOPNOTSUPP;
+  }
+  const bool asks = (command.flags & uapi::IOMMU_HW_INFO_FLAG_INPUT_TYPE) != 0;
+  uint32_t type = asks ? command.in_data_type : uapi::IOMMU_HW_INFO_TYPE_DEFAULT;
+  const auto device = iommufd.Find<IommufdDevice>(command.dev_id);
+  if (!device) return -ENOENT;
+  std::vector<uint8_t> data;
+  const int described = device->iommu().Describe(&type, &data);
+  if (described != 0) return described;
+  const auto length = static_cast<uint32_t>(data.size());
+  data.resize(command.data_len);  // cut, or filled with zeros
+  if (!data.empty()) std::memcpy(reinterpret_cast<void*>(command.data_uptr), data.data(), data.size());
+  command.data_len = length;
+  command.out_data_type = type;
+  command.out_capabilities = device->iommu().capabilities();
+  command.out_max_pasid_log2 = device->iommu().max_pasid_log2();
+  return 0;
 }
 
 }  // namespace fake

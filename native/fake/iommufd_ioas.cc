@@ -106,4 +106,25 @@ int IoasUnmap(Iommufd& iommufd, uapi::iommu_ioas_unmap& command) {
   return result;
 }
 
+int IoasAllowIovas(Iommufd& iommufd, uapi::iommu_ioas_allow_iovas& command) {
+  if (command.__reserved != 0) return -EOPNOTSUPP;
+  const auto ioas = iommufd.Find<Ioas>(command.ioas_id);
+  if (!ioas) return -ENOENT;
+  const auto* ranges = reinterpret_cast<const uapi::iommu_iova_range*>(command.allowed_iovas);
+  return ioas->space.Allow({ranges, ranges + command.num_iovas});
+}
+
+// Who pins what is not modelled: the fake kernel has no limit of locked memory.
+int IoasChangeProcess(Iommufd& iommufd, uapi::iommu_ioas_change_process& command) {
+  if (command.__reserved != 0) return -EOPNOTSUPP;
+  for (const auto& [_, object] : iommufd.objects()) {
+    const auto* ioas = dynamic_cast<const Ioas*>(object.get());
+    if (ioas && !ioas->space.OnlyFiles()) return -EINVAL;
+  }
+  return 0;
+}
+
+// As a kernel without CONFIG_VFIO_NOIOMMU.
+int IoasNoIommuGetPhysical(Iommufd&, uapi::iommu_ioas_noiommu_get_pa&) { return -EOPNOTSUPP; }
+
 }  // namespace fake

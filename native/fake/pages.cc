@@ -58,6 +58,7 @@ class Memfd : public Pages {
     fstat(fd_, &info);
     return offset + length > static_cast<uint64_t>(info.st_size) ? -EINVAL : 0;
   }
+  bool IsFile() const override { return true; }
   bool Read(uint64_t offset, void* buffer, std::size_t size) const override {
     return pread(fd_, buffer, size, static_cast<off_t>(offset)) == static_cast<ssize_t>(size);
   }

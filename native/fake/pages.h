@@ -16,6 +16,8 @@ class Pages {
 
   // Like pinning: the errno (negated) with which a mapping fails when a device is to reach `length` bytes here.
   virtual int Pin(uint64_t offset, uint64_t length, bool writable) const = 0;
+  // Whether a file that the mapping holds is behind them: then it does not matter whose addresses they had.
+  virtual bool IsFile() const { return false; }
   // False: the bytes are out of reach, which is an IOMMU fault.
   virtual bool Read(uint64_t offset, void* buffer, std::size_t size) const = 0;
   virtual bool Write(uint64_t offset, const void* buffer, std::size_t size) const = 0;

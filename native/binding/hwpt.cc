@@ -1,0 +1,85 @@
+#include "core/hwpt.h"
+
+#include "binding/addon.h"
+#include "binding/iommufd_object.h"
+
+namespace binding {
+namespace {
+
+std::optional<uint32_t> ToOptionalU32(const Napi::Value& value) {
+  if (value.IsUndefined()) return std::nullopt;
+  return ToU32(value);
+}
+
+std::vector<uint8_t> ToBytes(const Napi::Value& value) {
+  if (!value.IsTypedArray()) throw Napi::TypeError::New(value.Env(), "expected a Uint8Array");
+  const auto array = value.As<Napi::Uint8Array>();
+  return {array.Data(), array.Data() + array.ByteLength()};
+}
+
+// hwptAllocate(parent, device, flags, type, data, async): Hwpt
+Napi::Value HwptAllocate(const Napi::CallbackInfo& info) {
+  core::Hwpt::Request request = {
+      .device = ToU32(info[1]), .flags = ToU32(info[2]), .data_type = ToU32(info[3]), .data = ToBytes(info[4])};
+  return Run(
+      info.Env(), info[5],
+      [parent = UnwrapPageTable(info[0]), request = std::move(request)] {
+        return core::Hwpt::Allocate(parent, request);
+      },
+      Wrap<core::Hwpt>);
+}
+
+// hwptSetDirtyTracking(hwpt, enable)
+void HwptSetDirtyTracking(const Napi::CallbackInfo& info) {
+  Call(info.Env(), [&] { Unwrap<core::Hwpt>(info[0])->SetDirtyTracking(info[1].ToBoolean()); });
+}
+
+// hwptGetDirtyBitmap(hwpt, iova, length, pageSize, keep): BigUint64Array
+Napi::Value HwptGetDirtyBitmap(const Napi::CallbackInfo& info) {
+  const auto hwpt = Unwrap<core::Hwpt>(info[0]);
+  const uint64_t iova = ToU64(info[1]);
+  const uint64_t length = ToU64(info[2]);
+  const uint64_t page_size = ToU64(info[3]);
+  if (page_size == 0) throw Napi::RangeError::New(info.Env(), "expected a page size");
+  const uint64_t words = length / page_size / 64 + 1;
+  if (words > uint64_t{1} << 26) throw Napi::RangeError::New(info.Env(), "too many pages");
+  auto bitmap = Napi::BigUint64Array::New(info.Env(), words);
+  Call(info.Env(), [&] { hwpt->GetDirtyBitmap(iova, length, page_size, info[4].ToBoolean(), bitmap.Data()); });
+  return bitmap;
+}
+
+// iommufdHwInfo(iommufd, device, type | undefined): { type, bytes, capabilities, maxPasidLog2 }
+Napi::Value IommufdHwInfo(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const auto answer =
+      Call(env, [&] { return core::GetHwInfo(*Unwrap<core::Fd>(info[0]), ToU32(info[1]), ToOptionalU32(info[2])); });
+  auto bytes = Napi::Uint8Array::New(env, answer.data.size());
+  std::copy(answer.data.begin(), answer.data.end(), bytes.Data());
+  auto result = Napi::Object::New(env);
+  result.Set("type", Napi::Number::New(env, answer.type));
+  result.Set("bytes", bytes);
+  result.Set("capabilities", FromU64(env, answer.capabilities));
+  result.Set("maxPasidLog2", Napi::Number::New(env, answer.max_pasid_log2));
+  return result;
+}
+
+// iommufdDestroy(iommufd, id)
+void IommufdDestroy(const Napi::CallbackInfo& info) {
+  Call(info.Env(), [&] { core::IommufdObject::Destroy(*Unwrap<core::Fd>(info[0]), ToU32(info[1])); });
+}
+
+}  // namespace
+
+void InitHwpt(Napi::Env env, Napi::Object exports) {
+  Export<HwptAllocate>(env, exports, "hwptAllocate");
+  Export<ObjectId<core::Hwpt>>(env, exports, "hwptId");
+  Export<ObjectDestroy<core::Hwpt>>(env, exports, "hwptDestroy");
+  Export<ObjectRelease<core::Hwpt>>(env, exports, "hwptRelease");
+  Export<ObjectDestroyLater<core::Hwpt>>(env, exports, "hwptDestroyLater");
+  Export<HwptSetDirtyTracking>(env, exports, "hwptSetDirtyTracking");
+  Export<HwptGetDirtyBitmap>(env, exports, "hwptGetDirtyBitmap");
+  Export<IommufdHwInfo>(env, exports, "iommufdHwInfo");
+  Export<IommufdDestroy>(env, exports, "iommufdDestroy");
+}
+
+}  // namespace binding

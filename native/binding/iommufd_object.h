@@ -1,0 +1,46 @@
+// What the numbered objects of an iommufd have in common: their number, and three ways to go.
+#pragma once
+
+#include "binding/handle.h"
+
+namespace binding {
+
+// xId(object): number
+template <typename T>
+Napi::Value ObjectId(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), Unwrap<T>(info[0])->id());
+}
+
+// xDestroy(object)
+template <typename T>
+void ObjectDestroy(const Napi::CallbackInfo& info) {
+  auto& object = Unbox<T>(info[0]);
+  if (!object) return;
+  // With calls under way on pool threads, the last of them destroys it: the number must not become another object's
+  // before.
+  if (object.use_count() == 1) Call(info.Env(), [&] { object->Destroy(); });
+  object.reset();
+}
+
+// xRelease(object): lets go of it, and tries to destroy it with its last share.
+template <typename T>
+void ObjectRelease(const Napi::CallbackInfo& info) {
+  Unbox<T>(info[0]).reset();
+}
+
+// xDestroyLater(object): a promise; xDestroy() has nothing to do but let go of it then
+template <typename T>
+Napi::Value ObjectDestroyLater(const Napi::CallbackInfo& info) {
+  return Run(
+      info.Env(), Napi::Boolean::New(info.Env(), true),
+      [object = Unwrap<T>(info[0])] {
+        object->Destroy();
+        return Nothing{};
+      },
+      FromNothing);
+}
+
+// An IOAS or a HWPT: what a device can be attached to, and a HWPT be made from.
+std::shared_ptr<core::IommufdObject> UnwrapPageTable(const Napi::Value& value);
+
+}  // namespace binding
