@@ -1,8 +1,9 @@
 // A VFIO device in an iommufd: bind, attach, detach.
 import { closedError, codedError, kernelCall, kernelCallAsync } from '../errors';
+import { Hwpt } from '../iommufd/hwpt';
 import { Iommufd } from '../iommufd/iommufd';
 import { Ioas } from '../iommufd/ioas';
-import { native, type IoasHandle } from '../native';
+import { native, type HwptHandle, type IoasHandle, type VfioHandle } from '../native';
 import { instance } from '../validate';
 import { DeviceFile } from './device-file';
 
@@ -10,7 +11,7 @@ import { DeviceFile } from './device-file';
 export abstract class BoundDevice extends DeviceFile {
   #iommufd: Iommufd | undefined;
   #id: number | undefined;
-  #ioas: Ioas | undefined;
+  #table: Ioas | Hwpt | undefined;
   #leaving: Promise<void> | undefined;
 
   /** The iommufd that this object bound the device to. */
@@ -23,9 +24,14 @@ export abstract class BoundDevice extends DeviceFile {
     return this.#id;
   }
 
-  /** What the device is attached to. */
+  /** What the device's DMA goes through: the IOAS that it is attached to, itself or by one of its page tables. */
   get ioas(): Ioas | undefined {
-    return this.#ioas;
+    return this.#table instanceof Hwpt ? this.#table.ioas : this.#table;
+  }
+
+  /** The page table that the device is attached to; undefined: an IOAS itself, or nothing. */
+  get hwpt(): Hwpt | undefined {
+    return this.#table instanceof Hwpt ? this.#table : undefined;
   }
 
   /**
@@ -63,49 +69,58 @@ export abstract class BoundDevice extends DeviceFile {
   }
 
   /**
-   * Attaches the device to an IOAS: its DMA goes through that from now on. If it was attached elsewhere, it moves.
+   * Attaches the device to an IOAS or a page table of one (VFIO_DEVICE_ATTACH_IOMMUFD_PT): its DMA goes through that from now
+   * on. If it was attached elsewhere, it moves.
    *
-   * @throws Error ERR_OTHER_IOMMUFD: an IOAS of another iommufd. KernelError EINVAL: not bound. EADDRINUSE: mappings where this device
-   *   cannot have any. ENOMEM: the first device has the mapped host memory pinned, which went over RLIMIT_MEMLOCK.
+   * @throws Error ERR_OTHER_IOMMUFD: an IOAS of another iommufd. KernelError EINVAL: not bound, or a page table that its IOMMU
+   *   cannot use. EADDRINUSE: mappings where this device cannot have any. ENOMEM: the first device has the mapped host memory
+   *   pinned, which went over RLIMIT_MEMLOCK.
    */
-  async attach(ioas: Ioas): Promise<void> {
-    const [device, table] = [this.handle, this.#pageTable(ioas)];
-    const args = { ...this.args(), ioas: ioas.id };
-    const around = { ...this.around(), ioas };
-    const call = async () => {
-      await kernelCallAsync(args, () => native.vfioAttach(device, table, true), around);
-      this.#attached(ioas);
+  async attach(table: Ioas | Hwpt): Promise<void> {
+    const { args, around, call } = this.#toAttach(table);
+    const attach = async () => {
+      await kernelCallAsync(args, () => native.vfioAttach(...call, true), around);
+      this.#attached(table);
     };
     // Both wait for it when they are closed, and detach.
-    await this.track(ioas.calls.add(call()));
-    if (this.closed || ioas.closed) throw closedError(ioas.closed ? 'IOAS' : 'VFIO device');
+    await this.track(table.calls.add(attach()));
+    if (this.closed || table.closed) throw closedError(table.closed ? nameOf(table) : 'VFIO device');
   }
 
   /** {@link attach}, waiting. */
-  attachSync(ioas: Ioas): void {
-    const [device, table] = [this.handle, this.#pageTable(ioas)];
-    const around = { ...this.around(), ioas };
-    kernelCall({ ...this.args(), ioas: ioas.id }, () => native.vfioAttach(device, table, false), around);
-    this.#attached(ioas);
+  attachSync(table: Ioas | Hwpt): void {
+    const { args, around, call } = this.#toAttach(table);
+    kernelCall(args, () => native.vfioAttach(...call, false), around);
+    this.#attached(table);
   }
 
-  #pageTable(ioas: Ioas): IoasHandle {
-    const { handle } = instance(ioas, 'ioas', Ioas);
-    // Numbers are per iommufd: in another one, the same number is another IOAS.
-    const [mine, its] = [this.#iommufd, ioas.iommufd];
+  #toAttach(table: Ioas | Hwpt) {
+    const call: readonly [VfioHandle, IoasHandle | HwptHandle] = [this.handle, this.#pageTable(table)];
+    const [ioas, id] = table instanceof Hwpt ? [table.ioas, { hwpt: table.id }] : [table, { ioas: table.id }];
+    return { args: { ...this.args(), ...id }, around: { ...this.around(), ioas }, call };
+  }
+
+  #pageTable(table: Ioas | Hwpt): IoasHandle | HwptHandle {
+    const { handle } = table instanceof Hwpt ? table : instance(table, 'table', Ioas);
+    // Numbers are per iommufd: in another one, the same number is another object.
+    const [mine, its] = [this.#iommufd, table.iommufd];
     if (mine && mine !== its && !mine.duplicated && !its.duplicated) {
-      throw codedError('ERR_OTHER_IOMMUFD', 'the IOAS belongs to another iommufd than the one the device is bound to');
+      const what = nameOf(table);
+      throw codedError(
+        'ERR_OTHER_IOMMUFD',
+        `the ${what} belongs to another iommufd than the one the device is bound to`,
+      );
     }
     return handle;
   }
 
-  #attached(ioas: Ioas | undefined): void {
-    this.#ioas?.attached.delete(this);
-    this.#ioas = this.released ? undefined : ioas;
-    this.#ioas?.attached.add(this);
+  #attached(table: Ioas | Hwpt | undefined): void {
+    this.#table?.attached.delete(this);
+    this.#table = this.released ? undefined : table;
+    this.#table?.attached.add(this);
   }
 
-  /** Detaches the device from its IOAS: its DMA is blocked from now on. No error if it is not attached. */
+  /** Detaches the device (VFIO_DEVICE_DETACH_IOMMUFD_PT): its DMA is blocked from now on. No error if it is not attached. */
   async detach(): Promise<void> {
     const [device, args] = [this.handle, this.args()];
     const call = async () => {
@@ -126,7 +141,7 @@ export abstract class BoundDevice extends DeviceFile {
 
   /** @internal */
   override leave(): void {
-    if (!this.#ioas) return;
+    if (!this.#table) return;
     kernelCall(this.args(), () => {
       native.vfioDetach(this.lastHandle, false);
     });
@@ -140,7 +155,7 @@ export abstract class BoundDevice extends DeviceFile {
   }
 
   async #leaveOnce(): Promise<void> {
-    if (!this.#ioas) return;
+    if (!this.#table) return;
     await kernelCallAsync(this.args(), () => native.vfioDetach(this.lastHandle, true));
     this.#attached(undefined);
   }
@@ -149,4 +164,8 @@ export abstract class BoundDevice extends DeviceFile {
   protected override gone(): void {
     this.#iommufd?.forget(this);
   }
+}
+
+function nameOf(table: Ioas | Hwpt): string {
+  return table instanceof Hwpt ? 'HWPT' : 'IOAS';
 }

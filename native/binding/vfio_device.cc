@@ -3,6 +3,7 @@
 #include "binding/addon.h"
 #include "binding/call.h"
 #include "binding/handle.h"
+#include "binding/iommufd_object.h"
 
 namespace binding {
 namespace {
@@ -48,13 +49,13 @@ Napi::Value VfioBind(const Napi::CallbackInfo& info) {
       FromId);
 }
 
-// vfioAttach(device, ioas, async): number
+// vfioAttach(device, ioas or hwpt, async): number
 Napi::Value VfioAttach(const Napi::CallbackInfo& info) {
-  // The device is let go first, which detaches it if it was closed meanwhile: the IOAS can be destroyed only then.
+  // The device is let go first, which detaches it if it was closed meanwhile: the table can be destroyed only then.
   return Run(
       info.Env(), info[2],
-      [ioas = Unwrap<core::Ioas>(info[1]), device = Unwrap<core::VfioDevice>(info[0])] {
-        return device->Attach(ioas->id());
+      [table = UnwrapPageTable(info[1]), device = Unwrap<core::VfioDevice>(info[0])] {
+        return device->Attach(table->id());
       },
       FromId);
 }

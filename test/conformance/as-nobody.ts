@@ -3,7 +3,13 @@
 //   as-nobody.ts open PATH              opens a device file
 //   as-nobody.ts pin ADDRESS BYTES      maps so much host memory for a device, under the limit it was started with
 //   as-nobody.ts attach ADDRESS BYTES   maps it first, and then attaches the device
+//   as-nobody.ts rlimit                 chooses whose limit of locked memory counts
+//   as-nobody.ts hand-over ADDRESS      maps 64 KiB for a device, hands the iommufd to a process of its own, and tells who
+//                                       had how many KiB pinned
+import { spawnSync } from 'node:child_process';
+import { join } from 'node:path';
 import { DmaMemory, Iommufd, KernelError, VfioDevice } from '../../lib';
+import { pinned } from './pinned';
 
 const [, , verb, target = '', bytes = '0'] = process.argv;
 
@@ -34,6 +40,24 @@ const verbs: Record<string, () => void> = {
     becomeNobody();
     ioas.mapMemorySync(DmaMemory.alloc(Number(bytes)));
     device.attachSync(ioas);
+  },
+  rlimit: () => {
+    const iommufd = Iommufd.open();
+    becomeNobody();
+    iommufd.rlimitMode = 'process';
+  },
+  'hand-over': () => {
+    const iommufd = Iommufd.open();
+    const ioas = iommufd.allocIoas();
+    VfioDevice.openSync(target, { iommufd }).attachSync(ioas);
+    becomeNobody();
+    ioas.mapMemorySync(DmaMemory.alloc(0x10000), { iova: 0x10_0000n });
+    const before = pinned();
+    const heir = spawnSync(process.execPath, ['--import', 'tsx', join(__dirname, 'handed-over.ts'), String(ioas.id)], {
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'inherit', iommufd.fd],
+    });
+    console.log(JSON.stringify({ before, after: pinned(), heir: JSON.parse(heir.stdout) as unknown }));
   },
 };
 

@@ -1,9 +1,10 @@
 // Hardware page tables, on the mock device's IOMMU, which can do everything, and on the machine's own, which cannot.
 import assert from 'node:assert/strict';
 import { DmaMemory, Iommufd, type Hwpt, type HwptData } from '../../lib';
+import { Edu } from '../../examples/edu';
 import { MockDevice, mockAperture, mockType, reserveIovas } from './mock';
 import { conforms, observe, refuses } from './record';
-import { cmb, MiB, page, useRig } from './rig';
+import { barBytes, cmb, MiB, page, useRig } from './rig';
 
 const first = mockAperture.start;
 const guest: HwptData = { type: mockType.hwpt, bytes: new Uint8Array([1, 2, 3, 4, 0, 0, 0, 0]) };
@@ -508,5 +509,104 @@ describe('hw info', () => {
     await refuses('ENOENT', () => rig.iommufd.hwInfo({ iommufd: rig.iommufd, id: 0x7fff_ffff }));
     using other = Iommufd.open();
     await refuses('ERR_OTHER_IOMMUFD', () => other.hwInfo(rig.device('engine')));
+  });
+});
+
+describe('a VFIO device on a HWPT', () => {
+  const rig = useRig('engine', 'ssd');
+  const length = 256;
+  let hwpt: Hwpt;
+  beforeEach(async () => {
+    hwpt = rig.keep(await rig.ioas.allocHwpt(rig.device('engine')));
+  });
+
+  conforms('is attached to it and to its IOAS, and moves between them', async () => {
+    const engine = rig.device('engine');
+    await engine.attach(hwpt);
+    assert.deepEqual([engine.hwpt, engine.ioas], [hwpt, rig.ioas]);
+    observe(rig.ioas.iovaRanges());
+    engine.attachSync(rig.ioas);
+    assert.deepEqual([engine.hwpt, engine.ioas], [undefined, rig.ioas]);
+    hwpt.close();
+    engine.detachSync();
+    assert.equal(engine.ioas, undefined);
+    observe(rig.ioas.iovaRanges());
+  });
+
+  conforms('is detached when that is closed, or its IOAS', async () => {
+    const engine = rig.device('engine');
+    engine.attachSync(hwpt);
+    hwpt.close();
+    assert.equal(engine.ioas, undefined);
+    const ioas = rig.iommufd.allocIoas();
+    await engine.attach(await ioas.allocHwpt(engine));
+    await ioas[Symbol.asyncDispose]();
+    assert.equal(engine.hwpt, undefined);
+    const own = rig.keep(rig.ioas.allocHwptSync(engine));
+    engine.attachSync(own);
+    await own[Symbol.asyncDispose]();
+    assert.deepEqual([own.closed, engine.ioas], [true, undefined]);
+  });
+
+  conforms('reaches memory and its peers’, and what is revoked when it is mapped again', async () => {
+    const memory = await rig.memory();
+    rig.device('engine').attachSync(hwpt);
+    const engine = new Edu(rig.device('engine'));
+    const peer = rig.ioas.mapDmaBuf(rig.exported('ssd', cmb.region, MiB), { iova: 0x1000_0000n });
+    const reaches = async (mapping: { iova: bigint }) => {
+      rig.device('ssd').region(cmb.region).write(0n, Buffer.alloc(length));
+      await engine.copy(memory.iova, mapping.iova, length);
+      const bytes = barBytes(rig.device('ssd'), cmb.region, 0n, length);
+      return observe(bytes.equals(memory.bytes.subarray(0, length)));
+    };
+    assert(await reaches(peer));
+    const copy = await rig.ioas.copy(peer);
+    await rig.device('ssd').reset();
+    assert(!(await reaches(peer)));
+    assert.deepEqual(observe([peer.state, copy.state]), ['revoked', 'revoked']);
+    peer.remap();
+    assert(await reaches(peer));
+    assert(!(await reaches(copy)));
+    peer.close();
+    assert(!(await reaches(peer)));
+  });
+
+  conforms('is served by it as soon as it is attached, whatever was mapped before', async () => {
+    const memory = await rig.memory();
+    const peer = rig.ioas.mapDmaBuf(rig.exported('ssd', cmb.region, page));
+    rig.device('engine').attachSync(hwpt);
+    await new Edu(rig.device('engine')).copy(memory.iova, peer.iova, length);
+    assert.deepEqual(barBytes(rig.device('ssd'), cmb.region, 0n, length), memory.bytes.subarray(0, length));
+  });
+
+  conforms('cannot be attached to one that is closed, elsewhere, or of another IOMMU', async () => {
+    const engine = rig.device('engine');
+    using other = Iommufd.open();
+    const mock = MockDevice.attach(other.allocIoas());
+    const elsewhere = other.allocIoas().allocHwptSync(mock);
+    await refuses('ERR_OTHER_IOMMUFD', () => engine.attach(elsewhere));
+    mock.close();
+    const its = rig.keep(MockDevice.attach(rig.keep(rig.iommufd.allocIoas())));
+    const foreign = rig.keep(rig.keep(rig.iommufd.allocIoas()).allocHwptSync(its));
+    await refuses('EINVAL', () => engine.attach(foreign));
+    hwpt.close();
+    await refuses('ERR_CLOSED', () => engine.attach(hwpt));
+    await refuses('ERR_CLOSED', () => {
+      engine.attachSync(hwpt);
+    });
+  });
+
+  conforms('is closed with calls under way', async () => {
+    const engine = rig.device('engine');
+    const attaching = engine.attach(hwpt);
+    hwpt.close();
+    await refuses('ERR_CLOSED', () => attaching);
+    await hwpt[Symbol.asyncDispose]();
+    assert.equal(engine.hwpt, undefined);
+    const ioas = rig.iommufd.allocIoas();
+    const making = ioas.allocHwpt(engine);
+    ioas.close();
+    await refuses('ERR_CLOSED', () => making);
+    await ioas[Symbol.asyncDispose]();
   });
 });

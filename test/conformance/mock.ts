@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import type { Hwpt, Ioas, Iommufd } from '../../lib';
 import { FakeKernel } from '../../lib/fake';
 import { native } from '../../lib/native';
+import { aboutDevice } from './witness';
 
 const op = {
   addReserved: 1,
@@ -68,6 +69,7 @@ type Field = readonly [offset: number, width: 4 | 8, value: number | bigint];
 
 /** Runs a test command; the struct comes back as the kernel left it. */
 function run(iommufd: Iommufd, number: number, id: number, fields: readonly Field[], bitmap?: Uint8Array): Buffer {
+  aboutDevice('mock device');
   const command = Buffer.alloc(72);
   command.writeUInt32LE(command.length, 0);
   command.writeUInt32LE(number, 4);
@@ -95,8 +97,7 @@ export function reserveIovas(ioas: Ioas, start: bigint, length: bigint): void {
 /** A device without hardware, bound to an iommufd and attached. Close it, or close the iommufd. */
 export class MockDevice {
   readonly iommufd: Iommufd;
-  /** Its number in the iommufd, as a VfioDevice has one. */
-  readonly id: number;
+  readonly #id: number;
   /** The number of the mock object that holds it. */
   readonly stdevId: number;
   /** Of the HWPT that served it first. */
@@ -106,7 +107,13 @@ export class MockDevice {
     this.iommufd = iommufd;
     this.stdevId = answer.readUInt32LE(16);
     this.hwptId = answer.readUInt32LE(20);
-    this.id = answer.readUInt32LE(24);
+    this.#id = answer.readUInt32LE(24);
+  }
+
+  /** Its number in the iommufd, as a VfioDevice has one. */
+  get id(): number {
+    aboutDevice('mock device');
+    return this.#id;
   }
 
   /**

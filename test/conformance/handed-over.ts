@@ -1,0 +1,11 @@
+// A process that an iommufd is handed to as fd 3: it takes over what is pinned, and then unmaps it in the IOAS whose number
+// it is told. Prints how many KiB it had pinned as JSON.
+import { Iommufd } from '../../lib';
+import { pinned } from './pinned';
+
+const before = pinned();
+const iommufd = Iommufd.fromFd(3);
+iommufd.changeProcess();
+const taken = pinned();
+const unmapped = Number(iommufd.adoptIoas(Number(process.argv[2])).unmap(0x10_0000n, 0x10000n));
+console.log(JSON.stringify({ before, taken, unmapped, left: pinned() }));
