@@ -28,18 +28,29 @@ export {
   type BindingPlan,
   type BindingStep,
 } from './pci/binding';
+export {
+  pciCapabilities,
+  type BarPart,
+  type ConfigReader,
+  type Control,
+  type ExpressPort,
+  type PciCapability,
+  type PciCapabilityFields,
+} from './pci/capabilities';
 export { ioctlChannel, type IoctlMessage } from './trace';
 export type { Access } from './validate';
-export type { RegionCapability, UnknownCapability } from './vfio/capabilities';
+export type { DeviceCapability, RegionCapability, UnknownCapability } from './vfio/capabilities';
 export { CommandRegister } from './vfio/command-register';
 export { vfioFeatures, type VfioFeature } from './vfio/constants';
-export type { BoundDevice } from './vfio/bound-device';
-export { VfioDevice } from './vfio/device';
+export type { BindOptions, BoundDevice } from './vfio/bound-device';
+export { VfioDevice, type FeatureOperations } from './vfio/device';
 export type { DeviceFile } from './vfio/device-file';
 export type { DmaRange, ExportOptions } from './vfio/export';
 export type { HotResetDevice, HotResetInfo } from './vfio/hot-reset';
 export type { DeviceInfo, IrqInfo } from './vfio/info';
 export { MappedRegion } from './vfio/mapped-region';
 export type { OpenOptions } from './vfio/open';
-export { Region } from './vfio/region';
+export type { PasidDevice } from './vfio/pasid-device';
+export { Region, type MappableRange } from './vfio/region';
 export type { ResettableDevice } from './vfio/resettable-device';
+export { WakeUp } from './vfio/wake-up';

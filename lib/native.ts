@@ -57,6 +57,13 @@ export interface NativeInfo {
 }
 
 /** @internal */
+export interface NativeCapability {
+  id: number;
+  version: number;
+  data: Uint8Array;
+}
+
+/** @internal */
 export interface NativeDevice {
   address: string;
   cdev: string;
@@ -67,6 +74,13 @@ export interface NativeDevice {
   romSize: bigint;
   irqs: { flags: number; count: number }[];
   msix: { bar: number; offset: bigint; size: bigint } | undefined;
+  group: number;
+  virtualFunctions: number;
+  /** '': it is none. */
+  physical: string;
+  capabilities: readonly NativeCapability[];
+  /** Of each BAR. */
+  regionCapabilities: (readonly NativeCapability[])[];
 }
 
 /** @internal */
@@ -172,19 +186,25 @@ interface Native {
   vfioDevice(fd: FdHandle, address: string): VfioHandle;
   vfioClose: NowOrLater<[device: VfioHandle], void>;
   vfioWord(device: VfioHandle): WordOf;
-  vfioBind: NowOrLater<[device: VfioHandle, iommufd: FdHandle], number>;
+  vfioBind: NowOrLater<[device: VfioHandle, iommufd: FdHandle, token: Uint8Array | undefined], number>;
   vfioAttach: NowOrLater<[device: VfioHandle, table: IoasHandle | HwptHandle], number>;
   vfioDetach: NowOrLater<[device: VfioHandle], void>;
+  vfioAttachPasid: NowOrLater<[device: VfioHandle, ioas: IoasHandle, pasid: number], number>;
+  vfioDetachPasid: NowOrLater<[device: VfioHandle, pasid: number], void>;
   vfioReset: NowOrLater<[device: VfioHandle], void>;
   /** `devices`: id, segment, bus and devfn of each. */
   vfioHotResetInfo(device: VfioHandle): { flags: number; devices: Uint32Array };
   vfioHotReset: NowOrLater<[device: VfioHandle, addresses: string[]], void>;
   vfioEnterLowPower: NowOrLater<[device: VfioHandle], void>;
+  vfioEnterLowPowerWithWakeUp: NowOrLater<[device: VfioHandle, wakeUp: FdHandle], void>;
   vfioExitLowPower: NowOrLater<[device: VfioHandle], void>;
   vfioInfo(device: VfioHandle): NativeInfo & { regions: number; irqs: number };
   vfioRegionInfo(device: VfioHandle, index: number): NativeInfo & { size: bigint; offset: bigint };
   vfioIrqInfo(device: VfioHandle, index: number): { flags: number; count: number };
   vfioProbe(device: VfioHandle, feature: number, operation: number): boolean;
+  vfioSetVfToken(device: VfioHandle, token: Uint8Array): void;
+  vfioSetBusMaster(device: VfioHandle, on: boolean): void;
+  vfioZpciError(device: VfioHandle): bigint;
   vfioExportDmaBuf(device: VfioHandle, region: number, ranges: BigUint64Array): FdHandle;
   vfioRead(device: VfioHandle, offset: bigint, bytes: Uint8Array): number;
   vfioWrite(device: VfioHandle, offset: bigint, bytes: Uint8Array): number;

@@ -11,6 +11,7 @@ const offsets = {
   revision: 0x08,
   classCode: 0x09,
   cacheLine: 0x0c,
+  headerType: 0x0e,
   bar0: 0x10,
   subsystemVendor: 0x2c,
   subsystem: 0x2e,
@@ -21,6 +22,7 @@ const offsets = {
 const commandAtOpen = 0x0103; // I/O and memory space on, bus mastering off, SERR#
 const commandWritable = 0x0507;
 const statusCapabilities = 0x0010;
+const multifunction = 0x80;
 const redHat = 0x1af4;
 const qemuSubsystem = 0x1100;
 
@@ -35,8 +37,12 @@ export interface ConfigSpace {
   writable: Uint8Array;
 }
 
-/** `addresses[i]` is BAR i's bus address. */
-export function configSpace(kind: DeviceKind, addresses: readonly bigint[]): ConfigSpace {
+/** `addresses[i]` is BAR i's bus address; `several`: it is function 0 of several. */
+export function configSpace(
+  kind: DeviceKind,
+  addresses: readonly bigint[],
+  { several = false, virtualFunctions = 0 } = {},
+): ConfigSpace {
   const bytes = new Uint8Array(kind.express ? 4096 : 256);
   const writable = new Uint8Array(bytes.length);
   const view = new DataView(bytes.buffer);
@@ -47,6 +53,7 @@ export function configSpace(kind: DeviceKind, addresses: readonly bigint[]): Con
   mask.setUint16(offsets.command, commandWritable, true);
   view.setUint32(offsets.revision, kind.revision | (kind.classCode << 8), true);
   mask.setUint8(offsets.cacheLine, 0xff);
+  if (several) view.setUint8(offsets.headerType, multifunction);
   view.setUint16(offsets.subsystemVendor, redHat, true);
   view.setUint16(offsets.subsystem, qemuSubsystem, true);
   mask.setUint8(offsets.interruptLine, 0xff);
@@ -66,9 +73,9 @@ export function configSpace(kind: DeviceKind, addresses: readonly bigint[]): Con
 
   const capabilities = Object.entries(kind.capabilities);
   for (const [at, hex] of capabilities) bytes.set(Buffer.from(hex, 'hex'), Number(at));
-  // The power state.
-  const power = capabilities.find(([, hex]) => hex.startsWith('01'));
-  if (power) mask.setUint8(Number(power[0]) + 4, 0x03);
+  // The power state. A physical function stays awake for its virtual ones.
+  const power = capabilities.find(([at, hex]) => Number(at) < 0x100 && hex.startsWith('01'));
+  if (power && virtualFunctions === 0) mask.setUint8(Number(power[0]) + 4, 0x03);
   if (capabilities.length > 0) {
     view.setUint16(offsets.status, statusCapabilities, true);
     view.setUint8(offsets.capabilities, Math.min(...capabilities.map(([at]) => Number(at))));

@@ -8,12 +8,22 @@ export interface Bar {
   prefetchable?: boolean;
   /** A 64-bit BAR takes the next one's register for its upper half. */
   wide?: boolean;
+  /** Those of its region info, beside the MSI-X one. */
+  infoCapabilities?: readonly InfoCapability[];
 }
 
 /** An interrupt index as VFIO_DEVICE_GET_IRQ_INFO tells it. */
 export interface Irq {
   flags: number;
   count: number;
+}
+
+/** A capability that VFIO tells with a device's or region's info. */
+export interface InfoCapability {
+  id: number;
+  version: number;
+  /** What is behind its header. */
+  data: Uint8Array;
 }
 
 /** A kind of device. */
@@ -32,6 +42,10 @@ export interface DeviceKind {
   romSize?: bigint;
   irqs: [intx: Irq, msi: Irq, msix: Irq, error: Irq, request: Irq];
   msix?: { bar: number; offset: bigint; size: bigint };
+  /** Those of its device info. */
+  infoCapabilities?: readonly InfoCapability[];
+  /** What its virtual functions are. */
+  virtualFunction?: DeviceKind;
   /** QEMU's -drive and -device arguments for one on `bus`. */
   qemu: (bus: string, id: string) => string[];
 }
@@ -123,12 +137,65 @@ export const pciTestdev: DeviceKind = {
   qemu: (bus, id) => ['-device', `pci-testdev,bus=${bus},id=${id}`],
 };
 
+/** A virtual function of {@link nvmeSriov}. It has no INTx and no power states. */
+const nvmeVirtual: DeviceKind = {
+  ...nvmeCmb,
+  capabilities: {
+    0x40: '118002000020000000300000',
+    0x80: express('00', errorReportingAndReset),
+    0x100: '0e00010000000000',
+  },
+  interruptPin: 0,
+  bars: [{ kind: 'registers', size: 0x4000n, wide: true }],
+  irqs: [noIntx, none, { flags: 1, count: 3 }, one, one],
+  msix: { bar: 0, offset: 0x2000n, size: 3n * 16n },
+  qemu: () => [],
+};
+
+/** An NVMe drive with SR-IOV. It has no CMB: QEMU refuses one beside SR-IOV. */
+export const nvmeSriov: DeviceKind = {
+  ...nvmeVirtual,
+  capabilities: {
+    ...nvmeVirtual.capabilities,
+    0x60: '0100030008',
+    0x80: express('60', errorReportingAndReset),
+    0x100: '0e00011200010000',
+    0x120: '10000100000000001900000002000200020000000100010000001000530500000100000004000000',
+  },
+  interruptPin: 1,
+  irqs: [intx, none, { flags: 1, count: 3 }, one, one],
+  virtualFunction: nvmeVirtual,
+  qemu: (bus, id) => [
+    '-device',
+    `nvme-subsys,id=${id}-subsys,nqn=${id}`,
+    '-device',
+    `nvme,serial=${id},subsys=${id}-subsys,sriov_max_vfs=2,sriov_vq_flexible=4,sriov_vi_flexible=2,max_ioqpairs=6,` +
+      `msix_qsize=5,bus=${bus},id=${id}`,
+  ],
+};
+
+/** An SD card controller: its only BAR is smaller than a page. */
+export const sdhci: DeviceKind = {
+  vendor: 0x1b36,
+  device: 0x0007,
+  classCode: 0x080501,
+  revision: 0x00,
+  express: false,
+  capabilities: {},
+  interruptPin: 1,
+  bars: [{ kind: 'registers', size: 0x100n }],
+  irqs: [intx, none, none, one, one],
+  qemu: (bus, id) => ['-device', `sdhci-pci,bus=${bus},id=${id}`],
+};
+
 /** By the name of the native model. */
 export const deviceKinds = {
   edu,
   nvme: nvmeCmb,
   'bochs-display': bochsDisplay,
   'pci-testdev': pciTestdev,
+  'nvme-sriov': nvmeSriov,
+  sdhci,
 } as const satisfies Record<string, DeviceKind>;
 
 /** A kind's name. */

@@ -3,8 +3,8 @@
  *
  * @packageDocumentation
  */
-export { deviceKinds, type Bar, type DeviceKind, type DeviceKindName, type Irq } from './devices';
+export { deviceKinds, type Bar, type DeviceKind, type DeviceKindName, type InfoCapability, type Irq } from './devices';
 export { FakeKernel, type DmaFault, type FakeKernelToken } from './kernel';
-export { addressOf, type Machine, type MachineDevice } from './machine';
+export { addressOf, type Machine, type MachineDevice, type MachinePort } from './machine';
 export { machines, reference } from './machines';
 export { qemuArguments } from './qemu';

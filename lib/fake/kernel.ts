@@ -5,7 +5,7 @@ import { native, type KernelHandle, type NativeDevice } from '../native';
 import { integer, options, outOfRange, string } from '../validate';
 import { barFlags, configSpace } from './config-space';
 import { deviceKinds, type DeviceKind } from './devices';
-import { addressOf, bridgeAddress, deviceAddress, type Machine } from './machine';
+import { addressOf, bridgeAddress, functionsOf, type Machine } from './machine';
 import { reference } from './machines';
 import { writeSysfs, type SysfsDevice } from './sysfs';
 
@@ -46,9 +46,9 @@ function word(value: bigint): string {
   return `0x${value.toString(16).padStart(16, '0')}`;
 }
 
-function resourceFile(kind: DeviceKind, addresses: readonly bigint[]): string {
+function resourceFile(bars: DeviceKind['bars'], addresses: readonly bigint[]): string {
   const lines = Array.from({ length: resourceSlots }, (_, i) => {
-    const bar = kind.bars[i];
+    const bar = bars[i];
     const start = addresses[i] ?? 0n;
     if (!bar) return [0n, 0n, 0n];
     // ioport.h: IORESOURCE_IO, _MEM, _PREFETCH, _MEM_64 above the BAR's own bits
@@ -81,37 +81,47 @@ function realise(machine: Machine): { devices: NativeDevice[]; sysfs: SysfsDevic
   const sysfs: SysfsDevice[] = [];
   const next = { memory: windowStart, io: portBase };
   const reserved = reservedRegions(machine);
-  for (const [i, { kind: name }] of machine.ports.entries()) {
-    const kind: DeviceKind = deviceKinds[name];
+  const noBars = { resource: resourceFile([], []), config: new Uint8Array(256) };
+  const port = { vendor: 0x1b36, device: 0x000c, classCode: 0x060400, revision: 0 };
+  for (const i of machine.ports.keys()) {
+    const place = { address: bridgeAddress(i), parent: undefined, group: 2 * i, reserved };
+    sysfs.push({ ...port, ...noBars, ...place, driver: 'pcieport', cdev: undefined });
+  }
+  for (const [i, place] of functionsOf(machine).entries()) {
+    const { address, physical, virtualFunctions } = place;
+    const own: DeviceKind = deviceKinds[place.kind];
+    const kind = physical === undefined ? own : (own.virtualFunction ?? own);
     const addresses = [...layOut(kind, next)];
-    const { bytes, writable } = configSpace(kind, addresses);
+    const { bytes, writable } = configSpace(kind, addresses, { several: place.several, virtualFunctions });
     const cdev = `vfio${String(i)}`;
+    // The functions of a device cannot be told apart by the IOMMU, if they have no ACS; virtual ones can.
+    const group = physical === undefined ? 2 * place.port + 1 : 2 * machine.ports.length + i;
     devices.push({
-      address: deviceAddress(i),
+      address,
       cdev,
-      model: name,
+      model: place.kind,
       config: bytes,
       configWritable: writable,
       bars: kind.bars,
       romSize: kind.romSize ?? 0n,
       irqs: kind.irqs,
       msix: kind.msix,
+      group,
+      virtualFunctions,
+      physical: physical ?? '',
+      capabilities: kind.infoCapabilities ?? [],
+      regionCapabilities: Array.from({ length: 6 }, (_, bar) => kind.bars[bar]?.infoCapabilities ?? []),
     });
-    const [bridge, group] = [bridgeAddress(i), 2 * i];
-    const noBars = { resource: resourceFile({ ...kind, bars: [] }, []), config: new Uint8Array(256) };
-    const port = { vendor: 0x1b36, device: 0x000c, classCode: 0x060400, revision: 0 };
-    const bridged = { address: bridge, parent: undefined, group, reserved, driver: 'pcieport', cdev: undefined };
-    sysfs.push({ ...port, ...noBars, ...bridged });
     sysfs.push({
       vendor: kind.vendor,
       device: kind.device,
       classCode: kind.classCode,
       revision: kind.revision,
       config: bytes,
-      resource: resourceFile(kind, addresses),
-      address: deviceAddress(i),
-      parent: bridge,
-      group: group + 1,
+      resource: resourceFile(kind.bars, addresses),
+      address,
+      parent: bridgeAddress(place.port),
+      group,
       reserved,
       driver: 'vfio-pci',
       cdev,

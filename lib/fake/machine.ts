@@ -8,13 +8,23 @@ export interface MachineDevice {
   /** Unique in the machine: 'engine', 'ssd', … */
   role: string;
   kind: DeviceKindName;
+  /**
+   * The roles of its SR-IOV virtual functions, which are made when VFIO has the device. Virtual function i (from 0) is
+   * function i+1 of the same slot.
+   */
+  virtualFunctions?: readonly string[];
+}
+
+/** What is behind a root port: a device's function 0, and further functions, from 1 on. */
+export interface MachinePort extends MachineDevice {
+  functions?: readonly MachineDevice[];
 }
 
 /** A machine: PCI Express root ports on bus 0, each with one device behind it. */
 export interface Machine {
   name: string;
-  /** Port i (from 0) is the bridge 00:(i+1).0 and leads to bus i+1, where its device is function 0 of device 0. */
-  ports: readonly MachineDevice[];
+  /** Port i (from 0) is the bridge 00:(i+1).0 and leads to bus i+1, where its device is device 0. */
+  ports: readonly MachinePort[];
   iommu: {
     /** The highest IOVA that it translates. */
     lastIova: bigint;
@@ -26,19 +36,53 @@ export interface Machine {
   };
 }
 
+/** A function of a device, and where it is. @internal */
+export interface MachineFunction {
+  role: string;
+  kind: DeviceKindName;
+  /** Of the port, from 0. */
+  port: number;
+  address: string;
+  /** The physical function's address, of a virtual one. */
+  physical: string | undefined;
+  virtualFunctions: number;
+  /** Whether it is function 0 of several. */
+  several: boolean;
+}
+
 /** The bus address of the bridge that leads to port `index`. */
 export function bridgeAddress(index: number): string {
   return `0000:00:${(index + 1).toString(16).padStart(2, '0')}.0`;
 }
 
-/** The bus address of the device behind port `index`. */
-export function deviceAddress(index: number): string {
-  return `0000:${(index + 1).toString(16).padStart(2, '0')}:00.0`;
+/** The bus address of the device behind port `index`, or of another of its functions. */
+export function deviceAddress(index: number, which = 0): string {
+  return `0000:${(index + 1).toString(16).padStart(2, '0')}:00.${String(which)}`;
+}
+
+/** Every function of the machine: those of all ports in order, and then the virtual ones. @internal */
+export function functionsOf({ ports }: Machine): MachineFunction[] {
+  const physical = ports.flatMap((port, i) =>
+    [port, ...(port.functions ?? [])].map((device, which) => ({ device, port: i, which })),
+  );
+  const real = physical.map(({ device: { role, kind, virtualFunctions }, port, which }) => {
+    const several = which === 0 && (ports[port]?.functions?.length ?? 0) > 0;
+    const address = deviceAddress(port, which);
+    return { role, kind, port, address, physical: undefined, virtualFunctions: virtualFunctions?.length ?? 0, several };
+  });
+  const virtual = physical.flatMap(({ device: { kind, virtualFunctions = [] }, port }) =>
+    virtualFunctions.map((role, i) => {
+      const address = deviceAddress(port, i + 1);
+      return { role, kind, port, address, physical: deviceAddress(port), virtualFunctions: 0, several: false };
+    }),
+  );
+  return [...real, ...virtual];
 }
 
 /** The address of the device that plays `role`. */
 export function addressOf(machine: Machine, role: string): string {
-  const index = machine.ports.findIndex((device) => device.role === role);
-  if (index < 0) throw outOfRange('role', `one of ${machine.ports.map((device) => device.role).join(', ')}`, role);
-  return deviceAddress(index);
+  const functions = functionsOf(machine);
+  const found = functions.find((device) => device.role === role);
+  if (!found) throw outOfRange('role', `one of ${functions.map((device) => device.role).join(', ')}`, role);
+  return found.address;
 }

@@ -8,6 +8,8 @@ export const reference: Machine = {
     { role: 'display', kind: 'bochs-display' },
     { role: 'engine', kind: 'edu' },
     { role: 'ports', kind: 'pci-testdev' },
+    { role: 'physical', kind: 'nvme-sriov', virtualFunctions: ['virtual0', 'virtual1'] },
+    { role: 'twin0', kind: 'bochs-display', functions: [{ role: 'twin1', kind: 'sdhci' }] },
   ],
   // Intel's IOMMU as QEMU has it: 39 bits, and the window of message-signalled interrupts.
   iommu: {

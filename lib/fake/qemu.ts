@@ -1,16 +1,24 @@
 // A machine as QEMU's arguments.
-import { deviceKinds, type DeviceKind } from './devices';
+import { deviceKinds, type DeviceKind, type DeviceKindName } from './devices';
 import type { Machine } from './machine';
+
+const toArguments = (kind: DeviceKindName, bus: string, role: string): string[] => {
+  const description: DeviceKind = deviceKinds[kind];
+  return description.qemu(bus, role);
+};
 
 /** The arguments that make QEMU's q35 the machine: its IOMMU, root ports and devices, at the same PCI addresses. */
 export function qemuArguments(machine: Machine): string[] {
-  const devices = machine.ports.flatMap(({ role, kind }, i) => {
+  const devices = machine.ports.flatMap(({ role, kind, functions = [] }, i) => {
     const number = String(i + 1);
-    const description: DeviceKind = deviceKinds[kind];
+    const several = functions.length > 0 ? ',multifunction=on' : '';
     return [
       '-device',
       `pcie-root-port,bus=pcie.0,addr=${(i + 1).toString(16)}.0,id=port${number},chassis=${number},slot=${number}`,
-      ...description.qemu(`port${number}`, role),
+      ...toArguments(kind, `port${number}${several}`, role),
+      ...functions.flatMap((device, j) =>
+        toArguments(device.kind, `port${number},addr=0.${String(j + 1)}`, device.role),
+      ),
     ];
   });
   return [

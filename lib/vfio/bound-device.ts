@@ -4,8 +4,23 @@ import { Hwpt } from '../iommufd/hwpt';
 import { Iommufd } from '../iommufd/iommufd';
 import { Ioas } from '../iommufd/ioas';
 import { native, type HwptHandle, type IoasHandle, type VfioHandle } from '../native';
-import { instance } from '../validate';
+import { instance, options } from '../validate';
 import { DeviceFile } from './device-file';
+import { toVfToken } from './vf-token';
+
+/** How to bind a device. */
+export interface BindOptions {
+  /**
+   * A UUID, in SR-IOV: a virtual function whose physical one VFIO has wants the token that was set there, and so does the
+   * physical function itself while virtual ones are in use; while none is, a token given here is set.
+   */
+  vfToken?: string;
+}
+
+function toToken(opts: BindOptions | undefined): Uint8Array | undefined {
+  const { vfToken } = options(opts);
+  return vfToken === undefined ? undefined : toVfToken(vfToken, 'vfToken');
+}
 
 /** A VFIO device's place in an iommufd, and what its DMA goes through. */
 export abstract class BoundDevice extends DeviceFile {
@@ -35,26 +50,26 @@ export abstract class BoundDevice extends DeviceFile {
   }
 
   /**
-   * Binds the device to an iommufd. From then on it can be used, and it is closed before the iommufd.
+   * Binds the device to an iommufd (VFIO_DEVICE_BIND_IOMMUFD). From then on it can be used, and it is closed before the iommufd.
    *
    * @throws KernelError EINVAL: bound already. EPERM: another device of the IOMMU group has a driver of the kernel or
    *   another iommufd, or interrupts are not isolated. EBUSY: the group is open through /dev/vfio/GROUP. EACCES: a VF token
-   *   is wanted. EBADFD: not an iommufd.
+   *   is wanted, or another one. EBADFD: not an iommufd.
    */
-  async bind(iommufd: Iommufd): Promise<void> {
-    const [device, parent] = [this.handle, instance(iommufd, 'iommufd', Iommufd).handle];
+  async bind(iommufd: Iommufd, opts?: BindOptions): Promise<void> {
+    const [device, parent, token] = [this.handle, instance(iommufd, 'iommufd', Iommufd).handle, toToken(opts)];
     this.#bound(
       iommufd,
-      await this.track(kernelCallAsync(this.args(), () => native.vfioBind(device, parent, true), this.around())),
+      await this.track(kernelCallAsync(this.args(), () => native.vfioBind(device, parent, token, true), this.around())),
     );
   }
 
   /** {@link bind}, waiting. */
-  bindSync(iommufd: Iommufd): void {
-    const [device, parent] = [this.handle, instance(iommufd, 'iommufd', Iommufd).handle];
+  bindSync(iommufd: Iommufd, opts?: BindOptions): void {
+    const [device, parent, token] = [this.handle, instance(iommufd, 'iommufd', Iommufd).handle, toToken(opts)];
     this.#bound(
       iommufd,
-      kernelCall(this.args(), () => native.vfioBind(device, parent, false), this.around()),
+      kernelCall(this.args(), () => native.vfioBind(device, parent, token, false), this.around()),
     );
   }
 

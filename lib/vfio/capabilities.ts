@@ -1,56 +1,194 @@
-// The capability chains behind VFIO's info structs: a table of decoders, and the bytes as they are for the rest.
+// The capability chains behind VFIO's info structs: tables of decoders, and the bytes as they are for the rest.
+import { endianness } from 'node:os';
 import type { NativeInfo } from '../native';
-
-/** A capability of a region. What the library does not know keeps its bytes (without the header). */
-export type RegionCapability =
-  | { type: 'sparse-mmap'; areas: { offset: bigint; size: bigint }[] }
-  | { type: 'type'; regionType: number; regionSubtype: number }
-  | { type: 'msix-mappable' }
-  | UnknownCapability;
 
 /** A capability that the library does not decode. */
 export interface UnknownCapability {
   type: 'unknown';
   id: number;
   version: number;
+  /** What is behind its header. */
   data: Uint8Array;
 }
 
-const headerSize = 8;
+/** A capability of a region. What the library does not know keeps its bytes. */
+export type RegionCapability =
+  /** Only these parts can be mapped. In bytes from the region's start. */
+  | { type: 'sparse-mmap'; areas: { offset: bigint; size: bigint }[] }
+  /** What a device-specific region holds. `vendor`: the PCI vendor who gave the subtype its meaning. */
+  | { type: 'type'; regionType: number; regionSubtype: number; vendor: number | undefined; name: string | undefined }
+  /** The pages with the MSI-X table can be mapped, too. */
+  | { type: 'msix-mappable' }
+  /** NVLink 2: the bus address of the memory that is behind the link. */
+  | { type: 'nvlink2-target'; address: bigint }
+  | { type: 'nvlink2-link-speed'; linkSpeed: number }
+  | UnknownCapability;
 
-/** Walks a chain. Offsets count from the start of the info struct; a chain that leads nowhere ends. @internal */
+/** A capability of a device. What the library does not know keeps its bytes. */
+export type DeviceCapability =
+  /** Which AtomicOps, by their size in bits, the device completes and everything on the way to the root does, too. */
+  | { type: 'pci-atomic-completion'; sizes: number[] }
+  /** A PCI function of an s390 machine. What came with later versions is undefined before. */
+  | {
+      type: 'zpci-base';
+      version: number;
+      startDma: bigint;
+      endDma: bigint;
+      physicalChannel: number;
+      virtualFunction: number;
+      measurementBlockLength: number;
+      functionType: number;
+      group: number;
+      functionHandle: number | undefined;
+      errorLength: number | undefined;
+    }
+  | {
+      type: 'zpci-group';
+      version: number;
+      dmaMask: bigint;
+      msiAddress: bigint;
+      refresh: boolean;
+      measurementInterval: number;
+      interrupts: number;
+      maxStoreBlock: number;
+      pciVersion: number;
+      maxInterpretedStoreBlock: number | undefined;
+    }
+  | { type: 'zpci-utility-string'; bytes: Uint8Array }
+  | { type: 'zpci-internal-path'; bytes: Uint8Array }
+  | UnknownCapability;
+
+const headerSize = 8;
+/** The kernel writes in the host's order: s390, which alone has the zpci ones, is big-endian. */
+const little = endianness() === 'LE';
+
+/**
+ * Walks a chain. Offsets count from the start of the info struct; a chain that leads back or out of the struct ends there.
+ * @internal
+ */
 export function parseChain({ capOffset, bytes }: NativeInfo): UnknownCapability[] {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const found: { start: number; id: number; version: number }[] = [];
-  for (let at = capOffset; at >= headerSize && at + headerSize <= bytes.length; at = view.getUint32(at + 4, true)) {
-    if (found.some((capability) => capability.start === at)) break;
-    found.push({ start: at, id: view.getUint16(at, true), version: view.getUint16(at + 2, true) });
+  const found = new Map<number, { id: number; version: number }>();
+  for (let at = capOffset; at >= headerSize && at + headerSize <= bytes.length; at = view.getUint32(at + 4, little)) {
+    if (found.has(at)) break;
+    found.set(at, { id: view.getUint16(at, little), version: view.getUint16(at + 2, little) });
   }
-  const ends = found.map(({ start }) => start).concat(bytes.length);
-  return found.map(({ start, id, version }) => {
-    const end = Math.min(...ends.filter((candidate) => candidate > start));
+  const starts = [...found.keys(), bytes.length].sort((a, b) => a - b);
+  return [...found].map(([start, { id, version }]) => {
+    const end = starts[starts.indexOf(start) + 1] ?? bytes.length;
     return { type: 'unknown', id, version, data: bytes.slice(start + headerSize, end) };
   });
 }
 
-const decoders: Record<number, (view: DataView) => RegionCapability> = {
-  1: (view) => {
-    const count = Math.min(view.getUint32(0, true), Math.floor((view.byteLength - 8) / 16));
-    const areas = Array.from({ length: count }, (_, i) => ({
-      offset: view.getBigUint64(8 + 16 * i, true),
-      size: view.getBigUint64(16 + 16 * i, true),
-    }));
-    return { type: 'sparse-mmap', areas };
-  },
-  2: (view) => ({ type: 'type', regionType: view.getUint32(0, true), regionSubtype: view.getUint32(4, true) }),
-  3: () => ({ type: 'msix-mappable' }),
+/** From how many bytes behind the header on, and how. */
+type Decoder<T> = readonly [least: number, decode: (view: DataView, data: Uint8Array, version: number) => T];
+
+function decodeChain<T>(info: NativeInfo, decoders: Readonly<Record<number, Decoder<T>>>): (T | UnknownCapability)[] {
+  return parseChain(info).map((capability) => {
+    const { data, id, version } = capability;
+    const [least, decode] = decoders[id] ?? [];
+    if (!decode || data.length < (least ?? 0)) return capability;
+    return decode(new DataView(data.buffer, data.byteOffset, data.byteLength), data, version);
+  });
+}
+
+const vendorType = 0x8000_0000;
+const vendorMask = 0xffff;
+/** linux/vfio.h, by type (vendors' with the PCI vendor id) and subtype. */
+const typeNames: Readonly<Record<string, string>> = {
+  '8086:1': 'igd-opregion',
+  '8086:2': 'igd-host-config',
+  '8086:3': 'igd-lpc-config',
+  '10de:1': 'nvlink2-ram',
+  '1014:1': 'nvlink2-atsd',
+  '1:1': 'gfx-edid',
+  '2:1': 'ccw-async-command',
+  '2:2': 'ccw-schib',
+  '2:3': 'ccw-crw',
+  '3:1': 'migration-v1',
+};
+
+const regionDecoders: Readonly<Record<number, Decoder<RegionCapability>>> = {
+  1: [
+    8,
+    (view) => {
+      const count = Math.min(view.getUint32(0, little), Math.floor((view.byteLength - 8) / 16));
+      const areas = Array.from({ length: count }, (_, i) => ({
+        offset: view.getBigUint64(8 + 16 * i, little),
+        size: view.getBigUint64(16 + 16 * i, little),
+      }));
+      return { type: 'sparse-mmap', areas };
+    },
+  ],
+  2: [
+    8,
+    (view) => {
+      const [regionType, regionSubtype] = [view.getUint32(0, little), view.getUint32(4, little)];
+      const vendor = regionType >= vendorType ? regionType & vendorMask : undefined;
+      const name =
+        typeNames[`${(vendor ?? regionType).toString(vendor === undefined ? 10 : 16)}:${String(regionSubtype)}`];
+      return { type: 'type', regionType, regionSubtype, vendor, name };
+    },
+  ],
+  3: [0, () => ({ type: 'msix-mappable' })],
+  4: [8, (view) => ({ type: 'nvlink2-target', address: view.getBigUint64(0, little) })],
+  5: [4, (view) => ({ type: 'nvlink2-link-speed', linkSpeed: view.getUint32(0, little) })],
+};
+
+function sized(view: DataView, data: Uint8Array): Uint8Array {
+  return data.slice(4, 4 + view.getUint32(0, little));
+}
+
+// linux/vfio_zdev.h
+const deviceDecoders: Readonly<Record<number, Decoder<DeviceCapability>>> = {
+  1: [
+    24,
+    (view, data, version) => ({
+      type: 'zpci-base',
+      version,
+      startDma: view.getBigUint64(0, little),
+      endDma: view.getBigUint64(8, little),
+      physicalChannel: view.getUint16(16, little),
+      virtualFunction: view.getUint16(18, little),
+      measurementBlockLength: view.getUint16(20, little),
+      functionType: view.getUint8(22),
+      group: view.getUint8(23),
+      functionHandle: version >= 2 && data.length >= 28 ? view.getUint32(24, little) : undefined,
+      errorLength: version >= 3 && data.length >= 32 ? view.getUint32(28, little) : undefined,
+    }),
+  ],
+  2: [
+    31,
+    (view, data, version) => ({
+      type: 'zpci-group',
+      version,
+      dmaMask: view.getBigUint64(0, little),
+      msiAddress: view.getBigUint64(8, little),
+      refresh: (view.getBigUint64(16, little) & 1n) !== 0n,
+      measurementInterval: view.getUint16(24, little),
+      interrupts: view.getUint16(26, little),
+      maxStoreBlock: view.getUint16(28, little),
+      pciVersion: view.getUint8(30),
+      maxInterpretedStoreBlock: version >= 2 && data.length >= 34 ? view.getUint16(32, little) : undefined,
+    }),
+  ],
+  3: [4, (view, data) => ({ type: 'zpci-utility-string', bytes: sized(view, data) })],
+  4: [4, (view, data) => ({ type: 'zpci-internal-path', bytes: sized(view, data) })],
+  5: [
+    4,
+    (view) => ({
+      type: 'pci-atomic-completion',
+      sizes: [32, 64, 128].filter((_, bit) => ((view.getUint32(0, little) >> bit) & 1) !== 0),
+    }),
+  ],
 };
 
 /** @internal */
 export function regionCapabilities(info: NativeInfo): RegionCapability[] {
-  return parseChain(info).map((capability) => {
-    const { data, id } = capability;
-    const decode = data.length >= 8 || id === 3 ? decoders[id] : undefined;
-    return decode ? decode(new DataView(data.buffer, data.byteOffset, data.byteLength)) : capability;
-  });
+  return decodeChain(info, regionDecoders);
+}
+
+/** @internal */
+export function deviceCapabilities(info: NativeInfo): DeviceCapability[] {
+  return decodeChain(info, deviceDecoders);
 }

@@ -1,8 +1,9 @@
 import { DmaBuf } from '../dmabuf/dma-buf';
 import { explain, kernelCall, KernelError } from '../errors';
 import { native } from '../native';
+import { pciCapabilities, type PciCapability } from '../pci/capabilities';
 import { followSubscribers } from '../trace';
-import { integer, oneOf } from '../validate';
+import { boolean, integer, oneOf } from '../validate';
 import { CommandRegister } from './command-register';
 import { configRegion, featureOperations, vfioFeatures, type VfioFeature } from './constants';
 import { toExport, type ExportOptions } from './export';
@@ -10,6 +11,13 @@ import { toDeviceInfo, toIrqInfo, type DeviceInfo, type IrqInfo } from './info';
 import { toTarget, type OpenOptions } from './open';
 import { Region } from './region';
 import { ResettableDevice } from './resettable-device';
+import { toVfToken } from './vf-token';
+
+/** For which operations a device knows a feature. */
+export interface FeatureOperations {
+  get: boolean;
+  set: boolean;
+}
 
 /** A PCI device that VFIO holds for this process. */
 export class VfioDevice extends ResettableDevice {
@@ -23,14 +31,15 @@ export class VfioDevice extends ResettableDevice {
    * @param target a PCI address ('0000:03:00.0' or '03:00.0'), a path of a character device
    *   ('/dev/vfio/devices/vfio0'), or the number of an fd that was handed over (it is duplicated; the caller's own stays
    *   open and the caller's)
-   * @throws Error ERR_NO_SUCH_DEVICE, ERR_NOT_BOUND_TO_VFIO. KernelError EACCES, EBUSY, EINVAL (already bound), EPERM.
+   * @throws Error ERR_NO_SUCH_DEVICE, ERR_NOT_BOUND_TO_VFIO. KernelError EACCES (also: a VF token is wanted), EBUSY, EINVAL (already
+   *   bound), EPERM.
    */
   static async open(target: string | number, opts?: OpenOptions): Promise<VfioDevice> {
-    const { kernel, iommufd, open, addressOf } = toTarget(target, opts);
+    const { kernel, iommufd, binding, open, addressOf } = toTarget(target, opts);
     const fd = await open();
     const device = new VfioDevice(kernel, fd, addressOf(fd));
     try {
-      if (iommufd) await device.bind(iommufd);
+      if (iommufd) await device.bind(iommufd, binding);
     } catch (error) {
       device.close();
       throw error;
@@ -40,11 +49,11 @@ export class VfioDevice extends ResettableDevice {
 
   /** {@link open}, waiting. */
   static openSync(target: string | number, opts?: OpenOptions): VfioDevice {
-    const { kernel, iommufd, openSync, addressOf } = toTarget(target, opts);
+    const { kernel, iommufd, binding, openSync, addressOf } = toTarget(target, opts);
     const fd = openSync();
     const device = new VfioDevice(kernel, fd, addressOf(fd));
     try {
-      if (iommufd) device.bindSync(iommufd);
+      if (iommufd) device.bindSync(iommufd, binding);
     } catch (error) {
       device.close();
       throw error;
@@ -87,17 +96,73 @@ export class VfioDevice extends ResettableDevice {
     return this.#config;
   }
 
+  /** The capabilities in the device's PCI config space, as vfio-pci presents them: some it hides. */
+  pciCapabilities(): PciCapability[] {
+    const config = this.config;
+    return pciCapabilities((offset, length) => {
+      const bytes = new Uint8Array(Math.max(0, Math.min(length, Number(config.size) - offset)));
+      return bytes.subarray(0, bytes.length === 0 ? 0 : config.read(offset, bytes));
+    });
+  }
+
   /** What an interrupt index (0 INTx, 1 MSI, 2 MSI-X, 3 error, 4 request) offers. */
   irqInfo(index: number): IrqInfo {
     integer(index, 'index', 0, 0xffff);
     return toIrqInfo(kernelCall({ irq: index }, () => native.vfioIrqInfo(this.handle, index)));
   }
 
-  /** Whether this device knows a feature, and for which operations. Nothing is changed or exported by asking. */
-  probe(feature: VfioFeature): { get: boolean; set: boolean } {
-    const number = vfioFeatures[oneOf(feature, 'feature', Object.keys(vfioFeatures) as VfioFeature[])];
-    const ask = (operation: number) => kernelCall({ feature }, () => native.vfioProbe(this.handle, number, operation));
+  /**
+   * Whether this device knows a feature, and for which operations; without an argument, all features' answers
+   * (VFIO_DEVICE_FEATURE with PROBE). Nothing is changed or exported by asking.
+   */
+  probe(feature: VfioFeature): FeatureOperations;
+  probe(): Record<VfioFeature, FeatureOperations>;
+  probe(feature?: VfioFeature): FeatureOperations | Record<VfioFeature, FeatureOperations> {
+    const names = Object.keys(vfioFeatures) as VfioFeature[];
+    if (feature !== undefined) return this.#probe(oneOf(feature, 'feature', names));
+    const answers = names.map((name) => [name, this.#probe(name)] as const);
+    return Object.fromEntries(answers) as Record<VfioFeature, FeatureOperations>;
+  }
+
+  #probe(feature: VfioFeature): FeatureOperations {
+    const ask = (operation: number) =>
+      kernelCall({ feature }, () => native.vfioProbe(this.handle, vfioFeatures[feature], operation));
     return { get: ask(featureOperations.get), set: ask(featureOperations.set) };
+  }
+
+  /**
+   * Sets the VF token of an SR-IOV physical function, a UUID: who opens one of its virtual functions, or this one while
+   * they are in use, must know it (VFIO_DEVICE_FEATURE_PCI_VF_TOKEN). It cannot be read back.
+   *
+   * @throws KernelError ENOTTY: not a physical function. EINVAL: not bound.
+   */
+  setVfToken(token: string): void {
+    const bytes = toVfToken(token, 'token');
+    kernelCall(this.args(), () => {
+      native.vfioSetVfToken(this.handle, bytes);
+    });
+  }
+
+  /**
+   * Lets a device do DMA or keeps it from it, where there is no command register for that, as on CDX buses
+   * (VFIO_DEVICE_FEATURE_BUS_MASTER). A PCI device has {@link CommandRegister.busMaster}.
+   *
+   * @throws KernelError ENOTTY: no such feature, as on PCI. EINVAL: not bound.
+   */
+  setBusMaster(on: boolean): void {
+    boolean(on, 'on');
+    kernelCall(this.args(), () => {
+      native.vfioSetBusMaster(this.handle, on);
+    });
+  }
+
+  /**
+   * The next error that a PCI function of an s390 machine has reported (VFIO_DEVICE_FEATURE_ZPCI_ERROR).
+   *
+   * @throws KernelError ENOMSG: none is pending. ENOTTY: not an s390 machine. EINVAL: not bound.
+   */
+  zpciError(): bigint {
+    return kernelCall(this.args(), () => native.vfioZpciError(this.handle));
   }
 
   /**

@@ -1,6 +1,6 @@
 // What VFIO_DEVICE_GET_INFO and VFIO_DEVICE_GET_IRQ_INFO tell.
 import type { NativeInfo } from '../native';
-import { parseChain, type UnknownCapability } from './capabilities';
+import { deviceCapabilities, type DeviceCapability } from './capabilities';
 import { deviceFlags, irqFlags } from './constants';
 
 /** What a device is. */
@@ -14,7 +14,7 @@ export interface DeviceInfo {
   irqs: number;
   /** All flag bits, as the kernel gave them. */
   flags: number;
-  capabilities: UnknownCapability[];
+  capabilities: DeviceCapability[];
 }
 
 /** What an interrupt index offers. */
@@ -35,7 +35,7 @@ export function toDeviceInfo(info: NativeInfo & { regions: number; irqs: number 
     regions: info.regions,
     irqs: info.irqs,
     flags: info.flags,
-    capabilities: parseChain(info),
+    capabilities: deviceCapabilities(info),
   };
 }
 

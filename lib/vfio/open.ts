@@ -7,11 +7,15 @@ import type { Kernel } from '../kernel';
 import { native, type FdHandle } from '../native';
 import { cdevAddress, cdevPath, toAddress } from '../pci/sysfs';
 import { instance, integer, invalidType, options, string } from '../validate';
+import type { BindOptions } from './bound-device';
+import { toVfToken } from './vf-token';
 
 /** How to open a device. */
 export interface OpenOptions {
   /** Binds the device to this iommufd. Without it, {@link VfioDevice.bind} must come before anything else. */
   iommufd?: Iommufd;
+  /** A VF token, for the bind: see {@link BindOptions.vfToken}. */
+  vfToken?: string;
   /** Default: the iommufd's, or the default kernel. */
   kernel?: Kernel;
 }
@@ -20,6 +24,7 @@ export interface OpenOptions {
 export interface Target {
   kernel: Kernel;
   iommufd: Iommufd | undefined;
+  binding: BindOptions;
   open: () => Promise<FdHandle>;
   openSync: () => FdHandle;
   /** The PCI address, where it is known. */
@@ -28,14 +33,16 @@ export interface Target {
 
 /** @internal */
 export function toTarget(target: string | number, opts: OpenOptions | undefined): Target {
-  const { iommufd, kernel: chosen } = options(opts);
+  const { iommufd, kernel: chosen, vfToken } = options(opts);
+  const binding = vfToken === undefined ? {} : { vfToken };
+  if (vfToken !== undefined) toVfToken(vfToken, 'vfToken');
   if (iommufd !== undefined && instance(iommufd, 'iommufd', Iommufd).closed) throw closedError('iommufd');
   const kernel = chosen === undefined && iommufd ? iommufd.kernel : toKernel(chosen);
   if (typeof target === 'number') {
     const number = integer(target, 'fd', 0, 0x7fff_ffff);
     const openSync = () => kernelCall({ fd: number }, () => native.fdDuplicate(kernel.handle, number));
     const addressOf = (fd: FdHandle) => cdevAddress(kernel.sysfs, attempt(() => native.fdPath(fd)) ?? '');
-    return { kernel, iommufd, open: () => Promise.resolve(openSync()), openSync, addressOf };
+    return { kernel, iommufd, binding, open: () => Promise.resolve(openSync()), openSync, addressOf };
   }
   if (typeof target !== 'string') throw invalidType('target', 'of type string or number', target);
   string(target, 'target');
@@ -45,6 +52,7 @@ export function toTarget(target: string | number, opts: OpenOptions | undefined)
   return {
     kernel,
     iommufd,
+    binding,
     open: () => kernelCallAsync({ path }, () => native.fdOpen(kernel.handle, path, true), { kernel }),
     openSync: () => kernelCall({ path }, () => native.fdOpen(kernel.handle, path, false), { kernel }),
     addressOf: () => address,

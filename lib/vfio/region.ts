@@ -1,10 +1,19 @@
-import { kernelCall } from '../errors';
+import { codedError, kernelCall } from '../errors';
 import { native } from '../native';
 import { bytes as toBytes, integer, options, u64 } from '../validate';
 import { regionCapabilities, type RegionCapability } from './capabilities';
 import { configRegion, regionFlags, regionNames } from './constants';
 import type { VfioDevice } from './device';
 import { MappedRegion } from './mapped-region';
+
+const page = 4096n;
+const lastBar = 5;
+
+/** A part of a region, in bytes. */
+export interface MappableRange {
+  offset: bigint;
+  length: bigint;
+}
 
 /**
  * A region of a device: a BAR (index 0 to 5), the expansion ROM (6), PCI config space (7), VGA (8).
@@ -41,14 +50,66 @@ export class Region {
   }
 
   /**
-   * Maps the region, or a page-aligned part of it, for access without system calls.
+   * What can be mapped, ascending: the whole region, the areas that a driver leaves open (its sparse-mmap capability), or
+   * nothing. In bytes from the region's start; a BAR that is smaller than a page is one range, and its page is mapped.
+   */
+  mappableRanges(): MappableRange[] {
+    if (!this.flags.mmap || this.size === 0n) return [];
+    const sparse = this.capabilities.find((capability) => capability.type === 'sparse-mmap');
+    if (!sparse) return [{ offset: 0n, length: this.size }];
+    return sparse.areas
+      .filter(({ offset, size }) => size > 0n && offset < this.size && size <= this.size - offset)
+      .map(({ offset, size }) => ({ offset, length: size }))
+      .sort((a, b) => (a.offset < b.offset ? -1 : 1));
+  }
+
+  /**
+   * What can be exported as dma-bufs, ascending: the whole pages of a memory BAR without those that hold the MSI-X table or
+   * its pending bits. The kernel exports these pages, too; but whoever is given them can make the device raise any interrupt,
+   * and may write to what the PCI specification forbids to write. In bytes from the BAR's start.
+   */
+  exportableRanges(): MappableRange[] {
+    const last = this.index <= lastBar && this.flags.mmap ? this.size & ~(page - 1n) : 0n;
+    const msix = last > 0n ? this.device.pciCapabilities().find(({ type }) => type === 'msi-x') : undefined;
+    const parts = msix?.type === 'msi-x' ? [msix.table, msix.pendingBits] : [];
+    const holes = parts
+      .filter(({ bar }) => bar === this.index)
+      .map(({ offset, size }) => ({ start: BigInt(offset) & ~(page - 1n), end: BigInt(offset + size) }))
+      .sort((a, b) => (a.start < b.start ? -1 : 1));
+    const ranges: MappableRange[] = [];
+    let from = 0n;
+    for (const { start, end } of [...holes, { start: last, end: last }]) {
+      const until = start < last ? start : last;
+      if (until > from) ranges.push({ offset: from, length: until - from });
+      const next = (end + page - 1n) & ~(page - 1n);
+      if (next > from) from = next;
+    }
+    return ranges;
+  }
+
+  /**
+   * Maps the region, or a page-aligned part of it, for access without system calls. Without options: all that can be
+   * mapped, if that is in one piece.
    *
-   * @throws KernelError EINVAL: cannot be mapped (see `flags.mmap`). RangeError: outside the region.
+   * @throws Error ERR_NOT_MAPPABLE: the driver leaves only parts of the region open, which the error names, and this is in
+   *   none of them. KernelError EINVAL: cannot be mapped at all (see `flags.mmap`). RangeError: outside the region.
    */
   map(opts?: { offset?: number | bigint; length?: number | bigint }): MappedRegion {
     const { offset, length } = options(opts);
-    const start = u64(offset ?? 0n, 'offset', 0n, this.size);
-    const count = u64(length ?? this.size - start, 'length', 0n, this.size - start);
+    const ranges = this.mappableRanges();
+    const only = offset === undefined && length === undefined && ranges.length === 1 ? ranges[0] : undefined;
+    const start = only?.offset ?? u64(offset ?? 0n, 'offset', 0n, this.size);
+    const count = only?.length ?? u64(length ?? this.size - start, 'length', 0n, this.size - start);
+    const inside = ranges.some((range) => start >= range.offset && start + count <= range.offset + range.length);
+    if (this.flags.mmap && !inside) {
+      const parts = ranges.map(
+        (range) => `0x${range.offset.toString(16)}-0x${(range.offset + range.length - 1n).toString(16)}`,
+      );
+      throw codedError(
+        'ERR_NOT_MAPPABLE',
+        `only these parts of the region can be mapped: ${parts.join(', ') || 'none'}`,
+      );
+    }
     const mapping = kernelCall({ region: this.index, offset: start, length: count }, () =>
       native.vfioMap(this.device.handle, this.#offset + start, count, this.flags.write),
     );

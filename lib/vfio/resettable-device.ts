@@ -1,11 +1,16 @@
 // What takes a VFIO device's memory away for a while: reset, hot reset, low power.
 import { codedError, kernelCall } from '../errors';
-import { native } from '../native';
-import { BoundDevice } from './bound-device';
+import { native, type FdHandle } from '../native';
 import { toHotResetInfo, type HotResetInfo } from './hot-reset';
+import { PasidDevice } from './pasid-device';
+import { WakeUp } from './wake-up';
 
 /** How a VFIO device is reset and put to sleep. */
-export abstract class ResettableDevice extends BoundDevice {
+export abstract class ResettableDevice extends PasidDevice {
+  #wakeUp: WakeUp | undefined;
+  /** The last call that enters or leaves low power, and all before it. */
+  #power: Promise<unknown> = Promise.resolve();
+
   /**
    * Resets the device. The kernel restores config space, the command register included. Every dma-buf exported from the
    * device is revoked, and its mappings are dead until {@link IoasMapping.remap}.
@@ -75,7 +80,7 @@ export abstract class ResettableDevice extends BoundDevice {
    */
   async enterLowPower(): Promise<void> {
     const device = this.handle;
-    await this.changing(() => native.vfioEnterLowPower(device, true));
+    await this.#powering(() => native.vfioEnterLowPower(device, true));
   }
 
   /** {@link enterLowPower}, waiting. */
@@ -84,12 +89,48 @@ export abstract class ResettableDevice extends BoundDevice {
     this.changingSync(() => {
       native.vfioEnterLowPower(device, false);
     });
+    this.#sleeps(undefined);
+  }
+
+  /**
+   * The same, but the first access to the device ends low power, whether through this object, by another process or by the
+   * device's own signal (VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY_WITH_WAKEUP). Accesses to mapped registers are none. The device
+   * falls asleep a moment later; an access before that wakes nobody.
+   *
+   * @throws KernelError EINVAL: in low power already, or not bound. ENOTTY: no such feature.
+   */
+  async enterLowPowerWithWakeUp(): Promise<WakeUp> {
+    const device = this.handle;
+    const [wakeUp, eventfd] = this.#toWakeUp();
+    try {
+      await this.#powering(() => native.vfioEnterLowPowerWithWakeUp(device, eventfd, true), wakeUp);
+    } catch (error) {
+      wakeUp.end(false);
+      throw error;
+    }
+    return wakeUp;
+  }
+
+  /** {@link enterLowPowerWithWakeUp}, waiting. */
+  enterLowPowerWithWakeUpSync(): WakeUp {
+    const device = this.handle;
+    const [wakeUp, eventfd] = this.#toWakeUp();
+    try {
+      this.changingSync(() => {
+        native.vfioEnterLowPowerWithWakeUp(device, eventfd, false);
+      });
+    } catch (error) {
+      wakeUp.end(false);
+      throw error;
+    }
+    this.#sleeps(wakeUp);
+    return wakeUp;
   }
 
   /** Ends low power (VFIO_DEVICE_FEATURE_LOW_POWER_EXIT). No error if the device is not in it. */
   async exitLowPower(): Promise<void> {
     const device = this.handle;
-    await this.changing(() => native.vfioExitLowPower(device, true));
+    await this.#powering(() => native.vfioExitLowPower(device, true));
   }
 
   /** {@link exitLowPower}, waiting. */
@@ -98,5 +139,47 @@ export abstract class ResettableDevice extends BoundDevice {
     this.changingSync(() => {
       native.vfioExitLowPower(device, false);
     });
+    this.#sleeps(undefined);
+  }
+
+  /** A call that enters or leaves low power; what was before is over with it. */
+  async #powering(call: () => Promise<void>, next?: WakeUp): Promise<void> {
+    const enter = async () => {
+      await this.changing(call);
+      this.#sleeps(next);
+    };
+    const done = enter();
+    this.#power = Promise.allSettled([this.#power, done]);
+    await done;
+  }
+
+  #sleeps(next: WakeUp | undefined): void {
+    const old = this.#wakeUp;
+    this.#wakeUp = next;
+    if (old) this.forget(old);
+    old?.end(false);
+    if (next) this.adopt(next);
+    if (this.closed) next?.end(false);
+  }
+
+  /** Made before the device goes to sleep: afterwards nothing can fail. */
+  #toWakeUp(): [wakeUp: WakeUp, eventfd: FdHandle] {
+    const eventfd = kernelCall(this.args(), () => native.fdEventfd(this.kernel.handle, 0));
+    try {
+      return [new WakeUp(eventfd, (it) => this.#awake(it)), eventfd];
+    } catch (error) {
+      native.fdClose(eventfd, false);
+      throw error;
+    }
+  }
+
+  async #awake(wakeUp: WakeUp): Promise<void> {
+    await this.#power; // it may be that what woke the device
+    if (this.#wakeUp !== wakeUp || this.closed) return;
+    this.#wakeUp = undefined;
+    this.forget(wakeUp);
+    // vfio_pci_core_runtime_resume() leaves what was exported revoked; only this brings it back.
+    const device = this.handle;
+    await this.changing(() => native.vfioExitLowPower(device, true)).catch(() => undefined);
   }
 }

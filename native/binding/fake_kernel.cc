@@ -24,6 +24,17 @@ Kind ToKind(const Napi::Value& value) {
   return kind == "io" ? Kind::kIoPort : Kind::kNone;
 }
 
+std::vector<fake::InfoCapability> ToCapabilities(const Napi::Value& value) {
+  std::vector<fake::InfoCapability> capabilities;
+  const auto list = value.As<Napi::Array>();
+  for (uint32_t i = 0; i < list.Length(); ++i) {
+    const Napi::Object object = list.Get(i).ToObject();
+    capabilities.push_back({static_cast<uint16_t>(ToU32(object.Get("id"))),
+                            static_cast<uint16_t>(ToU32(object.Get("version"))), ToBytes(object.Get("data"))});
+  }
+  return capabilities;
+}
+
 // The shape is NativeDevice in lib/native.ts.
 fake::DeviceDescription ToDevice(const Napi::Object& object) {
   fake::DeviceDescription device = {.address = object.Get("address").ToString(),
@@ -41,6 +52,13 @@ fake::DeviceDescription ToDevice(const Napi::Object& object) {
   for (uint32_t i = 0; i < device.irqs.size(); ++i) {
     const Napi::Object irq = object.Get("irqs").ToObject().Get(i).ToObject();
     device.irqs.at(i) = {ToU32(irq.Get("flags")), ToU32(irq.Get("count"))};
+  }
+  device.group = ToU32(object.Get("group"));
+  device.virtual_functions = ToU32(object.Get("virtualFunctions"));
+  device.physical = object.Get("physical").ToString();
+  device.capabilities = ToCapabilities(object.Get("capabilities"));
+  for (uint32_t i = 0; i < device.bars.size(); ++i) {
+    device.region_capabilities[i] = ToCapabilities(object.Get("regionCapabilities").ToObject().Get(i));
   }
   if (const Napi::Value msix = object.Get("msix"); msix.IsObject()) {
     const auto table = msix.ToObject();

@@ -4,6 +4,7 @@
 #include "binding/call.h"
 #include "binding/handle.h"
 #include "binding/iommufd_object.h"
+#include "binding/vf_token.h"
 
 namespace binding {
 namespace {
@@ -39,12 +40,14 @@ Napi::Value VfioWord(const Napi::CallbackInfo& info) {
 
 Napi::Value FromId(Napi::Env env, uint32_t id) { return Napi::Number::New(env, id); }
 
-// vfioBind(device, iommufd, async): number
+// vfioBind(device, iommufd, token | undefined, async): number
 Napi::Value VfioBind(const Napi::CallbackInfo& info) {
+  std::optional<core::VfioDevice::Token> token;
+  if (!info[2].IsUndefined()) token = ToToken(info[2]);
   return Run(
-      info.Env(), info[2],
-      [device = Unwrap<core::VfioDevice>(info[0]), iommufd = Unwrap<core::Fd>(info[1])] {
-        return device->Bind(iommufd);
+      info.Env(), info[3],
+      [device = Unwrap<core::VfioDevice>(info[0]), iommufd = Unwrap<core::Fd>(info[1]), token] {
+        return device->Bind(iommufd, token);
       },
       FromId);
 }
@@ -58,6 +61,29 @@ Napi::Value VfioAttach(const Napi::CallbackInfo& info) {
         return device->Attach(table->id());
       },
       FromId);
+}
+
+// vfioAttachPasid(device, ioas, pasid, async): number
+Napi::Value VfioAttachPasid(const Napi::CallbackInfo& info) {
+  const uint32_t pasid = ToU32(info[2]);
+  return Run(
+      info.Env(), info[3],
+      [ioas = Unwrap<core::Ioas>(info[1]), device = Unwrap<core::VfioDevice>(info[0]), pasid] {
+        return device->AttachPasid(ioas->id(), pasid);
+      },
+      FromId);
+}
+
+// vfioDetachPasid(device, pasid, async)
+Napi::Value VfioDetachPasid(const Napi::CallbackInfo& info) {
+  const uint32_t pasid = ToU32(info[1]);
+  return Run(
+      info.Env(), info[2],
+      [device = Unwrap<core::VfioDevice>(info[0]), pasid] {
+        device->DetachPasid(pasid);
+        return Nothing{};
+      },
+      FromNothing);
 }
 
 // vfioDetach(device, async)
@@ -144,6 +170,8 @@ void InitVfioDevice(Napi::Env env, Napi::Object exports) {
   Export<VfioWord>(env, exports, "vfioWord");
   Export<VfioBind>(env, exports, "vfioBind");
   Export<VfioAttach>(env, exports, "vfioAttach");
+  Export<VfioAttachPasid>(env, exports, "vfioAttachPasid");
+  Export<VfioDetachPasid>(env, exports, "vfioDetachPasid");
   Export<VfioDetach>(env, exports, "vfioDetach");
   Export<VfioInfo>(env, exports, "vfioInfo");
   Export<VfioRegionInfo>(env, exports, "vfioRegionInfo");

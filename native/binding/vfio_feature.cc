@@ -1,7 +1,8 @@
-// VFIO_DEVICE_FEATURE: probing, and the dma-buf export.
+// VFIO_DEVICE_FEATURE: probing, small features, and the dma-buf export.
 #include "binding/addon.h"
 #include "binding/call.h"
 #include "binding/handle.h"
+#include "binding/vf_token.h"
 
 namespace binding {
 namespace {
@@ -12,6 +13,26 @@ Napi::Value VfioProbe(const Napi::CallbackInfo& info) {
   const uint32_t feature = ToU32(info[1]);
   const uint32_t operation = ToU32(info[2]);
   return Napi::Boolean::New(info.Env(), Call(info.Env(), [&] { return device->Probe(feature, operation); }));
+}
+
+// vfioSetVfToken(device, Uint8Array of 16 bytes)
+void VfioSetVfToken(const Napi::CallbackInfo& info) {
+  const auto device = Unwrap<core::VfioDevice>(info[0]);
+  const auto token = ToToken(info[1]);
+  Call(info.Env(), [&] { device->SetVfToken(token); });
+}
+
+// vfioSetBusMaster(device, on)
+void VfioSetBusMaster(const Napi::CallbackInfo& info) {
+  const auto device = Unwrap<core::VfioDevice>(info[0]);
+  const bool on = info[1].ToBoolean();
+  Call(info.Env(), [&] { device->SetBusMaster(on); });
+}
+
+// vfioZpciError(device): bigint
+Napi::Value VfioZpciError(const Napi::CallbackInfo& info) {
+  const auto device = Unwrap<core::VfioDevice>(info[0]);
+  return FromU64(info.Env(), Call(info.Env(), [&] { return device->ZpciError(); }));
 }
 
 // vfioExportDmaBuf(device, region, BigUint64Array of offset, length, offset, length …): Fd
@@ -28,6 +49,9 @@ Napi::Value VfioExportDmaBuf(const Napi::CallbackInfo& info) {
 
 void InitVfioFeature(Napi::Env env, Napi::Object exports) {
   Export<VfioProbe>(env, exports, "vfioProbe");
+  Export<VfioSetVfToken>(env, exports, "vfioSetVfToken");
+  Export<VfioSetBusMaster>(env, exports, "vfioSetBusMaster");
+  Export<VfioZpciError>(env, exports, "vfioZpciError");
   Export<VfioExportDmaBuf>(env, exports, "vfioExportDmaBuf");
 }
 

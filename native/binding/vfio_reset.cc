@@ -62,6 +62,18 @@ Napi::Value VfioEnterLowPower(const Napi::CallbackInfo& info) {
       FromNothing);
 }
 
+// vfioEnterLowPowerWithWakeUp(device, eventfd, async)
+Napi::Value VfioEnterLowPowerWithWakeUp(const Napi::CallbackInfo& info) {
+  const auto device = Unwrap<core::VfioDevice>(info[0]);
+  return Run(
+      info.Env(), info[2],
+      [device, wake_up = Unwrap<core::Fd>(info[1]), revoking = device->BeginRevoking()] {
+        device->EnterLowPowerWithWakeUp(*revoking, *wake_up);
+        return Nothing{};
+      },
+      FromNothing);
+}
+
 // vfioExitLowPower(device, async)
 Napi::Value VfioExitLowPower(const Napi::CallbackInfo& info) {
   return Run(
@@ -80,6 +92,7 @@ void InitVfioReset(Napi::Env env, Napi::Object exports) {
   Export<VfioHotResetInfo>(env, exports, "vfioHotResetInfo");
   Export<VfioHotReset>(env, exports, "vfioHotReset");
   Export<VfioEnterLowPower>(env, exports, "vfioEnterLowPower");
+  Export<VfioEnterLowPowerWithWakeUp>(env, exports, "vfioEnterLowPowerWithWakeUp");
   Export<VfioExitLowPower>(env, exports, "vfioExitLowPower");
 }
 

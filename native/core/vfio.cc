@@ -5,6 +5,8 @@
 namespace core {
 namespace {
 
+constexpr uint32_t kMostInfo = 1U << 20;  // no chain is as long: a kernel that asks for more is not believed
+
 // Asks twice when there are capabilities: the first answer's argsz says how much room they need.
 template <typename Info>
 InfoWithCapabilities<Info> QueryInfo(const Fd& fd, uapi::request_t request, const char* name, Info info) {
@@ -15,7 +17,7 @@ InfoWithCapabilities<Info> QueryInfo(const Fd& fd, uapi::request_t request, cons
     fd.Ioctl(request, name, bytes.data());
     Info answer;
     std::memcpy(&answer, bytes.data(), sizeof(Info));
-    if (answer.argsz <= bytes.size()) return {std::move(bytes), answer};
+    if (answer.argsz <= bytes.size() || answer.argsz > kMostInfo) return {std::move(bytes), answer};
     bytes.assign(answer.argsz, 0);
   }
 }
@@ -28,8 +30,12 @@ VfioDevice::VfioDevice(std::shared_ptr<Fd> fd, const std::string& address)
   LookAtMemory();
 }
 
-uint32_t VfioDevice::Bind(std::shared_ptr<Fd> iommufd) {
+uint32_t VfioDevice::Bind(std::shared_ptr<Fd> iommufd, const std::optional<Token>& token) {
   uapi::vfio_device_bind_iommufd command = {.argsz = sizeof(command), .iommufd = iommufd->number()};
+  if (token) {
+    command.flags = uapi::VFIO_DEVICE_BIND_FLAG_TOKEN;
+    command.token_uuid_ptr = reinterpret_cast<uintptr_t>(token->data());
+  }
   fd_->Ioctl(VFIO_DMABUF_REQUEST(VFIO_DEVICE_BIND_IOMMUFD), &command);
   iommufd_ = std::move(iommufd);
   const kernel::Lock lock(state_->config_mutex);
@@ -46,6 +52,19 @@ uint32_t VfioDevice::Attach(uint32_t page_table) const {
 
 void VfioDevice::Detach() const {
   uapi::vfio_device_detach_iommufd_pt command = {.argsz = sizeof(command)};
+  fd_->Ioctl(VFIO_DMABUF_REQUEST(VFIO_DEVICE_DETACH_IOMMUFD_PT), &command);
+}
+
+uint32_t VfioDevice::AttachPasid(uint32_t page_table, uint32_t pasid) const {
+  uapi::vfio_device_attach_iommufd_pt command = {
+      .argsz = sizeof(command), .flags = uapi::VFIO_DEVICE_ATTACH_PASID, .pt_id = page_table, .pasid = pasid};
+  fd_->Ioctl(VFIO_DMABUF_REQUEST(VFIO_DEVICE_ATTACH_IOMMUFD_PT), &command);
+  return command.pt_id;
+}
+
+void VfioDevice::DetachPasid(uint32_t pasid) const {
+  uapi::vfio_device_detach_iommufd_pt command = {
+      .argsz = sizeof(command), .flags = uapi::VFIO_DEVICE_DETACH_PASID, .pasid = pasid};
   fd_->Ioctl(VFIO_DMABUF_REQUEST(VFIO_DEVICE_DETACH_IOMMUFD_PT), &command);
 }
 

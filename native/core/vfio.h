@@ -1,6 +1,7 @@
 // A VFIO device's ioctls, one typed function each, over the device's fd.
 #pragma once
 
+#include <array>
 #include <memory>
 #include <optional>
 #include <string>
@@ -28,11 +29,16 @@ class VfioDevice {
   // The fd closes when no call is under way and no mapping is left; exports count as dead as DeviceFile says.
   void Close() { file_->Leave(); }
 
-  // Ties the device to `iommufd`; before that the kernel refuses everything else. Returns the device's id there.
-  uint32_t Bind(std::shared_ptr<Fd> iommufd);
+  // Ties the device to `iommufd`; before that the kernel refuses everything else. A virtual function whose physical one
+  // VFIO has wants its token. Returns the device's id there.
+  using Token = std::array<uint8_t, 16>;
+  uint32_t Bind(std::shared_ptr<Fd> iommufd, const std::optional<Token>& token);
   // `page_table` is an IOAS's or HWPT's id. Returns the id of the HWPT that serves the device now.
   uint32_t Attach(uint32_t page_table) const;
   void Detach() const;
+  // The same for the DMA that carries a PASID.
+  uint32_t AttachPasid(uint32_t page_table, uint32_t pasid) const;
+  void DetachPasid(uint32_t pasid) const;
 
   InfoWithCapabilities<uapi::vfio_device_info> GetInfo() const;
   InfoWithCapabilities<uapi::vfio_region_info> GetRegionInfo(uint32_t index) const;
@@ -51,6 +57,8 @@ class VfioDevice {
   void HotReset(const std::vector<std::string>& addresses);
 
   void EnterLowPower(Revoking& revoking);
+  // `wake_up` is an eventfd: it counts when something else than ExitLowPower() wakes the device.
+  void EnterLowPowerWithWakeUp(Revoking& revoking, const Fd& wake_up);
   void ExitLowPower();
 
   // VFIO_DEVICE_FEATURE with `flags` (the feature's number and what to do), and its payload, in and out, behind the
@@ -58,6 +66,10 @@ class VfioDevice {
   int Feature(uint32_t flags, const char* name, void* payload = nullptr, std::size_t size = 0) const;
   // Whether the device knows `feature` for GET or SET (`operation`). Unknown is an answer; other errors are thrown.
   bool Probe(uint32_t feature, uint32_t operation) const;
+  // Of a physical function: what a bind of its virtual functions, or of itself while they are in use, must tell.
+  void SetVfToken(const Token& token) const;
+  void SetBusMaster(bool on) const;
+  uint64_t ZpciError() const;
   // EOPNOTSUPP, ENOTTY and the rest as the kernel says them.
   std::shared_ptr<Fd> ExportDmaBuf(uint32_t region, const std::vector<uapi::vfio_region_dma_range>& ranges) const;
 
@@ -71,6 +83,8 @@ class VfioDevice {
   const std::shared_ptr<DeviceState>& state() const { return file_->state(); }
 
  private:
+  template <typename Call>
+  void LeaveForLowPower(Revoking& revoking, const Call& call);
   // Runs a call that takes memory away for a while or for good: no load or store starts meanwhile.
   template <typename Call>
   void Disturb(const Call& call) {

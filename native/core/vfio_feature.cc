@@ -1,4 +1,4 @@
-// VFIO_DEVICE_FEATURE: probing, and the dma-buf export.
+// VFIO_DEVICE_FEATURE: probing, small features, and the dma-buf export.
 #include <fcntl.h>
 
 #include <cerrno>
@@ -26,6 +26,26 @@ bool VfioDevice::Probe(uint32_t feature, uint32_t operation) const {
   if (result == -ENOTTY || result == -EINVAL || result == -EOPNOTSUPP) return false;
   Check(result, "ioctl", "VFIO_DEVICE_FEATURE");
   return true;
+}
+
+void VfioDevice::SetVfToken(const Token& token) const {
+  Token copy = token;
+  Feature(uapi::VFIO_DEVICE_FEATURE_PCI_VF_TOKEN | uapi::VFIO_DEVICE_FEATURE_SET, "VFIO_DEVICE_FEATURE_PCI_VF_TOKEN",
+          copy.data(), copy.size());
+}
+
+void VfioDevice::SetBusMaster(bool on) const {
+  uapi::vfio_device_feature_bus_master request = {.op = on ? uapi::VFIO_DEVICE_FEATURE_SET_MASTER
+                                                           : uapi::VFIO_DEVICE_FEATURE_CLEAR_MASTER};
+  Feature(uapi::VFIO_DEVICE_FEATURE_BUS_MASTER | uapi::VFIO_DEVICE_FEATURE_SET, "VFIO_DEVICE_FEATURE_BUS_MASTER",
+          &request, sizeof(request));
+}
+
+uint64_t VfioDevice::ZpciError() const {
+  uapi::vfio_device_feature_zpci_err answer = {};
+  Feature(uapi::VFIO_DEVICE_FEATURE_ZPCI_ERROR | uapi::VFIO_DEVICE_FEATURE_GET, "VFIO_DEVICE_FEATURE_ZPCI_ERROR",
+          &answer, sizeof(answer));
+  return answer.data;
 }
 
 std::shared_ptr<Fd> VfioDevice::ExportDmaBuf(uint32_t region,

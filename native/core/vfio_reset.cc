@@ -56,17 +56,32 @@ void VfioDevice::HotReset(const std::vector<std::string>& addresses) {
 }
 
 // vfio_pci_runtime_pm_entry(): a device that is in low power already is revoked first and refused (EINVAL) then.
-void VfioDevice::EnterLowPower(Revoking& revoking) {
+template <typename Call>
+void VfioDevice::LeaveForLowPower(Revoking& revoking, const Call& call) {
   Disturb([&]() REQUIRES(state_->config_mutex) {
     try {
-      Feature(uapi::VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY | uapi::VFIO_DEVICE_FEATURE_SET,
-              "VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY");
+      call();
     } catch (const Failure& failure) {
       revoking.End(failure.error == EINVAL && state_->low_power);
       throw;
     }
     state_->low_power = true;
     revoking.End(true);
+  });
+}
+
+void VfioDevice::EnterLowPower(Revoking& revoking) {
+  LeaveForLowPower(revoking, [&] {
+    Feature(uapi::VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY | uapi::VFIO_DEVICE_FEATURE_SET,
+            "VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY");
+  });
+}
+
+void VfioDevice::EnterLowPowerWithWakeUp(Revoking& revoking, const Fd& wake_up) {
+  LeaveForLowPower(revoking, [&] {
+    uapi::vfio_device_low_power_entry_with_wakeup entry = {.wakeup_eventfd = wake_up.number()};
+    Feature(uapi::VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY_WITH_WAKEUP | uapi::VFIO_DEVICE_FEATURE_SET,
+            "VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY_WITH_WAKEUP", &entry, sizeof(entry));
   });
 }
 

@@ -42,6 +42,10 @@ bool ConfigSpace::MemoryEnabled() const {
 
 bool ConfigSpace::BusMaster() const { return (Command() & kCommandBusMaster) != 0; }
 
+bool ConfigSpace::CanResetFunction() const {
+  return express_ != 0 && (bytes_[express_ + kDeviceCapabilitiesHigh] & kFunctionLevelReset) != 0;
+}
+
 int64_t ConfigSpace::Read(uint64_t offset, void* buffer, std::size_t size) const {
   if (offset >= bytes_.size() || size > bytes_.size() - offset) return -EFAULT;
   std::memcpy(buffer, bytes_.data() + offset, size);
@@ -57,9 +61,8 @@ int64_t ConfigSpace::Write(uint64_t offset, const void* buffer, std::size_t size
     byte = static_cast<uint8_t>((byte & ~mask) | (bytes[i] & mask));
   }
   const std::size_t control = express_ + kDeviceControlHigh;
-  const bool can_reset = express_ != 0 && (bytes_[express_ + kDeviceCapabilitiesHigh] & kFunctionLevelReset) != 0;
-  *resets =
-      can_reset && offset <= control && control - offset < size && (bytes[control - offset] & kInitiateReset) != 0;
+  *resets = CanResetFunction() && offset <= control && control - offset < size &&
+            (bytes[control - offset] & kInitiateReset) != 0;
   return static_cast<int64_t>(size);
 }
 

@@ -16,6 +16,7 @@ class ConfigSpace {
   std::size_t size() const { return bytes_.size(); }
   bool MemoryEnabled() const;  // the command register's bit, and not in D3hot
   bool BusMaster() const;
+  bool CanResetFunction() const;
 
   int64_t Read(uint64_t offset, void* buffer, std::size_t size) const;
   // `*resets`: whether the write asks for a function-level reset.

@@ -3,10 +3,12 @@
 
 #include <array>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "fake/info_capabilities.h"
 #include "fake/io_address_space.h"
 #include "uapi/vfio.h"
 
@@ -39,6 +41,11 @@ struct DeviceDescription {
     uint64_t size;
   };
   std::optional<MsixTable> msix;
+  uint32_t group = 0;                        // of the IOMMU
+  uint32_t virtual_functions = 0;            // how many it has
+  std::string physical;                      // the physical function's address, of a virtual one
+  std::vector<InfoCapability> capabilities;  // VFIO_DEVICE_GET_INFO's
+  std::map<uint32_t, std::vector<InfoCapability>> region_capabilities;  // by region
 };
 
 struct MachineDescription {

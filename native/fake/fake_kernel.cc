@@ -32,6 +32,9 @@ int CountFds(dev_t device, ino_t inode) {
   return count;
 }
 
+// Of "0000:03:00.0".
+std::string BusOf(const std::string& address) { return address.substr(0, 7); }
+
 int64_t Fill(char* buffer, std::size_t size, const std::string& text) {
   const std::size_t length = std::min(size, text.size());
   std::memcpy(buffer, text.data(), length);
@@ -42,10 +45,20 @@ int64_t Fill(char* buffer, std::size_t size, const std::string& text) {
 
 FakeKernel::FakeKernel(const MachineDescription& machine, const std::string& sysfs_parent)
     : sysfs_(sysfs_parent), iommu_(std::make_shared<IntelIommu>(machine.iommu)) {
+  std::map<std::string, std::vector<std::weak_ptr<PciDevice>>> buses;
+  std::map<std::string, std::shared_ptr<PciDevice>> by_address;
   for (const auto& description : machine.devices) {
-    devices_.push_back(std::make_shared<PciDevice>(description, *this, lock_, [this](DmaFault fault) REQUIRES(lock_) {
+    const auto device = std::make_shared<PciDevice>(description, *this, lock_, [this](DmaFault fault) REQUIRES(lock_) {
       if (faults_.size() < kMostFaults) faults_.push_back(std::move(fault));
-    }));
+    });
+    devices_.push_back(device);
+    by_address[description.address] = device;
+    buses[BusOf(description.address)].push_back(device);
+  }
+  const kernel::Lock guard(lock_);
+  for (const auto& [address, device] : by_address) {
+    const std::string& physical = device->description().physical;
+    device->Connect(buses[BusOf(address)], physical.empty() ? nullptr : by_address.at(physical));
   }
 }
 

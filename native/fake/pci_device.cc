@@ -1,5 +1,6 @@
 #include "fake/pci_device.h"
 
+#include <fcntl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -48,6 +49,7 @@ PciDevice::PciDevice(DeviceDescription description, FileTable& table, kernel::Mu
     const auto& [kind, size] = description_.bars.at(bar);
     if (kind == Kind::kMemory) memory_.at(bar) = std::make_shared<BarMemory>(size);
   }
+  [[maybe_unused]] const int random = getentropy(vf_token_.data(), vf_token_.size());
 }
 
 void PciDevice::SetRevoked(bool revoked) {
@@ -57,16 +59,44 @@ void PciDevice::SetRevoked(bool revoked) {
   }
 }
 
+PciDevice::~PciDevice() {
+  if (wake_up_ >= 0) close(wake_up_);
+}
+
+// vfio_df_ioctl_bind_iommufd()
 int PciDevice::Bind(const uapi::vfio_device_bind_iommufd& command, uint32_t* device_id) {
-  if (command.argsz < offsetof(uapi::vfio_device_bind_iommufd, token_uuid_ptr) || command.flags != 0 ||
-      command.iommufd < 0 || iommufd_) {
+  if (command.argsz < offsetof(uapi::vfio_device_bind_iommufd, token_uuid_ptr) || command.iommufd < 0 ||
+      (command.flags & ~uapi::VFIO_DEVICE_BIND_FLAG_TOKEN) != 0) {
     return -EINVAL;
   }
-  const int found = FindIommufd(command.iommufd, &iommufd_);
-  if (found != 0) return found;
+  if (const int refused = CheckToken(command); refused != 0) return refused;
+  std::shared_ptr<Iommufd> iommufd;
+  if (const int found = FindIommufd(command.iommufd, &iommufd); found != 0) return found;
+  if (iommufd_) return -EINVAL;
+  for (const auto& weak : bus_) {
+    const auto other = weak.lock();
+    const bool elsewhere = other && other->iommufd_ && other->iommufd_ != iommufd;
+    if (elsewhere && other->description_.group == description_.group) return -EPERM;
+  }
+  iommufd_ = std::move(iommufd);
   device_id_ = iommufd_->AddDevice();
   *device_id = device_id_;
   config_.Restore();  // vfio-pci enables the device anew
+  if (const auto physical = physical_.lock()) ++physical->vf_users_;
+  return 0;
+}
+
+// vfio_pci_core_match_token_uuid()
+int PciDevice::CheckToken(const uapi::vfio_device_bind_iommufd& command) {
+  std::optional<std::array<uint8_t, 16>> token;
+  if ((command.flags & uapi::VFIO_DEVICE_BIND_FLAG_TOKEN) != 0) {
+    token.emplace();
+    std::memcpy(token->data(), reinterpret_cast<const void*>(command.token_uuid_ptr), token->size());
+  }
+  if (const auto physical = physical_.lock()) return token == physical->vf_token_ ? 0 : -EACCES;
+  if (description_.virtual_functions == 0) return token ? -EINVAL : 0;
+  if (vf_users_ > 0) return token == vf_token_ ? 0 : -EACCES;
+  if (token) vf_token_ = *token;
   return 0;
 }
 
@@ -79,9 +109,12 @@ void PciDevice::Unbind() {
   iommufd_.reset();
   config_.Restore();
   low_power_ = false;
+  ForgetWakeUp();
+  if (const auto physical = physical_.lock()) --physical->vf_users_;
 }
 
 int PciDevice::Ioctl(uapi::request_t request, void* argument) {
+  WakeUp();
   switch (request) {
     case uapi::VFIO_DEVICE_GET_INFO:
       return GetInfo(*static_cast<uapi::vfio_device_info*>(argument));
@@ -99,16 +132,20 @@ int PciDevice::Ioctl(uapi::request_t request, void* argument) {
       return Feature(*static_cast<uapi::vfio_device_feature*>(argument));
     case uapi::VFIO_DEVICE_ATTACH_IOMMUFD_PT: {
       auto& command = *static_cast<uapi::vfio_device_attach_iommufd_pt*>(argument);
-      if (command.argsz < offsetof(uapi::vfio_device_attach_iommufd_pt, pasid) || command.flags != 0) return -EINVAL;
-      const int hwpt = iommufd_->Attach(device_id_, command.pt_id);
+      const bool pasid = command.flags == uapi::VFIO_DEVICE_ATTACH_PASID;
+      const std::size_t size = pasid ? sizeof(command) : offsetof(uapi::vfio_device_attach_iommufd_pt, pasid);
+      if (command.argsz < size || (command.flags != 0 && !pasid)) return -EINVAL;
+      const int hwpt = iommufd_->Attach(device_id_, command.pt_id, pasid ? command.pasid : 0);
       if (hwpt < 0) return hwpt;
       command.pt_id = static_cast<uint32_t>(hwpt);
       return 0;
     }
     case uapi::VFIO_DEVICE_DETACH_IOMMUFD_PT: {
       const auto& command = *static_cast<uapi::vfio_device_detach_iommufd_pt*>(argument);
-      if (command.argsz < offsetof(uapi::vfio_device_detach_iommufd_pt, pasid) || command.flags != 0) return -EINVAL;
-      iommufd_->Detach(device_id_);
+      const bool pasid = command.flags == uapi::VFIO_DEVICE_DETACH_PASID;
+      const std::size_t size = pasid ? sizeof(command) : offsetof(uapi::vfio_device_detach_iommufd_pt, pasid);
+      if (command.argsz < size || (command.flags != 0 && !pasid)) return -EINVAL;
+      iommufd_->Detach(device_id_, pasid ? command.pasid : 0);
       return 0;
     }
     default:
@@ -118,11 +155,10 @@ int PciDevice::Ioctl(uapi::request_t request, void* argument) {
 
 int PciDevice::GetInfo(uapi::vfio_device_info& info) const {
   if (info.argsz < offsetof(uapi::vfio_device_info, cap_offset)) return -EINVAL;
-  info.argsz = sizeof(info);
-  info.flags = uapi::VFIO_DEVICE_FLAGS_PCI | uapi::VFIO_DEVICE_FLAGS_RESET;
+  info.flags = uapi::VFIO_DEVICE_FLAGS_PCI | (CanReset() ? uapi::VFIO_DEVICE_FLAGS_RESET : 0);
   info.num_regions = uapi::VFIO_PCI_NUM_REGIONS;
   info.num_irqs = uapi::VFIO_PCI_NUM_IRQS;
-  info.cap_offset = 0;
+  AddCapabilities(info, uapi::VFIO_DEVICE_FLAGS_CAPS, description_.capabilities);
   return 0;
 }
 
@@ -132,17 +168,15 @@ uint64_t PciDevice::RegionSize(uint32_t index) const {
   return index == uapi::VFIO_PCI_CONFIG_REGION_INDEX ? config_.size() : 0;
 }
 
-// vfio_pci_probe_mmaps(): memory BARs of at least a page.
+// vfio_pci_probe_mmaps(): memory BARs, also such as are smaller than a page; here all lie at the start of one.
 bool PciDevice::CanMmap(uint32_t index) const {
   if (index >= kBars) return false;
   const auto& [kind, size] = description_.bars.at(index);
-  return (kind == Kind::kMemory || kind == Kind::kRegisters) && size >= kPageSize;
+  return (kind == Kind::kMemory || kind == Kind::kRegisters) && size > 0;
 }
 
 int PciDevice::GetRegionInfo(uapi::vfio_region_info& info) const {
   if (info.argsz < sizeof(info) || info.index >= uapi::VFIO_PCI_VGA_REGION_INDEX) return -EINVAL;
-  const uint32_t room = info.argsz;
-  info.argsz = sizeof(info);
   info.flags = 0;
   info.cap_offset = 0;
   info.offset = uint64_t{info.index} << kRegionShift;
@@ -152,14 +186,13 @@ int PciDevice::GetRegionInfo(uapi::vfio_region_info& info) const {
   if (info.index != uapi::VFIO_PCI_ROM_REGION_INDEX) info.flags |= uapi::VFIO_REGION_INFO_FLAG_WRITE;
   if (!CanMmap(info.index)) return 0;
   info.flags |= uapi::VFIO_REGION_INFO_FLAG_MMAP;
-  if (!description_.msix || description_.msix->bar != info.index) return 0;
-  info.flags |= uapi::VFIO_REGION_INFO_FLAG_CAPS;
-  const uapi::vfio_info_cap_header capability = {uapi::VFIO_REGION_INFO_CAP_MSIX_MAPPABLE, 1, 0};
-  info.argsz = sizeof(info) + sizeof(capability);
-  if (room >= info.argsz) {
-    info.cap_offset = sizeof(info);
-    std::memcpy(&info + 1, &capability, sizeof(capability));
+  std::vector<InfoCapability> capabilities;
+  if (description_.msix && description_.msix->bar == info.index) {
+    capabilities.push_back({uapi::VFIO_REGION_INFO_CAP_MSIX_MAPPABLE, 1, {}});
   }
+  const auto& more = description_.region_capabilities.at(info.index);
+  capabilities.insert(capabilities.end(), more.begin(), more.end());
+  AddCapabilities(info, uapi::VFIO_REGION_INFO_FLAG_CAPS, capabilities);
   return 0;
 }
 
@@ -180,15 +213,23 @@ int PciDevice::Feature(uapi::vfio_device_feature& feature) {
   const bool probe = (feature.flags & uapi::VFIO_DEVICE_FEATURE_PROBE) != 0;
   if (!probe && get && set) return -EINVAL;
   switch (feature.flags & uapi::VFIO_DEVICE_FEATURE_MASK) {
+    case uapi::VFIO_DEVICE_FEATURE_PCI_VF_TOKEN:
+      if (description_.virtual_functions == 0) return -ENOTTY;
+      if (get) return -EINVAL;
+      if (probe) return 0;
+      return set ? VfToken(feature) : -EINVAL;
     case uapi::VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY:
       if (get) return -EINVAL;
-      return probe ? 0 : EnterLowPower();
+      if (probe) return 0;
+      return set ? EnterLowPower(-1) : -EINVAL;
     case uapi::VFIO_DEVICE_FEATURE_LOW_POWER_EXIT:
       if (get) return -EINVAL;
-      return probe ? 0 : ExitLowPower();
+      if (probe) return 0;
+      return set ? ExitLowPower() : -EINVAL;
     case uapi::VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY_WITH_WAKEUP:
       if (get) return -EINVAL;
-      return probe ? 0 : -EOPNOTSUPP;  // waking up is not modelled yet
+      if (probe) return 0;
+      return set ? EnterLowPowerWithWakeUp(feature) : -EINVAL;
     case uapi::VFIO_DEVICE_FEATURE_DMA_BUF: {
       if (set) return -EINVAL;
       if (probe) return 0;
@@ -227,44 +268,126 @@ int PciDevice::ExportDmaBuf(const uapi::vfio_device_feature_dma_buf& request) {
   return table_.Install(buffer, "dmabuf");
 }
 
+// vfio_pci_core_feature_token()
+int PciDevice::VfToken(const uapi::vfio_device_feature& feature) {
+  if (feature.argsz < sizeof(feature) + vf_token_.size()) return -EINVAL;
+  std::memcpy(vf_token_.data(), &feature + 1, vf_token_.size());
+  return 0;
+}
+
+// A function-level reset, or a reset of the bus that disturbs no other function.
+bool PciDevice::CanReset() const { return config_.CanResetFunction() || bus_.size() <= 1; }
+
 // The command register survives (vfio-pci saves and restores config space); what was exported does not.
 int PciDevice::Reset() {
+  if (!CanReset()) return -EINVAL;
   SetRevoked(true);
   if (MemoryEnabled()) SetRevoked(false);
   return 0;
 }
 
-// A device is alone behind its port.
+// vfio_pci_core_register_device(): a virtual function is in a set of its own.
+bool PciDevice::SharesReset(const PciDevice& other) const {
+  return &other == this || (description_.physical.empty() && other.description_.physical.empty());
+}
+
+bool PciDevice::GroupIsOf(const Iommufd* iommufd) const {
+  return std::ranges::any_of(bus_, [&](const auto& weak) REQUIRES(lock_) {
+    const auto other = weak.lock();
+    return other && other->iommufd_.get() == iommufd && other->description_.group == description_.group;
+  });
+}
+
+int32_t PciDevice::DeviceIdFor(const Iommufd* iommufd) const {
+  if (iommufd_) return iommufd_.get() == iommufd ? static_cast<int32_t>(device_id_) : uapi::VFIO_PCI_DEVID_NOT_OWNED;
+  return GroupIsOf(iommufd) ? uapi::VFIO_PCI_DEVID_OWNED : uapi::VFIO_PCI_DEVID_NOT_OWNED;
+}
+
+// Every function of the bus is told, also such as another VFIO device set holds.
 int PciDevice::GetHotResetInfo(uapi::vfio_pci_hot_reset_info& info) const {
   if (info.argsz < sizeof(info)) return -EINVAL;
   info.flags = 0;
-  const bool fits = info.argsz >= sizeof(info) + sizeof(uapi::vfio_pci_dependent_device);
-  info.count = 1;
-  if (!fits) return -ENOSPC;
-  const auto number = [&](std::size_t at, std::size_t digits) {  // of "0000:03:00.0"
-    return static_cast<unsigned>(std::stoul(description_.address.substr(at, digits), nullptr, 16));
-  };
-  const uapi::vfio_pci_dependent_device self = {
-      .devid = device_id_,
-      .segment = static_cast<uint16_t>(number(0, 4)),
-      .bus = static_cast<uint8_t>(number(5, 2)),
-      .devfn = static_cast<uint8_t>(number(8, 2) << 3 | number(11, 1)),
-  };
-  std::memcpy(&info + 1, &self, sizeof(self));
+  info.count = static_cast<uint32_t>(bus_.size());
+  if (info.argsz < sizeof(info) + bus_.size() * sizeof(uapi::vfio_pci_dependent_device)) return -ENOSPC;
   info.flags = uapi::VFIO_PCI_HOT_RESET_FLAG_DEV_ID | uapi::VFIO_PCI_HOT_RESET_FLAG_DEV_ID_OWNED;
+  auto* out = reinterpret_cast<uapi::vfio_pci_dependent_device*>(&info + 1);
+  for (const auto& weak : bus_) {
+    const auto device = weak.lock();
+    const auto number = [&](std::size_t at, std::size_t digits) {  // of "0000:03:00.0"
+      return static_cast<unsigned>(std::stoul(device->description_.address.substr(at, digits), nullptr, 16));
+    };
+    const int32_t id = SharesReset(*device) ? device->DeviceIdFor(iommufd_.get()) : uapi::VFIO_PCI_DEVID_NOT_OWNED;
+    if (id == uapi::VFIO_PCI_DEVID_NOT_OWNED) info.flags &= ~uapi::VFIO_PCI_HOT_RESET_FLAG_DEV_ID_OWNED;
+    *out++ = {
+        .devid = static_cast<uint32_t>(id),
+        .segment = static_cast<uint16_t>(number(0, 4)),
+        .bus = static_cast<uint8_t>(number(5, 2)),
+        .devfn = static_cast<uint8_t>(number(8, 2) << 3 | number(11, 1)),
+    };
+  }
   return 0;
 }
 
+// vfio_pci_dev_set_hot_reset()
 int PciDevice::HotReset(const uapi::vfio_pci_hot_reset& request) {
-  return request.argsz < sizeof(request) || request.flags != 0 || request.count != 0 ? -EINVAL : Reset();
+  if (request.argsz < sizeof(request) || request.flags != 0 || request.count != 0) return -EINVAL;
+  std::vector<std::shared_ptr<PciDevice>> devices;
+  for (const auto& weak : bus_) devices.push_back(weak.lock());
+  for (const auto& device : devices) {
+    if (!SharesReset(*device)) return -EINVAL;
+  }
+  int result = 0;
+  for (const auto& device : devices) {
+    if (device->DeviceIdFor(iommufd_.get()) == uapi::VFIO_PCI_DEVID_NOT_OWNED) {
+      result = -EINVAL;
+      break;
+    }
+    device->SetRevoked(true);
+  }
+  for (const auto& device : devices) {
+    if (device->iommufd_ && device->MemoryEnabled()) device->SetRevoked(false);
+  }
+  return result;
 }
 
 // vfio_pci_runtime_pm_entry(): revokes before it refuses.
-int PciDevice::EnterLowPower() {
+int PciDevice::EnterLowPower(int wake_up) {
   SetRevoked(true);
   if (low_power_) return -EINVAL;
   low_power_ = true;
+  wake_up_ = wake_up;
   return 0;
+}
+
+// vfio_pci_core_pm_entry_with_wakeup()
+int PciDevice::EnterLowPowerWithWakeUp(const uapi::vfio_device_feature& feature) {
+  uapi::vfio_device_low_power_entry_with_wakeup entry = {};
+  if (feature.argsz < sizeof(feature) + sizeof(entry)) return -EINVAL;
+  std::memcpy(&entry, &feature + 1, sizeof(entry));
+  if (entry.wakeup_eventfd < 0) return -EINVAL;
+  std::array<char, 64> target = {};
+  const std::string link = "/proc/self/fd/" + std::to_string(entry.wakeup_eventfd);
+  if (readlink(link.c_str(), target.data(), target.size() - 1) < 0) return -EBADF;
+  if (std::string_view(target.data()).find("[eventfd]") == std::string_view::npos) return -EINVAL;
+  const int copy = fcntl(entry.wakeup_eventfd, F_DUPFD_CLOEXEC, 0);
+  if (copy < 0) return -errno;
+  const int result = EnterLowPower(copy);
+  if (result != 0) close(copy);
+  return result;
+}
+
+// vfio_pci_core_runtime_resume(): what was exported stays revoked until LOW_POWER_EXIT.
+void PciDevice::WakeUp() {
+  if (wake_up_ < 0) return;
+  const uint64_t one = 1;
+  [[maybe_unused]] const auto written = write(wake_up_, &one, sizeof(one));
+  ForgetWakeUp();
+  low_power_ = false;
+}
+
+void PciDevice::ForgetWakeUp() {
+  if (wake_up_ >= 0) close(wake_up_);
+  wake_up_ = -1;
 }
 
 int PciDevice::ExitLowPower() {
@@ -326,6 +449,7 @@ int64_t PciDevice::MoveBar(unsigned bar, uint64_t offset, uint8_t* buffer, std::
 }
 
 int64_t PciDevice::ReadRegion(uint64_t offset, void* buffer, std::size_t size) {
+  WakeUp();
   const auto index = static_cast<uint32_t>(offset >> kRegionShift);
   offset &= kRegionOffsetMask;
   if (index == uapi::VFIO_PCI_CONFIG_REGION_INDEX) return config_.Read(offset, buffer, size);
@@ -340,6 +464,7 @@ int64_t PciDevice::ReadRegion(uint64_t offset, void* buffer, std::size_t size) {
 }
 
 int64_t PciDevice::WriteRegion(uint64_t offset, const void* buffer, std::size_t size) {
+  WakeUp();
   const auto index = static_cast<uint32_t>(offset >> kRegionShift);
   offset &= kRegionOffsetMask;
   if (index == uapi::VFIO_PCI_CONFIG_REGION_INDEX) return WriteConfig(offset, buffer, size);
@@ -376,7 +501,9 @@ int PciDevice::Mmap(std::size_t length, int protection, int flags, uint64_t offs
   offset &= kRegionOffsetMask;
   if ((flags & MAP_SHARED) == 0 || !CanMmap(index)) return -EINVAL;
   if (offset % kPageSize != 0 || length == 0) return -EINVAL;
-  if (length > RegionSize(index) || offset > RegionSize(index) - length) return -EINVAL;
+  const uint64_t pages = (RegionSize(index) + kPageSize - 1) & ~(kPageSize - 1);
+  const uint64_t wanted = (length + kPageSize - 1) & ~(kPageSize - 1);
+  if (wanted > pages || offset > pages - wanted) return -EINVAL;
   const auto& memory = memory_.at(index);
   void* address = memory ? mmap(nullptr, length, protection, MAP_SHARED, memory->fd(), static_cast<off_t>(offset))
                          : mmap(nullptr, length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);

@@ -44,6 +44,7 @@ class PciDevice : public CdevDevice, public BarBytes, public DmaPort, public std
  public:
   using ReportFault = std::function<void(DmaFault)>;
   PciDevice(DeviceDescription description, FileTable& table, kernel::Mutex& lock, ReportFault report);
+  ~PciDevice() override;
 
   int Bind(const uapi::vfio_device_bind_iommufd& command, uint32_t* device_id) override REQUIRES(lock_);
   void Unbind() override REQUIRES(lock_);
@@ -52,6 +53,12 @@ class PciDevice : public CdevDevice, public BarBytes, public DmaPort, public std
   int64_t WriteRegion(uint64_t offset, const void* buffer, std::size_t size) override REQUIRES(lock_);
   int Mmap(std::size_t length, int protection, int flags, uint64_t offset, kernel::MappedPages* out) override
       REQUIRES(lock_);
+
+  // The other functions on its bus, itself among them, and its physical function, if it is a virtual one.
+  void Connect(std::vector<std::weak_ptr<PciDevice>> bus, const std::shared_ptr<PciDevice>& physical) REQUIRES(lock_) {
+    bus_ = std::move(bus);
+    physical_ = physical;
+  }
 
   void ReadBar(unsigned bar, uint64_t offset, void* buffer, std::size_t size) override REQUIRES(lock_);
   void WriteBar(unsigned bar, uint64_t offset, const void* buffer, std::size_t size) override REQUIRES(lock_);
@@ -62,7 +69,9 @@ class PciDevice : public CdevDevice, public BarBytes, public DmaPort, public std
  private:
   class RegisterTrap;
 
-  int GetInfo(uapi::vfio_device_info& info) const;
+  int CheckToken(const uapi::vfio_device_bind_iommufd& command) REQUIRES(lock_);
+  bool GroupIsOf(const Iommufd* iommufd) const REQUIRES(lock_);
+  int GetInfo(uapi::vfio_device_info& info) const REQUIRES(lock_);
   int GetRegionInfo(uapi::vfio_region_info& info) const REQUIRES(lock_);
   int GetIrqInfo(uapi::vfio_irq_info& info) const;
   int Feature(uapi::vfio_device_feature& feature) REQUIRES(lock_);
@@ -70,7 +79,17 @@ class PciDevice : public CdevDevice, public BarBytes, public DmaPort, public std
   int Reset() REQUIRES(lock_);
   int GetHotResetInfo(uapi::vfio_pci_hot_reset_info& info) const REQUIRES(lock_);
   int HotReset(const uapi::vfio_pci_hot_reset& request) REQUIRES(lock_);
-  int EnterLowPower() REQUIRES(lock_);
+  // Whether a reset of the bus takes the other with it, and VFIO can see to that.
+  bool SharesReset(const PciDevice& other) const;
+  // What the device is to the holder of `iommufd`: its id there, VFIO_PCI_DEVID_OWNED or _NOT_OWNED.
+  int32_t DeviceIdFor(const Iommufd* iommufd) const REQUIRES(lock_);
+  int VfToken(const uapi::vfio_device_feature& feature) REQUIRES(lock_);
+  int EnterLowPower(int wake_up) REQUIRES(lock_);
+  int EnterLowPowerWithWakeUp(const uapi::vfio_device_feature& feature) REQUIRES(lock_);
+  // Any access through the fd does: with an eventfd to tell it, that ends low power.
+  void WakeUp() REQUIRES(lock_);
+  void ForgetWakeUp() REQUIRES(lock_);
+  bool CanReset() const REQUIRES(lock_);
   int ExitLowPower() REQUIRES(lock_);
 
   bool MemoryEnabled() const REQUIRES(lock_) { return config_.MemoryEnabled(); }
@@ -90,8 +109,13 @@ class PciDevice : public CdevDevice, public BarBytes, public DmaPort, public std
   std::array<std::shared_ptr<BarMemory>, kBars> memory_;
   ConfigSpace config_ GUARDED_BY(lock_);
   bool low_power_ GUARDED_BY(lock_) = false;            // between LOW_POWER_ENTRY and LOW_POWER_EXIT
+  int wake_up_ GUARDED_BY(lock_) = -1;                  // an eventfd, of LOW_POWER_ENTRY_WITH_WAKEUP
   std::shared_ptr<Iommufd> iommufd_ GUARDED_BY(lock_);  // none: not bound
   uint32_t device_id_ GUARDED_BY(lock_) = 0;
+  std::vector<std::weak_ptr<PciDevice>> bus_ GUARDED_BY(lock_);
+  std::weak_ptr<PciDevice> physical_ GUARDED_BY(lock_);
+  std::array<uint8_t, 16> vf_token_ GUARDED_BY(lock_) = {};  // of a physical function
+  unsigned vf_users_ GUARDED_BY(lock_) = 0;                  // its virtual functions that are bound
   std::vector<std::weak_ptr<VfioDmaBuf>> exports_ GUARDED_BY(lock_);
 };
 

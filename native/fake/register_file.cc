@@ -40,6 +40,15 @@ std::vector<RegisterBlock> NvmeRegisters() {
            .writable = {0, 0, 0, 0, 0, 0x00fffff0, 0, 0, 0, 0x0fff0fff, 0xfffff000, ~0U, 0xfffff000, ~0U}}};
 }
 
+std::vector<RegisterBlock> NvmeRegistersWithoutCmb() {
+  auto blocks = NvmeRegisters();
+  blocks[0].reset.resize(0x38 / 4);
+  return blocks;
+}
+
+// SD host controller specification, section 2.2: the capabilities at 40h.
+std::vector<RegisterBlock> SdhciRegisters() { return {{.bar = 0, .offset = 0x40, .reset = {0x057834b4}}}; }
+
 // The VBE mode registers from 500h, 16 bits each: the identification, the mode as the firmware left it (1280 x 800, 32
 // bits a pixel) and, at 514h, the memory's size in units of 64 KiB.
 std::vector<RegisterBlock> BochsDisplayRegisters() {

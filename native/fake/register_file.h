@@ -33,6 +33,8 @@ class RegisterFile : public Model {
 
 // Of QEMU's devices, as read from them.
 std::vector<RegisterBlock> NvmeRegisters();
+std::vector<RegisterBlock> NvmeRegistersWithoutCmb();
 std::vector<RegisterBlock> BochsDisplayRegisters();
+std::vector<RegisterBlock> SdhciRegisters();
 
 }  // namespace fake

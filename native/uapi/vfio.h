@@ -44,6 +44,23 @@ constexpr uint32_t VFIO_DEVICE_FLAGS_RESET = 1U << 0;
 constexpr uint32_t VFIO_DEVICE_FLAGS_PCI = 1U << 1;
 constexpr uint32_t VFIO_DEVICE_FLAGS_CAPS = 1U << 7;
 
+constexpr uint16_t VFIO_DEVICE_INFO_CAP_ZPCI_BASE = 1;
+constexpr uint16_t VFIO_DEVICE_INFO_CAP_ZPCI_GROUP = 2;
+constexpr uint16_t VFIO_DEVICE_INFO_CAP_ZPCI_UTIL = 3;
+constexpr uint16_t VFIO_DEVICE_INFO_CAP_ZPCI_PFIP = 4;
+constexpr uint16_t VFIO_DEVICE_INFO_CAP_PCI_ATOMIC_COMP = 5;
+
+struct vfio_device_info_cap_pci_atomic_comp {
+  vfio_info_cap_header header;
+  uint32_t flags;
+  uint32_t reserved;
+};
+static_assert(sizeof(vfio_device_info_cap_pci_atomic_comp) == 16);
+
+constexpr uint32_t VFIO_PCI_ATOMIC_COMP32 = 1U << 0;
+constexpr uint32_t VFIO_PCI_ATOMIC_COMP64 = 1U << 1;
+constexpr uint32_t VFIO_PCI_ATOMIC_COMP128 = 1U << 2;
+
 struct vfio_region_info {
   uint32_t argsz;
   uint32_t flags;
@@ -63,6 +80,8 @@ constexpr uint32_t VFIO_REGION_INFO_FLAG_CAPS = 1U << 3;
 constexpr uint16_t VFIO_REGION_INFO_CAP_SPARSE_MMAP = 1;
 constexpr uint16_t VFIO_REGION_INFO_CAP_TYPE = 2;
 constexpr uint16_t VFIO_REGION_INFO_CAP_MSIX_MAPPABLE = 3;
+constexpr uint16_t VFIO_REGION_INFO_CAP_NVLINK2_SSATGT = 4;
+constexpr uint16_t VFIO_REGION_INFO_CAP_NVLINK2_LNKSPD = 5;
 
 struct vfio_region_sparse_mmap_area {
   uint64_t offset;
@@ -84,6 +103,12 @@ struct vfio_region_info_cap_type {
   uint32_t subtype;
 };
 static_assert(sizeof(vfio_region_info_cap_type) == 16);
+
+constexpr uint32_t VFIO_REGION_TYPE_PCI_VENDOR_TYPE = 1U << 31;
+constexpr uint32_t VFIO_REGION_TYPE_PCI_VENDOR_MASK = 0xffff;
+constexpr uint32_t VFIO_REGION_TYPE_GFX = 1;
+constexpr uint32_t VFIO_REGION_TYPE_CCW = 2;
+constexpr uint32_t VFIO_REGION_TYPE_MIGRATION_DEPRECATED = 3;
 
 // vfio-pci's fixed region and interrupt indices. A region lives at (index << 40) of the device's fd.
 constexpr uint32_t VFIO_PCI_BAR0_REGION_INDEX = 0;
@@ -154,6 +179,9 @@ struct vfio_device_bind_iommufd {
 };
 static_assert(sizeof(vfio_device_bind_iommufd) == 24 && offsetof(vfio_device_bind_iommufd, out_devid) == 12);
 
+// token_uuid_ptr is the address of 16 bytes, the VF token.
+constexpr uint32_t VFIO_DEVICE_BIND_FLAG_TOKEN = 1U << 0;
+
 // pt_id names an IOAS or a HWPT; out, the HWPT that serves the device now.
 struct vfio_device_attach_iommufd_pt {
   uint32_t argsz;
@@ -163,12 +191,16 @@ struct vfio_device_attach_iommufd_pt {
 };
 static_assert(sizeof(vfio_device_attach_iommufd_pt) == 16 && offsetof(vfio_device_attach_iommufd_pt, pt_id) == 8);
 
+constexpr uint32_t VFIO_DEVICE_ATTACH_PASID = 1U << 0;
+
 struct vfio_device_detach_iommufd_pt {
   uint32_t argsz;
   uint32_t flags;
   uint32_t pasid;
 };
 static_assert(sizeof(vfio_device_detach_iommufd_pt) == 12);
+
+constexpr uint32_t VFIO_DEVICE_DETACH_PASID = 1U << 0;
 
 // Followed by the feature's own payload.
 struct vfio_device_feature {
@@ -195,6 +227,27 @@ constexpr uint32_t VFIO_DEVICE_FEATURE_MIG_DATA_SIZE = 9;
 constexpr uint32_t VFIO_DEVICE_FEATURE_BUS_MASTER = 10;
 constexpr uint32_t VFIO_DEVICE_FEATURE_DMA_BUF = 11;
 constexpr uint32_t VFIO_DEVICE_FEATURE_MIG_PRECOPY_INFOv2 = 12;
+constexpr uint32_t VFIO_DEVICE_FEATURE_ZPCI_ERROR = 13;
+
+// The eventfd counts up when something else than LOW_POWER_EXIT wakes the device.
+struct vfio_device_low_power_entry_with_wakeup {
+  int32_t wakeup_eventfd;
+  uint32_t reserved;
+};
+static_assert(sizeof(vfio_device_low_power_entry_with_wakeup) == 8);
+
+struct vfio_device_feature_bus_master {
+  uint32_t op;
+};
+static_assert(sizeof(vfio_device_feature_bus_master) == 4);
+
+constexpr uint32_t VFIO_DEVICE_FEATURE_CLEAR_MASTER = 0;
+constexpr uint32_t VFIO_DEVICE_FEATURE_SET_MASTER = 1;
+
+struct vfio_device_feature_zpci_err {
+  uint64_t data;
+};
+static_assert(sizeof(vfio_device_feature_zpci_err) == 8);
 
 struct vfio_region_dma_range {
   uint64_t offset;

@@ -5,7 +5,8 @@ import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, write
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
-import { addressOf, qemuArguments, type Machine } from '../../lib/fake';
+import { qemuArguments, type Machine } from '../../lib/fake';
+import { functionsOf } from '../../lib/fake/machine';
 import { kernelImage } from './kernel-image';
 
 export interface VmOptions {
@@ -34,6 +35,7 @@ const compiled = () => join(tmpdir(), `tsx-${String(process.geteuid?.() ?? 0)}`)
 /** Pid 1 of the guest: mounts, gives the machine's devices to vfio-pci, runs the command, powers off. */
 function initScript({ machine, command, environment = {}, shared }: VmOptions, stage: string): string {
   const variables = { PATH: process.env['PATH'] ?? '/usr/bin:/bin', HOME: '/tmp', TERM: 'dumb', ...environment };
+  const physical = functionsOf(machine).filter((device) => device.physical === undefined);
   return [
     '#!/bin/bash',
     ...Object.entries(variables).map(([name, value]) => `export ${name}=${quote(value)}`),
@@ -54,7 +56,13 @@ function initScript({ machine, command, environment = {}, shared }: VmOptions, s
     '  [ -e "$device/driver" ] && echo "$1" >"$device/driver/unbind"',
     '  echo vfio-pci >"$device/driver_override"; echo "$1" >/sys/bus/pci/drivers_probe',
     '}',
-    ...machine.ports.map(({ role }) => `give ${addressOf(machine, role)}`),
+    ...physical.map(({ address }) => `give ${address}`),
+    ...physical
+      .filter(({ virtualFunctions }) => virtualFunctions > 0)
+      .map(
+        ({ address, virtualFunctions }) =>
+          `echo ${String(virtualFunctions)} >/sys/bus/pci/devices/${address}/sriov_numvfs`,
+      ),
     'ip link set lo up 2>/dev/null',
     `cd ${quote(checkout)} && { ${command.map(quote).join(' ')}; } </dev/null`,
     `echo "${exitMark}$?"`,
@@ -92,7 +100,7 @@ function qemuCommand(options: VmOptions, stage: string): string[] {
     ...(options.shared === undefined ? [] : ['-virtfs', shareAs(options.shared, 'shared', '')]),
     ...['-kernel', options.image ?? kernelImage()],
     '-append',
-    'console=ttyS0 panic=-1 loglevel=1 intel_iommu=on root=hostfs rootfstype=9p ' +
+    'console=ttyS0 panic=-1 loglevel=1 intel_iommu=on vfio_pci.enable_sriov=1 root=hostfs rootfstype=9p ' +
       `rootflags=trans=virtio,ro,msize=1048576,cache=loose init=${join(stage, 'init')}`,
   ];
 }

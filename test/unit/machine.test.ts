@@ -12,6 +12,8 @@ describe('a machine', () => {
       'intel-iommu',
       ...['pcie-root-port', 'nvme', 'pcie-root-port', 'bochs-display'],
       ...['pcie-root-port', 'edu', 'pcie-root-port', 'pci-testdev'],
+      ...['pcie-root-port', 'nvme-subsys', 'nvme'],
+      ...['pcie-root-port', 'bochs-display', 'sdhci-pci'],
     ]);
   });
 

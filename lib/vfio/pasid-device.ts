@@ -1,0 +1,108 @@
+// The address spaces of a VFIO device's DMA that carries a PASID (process address space id).
+import { closedError, codedError, kernelCall, kernelCallAsync } from '../errors';
+import { Ioas, type Attached } from '../iommufd/ioas';
+import { native } from '../native';
+import { instance, integer } from '../validate';
+import { BoundDevice } from './bound-device';
+
+/** PASIDs have 20 bits; 0 stands for DMA without one, which attach() is for. */
+const lastPasid = 0xf_ffff;
+
+/** What an IOAS knows of one PASID of a device: how to make it leave. */
+interface PasidAttachment extends Attached {
+  ioas: Ioas;
+}
+
+/** How the DMA of a VFIO device is given address spaces of its own by PASID. */
+export abstract class PasidDevice extends BoundDevice {
+  readonly #pasids = new Map<number, PasidAttachment>();
+
+  /**
+   * Attaches the DMA that carries `pasid`, 1 to 0xfffff, to an address space of its own (VFIO_DEVICE_ATTACH_IOMMUFD_PT with
+   * a PASID). If it was attached elsewhere, it moves.
+   *
+   * @throws Error ERR_OTHER_IOMMUFD: an IOAS of another iommufd. KernelError EINVAL: not bound; or the page table, or what
+   *   the device itself is attached to, was not made for PASIDs, as the ones that the kernel makes for an IOAS are not.
+   *   EOPNOTSUPP: the driver has no PASIDs.
+   */
+  async attachPasid(ioas: Ioas, pasid: number): Promise<void> {
+    const [device, args, number] = [this.handle, this.args(), integer(pasid, 'pasid', 1, lastPasid)];
+    const table = this.#table(ioas);
+    const call = async () => {
+      await kernelCallAsync({ ...args, ioas: ioas.id, pasid }, () =>
+        native.vfioAttachPasid(device, table, number, true),
+      );
+      this.#attached(number, ioas);
+    };
+    await this.track(ioas.calls.add(call()));
+    if (this.closed || ioas.closed) throw closedError(ioas.closed ? 'IOAS' : 'VFIO device');
+  }
+
+  /** {@link attachPasid}, waiting. */
+  attachPasidSync(ioas: Ioas, pasid: number): void {
+    const [device, args, number] = [this.handle, this.args(), integer(pasid, 'pasid', 1, lastPasid)];
+    const table = this.#table(ioas);
+    kernelCall({ ...args, ioas: ioas.id, pasid }, () => native.vfioAttachPasid(device, table, number, false));
+    this.#attached(number, ioas);
+  }
+
+  /**
+   * Detaches the DMA that carries `pasid` (VFIO_DEVICE_DETACH_IOMMUFD_PT with a PASID): it is blocked from now on. No error
+   * if it is not attached.
+   */
+  async detachPasid(pasid: number): Promise<void> {
+    const [device, args, number] = [this.handle, this.args(), integer(pasid, 'pasid', 1, lastPasid)];
+    const call = async () => {
+      await kernelCallAsync({ ...args, pasid }, () => native.vfioDetachPasid(device, number, true));
+      this.#attached(number, undefined);
+    };
+    await this.track(call());
+  }
+
+  /** {@link detachPasid}, waiting. */
+  detachPasidSync(pasid: number): void {
+    const [device, args, number] = [this.handle, this.args(), integer(pasid, 'pasid', 1, lastPasid)];
+    kernelCall({ ...args, pasid }, () => {
+      native.vfioDetachPasid(device, number, false);
+    });
+    this.#attached(number, undefined);
+  }
+
+  #table(ioas: Ioas) {
+    const { handle, iommufd } = instance(ioas, 'ioas', Ioas);
+    const mine = this.iommufd;
+    if (mine && mine !== iommufd && !mine.duplicated && !iommufd.duplicated) {
+      throw codedError('ERR_OTHER_IOMMUFD', 'the IOAS belongs to another iommufd than the one the device is bound to');
+    }
+    return handle;
+  }
+
+  #attached(pasid: number, ioas: Ioas | undefined): void {
+    const old = this.#pasids.get(pasid);
+    old?.ioas.attached.delete(old);
+    this.#pasids.delete(pasid);
+    if (!ioas || this.released) return;
+    const attachment: PasidAttachment = {
+      ioas,
+      leave: () => {
+        kernelCall(this.args(), () => {
+          native.vfioDetachPasid(this.lastHandle, pasid, false);
+        });
+        this.#attached(pasid, undefined);
+      },
+      leaveLater: async () => {
+        await kernelCallAsync(this.args(), () => native.vfioDetachPasid(this.lastHandle, pasid, true));
+        this.#attached(pasid, undefined);
+      },
+    };
+    this.#pasids.set(pasid, attachment);
+    ioas.attached.add(attachment);
+  }
+
+  /** With the device's fd the kernel detaches all of them. @internal */
+  protected override gone(): void {
+    for (const [, attachment] of this.#pasids) attachment.ioas.attached.delete(attachment);
+    this.#pasids.clear();
+    super.gone();
+  }
+}
