@@ -26,6 +26,8 @@ export function boundId(device: IommufdDevice, iommufd: Iommufd): number {
 /** Something that goes with what it is built on, and before it. @internal */
 export interface Dependent {
   close(): void;
+  /** Whether calls on it, or on what is built on it, are under way on pool threads. */
+  readonly areUnderWay: boolean;
   [Symbol.asyncDispose](): Promise<void>;
   /** Its parent is gone from here, and it could not be destroyed: the kernel does that with the iommufd. */
   abandon(): void;

@@ -194,7 +194,7 @@ export class Hwpt implements Dependent {
    */
   close(): void {
     if (this.#closed) return;
-    if (this.calls.areUnderWay) {
+    if (this.areUnderWay) {
       // Its error is nobody's: the kernel destroys the rest with the iommufd.
       this[Symbol.asyncDispose]().catch(() => undefined);
       return;
@@ -206,6 +206,11 @@ export class Hwpt implements Dependent {
     });
     this.#closed = true;
     this.#gone();
+  }
+
+  /** @internal */
+  get areUnderWay(): boolean {
+    return this.calls.areUnderWay || [...this.dependents].some((child) => child.areUnderWay);
   }
 
   /** @internal */

@@ -506,7 +506,7 @@ export class Ioas extends EventEmitter<IoasEvents> {
    */
   close(): void {
     if (this.#closed) return;
-    if (this.calls.areUnderWay) {
+    if (this.calls.areUnderWay || [...this.dependents].some((child) => child.areUnderWay)) {
       // Its error is nobody's: the kernel destroys the rest with the iommufd.
       this[Symbol.asyncDispose]().catch(() => undefined);
       return;

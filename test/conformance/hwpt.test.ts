@@ -609,4 +609,14 @@ describe('a VFIO device on a HWPT', () => {
     await refuses('ERR_CLOSED', () => making);
     await ioas[Symbol.asyncDispose]();
   });
+
+  conforms('is closed with its IOAS while calls on it are under way', async () => {
+    const ioas = rig.iommufd.allocIoas();
+    const own = ioas.allocHwptSync(rig.device('engine'));
+    const attaching = rig.device('engine').attach(own);
+    ioas.close();
+    await refuses('ERR_CLOSED', () => attaching);
+    await ioas[Symbol.asyncDispose]();
+    assert.deepEqual([ioas.closed, own.closed, rig.device('engine').hwpt], [true, true, undefined]);
+  });
 });

@@ -156,6 +156,11 @@ export class Round {
     }
   }
 
+  /** Files that were not open before. */
+  #left(): string[] {
+    return [...openFiles()].filter(([inode]) => !this.#openBefore.has(inode)).map(([, file]) => file);
+  }
+
   /** Closes everything, which must end what is still under way and leave nothing open. */
   async end(name: string): Promise<void> {
     this.#log.note(`the end of ${name}`);
@@ -165,7 +170,13 @@ export class Round {
     this.#fixture.close(); // what came out of the last promises
     if (this.#wild) return;
     if (!settled) this.#log.fail('a promise never settles', 'settles');
-    const left = [...openFiles()].filter(([inode]) => !this.#openBefore.has(inode)).map(([, file]) => file);
+    // What is closed behind a call that was under way is so only now, on a pool thread.
+    const deadline = Date.now() + patience;
+    let left = this.#left();
+    while (left.length > 0 && Date.now() < deadline) {
+      await sleep(1);
+      left = this.#left();
+    }
     if (left.length > 0) this.#log.fail(`stay open: ${left.join(', ')}`, 'open');
   }
 }
