@@ -177,9 +177,11 @@ int FakeKernel::Poll(int fd, int events) {
 }
 
 int FakeKernel::WatchFd(int fd, int* events) {
-  const kernel::Lock guard(lock_);
-  const auto file = Find(fd);
-  return file ? file->WatchFd(events) : LinuxKernel::WatchFd(fd, events);
+  {
+    const kernel::Lock guard(lock_);
+    if (const auto file = Find(fd)) return file->WatchFd(events);
+  }
+  return LinuxKernel::WatchFd(fd, events);  // duplicates, under the lock again
 }
 
 int64_t FakeKernel::Lseek(int fd, int64_t offset, int whence) {
