@@ -120,7 +120,7 @@ function main(): void {
 try {
   main();
 } catch (error) {
-  console.error(error instanceof Error ? error.message : error);
+  console.error(error instanceof Error ? error.message : error, (error as { stdout?: string }).stdout ?? '');
   process.exitCode = 1;
 } finally {
   rmSync(folder, { recursive: true, force: true });

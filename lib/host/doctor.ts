@@ -106,6 +106,9 @@ function device(address: string, cdev: string, iommufd: Iommufd, kernel: Kernel)
   } catch (error) {
     if (error instanceof KernelError && ['EBUSY', 'EINVAL'].includes(error.code))
       return note(check, `in use: ${why(error)}`);
+    // It can be opened, so the refusal is about its VF token, which whoever holds the other functions knows.
+    if (error instanceof KernelError && error.code === 'EACCES' && error.ioctl === 'VFIO_DEVICE_BIND_IOMMUFD')
+      return note(check, why(error));
     return bad(check, why(error), ...permit(error, `/dev/vfio/devices/${cdev}`));
   }
 }

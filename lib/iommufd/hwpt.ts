@@ -54,7 +54,7 @@ type Parent = Pick<Ioas | Hwpt, 'iommufd' | 'id' | 'handle' | 'calls' | 'closed'
  *
  * Attaching a device to an IOAS makes one by itself. Those that are made here can do what {@link HwptOptions} says.
  */
-export class Hwpt implements Dependent {
+export class Hwpt {
   readonly iommufd: Iommufd;
   /** What its addresses lead through: mappings are made there. */
   readonly ioas: Ioas;

@@ -32,7 +32,7 @@ class VfioDevice {
   // Ties the device to `iommufd`; before that the kernel refuses everything else. A virtual function whose physical one
   // VFIO has wants its token. Returns the device's id there.
   using Token = std::array<uint8_t, 16>;
-  uint32_t Bind(std::shared_ptr<Fd> iommufd, const std::optional<Token>& token);
+  uint32_t Bind(std::shared_ptr<Fd> iommufd, const std::optional<Token>& token = {});
   // `page_table` is an IOAS's or HWPT's id. Returns the id of the HWPT that serves the device now.
   uint32_t Attach(uint32_t page_table) const;
   void Detach() const;

@@ -75,28 +75,15 @@ int PciDevice::Bind(const uapi::vfio_device_bind_iommufd& command, uint32_t* dev
   if (iommufd_) return -EINVAL;
   for (const auto& weak : bus_) {
     const auto other = weak.lock();
-    const bool elsewhere = other && other->iommufd_ && other->iommufd_ != iommufd;
-    if (elsewhere && other->description_.group == description_.group) return -EPERM;
+    if (!other) continue;
+    other->IsLockedWith(*this);
+    if (other->iommufd_ && other->iommufd_ != iommufd && other->description_.group == description_.group) return -EPERM;
   }
   iommufd_ = std::move(iommufd);
   device_id_ = iommufd_->AddDevice();
   *device_id = device_id_;
   config_.Restore();  // vfio-pci enables the device anew
-  if (const auto physical = physical_.lock()) ++physical->vf_users_;
-  return 0;
-}
-
-// vfio_pci_core_match_token_uuid()
-int PciDevice::CheckToken(const uapi::vfio_device_bind_iommufd& command) {
-  std::optional<std::array<uint8_t, 16>> token;
-  if ((command.flags & uapi::VFIO_DEVICE_BIND_FLAG_TOKEN) != 0) {
-    token.emplace();
-    std::memcpy(token->data(), reinterpret_cast<const void*>(command.token_uuid_ptr), token->size());
-  }
-  if (const auto physical = physical_.lock()) return token == physical->vf_token_ ? 0 : -EACCES;
-  if (description_.virtual_functions == 0) return token ? -EINVAL : 0;
-  if (vf_users_ > 0) return token == vf_token_ ? 0 : -EACCES;
-  if (token) vf_token_ = *token;
+  CountVfUser(+1);
   return 0;
 }
 
@@ -110,7 +97,7 @@ void PciDevice::Unbind() {
   config_.Restore();
   low_power_ = false;
   ForgetWakeUp();
-  if (const auto physical = physical_.lock()) --physical->vf_users_;
+  CountVfUser(-1);
 }
 
 int PciDevice::Ioctl(uapi::request_t request, void* argument) {
@@ -268,13 +255,6 @@ int PciDevice::ExportDmaBuf(const uapi::vfio_device_feature_dma_buf& request) {
   return table_.Install(buffer, "dmabuf");
 }
 
-// vfio_pci_core_feature_token()
-int PciDevice::VfToken(const uapi::vfio_device_feature& feature) {
-  if (feature.argsz < sizeof(feature) + vf_token_.size()) return -EINVAL;
-  std::memcpy(vf_token_.data(), &feature + 1, vf_token_.size());
-  return 0;
-}
-
 // A function-level reset, or a reset of the bus that disturbs no other function.
 bool PciDevice::CanReset() const { return config_.CanResetFunction() || bus_.size() <= 1; }
 
@@ -284,70 +264,6 @@ int PciDevice::Reset() {
   SetRevoked(true);
   if (MemoryEnabled()) SetRevoked(false);
   return 0;
-}
-
-// vfio_pci_core_register_device(): a virtual function is in a set of its own.
-bool PciDevice::SharesReset(const PciDevice& other) const {
-  return &other == this || (description_.physical.empty() && other.description_.physical.empty());
-}
-
-bool PciDevice::GroupIsOf(const Iommufd* iommufd) const {
-  return std::ranges::any_of(bus_, [&](const auto& weak) REQUIRES(lock_) {
-    const auto other = weak.lock();
-    return other && other->iommufd_.get() == iommufd && other->description_.group == description_.group;
-  });
-}
-
-int32_t PciDevice::DeviceIdFor(const Iommufd* iommufd) const {
-  if (iommufd_) return iommufd_.get() == iommufd ? static_cast<int32_t>(device_id_) : uapi::VFIO_PCI_DEVID_NOT_OWNED;
-  return GroupIsOf(iommufd) ? uapi::VFIO_PCI_DEVID_OWNED : uapi::VFIO_PCI_DEVID_NOT_OWNED;
-}
-
-// Every function of the bus is told, also such as another VFIO device set holds.
-int PciDevice::GetHotResetInfo(uapi::vfio_pci_hot_reset_info& info) const {
-  if (info.argsz < sizeof(info)) return -EINVAL;
-  info.flags = 0;
-  info.count = static_cast<uint32_t>(bus_.size());
-  if (info.argsz < sizeof(info) + bus_.size() * sizeof(uapi::vfio_pci_dependent_device)) return -ENOSPC;
-  info.flags = uapi::VFIO_PCI_HOT_RESET_FLAG_DEV_ID | uapi::VFIO_PCI_HOT_RESET_FLAG_DEV_ID_OWNED;
-  auto* out = reinterpret_cast<uapi::vfio_pci_dependent_device*>(&info + 1);
-  for (const auto& weak : bus_) {
-    const auto device = weak.lock();
-    const auto number = [&](std::size_t at, std::size_t digits) {  // of "0000:03:00.0"
-      return static_cast<unsigned>(std::stoul(device->description_.address.substr(at, digits), nullptr, 16));
-    };
-    const int32_t id = SharesReset(*device) ? device->DeviceIdFor(iommufd_.get()) : uapi::VFIO_PCI_DEVID_NOT_OWNED;
-    if (id == uapi::VFIO_PCI_DEVID_NOT_OWNED) info.flags &= ~uapi::VFIO_PCI_HOT_RESET_FLAG_DEV_ID_OWNED;
-    *out++ = {
-        .devid = static_cast<uint32_t>(id),
-        .segment = static_cast<uint16_t>(number(0, 4)),
-        .bus = static_cast<uint8_t>(number(5, 2)),
-        .devfn = static_cast<uint8_t>(number(8, 2) << 3 | number(11, 1)),
-    };
-  }
-  return 0;
-}
-
-// vfio_pci_dev_set_hot_reset()
-int PciDevice::HotReset(const uapi::vfio_pci_hot_reset& request) {
-  if (request.argsz < sizeof(request) || request.flags != 0 || request.count != 0) return -EINVAL;
-  std::vector<std::shared_ptr<PciDevice>> devices;
-  for (const auto& weak : bus_) devices.push_back(weak.lock());
-  for (const auto& device : devices) {
-    if (!SharesReset(*device)) return -EINVAL;
-  }
-  int result = 0;
-  for (const auto& device : devices) {
-    if (device->DeviceIdFor(iommufd_.get()) == uapi::VFIO_PCI_DEVID_NOT_OWNED) {
-      result = -EINVAL;
-      break;
-    }
-    device->SetRevoked(true);
-  }
-  for (const auto& device : devices) {
-    if (device->iommufd_ && device->MemoryEnabled()) device->SetRevoked(false);
-  }
-  return result;
 }
 
 // vfio_pci_runtime_pm_entry(): revokes before it refuses.

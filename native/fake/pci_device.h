@@ -2,6 +2,7 @@
 // those of drivers/vfio/pci.
 #pragma once
 
+#include <cassert>
 #include <functional>
 #include <memory>
 #include <string>
@@ -69,8 +70,10 @@ class PciDevice : public CdevDevice, public BarBytes, public DmaPort, public std
  private:
   class RegisterTrap;
 
+  // Whether the token that a bind told, or did not tell, is right: 0, or a negated errno.
   int CheckToken(const uapi::vfio_device_bind_iommufd& command) REQUIRES(lock_);
-  bool GroupIsOf(const Iommufd* iommufd) const REQUIRES(lock_);
+  // Of a virtual function: it is bound (+1), or no longer (-1).
+  void CountVfUser(int change) REQUIRES(lock_);
   int GetInfo(uapi::vfio_device_info& info) const REQUIRES(lock_);
   int GetRegionInfo(uapi::vfio_region_info& info) const REQUIRES(lock_);
   int GetIrqInfo(uapi::vfio_irq_info& info) const;
@@ -79,10 +82,15 @@ class PciDevice : public CdevDevice, public BarBytes, public DmaPort, public std
   int Reset() REQUIRES(lock_);
   int GetHotResetInfo(uapi::vfio_pci_hot_reset_info& info) const REQUIRES(lock_);
   int HotReset(const uapi::vfio_pci_hot_reset& request) REQUIRES(lock_);
+  // All devices of a machine have one lock: who holds that of `other` holds this one's.
+  void IsLockedWith([[maybe_unused]] const PciDevice& other) const REQUIRES(other.lock_) ASSERT_HELD(lock_) {
+    assert(&lock_ == &other.lock_);
+  }
   // Whether a reset of the bus takes the other with it, and VFIO can see to that.
   bool SharesReset(const PciDevice& other) const;
   // What the device is to the holder of `iommufd`: its id there, VFIO_PCI_DEVID_OWNED or _NOT_OWNED.
   int32_t DeviceIdFor(const Iommufd* iommufd) const REQUIRES(lock_);
+  bool GroupIsOf(const Iommufd* iommufd) const REQUIRES(lock_);
   int VfToken(const uapi::vfio_device_feature& feature) REQUIRES(lock_);
   int EnterLowPower(int wake_up) REQUIRES(lock_);
   int EnterLowPowerWithWakeUp(const uapi::vfio_device_feature& feature) REQUIRES(lock_);

@@ -10,9 +10,10 @@
 #define VFIO_DMABUF_THREAD_RULE(...)
 #endif
 
-#define GUARDED_BY(mutex) VFIO_DMABUF_THREAD_RULE(guarded_by(mutex))         // of a variable
-#define PT_GUARDED_BY(mutex) VFIO_DMABUF_THREAD_RULE(pt_guarded_by(mutex))   // of what a pointer leads to
-#define REQUIRES(mutex) VFIO_DMABUF_THREAD_RULE(requires_capability(mutex))  // the caller of this function holds it
+#define GUARDED_BY(mutex) VFIO_DMABUF_THREAD_RULE(guarded_by(mutex))          // of a variable
+#define PT_GUARDED_BY(mutex) VFIO_DMABUF_THREAD_RULE(pt_guarded_by(mutex))    // of what a pointer leads to
+#define REQUIRES(mutex) VFIO_DMABUF_THREAD_RULE(requires_capability(mutex))   // the caller of this function holds it
+#define ASSERT_HELD(mutex) VFIO_DMABUF_THREAD_RULE(assert_capability(mutex))  // after this call it is known to be held
 #define ACQUIRE(...) VFIO_DMABUF_THREAD_RULE(acquire_capability(__VA_ARGS__))
 #define RELEASE(...) VFIO_DMABUF_THREAD_RULE(release_capability(__VA_ARGS__))
 

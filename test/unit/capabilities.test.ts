@@ -26,7 +26,7 @@ describe('capability chains', () => {
     const type = { at: 72, id: 2, next: 96, words: [0x8000_8086, 3] };
     assert.deepEqual(regionCapabilities(info(sparse, type, { at: 96, id: 3, next: 0 })), [
       { type: 'sparse-mmap', areas: [{ offset: 0x1000n, size: 0x2000n }] },
-      { type: 'type', regionType: 0x8000_8086, regionSubtype: 3 },
+      { type: 'type', regionType: 0x8000_8086, regionSubtype: 3, vendor: 0x8086, name: 'igd-lpc-config' },
       { type: 'msix-mappable' },
     ]);
   });
