@@ -16,6 +16,7 @@ import {
   tooFar,
 } from './causes/map';
 import { noPermission, noSuchFile } from './causes/open';
+import { wantsToken } from './causes/vf-token';
 
 /** What is always true; or a look for the very cause, and what is true where nothing is seen. */
 type Hint = string | readonly [look: Look, otherwise: string];
@@ -67,8 +68,10 @@ export const hints: Readonly<Record<string, Readonly<Record<string, Hint>>>> = {
       'another device of the IOMMU group has a driver of the kernel, or is bound to another iommufd; or interrupts are ' +
         'not isolated (interrupt remapping is off)',
     ],
-    EACCES:
-      'a VF token is wanted: the device is an SR-IOV virtual function of a VFIO device, or has such functions in use',
+    EACCES: [
+      wantsToken,
+      'another VF token is wanted: the device is an SR-IOV virtual function of a VFIO device, or has such functions in use',
+    ],
     EAGAIN: 'the device is locked by another reset or by its removal: try again',
     EBADF: 'the iommufd is not an open file descriptor',
     EBADFD: 'the file descriptor is not an iommufd',
@@ -84,10 +87,12 @@ export const hints: Readonly<Record<string, Readonly<Record<string, Hint>>>> = {
         'not aligned to its IOMMU page',
     ],
     EBUSY: 'a device of the same IOMMU group is attached elsewhere',
+    EOPNOTSUPP: "the device's driver has no PASIDs",
+    ENOSPC: 'there is no such PASID',
     ENOMEM: [overLimitAtAttach, 'out of memory, or pinning what is mapped went over RLIMIT_MEMLOCK (`ulimit -l`)'],
     EFAULT: 'memory that is mapped in the IOAS can no longer be pinned: this process has unmapped it since',
   },
-  VFIO_DEVICE_DETACH_IOMMUFD_PT: { EINVAL: notBound },
+  VFIO_DEVICE_DETACH_IOMMUFD_PT: { EINVAL: notBound, EOPNOTSUPP: "the device's driver has no PASIDs" },
   VFIO_DEVICE_RESET: {
     EINVAL: `the device has no reset method that would not disturb others (\`reset_method\` in sysfs); or ${notBound}`,
     EAGAIN: 'the device is locked, or shares its bus with others: try again',
@@ -100,6 +105,17 @@ export const hints: Readonly<Record<string, Readonly<Record<string, Hint>>>> = {
     EINVAL: `a device on the same bus belongs to somebody else, which hotResetInfo() names; or ${notBound}`,
     EBUSY: 'a device on the same bus is being used by another thread or process: try again',
   },
+  VFIO_DEVICE_FEATURE_PCI_VF_TOKEN: {
+    ENOTTY: 'the device is no SR-IOV physical function: only such have a VF token',
+  },
+  VFIO_DEVICE_FEATURE_BUS_MASTER: {
+    ENOTTY: "the device's driver does not have this feature: a PCI device has device.command.busMaster instead",
+  },
+  VFIO_DEVICE_FEATURE_ZPCI_ERROR: {
+    ENOTTY: 'only PCI functions of s390 machines report errors so',
+    ENOMSG: 'no error is pending',
+  },
+  VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY_WITH_WAKEUP: { EINVAL: `the device is in low power already; or ${notBound}` },
   VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY: { EINVAL: `the device is in low power already; or ${notBound}` },
   VFIO_DEVICE_GET_REGION_INFO: { EINVAL: `no such region; or ${notBound}` },
   VFIO_DEVICE_GET_IRQ_INFO: { EINVAL: `no such interrupt index; or ${notBound}` },

@@ -51,6 +51,7 @@ export type { DeviceInfo, IrqInfo } from './vfio/info';
 export { MappedRegion } from './vfio/mapped-region';
 export type { OpenOptions } from './vfio/open';
 export type { PasidDevice } from './vfio/pasid-device';
-export { Region, type MappableRange } from './vfio/region';
+export type { RegionRange } from './vfio/ranges';
+export { Region } from './vfio/region';
 export type { ResettableDevice } from './vfio/resettable-device';
 export { WakeUp } from './vfio/wake-up';

@@ -189,7 +189,7 @@ interface Native {
   vfioBind: NowOrLater<[device: VfioHandle, iommufd: FdHandle, token: Uint8Array | undefined], number>;
   vfioAttach: NowOrLater<[device: VfioHandle, table: IoasHandle | HwptHandle], number>;
   vfioDetach: NowOrLater<[device: VfioHandle], void>;
-  vfioAttachPasid: NowOrLater<[device: VfioHandle, ioas: IoasHandle, pasid: number], number>;
+  vfioAttachPasid: NowOrLater<[device: VfioHandle, table: IoasHandle | HwptHandle, pasid: number], number>;
   vfioDetachPasid: NowOrLater<[device: VfioHandle, pasid: number], void>;
   vfioReset: NowOrLater<[device: VfioHandle], void>;
   /** `devices`: id, segment, bus and devfn of each. */

@@ -42,11 +42,17 @@ export function bindCommands(sysfs: string, address: string): string {
 
 const unassigned = 0x2000_0000n; // ioport.h: IORESOURCE_UNSET
 
+function hasTokens(folder: string): boolean {
+  return existsSync(join(folder, 'physfn')) || existsSync(join(folder, 'sriov_totalvfs'));
+}
+
 /** EINVAL at bind */
 export function boundAlready(args: Arguments, around: Around): string | undefined {
   const at = place(args, around);
   const none = at && noIommu(at.sysfs, at.address);
   if (none !== undefined) return none;
+  if (args.vfToken !== undefined && around.isBound?.() === false && at && !hasTokens(at.folder))
+    return 'a VF token was given, and the device is neither a virtual function nor has any: leave vfToken out';
   if (around.isBound?.()) return 'this device is bound already, by this object or one that shares its file';
   if (!at) return undefined;
   const resources = text(join(at.folder, 'resource')).split('\n').slice(0, 6);
@@ -99,8 +105,10 @@ export function groupNotFree(args: Arguments, around: Around): string | undefine
 }
 
 /** EINVAL at attach */
-export function notAttachable(_: Arguments, { isBound }: Around): string | undefined {
+export function notAttachable({ pasid }: Arguments, { isBound }: Around): string | undefined {
   if (!isBound) return undefined;
+  if (pasid !== undefined && isBound())
+    return 'only page tables that were made for PASIDs can be attached to one, and to a device with one: allocate such a HWPT';
   return isBound()
     ? "the device's IOMMU cannot use this page table; or a file that is mapped in the IOAS is no memfd or ends before, " +
         'which is seen only when the first device is attached'

@@ -17,6 +17,9 @@ export interface Arguments {
   ranges?: number;
   exporter?: string;
   hugePages?: string;
+  pasid?: number;
+  /** 'given', so that nothing tells it. */
+  vfToken?: string;
 }
 
 /** The objects that a call was about: not shown in the error, but looked at for its cause. */

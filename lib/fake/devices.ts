@@ -58,7 +58,8 @@ const none: Irq = { flags: 9, count: 0 };
 const one: Irq = { flags: 9, count: 1 };
 
 /** PCI Express: the next capability's offset, and the device capabilities register, as they are in memory. */
-const express = (next: string, capabilities: string) => `10${next}0200${capabilities}0000000011040000000011`;
+const express = (next: string, capabilities: string) =>
+  `10${next}0200${capabilities}000000001104000000001100${'00'.repeat(16)}00003000`;
 const errorReporting = '00800000';
 const errorReportingAndReset = '00800010';
 

@@ -84,7 +84,7 @@ function realise(machine: Machine): { devices: NativeDevice[]; sysfs: SysfsDevic
   const noBars = { resource: resourceFile([], []), config: new Uint8Array(256) };
   const port = { vendor: 0x1b36, device: 0x000c, classCode: 0x060400, revision: 0 };
   for (const i of machine.ports.keys()) {
-    const place = { address: bridgeAddress(i), parent: undefined, group: 2 * i, reserved };
+    const place = { address: bridgeAddress(i), parent: undefined, group: 2 * i, reserved, virtualFunctions: 0 };
     sysfs.push({ ...port, ...noBars, ...place, driver: 'pcieport', cdev: undefined });
   }
   for (const [i, place] of functionsOf(machine).entries()) {
@@ -121,6 +121,8 @@ function realise(machine: Machine): { devices: NativeDevice[]; sysfs: SysfsDevic
       resource: resourceFile(kind.bars, addresses),
       address,
       parent: bridgeAddress(place.port),
+      physical,
+      virtualFunctions,
       group,
       reserved,
       driver: 'vfio-pci',

@@ -19,6 +19,10 @@ export interface SysfsDevice {
   /** IOVAs that no device of the group can have mapped, as in the kernel's `reserved_regions` file. */
   reserved: string;
   driver: string;
+  /** The physical function's address, of a virtual one. */
+  physical?: string | undefined;
+  /** How many it has. */
+  virtualFunctions: number;
   /** 'vfio0', if VFIO has it. */
   cdev: string | undefined;
 }
@@ -47,6 +51,16 @@ function writeDevice(root: string, device: SysfsDevice): void {
   };
   for (const [name, content] of Object.entries(files)) writeFileSync(join(folder, name), content);
   link(folder, join(root, 'bus/pci/devices', device.address));
+  if (device.virtualFunctions > 0) {
+    for (const name of ['sriov_totalvfs', 'sriov_numvfs']) {
+      writeFileSync(join(folder, name), `${String(device.virtualFunctions)}\n`);
+    }
+  }
+  if (device.physical !== undefined) {
+    const physical = join(dirname(folder), device.physical);
+    link(physical, join(folder, 'physfn'));
+    link(folder, join(physical, `virtfn${String(Number(device.address.at(-1)) - 1)}`));
+  }
 
   const driver = join(root, 'bus/pci/drivers', device.driver);
   mkdirSync(driver, { recursive: true });

@@ -60,7 +60,9 @@ export abstract class BoundDevice extends DeviceFile {
     const [device, parent, token] = [this.handle, instance(iommufd, 'iommufd', Iommufd).handle, toToken(opts)];
     this.#bound(
       iommufd,
-      await this.track(kernelCallAsync(this.args(), () => native.vfioBind(device, parent, token, true), this.around())),
+      await this.track(
+        kernelCallAsync(this.#toBind(token), () => native.vfioBind(device, parent, token, true), this.around()),
+      ),
     );
   }
 
@@ -69,8 +71,12 @@ export abstract class BoundDevice extends DeviceFile {
     const [device, parent, token] = [this.handle, instance(iommufd, 'iommufd', Iommufd).handle, toToken(opts)];
     this.#bound(
       iommufd,
-      kernelCall(this.args(), () => native.vfioBind(device, parent, token, false), this.around()),
+      kernelCall(this.#toBind(token), () => native.vfioBind(device, parent, token, false), this.around()),
     );
+  }
+
+  #toBind(token: Uint8Array | undefined) {
+    return { ...this.args(), vfToken: token && 'given' };
   }
 
   #bound(iommufd: Iommufd, id: number): void {

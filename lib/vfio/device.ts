@@ -114,6 +114,8 @@ export class VfioDevice extends ResettableDevice {
   /**
    * Whether this device knows a feature, and for which operations; without an argument, all features' answers
    * (VFIO_DEVICE_FEATURE with PROBE). Nothing is changed or exported by asking.
+   *
+   * @throws KernelError EINVAL: the device is not bound.
    */
   probe(feature: VfioFeature): FeatureOperations;
   probe(): Record<VfioFeature, FeatureOperations>;

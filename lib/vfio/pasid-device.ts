@@ -1,16 +1,17 @@
 // The address spaces of a VFIO device's DMA that carries a PASID (process address space id).
 import { closedError, codedError, kernelCall, kernelCallAsync } from '../errors';
+import { Hwpt } from '../iommufd/hwpt';
 import { Ioas, type Attached } from '../iommufd/ioas';
-import { native } from '../native';
+import { native, type HwptHandle, type IoasHandle } from '../native';
 import { instance, integer } from '../validate';
 import { BoundDevice } from './bound-device';
 
 /** PASIDs have 20 bits; 0 stands for DMA without one, which attach() is for. */
 const lastPasid = 0xf_ffff;
 
-/** What an IOAS knows of one PASID of a device: how to make it leave. */
+/** What a page table knows of one PASID of a device: how to make it leave. */
 interface PasidAttachment extends Attached {
-  ioas: Ioas;
+  table: Ioas | Hwpt;
 }
 
 /** How the DMA of a VFIO device is given address spaces of its own by PASID. */
@@ -21,29 +22,35 @@ export abstract class PasidDevice extends BoundDevice {
    * Attaches the DMA that carries `pasid`, 1 to 0xfffff, to an address space of its own (VFIO_DEVICE_ATTACH_IOMMUFD_PT with
    * a PASID). If it was attached elsewhere, it moves.
    *
-   * @throws Error ERR_OTHER_IOMMUFD: an IOAS of another iommufd. KernelError EINVAL: not bound; or the page table, or what
+   * @throws Error ERR_OTHER_IOMMUFD: a page table of another iommufd. KernelError EINVAL: not bound; or the page table, or what
    *   the device itself is attached to, was not made for PASIDs, as the ones that the kernel makes for an IOAS are not.
    *   EOPNOTSUPP: the driver has no PASIDs.
    */
-  async attachPasid(ioas: Ioas, pasid: number): Promise<void> {
+  async attachPasid(table: Ioas | Hwpt, pasid: number): Promise<void> {
     const [device, args, number] = [this.handle, this.args(), integer(pasid, 'pasid', 1, lastPasid)];
-    const table = this.#table(ioas);
+    const [handle, around] = [this.#handleOf(table), this.around()];
     const call = async () => {
-      await kernelCallAsync({ ...args, ioas: ioas.id, pasid }, () =>
-        native.vfioAttachPasid(device, table, number, true),
+      await kernelCallAsync(
+        { ...args, table: table.id, pasid },
+        () => native.vfioAttachPasid(device, handle, number, true),
+        around,
       );
-      this.#attached(number, ioas);
+      this.#attached(number, table);
     };
-    await this.track(ioas.calls.add(call()));
-    if (this.closed || ioas.closed) throw closedError(ioas.closed ? 'IOAS' : 'VFIO device');
+    await this.track(table.calls.add(call()));
+    if (this.closed || table.closed) throw closedError(table.closed ? 'page table' : 'VFIO device');
   }
 
   /** {@link attachPasid}, waiting. */
-  attachPasidSync(ioas: Ioas, pasid: number): void {
+  attachPasidSync(table: Ioas | Hwpt, pasid: number): void {
     const [device, args, number] = [this.handle, this.args(), integer(pasid, 'pasid', 1, lastPasid)];
-    const table = this.#table(ioas);
-    kernelCall({ ...args, ioas: ioas.id, pasid }, () => native.vfioAttachPasid(device, table, number, false));
-    this.#attached(number, ioas);
+    const [handle, around] = [this.#handleOf(table), this.around()];
+    kernelCall(
+      { ...args, table: table.id, pasid },
+      () => native.vfioAttachPasid(device, handle, number, false),
+      around,
+    );
+    this.#attached(number, table);
   }
 
   /**
@@ -68,22 +75,25 @@ export abstract class PasidDevice extends BoundDevice {
     this.#attached(number, undefined);
   }
 
-  #table(ioas: Ioas) {
-    const { handle, iommufd } = instance(ioas, 'ioas', Ioas);
+  #handleOf(table: Ioas | Hwpt): IoasHandle | HwptHandle {
+    const { handle, iommufd } = table instanceof Hwpt ? table : instance(table, 'table', Ioas);
     const mine = this.iommufd;
     if (mine && mine !== iommufd && !mine.duplicated && !iommufd.duplicated) {
-      throw codedError('ERR_OTHER_IOMMUFD', 'the IOAS belongs to another iommufd than the one the device is bound to');
+      throw codedError(
+        'ERR_OTHER_IOMMUFD',
+        'the page table belongs to another iommufd than the one the device is bound to',
+      );
     }
     return handle;
   }
 
-  #attached(pasid: number, ioas: Ioas | undefined): void {
+  #attached(pasid: number, table: Ioas | Hwpt | undefined): void {
     const old = this.#pasids.get(pasid);
-    old?.ioas.attached.delete(old);
+    old?.table.attached.delete(old);
     this.#pasids.delete(pasid);
-    if (!ioas || this.released) return;
+    if (!table || this.released) return;
     const attachment: PasidAttachment = {
-      ioas,
+      table,
       leave: () => {
         kernelCall(this.args(), () => {
           native.vfioDetachPasid(this.lastHandle, pasid, false);
@@ -96,12 +106,12 @@ export abstract class PasidDevice extends BoundDevice {
       },
     };
     this.#pasids.set(pasid, attachment);
-    ioas.attached.add(attachment);
+    table.attached.add(attachment);
   }
 
   /** With the device's fd the kernel detaches all of them. @internal */
   protected override gone(): void {
-    for (const [, attachment] of this.#pasids) attachment.ioas.attached.delete(attachment);
+    for (const [, attachment] of this.#pasids) attachment.table.attached.delete(attachment);
     this.#pasids.clear();
     super.gone();
   }

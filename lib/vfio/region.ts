@@ -5,15 +5,9 @@ import { regionCapabilities, type RegionCapability } from './capabilities';
 import { configRegion, regionFlags, regionNames } from './constants';
 import type { VfioDevice } from './device';
 import { MappedRegion } from './mapped-region';
+import { wholePages, type RegionRange } from './ranges';
 
-const page = 4096n;
 const lastBar = 5;
-
-/** A part of a region, in bytes. */
-export interface MappableRange {
-  offset: bigint;
-  length: bigint;
-}
 
 /**
  * A region of a device: a BAR (index 0 to 5), the expansion ROM (6), PCI config space (7), VGA (8).
@@ -53,7 +47,7 @@ export class Region {
    * What can be mapped, ascending: the whole region, the areas that a driver leaves open (its sparse-mmap capability), or
    * nothing. In bytes from the region's start; a BAR that is smaller than a page is one range, and its page is mapped.
    */
-  mappableRanges(): MappableRange[] {
+  mappableRanges(): RegionRange[] {
     if (!this.flags.mmap || this.size === 0n) return [];
     const sparse = this.capabilities.find((capability) => capability.type === 'sparse-mmap');
     if (!sparse) return [{ offset: 0n, length: this.size }];
@@ -68,23 +62,14 @@ export class Region {
    * its pending bits. The kernel exports these pages, too; but whoever is given them can make the device raise any interrupt,
    * and may write to what the PCI specification forbids to write. In bytes from the BAR's start.
    */
-  exportableRanges(): MappableRange[] {
-    const last = this.index <= lastBar && this.flags.mmap ? this.size & ~(page - 1n) : 0n;
-    const msix = last > 0n ? this.device.pciCapabilities().find(({ type }) => type === 'msi-x') : undefined;
-    const parts = msix?.type === 'msi-x' ? [msix.table, msix.pendingBits] : [];
-    const holes = parts
-      .filter(({ bar }) => bar === this.index)
-      .map(({ offset, size }) => ({ start: BigInt(offset) & ~(page - 1n), end: BigInt(offset + size) }))
-      .sort((a, b) => (a.start < b.start ? -1 : 1));
-    const ranges: MappableRange[] = [];
-    let from = 0n;
-    for (const { start, end } of [...holes, { start: last, end: last }]) {
-      const until = start < last ? start : last;
-      if (until > from) ranges.push({ offset: from, length: until - from });
-      const next = (end + page - 1n) & ~(page - 1n);
-      if (next > from) from = next;
-    }
-    return ranges;
+  exportableRanges(): RegionRange[] {
+    if (this.index > lastBar || !this.flags.mmap) return [];
+    const msix = this.device.pciCapabilities().find((capability) => capability.type === 'msi-x');
+    const parts = msix ? [msix.table, msix.pendingBits].filter(({ bar }) => bar === this.index) : [];
+    return wholePages(
+      this.size,
+      parts.map(({ offset, size }) => ({ offset: BigInt(offset), length: BigInt(size) })),
+    );
   }
 
   /**

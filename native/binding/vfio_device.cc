@@ -63,13 +63,13 @@ Napi::Value VfioAttach(const Napi::CallbackInfo& info) {
       FromId);
 }
 
-// vfioAttachPasid(device, ioas, pasid, async): number
+// vfioAttachPasid(device, IOAS or HWPT, pasid, async): number
 Napi::Value VfioAttachPasid(const Napi::CallbackInfo& info) {
   const uint32_t pasid = ToU32(info[2]);
   return Run(
       info.Env(), info[3],
-      [ioas = Unwrap<core::Ioas>(info[1]), device = Unwrap<core::VfioDevice>(info[0]), pasid] {
-        return device->AttachPasid(ioas->id(), pasid);
+      [table = UnwrapPageTable(info[1]), device = Unwrap<core::VfioDevice>(info[0]), pasid] {
+        return device->AttachPasid(table->id(), pasid);
       },
       FromId);
 }

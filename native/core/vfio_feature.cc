@@ -22,6 +22,9 @@ bool VfioDevice::Probe(uint32_t feature, uint32_t operation) const {
   uapi::vfio_device_feature command = {.argsz = sizeof(command),
                                        .flags = feature | operation | uapi::VFIO_DEVICE_FEATURE_PROBE};
   const int result = fd_->Ask(VFIO_DMABUF_REQUEST(VFIO_DEVICE_FEATURE), &command);
+  // EINVAL is also what a device that is not bound says, to everything.
+  if (result == -EINVAL) [[maybe_unused]]
+    const auto bound = GetInfo();
   // ENOTTY: never heard of it. EINVAL: known, but not for this operation. EOPNOTSUPP: the driver leaves it out.
   if (result == -ENOTTY || result == -EINVAL || result == -EOPNOTSUPP) return false;
   Check(result, "ioctl", "VFIO_DEVICE_FEATURE");

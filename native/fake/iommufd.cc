@@ -104,7 +104,9 @@ int Destroy(Iommufd& iommufd, uapi::iommu_destroy& command) {
   return 0;
 }
 
-uint32_t Iommufd::AddDevice() { return Add(std::make_shared<IommufdDevice>(iommu_)); }
+uint32_t Iommufd::AddDevice(std::optional<uint32_t> group) {
+  return Add(std::make_shared<IommufdDevice>(iommu_, group));
+}
 
 void Iommufd::RemoveDevice(uint32_t device) { Remove(device); }
 

@@ -4,6 +4,7 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 
 #include "fake/file.h"
 #include "fake/io_address_space.h"
@@ -32,7 +33,7 @@ class Iommufd : public File, public std::enable_shared_from_this<Iommufd> {
   void Remove(uint32_t id);
 
   // For VFIO devices. Attach returns the id of the HWPT that serves the device, or a negated errno.
-  uint32_t AddDevice();
+  uint32_t AddDevice(std::optional<uint32_t> group = {});
   void RemoveDevice(uint32_t device);
   int Attach(uint32_t device, uint32_t page_table, uint32_t pasid = 0);
   void Detach(uint32_t device, uint32_t pasid = 0);

@@ -68,29 +68,56 @@ int IommufdDevice::CheckPasid(const Hwpt& hwpt, uint32_t pasid) const {
   return hwpt.pasid_compatible && fits ? 0 : -EINVAL;
 }
 
-// iommufd_device_do_attach() and _do_replace()
+std::vector<IommufdDevice*> IommufdDevice::AttachedOfGroup(const Iommufd& iommufd, uint32_t pasid) {
+  std::vector<IommufdDevice*> found;
+  for (const auto& [_, object] : iommufd.objects()) {
+    auto* const device = dynamic_cast<IommufdDevice*>(object.get());
+    const bool ours = device == this || (device && group_ && device->group_ == group_);
+    if (ours && device->IsAttached(pasid)) found.push_back(device);
+  }
+  return found;
+}
+
+// For all of them, or for none.
+int IommufdDevice::Reserve(const std::vector<IommufdDevice*>& devices, Ioas& ioas) {
+  for (auto* const device : devices) {
+    const int reserved = ioas.space.Reserve(device, device->iommu_->Reserved());
+    if (reserved == 0) continue;
+    for (auto* const other : devices) ioas.space.Unreserve(other);
+    return reserved;
+  }
+  return 0;
+}
+
+// iommufd_device_do_attach() and _do_replace(): a group's first device attaches it, the others follow to the same page
+// table; who is attached already takes all of them along.
 int IommufdDevice::AttachTo(Iommufd& iommufd, const std::shared_ptr<Hwpt>& hwpt, uint32_t pasid) {
-  const auto old = attached_.find(pasid);
+  const bool moves = IsAttached(pasid);
+  const auto group = AttachedOfGroup(iommufd, pasid);
+  const auto old = group.empty() ? nullptr : group.front()->AttachedTo(pasid);
   const auto id = static_cast<int>(hwpt->id);
-  if (old != attached_.end() && old->second.get() == hwpt) return id;
+  if (moves && old == hwpt) return id;
+  if (!moves && old && old != hwpt) return -EINVAL;
+
+  const auto devices = moves ? group : std::vector{this};
   auto& ioas = hwpt->paging().ioas();
-  Ioas* old_ioas = old == attached_.end() ? nullptr : &old->second->paging().ioas();
+  Ioas* const old_ioas = moves ? &old->paging().ioas() : nullptr;
   const bool reserves = pasid == 0 && &ioas != old_ioas;
   if (reserves) {
-    const int reserved = ioas.space.Reserve(this, iommu_->Reserved());
+    const int reserved = Reserve(devices, ioas);
     if (reserved != 0) return reserved;
   }
-  int bad = CheckPasid(*hwpt, pasid);
+  int bad = old == hwpt ? 0 : CheckPasid(*hwpt, pasid);
   if (bad == 0 && !hwpt->Fits(*iommu_)) bad = -EINVAL;
-  if (bad != 0) {
-    if (pasid == 0) ioas.space.Unreserve(this);
-    return bad;
+  for (auto* const device : devices) {
+    if (bad != 0 && pasid == 0) ioas.space.Unreserve(device);
+    if (bad != 0) continue;
+    if (reserves && old_ioas) old_ioas->space.Unreserve(device);
+    Use<Hwpt> left(hwpt);
+    std::swap(device->attached_[pasid], left);
+    LetGo(iommufd, std::move(left));
   }
-  if (reserves && old_ioas) old_ioas->space.Unreserve(this);
-  Use<Hwpt> left(hwpt);
-  std::swap(attached_[pasid], left);
-  LetGo(iommufd, std::move(left));
-  return id;
+  return bad == 0 ? id : bad;
 }
 
 void IommufdDevice::Detach(Iommufd& iommufd, uint32_t pasid) {

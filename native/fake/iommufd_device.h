@@ -1,8 +1,10 @@
 // A device as an object of an iommufd, and what it is attached to. The rules are those of
-// drivers/iommu/iommufd/device.c; every device is an IOMMU group of its own.
+// drivers/iommu/iommufd/device.c.
 #pragma once
 
 #include <map>
+#include <optional>
+#include <vector>
 
 #include "fake/iommufd.h"
 #include "fake/iommufd_hwpt.h"
@@ -11,8 +13,11 @@ namespace fake {
 
 class IommufdDevice : public IommufdObject {
  public:
-  // In use by its driver until that removes it.
-  explicit IommufdDevice(std::shared_ptr<const Iommu> iommu) : iommu_(std::move(iommu)) { users = 1; }
+  // In use by its driver until that removes it. `group`: its IOMMU group; none: one of its own.
+  explicit IommufdDevice(std::shared_ptr<const Iommu> iommu, std::optional<uint32_t> group = {})
+      : iommu_(std::move(iommu)), group_(group) {
+    users = 1;
+  }
 
   // To an IOAS or a HWPT, from what it was attached to before. Returns the id of the HWPT, or a negated errno.
   int Attach(Iommufd& iommufd, uint32_t page_table, uint32_t pasid);
@@ -29,10 +34,14 @@ class IommufdDevice : public IommufdObject {
  private:
   int AttachToIoas(Iommufd& iommufd, const std::shared_ptr<Ioas>& ioas, uint32_t pasid);
   int AttachTo(Iommufd& iommufd, const std::shared_ptr<Hwpt>& hwpt, uint32_t pasid);
+  // Those of its IOMMU group that are attached with the PASID, all to one page table.
+  std::vector<IommufdDevice*> AttachedOfGroup(const Iommufd& iommufd, uint32_t pasid);
+  static int Reserve(const std::vector<IommufdDevice*>& devices, Ioas& ioas);
   int CheckPasid(const Hwpt& hwpt, uint32_t pasid) const;
   static void LetGo(Iommufd& iommufd, Use<Hwpt> hwpt);
 
   std::shared_ptr<const Iommu> iommu_;
+  std::optional<uint32_t> group_;
   std::map<uint32_t, Use<Hwpt>> attached_;  // by PASID; 0 is the device without one
 };
 

@@ -80,7 +80,7 @@ int PciDevice::Bind(const uapi::vfio_device_bind_iommufd& command, uint32_t* dev
     if (other->iommufd_ && other->iommufd_ != iommufd && other->description_.group == description_.group) return -EPERM;
   }
   iommufd_ = std::move(iommufd);
-  device_id_ = iommufd_->AddDevice();
+  device_id_ = iommufd_->AddDevice(description_.group);
   *device_id = device_id_;
   config_.Restore();  // vfio-pci enables the device anew
   CountVfUser(+1);

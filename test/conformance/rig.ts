@@ -14,6 +14,13 @@ export const addresses = {
   display: addressOf(reference, 'display'),
   engine: addressOf(reference, 'engine'),
   ports: addressOf(reference, 'ports'),
+  /** Has SR-IOV, and `virtual0` and `virtual1`. */
+  physical: addressOf(reference, 'physical'),
+  virtual0: addressOf(reference, 'virtual0'),
+  virtual1: addressOf(reference, 'virtual1'),
+  /** Two functions of one device. `twin0` is a display; `twin1` has one BAR, smaller than a page. */
+  twin0: addressOf(reference, 'twin0'),
+  twin1: addressOf(reference, 'twin1'),
 };
 
 type Role = keyof typeof addresses;

@@ -1,0 +1,26 @@
+// Parts of a region, in whole pages.
+
+/** A part of a region, in bytes. */
+export interface RegionRange {
+  offset: bigint;
+  length: bigint;
+}
+
+const page = 4096n;
+const down = (value: bigint) => value & ~(page - 1n);
+
+/** The whole pages of the first `size` bytes that no hole touches, ascending. @internal */
+export function wholePages(size: bigint, holes: readonly RegionRange[]): RegionRange[] {
+  const last = down(size);
+  const ranges: RegionRange[] = [];
+  let from = 0n;
+  const ascending = holes.filter(({ length }) => length > 0n).sort((a, b) => (a.offset < b.offset ? -1 : 1));
+  for (const hole of [...ascending, { offset: last, length: 0n }]) {
+    const start = down(hole.offset);
+    const until = start < last ? start : last;
+    if (until > from) ranges.push({ offset: from, length: until - from });
+    const next = down(hole.offset + hole.length + page - 1n);
+    if (next > from) from = next;
+  }
+  return ranges;
+}

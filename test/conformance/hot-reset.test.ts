@@ -1,0 +1,110 @@
+// Two functions of one device: they share a bus, and so a hot reset; and an IOMMU group, and so an owner.
+import assert from 'node:assert/strict';
+import { Iommufd, VfioDevice } from '../../lib';
+import { conforms, observe, refuses, unlessFailing } from './record';
+import { addresses, page } from './rig';
+
+describe('two functions of a device', () => {
+  let iommufd: Iommufd;
+  beforeEach(() => {
+    iommufd = Iommufd.open();
+  });
+  afterEach(() => {
+    iommufd.close();
+  });
+  const open = (role: 'twin0' | 'twin1') => VfioDevice.open(addresses[role], { iommufd });
+
+  conforms('are told together, by whichever is asked', async () => {
+    const [first, second] = [await open('twin0'), await open('twin1')];
+    assert.deepEqual(observe(first.hotResetInfo()), second.hotResetInfo());
+    assert.equal(first.hotResetInfo().allowed, true);
+    assert.deepEqual(
+      first.hotResetInfo().devices.map(({ address, id }) => [address, id]),
+      [
+        [first.address, first.id],
+        [second.address, second.id],
+      ],
+    );
+  });
+
+  conforms('one of them alone may be reset with the other, which nobody else can have', async () => {
+    const first = await open('twin0');
+    const { allowed, devices } = observe(first.hotResetInfo());
+    assert.deepEqual([allowed, devices[1]?.id, devices[1]?.foreign], [true, undefined, false]);
+    await first.hotReset();
+    observe(first.command.value);
+  });
+
+  conforms('the other cannot go to another iommufd: EPERM', async () => {
+    await open('twin0');
+    using other = Iommufd.open();
+    const error = await refuses('EPERM', () => VfioDevice.open(addresses.twin1, { iommufd: other }));
+    unlessFailing(() => {
+      assert.match(error.message, /0000:06:00\.0\) is bound to another iommufd/);
+    });
+    observe((await open('twin1')).id);
+  });
+
+  conforms('closed, the other can', async () => {
+    (await open('twin0')).close();
+    using other = Iommufd.open();
+    using second = await VfioDevice.open(addresses.twin1, { iommufd: other });
+    observe(second.id);
+  });
+
+  conforms('cannot be reset each on its own: EINVAL', async () => {
+    const [first, second] = [await open('twin0'), await open('twin1')];
+    assert.deepEqual(observe([first.info().resettable, second.info().resettable]), [false, false]);
+    await refuses('EINVAL', () => first.reset());
+    await refuses('EINVAL', () => {
+      second.resetSync();
+    });
+  });
+
+  conforms('a hot reset of either revokes what both export', async () => {
+    const [first, second] = [await open('twin0'), await open('twin1')];
+    const ioas = iommufd.allocIoas();
+    const mappings = [0n, page].map((offset) =>
+      ioas.mapDmaBuf(first.exportDmaBuf({ region: 0, offset, length: page })),
+    );
+    for (const device of [first, second]) {
+      await device.hotReset();
+      assert.deepEqual(observe(mappings.map(({ state }) => state)), ['revoked', 'revoked']);
+      for (const mapping of mappings) mapping.remap();
+      assert.deepEqual(observe(mappings.map(({ state }) => state)), ['live', 'live']);
+    }
+    second.hotResetSync();
+    assert.equal(observe(mappings[0]?.state), 'revoked');
+  });
+
+  conforms('a refused reset of one revokes nothing', async () => {
+    const first = await open('twin0');
+    const ioas = iommufd.allocIoas();
+    const mapping = ioas.mapDmaBuf(first.exportDmaBuf({ region: 0, offset: 0n, length: page }));
+    await refuses('EINVAL', () => first.reset());
+    assert.equal(observe(mapping.state), 'live');
+  });
+
+  conforms('keep their command registers through a hot reset', async () => {
+    const [first, second] = [await open('twin0'), await open('twin1')];
+    first.command.busMaster = true;
+    second.command.memory = false;
+    await first.hotReset();
+    observe([first.command.value, second.command.value]);
+    assert.equal(first.command.busMaster, true);
+    assert.equal(second.command.memory, false);
+  });
+
+  conforms('are attached together or not at all', async () => {
+    const [first, second] = [await open('twin0'), await open('twin1')];
+    const [ioas, other] = [iommufd.allocIoas(), iommufd.allocIoas()];
+    await first.attach(ioas);
+    await second.attach(ioas);
+    observe([first.ioas === ioas, second.ioas === ioas]);
+    await second.detach();
+    await refuses('EINVAL', () => second.attach(other));
+    await first.detach();
+    await second.attach(other);
+    assert.equal(observe(second.ioas === other), true);
+  });
+});
