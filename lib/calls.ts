@@ -4,11 +4,11 @@ export class Calls {
 
   /** Adds one; returns it. */
   add<T>(call: Promise<T>): Promise<T> {
-    this.#underWay.add(call);
     const over = () => {
-      this.#underWay.delete(call);
+      this.#underWay.delete(settled);
     };
-    call.then(over, over);
+    const settled = Promise.resolve(call).then(over, over);
+    this.#underWay.add(settled);
     return call;
   }
 
@@ -18,6 +18,6 @@ export class Calls {
 
   /** Resolves when none is under way. */
   async idle(): Promise<void> {
-    while (this.#underWay.size > 0) await Promise.allSettled([...this.#underWay]);
+    while (this.#underWay.size > 0) await Promise.all([...this.#underWay]);
   }
 }

@@ -1,0 +1,47 @@
+// The verdicts on all pairs of some functions.
+import { integer, outOfRange } from '../validate';
+import type { PciFunction } from './function';
+import type { P2pPath, P2pRules, P2pVerdict } from './p2p';
+
+const verdicts = ['direct', 'host-bridge', 'unsupported', 'unknown'] as const satisfies readonly P2pVerdict[];
+
+/** The verdicts on all pairs of {@link devices}: it is the same both ways. */
+export class P2pMatrix {
+  readonly devices: readonly PciFunction[];
+  readonly #rules: P2pRules;
+  readonly #cells: Uint8Array;
+
+  /** @internal */
+  constructor(rules: P2pRules, devices: readonly PciFunction[]) {
+    const count = devices.length;
+    this.devices = devices;
+    this.#rules = rules;
+    this.#cells = new Uint8Array(count * count);
+    for (const [i, from] of devices.entries()) {
+      for (const [offset, to] of devices.slice(i).entries()) {
+        const verdict = verdicts.indexOf(rules.judge(from, to).verdict);
+        const j = i + offset;
+        this.#cells[i * count + j] = verdict;
+        this.#cells[j * count + i] = verdict;
+      }
+    }
+  }
+
+  #at(index: number, name: string): PciFunction {
+    const found = this.devices[integer(index, name, 0, this.devices.length - 1)];
+    if (!found) throw outOfRange(name, 'a device', index);
+    return found;
+  }
+
+  /** The verdict on `devices[i]` and `devices[j]`. @throws RangeError ERR_OUT_OF_RANGE */
+  verdict(i: number, j: number): P2pVerdict {
+    this.#at(i, 'i');
+    this.#at(j, 'j');
+    return verdicts[this.#cells[i * this.devices.length + j] ?? -1] ?? 'unknown';
+  }
+
+  /** What decided it. @throws RangeError ERR_OUT_OF_RANGE */
+  path(i: number, j: number): P2pPath {
+    return this.#rules.path(this.#at(i, 'i'), this.#at(j, 'j'));
+  }
+}

@@ -1,0 +1,85 @@
+// Whether devices can share an I/O address space of IOMMUFD, by what sysfs tells. IOMMUFD asks for IOMMU groups that are
+// free, and for IOVAs that none of the devices reserves; it does not ask whether the peers reach each other.
+import { join } from 'node:path';
+import { takesGroup } from '../causes/iommu-group';
+import { text } from '../causes/look';
+import { u64Max } from '../validate';
+import type { PciFunction } from './function';
+
+/** IOVAs from `start` to `last`, both included. */
+export interface IovaWindow {
+  start: bigint;
+  last: bigint;
+}
+
+/** A device that is in the way: one that is to be attached, or another of its IOMMU group. */
+export interface IoasObjection {
+  device: PciFunction;
+  text: string;
+}
+
+/** Whether devices can be attached to one Ioas. */
+export interface SharedIoas {
+  /** Nothing is in the way, and a range of the length that was asked for fits. */
+  possible: boolean;
+  objections: IoasObjection[];
+  /**
+   * The IOVAs that no device of any of the groups reserves, ascending. The highest IOVA that the IOMMUs translate is not
+   * in sysfs: `Ioas.iovaRanges()` of an Ioas with devices attached has it.
+   */
+  windows: IovaWindow[];
+}
+
+/** What IOMMUFD leaves mappable: Documentation/ABI/testing/sysfs-kernel-iommu_groups names the types. */
+const relaxed = 'direct-relaxable';
+
+function reserved(sysfs: string, group: number): IovaWindow[] {
+  return text(join(sysfs, 'kernel/iommu_groups', String(group), 'reserved_regions'))
+    .split('\n')
+    .filter((line) => line !== '' && !line.endsWith(relaxed))
+    .map((line) => line.split(' '))
+    .map(([start = '0', last = '0']) => ({ start: BigInt(start), last: BigInt(last) }));
+}
+
+/** What is left of all IOVAs without these. */
+function windowsBetween(holes: readonly IovaWindow[]): IovaWindow[] {
+  const windows: IovaWindow[] = [];
+  let start = 0n;
+  for (const hole of [...holes].sort((a, b) => (a.start < b.start ? -1 : 1))) {
+    if (hole.start > start) windows.push({ start, last: hole.start - 1n });
+    if (hole.last >= start) start = hole.last + 1n;
+  }
+  return start > u64Max ? windows : [...windows, { start, last: u64Max }];
+}
+
+/** Why VFIO cannot have it. */
+function unfit(device: PciFunction): string | undefined {
+  const { address, iommuGroup, driver, cdev } = device;
+  if (iommuGroup === undefined) return `${address} is behind no IOMMU that is on`;
+  if (cdev === undefined) return `${address} is bound to ${driver ?? 'no driver'}, not to vfio-pci`;
+  return undefined;
+}
+
+/** @internal */
+export function shareIoas(
+  sysfs: string,
+  devices: readonly PciFunction[],
+  all: readonly PciFunction[],
+  length: bigint,
+): SharedIoas {
+  const groups = new Set(devices.flatMap(({ iommuGroup }) => iommuGroup ?? []));
+  const inTheWay = all.filter(
+    ({ iommuGroup, cdev, driver }) =>
+      iommuGroup !== undefined && groups.has(iommuGroup) && cdev === undefined && takesGroup(driver),
+  );
+  const found = [...new Set([...devices, ...inTheWay])].flatMap((device): IoasObjection[] => {
+    const group = String(device.iommuGroup);
+    const why = devices.includes(device)
+      ? unfit(device)
+      : `IOMMU group ${group} is not viable: driver ${device.driver ?? ''} has ${device.address} of it`;
+    return why === undefined ? [] : [{ device, text: why }];
+  });
+  const windows = windowsBetween([...groups].flatMap((group) => reserved(sysfs, group)));
+  const fits = windows.some(({ start, last }) => last - start + 1n >= length);
+  return { possible: found.length === 0 && fits, objections: found, windows };
+}
