@@ -100,6 +100,11 @@ export function array<T>(value: readonly T[], name: string): readonly T[] {
 export function bytes(value: unknown, name: string): Uint8Array {
   if (!(value instanceof Uint8Array)) throw invalidType(name, 'an instance of Uint8Array', value);
   if (!(value.buffer instanceof ArrayBuffer)) throw invalidType(name, 'a Uint8Array of unshared memory', value);
+  try {
+    Uint8Array.prototype.at.call(value, 0); // throws when the memory was transferred, or shrank under the view
+  } catch {
+    throw invalidType(name, 'a Uint8Array with its memory', value);
+  }
   return value;
 }
 
