@@ -37,6 +37,12 @@ export {
   type PciCapability,
   type PciCapabilityFields,
 } from './pci/capabilities';
+export type { PciAcs, PciBar, PciFunction, PciSriov } from './pci/function';
+export type { PciLink } from './pci/link';
+export type { P2pAdvice, P2pPath, P2pVerdict } from './pci/p2p';
+export { P2pMatrix } from './pci/p2p-matrix';
+export type { IoasObjection, IovaWindow, SharedIoas } from './pci/shared-ioas';
+export { PciTopology, type Cpu, type FunctionName, type TopologyOptions } from './pci/topology';
 export { ioctlChannel, type IoctlMessage } from './trace';
 export type { Access } from './validate';
 export type { DeviceCapability, RegionCapability, UnknownCapability } from './vfio/capabilities';

@@ -3,8 +3,13 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { linked, list, text, type Arguments, type Around } from './look';
 
-/** Drivers that do no DMA of their own, and so do not take a group from VFIO. */
+/** Drivers that do no DMA of their own. */
 const harmless = ['pcieport', 'pci-stub'];
+
+/** Whether a driver, other than VFIO's, keeps VFIO from its device's group. */
+export function takesGroup(driver: string | undefined): boolean {
+  return driver !== undefined && !harmless.includes(driver);
+}
 
 interface Place {
   sysfs: string;
@@ -86,7 +91,7 @@ export function groupNotFree(args: Arguments, around: Around): string | undefine
     .filter((address) => address !== at.address)
     .map((address) => ({ address, folder: join(at.sysfs, 'bus/pci/devices', address) }))
     .map((other) => ({ ...other, driver: linked(join(other.folder, 'driver')) }))
-    .filter(({ driver }) => driver !== undefined && !harmless.includes(driver));
+    .filter(({ driver }) => takesGroup(driver));
   const foreign = others.find(({ folder }) => !existsSync(join(folder, 'vfio-dev')));
   const unsafe = text(join(at.sysfs, 'module/iommufd/parameters/allow_unsafe_interrupts')).trim();
   const interrupts =

@@ -17,10 +17,11 @@ export class P2pMatrix {
     this.devices = devices;
     this.#rules = rules;
     this.#cells = new Uint8Array(count * count);
-    for (const [i, from] of devices.entries()) {
-      for (const [offset, to] of devices.slice(i).entries()) {
-        const verdict = verdicts.indexOf(rules.judge(from, to).verdict);
-        const j = i + offset;
+    const ranked = devices.map((device) => rules.rank(device));
+    for (const [i, from] of ranked.entries()) {
+      for (const [j, to] of ranked.entries()) {
+        if (j < i) continue;
+        const verdict = verdicts.indexOf(rules.judge(from, to));
         this.#cells[i * count + j] = verdict;
         this.#cells[j * count + i] = verdict;
       }

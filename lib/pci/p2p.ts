@@ -54,10 +54,18 @@ export interface Host {
   readonly hostBridges: ReadonlyMap<string, readonly PciFunction[]>;
 }
 
-/** A function with what lies above it counted, itself included: a pair's way is then a difference. */
-interface Ranked {
+/** A host bridge: what is on its bus, and whether it passes DMA to another's devices on (undefined: it cannot be told). */
+interface Root {
+  name: string;
+  bus: readonly PciFunction[];
+  passesOnTo: Map<Root, boolean | undefined>;
+}
+
+/** A function with what lies above it counted, itself included: a pair's way is then a difference. @internal */
+export interface Ranked {
   self: PciFunction;
   up: Ranked | undefined;
+  root: Root;
   depth: number;
   redirects: number;
   unreadable: number;
@@ -74,19 +82,32 @@ const firstTrustedFamily = 0x17;
 export class P2pRules {
   readonly #host: Host;
   readonly #ranks = new Map<PciFunction, Ranked>();
-  readonly #trust = new Map<string, boolean | undefined>();
+  readonly #roots = new Map<string, Root>();
 
   constructor(host: Host) {
     this.#host = host;
   }
 
-  #rank(self: PciFunction): Ranked {
+  #root(name: string): Root {
+    const known = this.#roots.get(name);
+    if (known) return known;
+    const root = {
+      name,
+      bus: this.#host.hostBridges.get(name) ?? [],
+      passesOnTo: new Map<Root, boolean | undefined>(),
+    };
+    this.#roots.set(name, root);
+    return root;
+  }
+
+  rank(self: PciFunction): Ranked {
     const known = this.#ranks.get(self);
     if (known) return known;
-    const up = self.parent && this.#rank(self.parent);
+    const up = self.parent && this.rank(self.parent);
     const rank = {
       self,
       up,
+      root: up?.root ?? this.#root(self.hostBridge),
       depth: (up?.depth ?? 0) + 1,
       redirects: (up?.redirects ?? 0) + Number(redirects(self)),
       unreadable: (up?.unreadable ?? 0) + Number(unreadable(self)),
@@ -95,67 +116,49 @@ export class P2pRules {
     return rank;
   }
 
-  /** Whether this host's CPU or host bridges are known to pass DMA between the two on; undefined: it cannot be told. */
-  #passesOn(a: PciFunction, b: PciFunction): boolean | undefined {
-    const key = `${a.hostBridge} ${b.hostBridge}`;
-    if (!this.#trust.has(key)) this.#trust.set(key, this.#judgeHost(a, b));
-    return this.#trust.get(key);
-  }
-
-  #judgeHost(a: PciFunction, b: PciFunction): boolean | undefined {
-    const { cpu, hostBridges } = this.#host;
+  #judgeHost(a: Root, b: Root): boolean | undefined {
+    const { cpu } = this.#host;
     if (cpu?.vendor === 'AuthenticAMD' && cpu.family >= firstTrustedFamily) return true;
-    const roots = [...new Set([a.hostBridge, b.hostBridge])].map((name) => hostBridges.get(name) ?? []);
-    const judged = roots.map((bus) => hostBridgeFunction(bus));
-    if (judged.every((root) => root && isKnownHostBridge(root, roots.length === 1))) return true;
+    const buses = [...new Set([a, b])].map(({ bus }) => bus);
+    const judged = buses.map((bus) => hostBridgeFunction(bus));
+    if (judged.every((root) => root && isKnownHostBridge(root, a === b))) return true;
     // What stands for a host bridge is told by its config space, unless it is function 00.0.
-    const unsure = roots.some(
+    const unsure = buses.some(
       (bus, i) => !judged[i] && bus[0]?.port === undefined && bus[0]?.acs.state === 'unreadable',
     );
     return cpu === undefined || unsure ? undefined : false;
   }
 
-  /** The lowest function above both, or undefined. */
-  #meet(a: Ranked, b: Ranked): Ranked | undefined {
-    let [x, y]: [Ranked | undefined, Ranked | undefined] = [a, b];
-    while (x && y && x !== y) {
-      if (x.depth >= y.depth) x = x.up;
-      else y = y.up;
-    }
-    return x && y;
+  #throughHost({ root: a }: Ranked, { root: b }: Ranked): P2pVerdict {
+    if (!a.passesOnTo.has(b)) a.passesOnTo.set(b, this.#judgeHost(a, b));
+    const passes = a.passesOnTo.get(b);
+    if (passes === undefined) return 'unknown';
+    return passes ? 'host-bridge' : 'unsupported';
   }
 
   /** The verdict alone. */
-  judge(
-    from: PciFunction,
-    to: PciFunction,
-  ): { verdict: P2pVerdict; distance: number; common: PciFunction | undefined } {
-    const [a, b] = [this.#rank(from), this.#rank(to)];
-    const common = this.#meet(a, b);
-    if (!common) return { ...this.#throughHost(from, to), distance: a.depth + b.depth, common: undefined };
-    const where = { distance: a.depth + b.depth - 2 * common.depth, common: common.self };
-    // The bridge above both counts, once.
-    const own = { redirects: Number(redirects(common.self)), unreadable: Number(unreadable(common.self)) };
-    if (a.redirects + b.redirects - 2 * common.redirects + own.redirects > 0) {
-      return { ...this.#throughHost(from, to), ...where };
-    }
-    const unsure = a.unreadable + b.unreadable - 2 * common.unreadable + own.unreadable > 0;
-    return { verdict: unsure ? 'unknown' : 'direct', ...where };
-  }
-
-  #throughHost(from: PciFunction, to: PciFunction): { verdict: P2pVerdict } {
-    const passes = this.#passesOn(from, to);
-    if (passes === undefined) return { verdict: 'unknown' };
-    return { verdict: passes ? 'host-bridge' : 'unsupported' };
+  judge(a: Ranked, b: Ranked): P2pVerdict {
+    const common = meet(a, b);
+    if (!common) return this.#throughHost(a, b);
+    // The function above both counts, once.
+    const above = common.up;
+    const redirecting = a.redirects + b.redirects - common.redirects - (above?.redirects ?? 0);
+    if (redirecting > 0) return this.#throughHost(a, b);
+    const unsure = a.unreadable + b.unreadable - common.unreadable - (above?.unreadable ?? 0);
+    return unsure > 0 ? 'unknown' : 'direct';
   }
 
   /** The verdict, and all that there is to say about it. */
   path(from: PciFunction, to: PciFunction): P2pPath {
-    const { verdict, distance, common } = this.judge(from, to);
-    const ends: readonly [PciFunction[], PciFunction[]] = [upTo(from, common), upTo(to, common)];
-    // The way that decides: to the bridge above both, if there is one.
-    const [up, down] = ends;
-    const deciding = [...up, ...(common ? [common] : []), ...down];
+    const [a, b] = [this.rank(from), this.rank(to)];
+    const verdict = this.judge(a, b);
+    const top = meet(a, b);
+    const common = top?.self;
+    const distance = a.depth + b.depth - 2 * (top?.depth ?? 0);
+    const [up, down] = [upTo(a, top), upTo(b, top)];
+    // The way that decides: to the function above both, if there is one.
+    const upward = common ? [...up, common] : up;
+    const deciding = [...upward, ...down];
     const found = {
       from,
       to,
@@ -166,7 +169,7 @@ export class P2pRules {
       unreadable: deciding.filter(unreadable),
     };
     const toHost = found.redirects.length > 0 || !common;
-    const hops = toHost ? turn(upTo(from, undefined), upTo(to, undefined)) : turn([...up, common], down);
+    const hops = toHost ? turn(upTo(a, undefined), upTo(b, undefined)) : turn(upward, down);
     const slowest = slowestOf(toHost ? hops : [...up, ...down]);
     const told = { ...found, hops, bandwidth: slowest?.link?.bandwidth, slowest };
     return { ...told, reason: this.#reason(told, toHost), advice: advise(told, toHost) };
@@ -174,7 +177,7 @@ export class P2pRules {
 
   #reason(path: Omit<P2pPath, 'reason' | 'advice'>, toHost: boolean): string {
     const { from, to, common, redirects: redirecting, unreadable: hidden, verdict } = path;
-    if (from === to) return 'it is the same function';
+    if (from === to && verdict === 'direct') return 'it is the same function';
     if (!toHost && common) {
       if (verdict === 'direct') {
         return `${common.address} is above both, and no Access Control Services on the way redirect`;
@@ -208,10 +211,20 @@ export class P2pRules {
 
 const hex4 = (value: number): string => value.toString(16).padStart(4, '0');
 
+/** The lowest function above both, or undefined. */
+function meet(a: Ranked, b: Ranked): Ranked | undefined {
+  let [x, y]: [Ranked | undefined, Ranked | undefined] = [a, b];
+  while (x && y && x !== y) {
+    if (x.depth >= y.depth) x = x.up;
+    else y = y.up;
+  }
+  return x && y;
+}
+
 /** From a function up to below `end`; to the top if there is none. */
-function upTo(self: PciFunction, end: PciFunction | undefined): PciFunction[] {
+function upTo(self: Ranked, end: Ranked | undefined): PciFunction[] {
   const way: PciFunction[] = [];
-  for (let at: PciFunction | undefined = self; at && at !== end; at = at.parent) way.push(at);
+  for (let at: Ranked | undefined = self; at && at !== end; at = at.up) way.push(at.self);
   return way;
 }
 

@@ -1,6 +1,6 @@
 // Objects of every class, to call on and to pass in: live, closed, and of another kernel; and calls that succeed, for
 // the fuzzer to spoil.
-import { DmaMemory, Iommufd, KernelError, VfioDevice } from '../../../lib';
+import { DmaMemory, Iommufd, KernelError, PciTopology, VfioDevice } from '../../../lib';
 import { FakeKernel } from '../../../lib/fake';
 import type { Random } from './random';
 import type { Sample } from './values';
@@ -34,6 +34,7 @@ function build(kernel: FakeKernel) {
   const memory = DmaMemory.alloc(0x10000, { kernel });
   const cmb = ssd.exportDmaBuf({ region: 2, offset: 0n, length: 0x10000n });
   const part = { offset: 0x20000n, length: 4096n };
+  const topology = PciTopology.read({ sysfs: kernel.sysfs });
   const split = ssd.exportDmaBuf({ region: 2, ranges: [part, part] });
   return {
     kernel,
@@ -58,6 +59,8 @@ function build(kernel: FakeKernel) {
     peer: ioas.mapDmaBuf(cmb, { iova: 0x100_0000n }),
     host: ioas.mapMemorySync(memory, { iova: 0x200_0000n }),
     error: kernelError(kernel),
+    topology,
+    matrix: topology.p2pMatrix(),
   };
 }
 
@@ -231,6 +234,12 @@ export const validCalls: Record<string, (objects: Objects, random: Random) => un
   'Region#map': (_, random) => [random.pick<unknown>([undefined, { offset: 4096, length: 4096n }])],
   'Region#read': (_, random) => [8 * random.below(16), new Uint8Array(8)],
   'Region#write': (_, random) => [8 * random.below(16), new Uint8Array(8)],
+  'PciTopology.read': ({ kernel }) => [{ sysfs: kernel.sysfs }],
+  'PciTopology#find': ({ ssd }) => [ssd],
+  'PciTopology#p2pPath': ({ ssd, engine }) => [ssd, engine.address],
+  'PciTopology#sharedIoas': ({ ssd, engine }) => [[ssd, engine], { length: 4096 }],
+  'P2pMatrix#verdict': (_, random) => [random.below(8), random.below(8)],
+  'P2pMatrix#path': (_, random) => [random.below(8), random.below(8)],
   'FakeKernel#addressOf': () => ['engine'],
   'new KernelError': () => [{ errno: 22, syscall: 'ioctl', message: 'Invalid argument' }, {}],
   'MappedRegion#read': (_, random) => [8 * random.below(24), new Uint32Array(2)],
