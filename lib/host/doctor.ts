@@ -95,8 +95,16 @@ function mapFile(iommufd: Iommufd, kernel: Kernel): Finding {
   }
 }
 
-/** A device that vfio-pci has: whether it can be used, and exports. */
-function device(address: string, cdev: string, iommufd: Iommufd, kernel: Kernel): Finding {
+/** A device that vfio-pci has. */
+interface Held {
+  address: string;
+  cdev: string;
+  /** An SR-IOV virtual function, which is bound with a secret of its physical one's owner (VF token). */
+  isVirtual: boolean;
+}
+
+/** Whether it can be used, and exports. */
+function device({ address, cdev, isVirtual }: Held, iommufd: Iommufd, kernel: Kernel): Finding {
   const check = `device ${address}`;
   try {
     using held = VfioDevice.openSync(address, { kernel, iommufd });
@@ -106,6 +114,8 @@ function device(address: string, cdev: string, iommufd: Iommufd, kernel: Kernel)
   } catch (error) {
     if (error instanceof KernelError && ['EBUSY', 'EINVAL'].includes(error.code))
       return note(check, `in use: ${why(error)}`);
+    if (error instanceof KernelError && error.code === 'EACCES' && isVirtual)
+      return note(check, `cannot be tried: ${why(error)}`);
     // It can be opened, so the refusal is about its VF token, which whoever holds the other functions knows.
     if (error instanceof KernelError && error.code === 'EACCES' && error.ioctl === 'VFIO_DEVICE_BIND_IOMMUFD')
       return note(check, why(error));
@@ -113,16 +123,15 @@ function device(address: string, cdev: string, iommufd: Iommufd, kernel: Kernel)
   }
 }
 
-interface Held {
-  address: string;
-  cdev: string;
-}
-
 function heldByVfio(sysfs: string): Held[] {
   const folder = join(sysfs, 'bus/pci/devices');
   return list(folder)
     .filter((address) => linked(join(folder, address, 'driver')) === 'vfio-pci')
-    .map((address) => ({ address, cdev: list(join(folder, address, 'vfio-dev'))[0] ?? '' }));
+    .map((address) => ({
+      address,
+      cdev: list(join(folder, address, 'vfio-dev'))[0] ?? '',
+      isVirtual: linked(join(folder, address, 'physfn')) !== undefined,
+    }));
 }
 
 function* devices(iommufd: Iommufd, kernel: Kernel): Generator<Finding> {
@@ -136,7 +145,7 @@ function* devices(iommufd: Iommufd, kernel: Kernel): Generator<Finding> {
     );
     return;
   }
-  const findings = held.map(({ address, cdev }) => device(address, cdev, iommufd, kernel));
+  const findings = held.map((found) => device(found, iommufd, kernel));
   yield* findings;
   const usable = findings.filter(({ verdict }) => verdict === 'good').length;
   if (usable === 1)
