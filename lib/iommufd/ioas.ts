@@ -375,7 +375,8 @@ export class Ioas extends EventEmitter<IoasEvents> {
   }
 
   /**
-   * Unmaps all mappings that lie wholly in the range; returns the bytes unmapped. Without arguments, everything.
+   * Unmaps all mappings that lie wholly in the range (IOMMU_IOAS_UNMAP); returns the bytes unmapped. Without arguments,
+   * everything.
    *
    * @throws KernelError ENOENT: nothing there, or the range cuts a mapping. What lay before the cut is unmapped then. EBUSY: a
    *   mapping there is just being made by a call under way. The others are unmapped.

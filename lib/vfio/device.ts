@@ -67,7 +67,7 @@ export class VfioDevice extends ResettableDevice {
   }
 
   /**
-   * A region by its index: 0 to 5 the BARs, 6 the ROM, 7 config space.
+   * A region by its index: 0 to 5 the BARs, 6 the ROM, 7 config space (VFIO_DEVICE_GET_REGION_INFO).
    *
    * @throws KernelError EINVAL: no such index, or the device is not bound.
    */
@@ -105,7 +105,7 @@ export class VfioDevice extends ResettableDevice {
     });
   }
 
-  /** What an interrupt index (0 INTx, 1 MSI, 2 MSI-X, 3 error, 4 request) offers. */
+  /** What an interrupt index (0 INTx, 1 MSI, 2 MSI-X, 3 error, 4 request) offers (VFIO_DEVICE_GET_IRQ_INFO). */
   irqInfo(index: number): IrqInfo {
     integer(index, 'index', 0, 0xffff);
     return toIrqInfo(kernelCall({ irq: index }, () => native.vfioIrqInfo(this.handle, index)));

@@ -12,8 +12,8 @@ export abstract class ResettableDevice extends PasidDevice {
   #power: Promise<unknown> = Promise.resolve();
 
   /**
-   * Resets the device. The kernel restores config space, the command register included. Every dma-buf exported from the
-   * device is revoked, and its mappings are dead until {@link IoasMapping.remap}.
+   * Resets the device (VFIO_DEVICE_RESET). The kernel restores config space, the command register included. Every dma-buf
+   * exported from the device is revoked, and its mappings are dead until {@link IoasMapping.remap}.
    *
    * @throws KernelError EINVAL: no reset method, or not bound. EAGAIN: locked by others.
    */
@@ -31,7 +31,7 @@ export abstract class ResettableDevice extends PasidDevice {
   }
 
   /**
-   * Which devices share this one's slot or bus, and are reset with it by {@link hotReset}.
+   * Which devices share this one's slot or bus, and are reset with it by {@link hotReset} (VFIO_DEVICE_GET_PCI_HOT_RESET_INFO).
    *
    * @throws KernelError ENODEV: neither slot nor bus can be reset, as on a root complex. EINVAL: not bound.
    */

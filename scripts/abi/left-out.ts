@@ -10,6 +10,9 @@ export const leftOut: Readonly<Partial<Record<string, string>>> = {
   VFIO_IOMMU_SPAPR_TCE_CREATE: 'POWER only',
   VFIO_IOMMU_SPAPR_TCE_GET_INFO: 'POWER only',
   VFIO_IOMMU_SPAPR_TCE_REMOVE: 'POWER only',
+  IOMMU_IOAS_MAP:
+    'maps memory by its address: what lies there when a device is attached, which may be somebody else’s by then. ' +
+    'Memory is mapped by its file (IOMMU_IOAS_MAP_FILE), which holds it',
   DMA_BUF_SET_NAME: 'DMA_BUF_SET_NAME_A on 32-bit systems, DMA_BUF_SET_NAME_B on others',
   DMA_BUF_SET_NAME_A: 'the form of 32-bit systems',
 };
@@ -17,6 +20,10 @@ export const leftOut: Readonly<Partial<Record<string, string>>> = {
 /** Wrapped, and nothing in the virtual machine can do it: why. */
 export const noTestBed: Readonly<Partial<Record<string, string>>> = {
   VFIO_DEVICE_FEATURE_ZPCI_ERROR: 's390 only',
+  VFIO_DEVICE_FEATURE_BUS_MASTER: 'devices on a CDX bus only, which no emulated machine has',
+  IOMMU_IOAS_NOIOMMU_GET_PA:
+    'wants a device that no IOMMU is in front of, and a kernel that gives such to user space all the same ' +
+    '(CONFIG_VFIO_NOIOMMU, enable_unsafe_noiommu_mode)',
   VFIO_DEVICE_FEATURE_DMA_LOGGING_START: 'no driver of an emulated device logs DMA (mlx5, pds and others do)',
   VFIO_DEVICE_FEATURE_DMA_LOGGING_STOP: 'no driver of an emulated device logs DMA',
   VFIO_DEVICE_FEATURE_DMA_LOGGING_REPORT: 'no driver of an emulated device logs DMA',

@@ -28,6 +28,7 @@ function requestsOf(header: string): string[] {
   const requests = new Set([...source.matchAll(/\bconstexpr request_t (\w+) =/g)].map(([, name]) => name));
   return parseHeader(header, source)
     .filter(({ kind, name }) => kind === 'constant' && (requests.has(name) || features.test(name)))
+    .filter(({ name }) => leftOut[name] === undefined)
     .map(({ name }) => alias[name] ?? name);
 }
 
