@@ -49,9 +49,13 @@ export type { DeviceCapability, RegionCapability, UnknownCapability } from './vf
 export { CommandRegister } from './vfio/command-register';
 export { vfioFeatures, type VfioFeature } from './vfio/constants';
 export type { BindOptions, BoundDevice } from './vfio/bound-device';
+export { VfioContainer, type ContainerExtension, type IommuType } from './vfio/container';
+export type { ContainerInfo } from './vfio/container-info';
 export { VfioDevice, type FeatureOperations } from './vfio/device';
 export type { DeviceFile } from './vfio/device-file';
 export type { DmaRange, ExportOptions } from './vfio/export';
+export { DmaMapping } from './vfio/dma-mapping';
+export { VfioGroup, type GroupStatus } from './vfio/group';
 export type { HotResetDevice, HotResetInfo } from './vfio/hot-reset';
 export type { DeviceInfo, IrqInfo } from './vfio/info';
 export { MappedRegion } from './vfio/mapped-region';

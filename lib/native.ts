@@ -67,6 +67,7 @@ export interface NativeCapability {
 export interface NativeDevice {
   address: string;
   cdev: string;
+  syspath: string;
   model: string;
   config: Uint8Array;
   configWritable: Uint8Array;
@@ -85,6 +86,8 @@ export interface NativeDevice {
 
 /** @internal */
 export interface NativeMachine {
+  /** Whether the kernel has IOMMUFD, and with it VFIO's character devices. */
+  iommufd: boolean;
   iommu: {
     lastIova: bigint;
     reserved: { start: bigint; last: bigint }[];
@@ -194,7 +197,7 @@ interface Native {
   vfioReset: NowOrLater<[device: VfioHandle], void>;
   /** `devices`: id, segment, bus and devfn of each. */
   vfioHotResetInfo(device: VfioHandle): { flags: number; devices: Uint32Array };
-  vfioHotReset: NowOrLater<[device: VfioHandle, addresses: string[]], void>;
+  vfioHotReset: NowOrLater<[device: VfioHandle, addresses: string[], groups: FdHandle[]], void>;
   vfioEnterLowPower: NowOrLater<[device: VfioHandle], void>;
   vfioEnterLowPowerWithWakeUp: NowOrLater<[device: VfioHandle, wakeUp: FdHandle], void>;
   vfioExitLowPower: NowOrLater<[device: VfioHandle], void>;
@@ -211,6 +214,37 @@ interface Native {
   vfioMap(device: VfioHandle, offset: bigint, length: bigint, writable: boolean): MappingHandle;
   registerAccess(mapping: MappingHandle): NativeRegisters;
   mappingRetire(mapping: MappingHandle): void;
+
+  groupStatus(group: FdHandle): number;
+  groupSetContainer: NowOrLater<[group: FdHandle, container: FdHandle], void>;
+  groupUnsetContainer: NowOrLater<[group: FdHandle], void>;
+  groupDeviceFd: NowOrLater<[group: FdHandle, name: string], FdHandle>;
+  containerApiVersion(container: FdHandle): number;
+  containerExtension(container: FdHandle, extension: number): number;
+  containerSetIommu: NowOrLater<[container: FdHandle, type: number], void>;
+  containerInfo(container: FdHandle): NativeInfo & { pageSizes: bigint };
+  containerMapMemory: NowOrLater<
+    [container: FdHandle, memory: FdHandle, offset: bigint, length: bigint, iova: bigint, flags: number],
+    MappingHandle
+  >;
+  containerMapRegion(
+    container: FdHandle,
+    device: VfioHandle,
+    offset: bigint,
+    length: bigint,
+    iova: bigint,
+    flags: number,
+    writable: boolean,
+  ): MappingHandle;
+  containerUnmap: NowOrLater<[container: FdHandle, iova: bigint, size: bigint, flags: number], bigint>;
+  containerUnmapDirty(
+    container: FdHandle,
+    iova: bigint,
+    size: bigint,
+    pageSize: bigint,
+  ): { unmapped: bigint; bitmap: BigUint64Array };
+  containerTrackDirtyPages(container: FdHandle, start: boolean): void;
+  containerDirtyPages(container: FdHandle, iova: bigint, size: bigint, pageSize: bigint): BigUint64Array;
 
   dmaBufIs(fd: FdHandle): boolean;
   dmaBufSize(fd: FdHandle): bigint;

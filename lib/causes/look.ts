@@ -4,6 +4,8 @@ import { basename } from 'node:path';
 import type { DmaBuf } from '../dmabuf/dma-buf';
 import type { Ioas } from '../iommufd/ioas';
 import type { Kernel } from '../kernel';
+import type { VfioContainer } from '../vfio/container';
+import type { VfioGroup } from '../vfio/group';
 
 /** The arguments of calls that causes are told from. */
 export interface Arguments {
@@ -27,6 +29,8 @@ export interface Around {
   kernel?: Kernel;
   ioas?: Ioas;
   dmaBuf?: DmaBuf;
+  container?: VfioContainer;
+  group?: VfioGroup;
   /** Whether the device's file is bound to an iommufd, by whichever object. */
   isBound?: () => boolean;
   /** What was to be exported: offset and length by turns. */

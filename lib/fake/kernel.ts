@@ -68,7 +68,11 @@ function make(machine: Machine): KernelHandle {
   const parent = tmpdir();
   const handle = kernelCall({ path: parent }, () =>
     native.fakeKernel(
-      { iommu: { lastIova, reserved: [...reserved], capability, extendedCapability }, devices },
+      {
+        iommufd: machine.iommufd ?? true,
+        iommu: { lastIova, reserved: [...reserved], capability, extendedCapability },
+        devices,
+      },
       parent,
     ),
   );
@@ -99,6 +103,7 @@ function realise(machine: Machine): { devices: NativeDevice[]; sysfs: SysfsDevic
     devices.push({
       address,
       cdev,
+      syspath: `/devices/pci0000:00/${bridgeAddress(place.port)}/${address}`,
       model: place.kind,
       config: bytes,
       configWritable: writable,

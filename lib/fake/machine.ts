@@ -25,6 +25,8 @@ export interface Machine {
   name: string;
   /** Port i (from 0) is the bridge 00:(i+1).0 and leads to bus i+1, where its device is device 0. */
   ports: readonly MachinePort[];
+  /** Whether its kernel has IOMMUFD, and with it VFIO's character devices. Default true. */
+  iommufd?: boolean;
   iommu: {
     /** The highest IOVA that it translates. */
     lastIova: bigint;

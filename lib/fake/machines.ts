@@ -20,5 +20,8 @@ export const reference: Machine = {
   },
 };
 
+/** The same on a kernel without IOMMUFD, as Debian's are: VFIO's devices are opened through their groups. */
+export const legacy: Machine = { ...reference, name: 'legacy', iommufd: false };
+
 /** By name, as `VFIO_DMABUF_KERNEL=fake:NAME` takes them. */
-export const machines: Readonly<Record<string, Machine>> = { reference };
+export const machines: Readonly<Record<string, Machine>> = { reference, legacy };

@@ -45,6 +45,20 @@ function notBound(sysfs: string, address: string, other: string | undefined): st
     : `it is bound to ${driver ?? 'no driver'}, not to vfio-pci. To change that, ${commands}`;
 }
 
+/**
+ * The number of a device's IOMMU group.
+ *
+ * @throws Error ERR_NO_SUCH_DEVICE, ERR_NOT_BOUND_TO_VFIO: it has none, and so VFIO cannot have it
+ * @internal
+ */
+export function iommuGroup(sysfs: string, address: string): number {
+  const folder = join(sysfs, 'bus/pci/devices', address);
+  if (!existsSync(folder)) throw codedError('ERR_NO_SUCH_DEVICE', `there is no PCI device ${address}`);
+  const group = Number(linked(join(folder, 'iommu_group')));
+  if (Number.isInteger(group)) return group;
+  throw codedError('ERR_NOT_BOUND_TO_VFIO', `${address} has no IOMMU group: ${notBound(sysfs, address, undefined)}`);
+}
+
 const cdevFolder = '/dev/vfio/devices/';
 
 /** The address of the device whose VFIO character device this is; undefined if sysfs does not say. @internal */

@@ -29,9 +29,11 @@ export abstract class BoundDevice extends DeviceFile {
   #table: Ioas | Hwpt | undefined;
   #leaving: Promise<void> | undefined;
 
-  /** The iommufd that this object bound the device to. */
+  /** The iommufd that this object bound the device to, or that its group is in. */
   get iommufd(): Iommufd | undefined {
-    return this.#iommufd;
+    if (this.#iommufd) return this.#iommufd;
+    const holder = this.group?.container;
+    return holder instanceof Iommufd ? holder : undefined;
   }
 
   /** The device's number in its iommufd, once bound. */

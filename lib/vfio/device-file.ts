@@ -6,6 +6,15 @@ import { closedError, kernelCall, kernelCallAsync } from '../errors';
 import type { Kernel } from '../kernel';
 import { expectClose, wasClosed } from '../lost';
 import { native, type FdHandle, type VfioHandle, type WordOf } from '../native';
+import { VfioContainer } from './container';
+import type { VfioGroup } from './group';
+import type { GroupUse } from './group-set';
+
+/** A device's file, as it came from its character device or its group. @internal */
+export interface Opened {
+  fd: FdHandle;
+  use?: GroupUse;
+}
 
 /** What is closed before its device. @internal */
 export interface DeviceChild {
@@ -28,18 +37,22 @@ export abstract class DeviceFile {
   #closing: Promise<void> | undefined;
   /** Native code has let go of it: calls that are under way are the last. */
   #released = false;
+  readonly #use: GroupUse | undefined;
 
   /** @internal */
-  protected constructor(kernel: Kernel, fd: FdHandle, address: string | undefined) {
+  protected constructor(kernel: Kernel, { fd, use }: Opened, address: string | undefined) {
     this.kernel = kernel;
     this.address = address;
     this.#fd = fd;
+    this.#use = use;
     try {
       this.#handle = kernelCall({}, () => native.vfioDevice(fd, address ?? ''));
     } catch (error) {
       native.fdClose(fd, false);
+      use?.release();
       throw error;
     }
+    use?.group.adopt(this);
     this.#word = native.vfioWord(this.#handle);
     this.#told = this.#word();
     expectClose(this, 'VFIO device');
@@ -49,6 +62,22 @@ export abstract class DeviceFile {
   get fd(): number {
     if (this.#closed) throw closedError('VFIO device');
     return native.fdNumber(this.#fd);
+  }
+
+  /** By which of VFIO's files it was opened: its character device, or its IOMMU group. */
+  get through(): 'cdev' | 'group' {
+    return this.#use ? 'group' : 'cdev';
+  }
+
+  /** The IOMMU group that it was opened through. */
+  get group(): VfioGroup | undefined {
+    return this.#use?.group;
+  }
+
+  /** The container that its DMA goes through. */
+  get container(): VfioContainer | undefined {
+    const container = this.#use?.group.container;
+    return container instanceof VfioContainer ? container : undefined;
   }
 
   /** Whether close() was called. */
@@ -149,7 +178,9 @@ export abstract class DeviceFile {
       native.vfioClose(this.#handle, false);
       native.fdClose(this.#fd, false);
       this.gone();
+      this.#use?.group.forget(this);
       this.changed();
+      this.#use?.release();
     }
   }
 
@@ -185,6 +216,8 @@ export abstract class DeviceFile {
       this.changed();
       await closed;
       this.gone();
+      this.#use?.group.forget(this);
+      await this.#use?.releaseLater();
     }
   }
 }

@@ -26,7 +26,10 @@ export class VfioDevice extends ResettableDevice {
   #config: Region | undefined;
 
   /**
-   * Opens a device and, if an iommufd is given, binds it. When that fails, nothing stays open.
+   * Opens a device by whichever file the host has for it, which {@link through} says: its character device, or, on kernels
+   * without those, its IOMMU group. If an iommufd is given, it is bound to that; if a container is given, its group is
+   * put there (VFIO_GROUP_GET_DEVICE_FD), and leaves it with the last of its devices. Given neither, a character device is
+   * left to be bound, and a group gets a container of its own. When anything fails, nothing stays open.
    *
    * @param target a PCI address ('0000:03:00.0' or '03:00.0'), a path of a character device
    *   ('/dev/vfio/devices/vfio0'), or the number of an fd that was handed over (it is duplicated; the caller's own stays
@@ -36,10 +39,10 @@ export class VfioDevice extends ResettableDevice {
    */
   static async open(target: string | number, opts?: OpenOptions): Promise<VfioDevice> {
     const { kernel, iommufd, binding, open, addressOf } = toTarget(target, opts);
-    const fd = await open();
-    const device = new VfioDevice(kernel, fd, addressOf(fd));
+    const opened = await open();
+    const device = new VfioDevice(kernel, opened, addressOf(opened.fd));
     try {
-      if (iommufd) await device.bind(iommufd, binding);
+      if (iommufd && !opened.use) await device.bind(iommufd, binding);
     } catch (error) {
       device.close();
       throw error;
@@ -50,10 +53,10 @@ export class VfioDevice extends ResettableDevice {
   /** {@link open}, waiting. */
   static openSync(target: string | number, opts?: OpenOptions): VfioDevice {
     const { kernel, iommufd, binding, openSync, addressOf } = toTarget(target, opts);
-    const fd = openSync();
-    const device = new VfioDevice(kernel, fd, addressOf(fd));
+    const opened = openSync();
+    const device = new VfioDevice(kernel, opened, addressOf(opened.fd));
     try {
-      if (iommufd) device.bindSync(iommufd, binding);
+      if (iommufd && !opened.use) device.bindSync(iommufd, binding);
     } catch (error) {
       device.close();
       throw error;

@@ -6,6 +6,8 @@ export interface HotResetDevice {
   address: string;
   /** Its id in the iommufd of the device that was asked, if it is bound there. */
   id: number | undefined;
+  /** The number of its IOMMU group, if the device that was asked was opened through its own. */
+  group: number | undefined;
   /** Whether it stands in the way: somebody else has it. */
   foreign: boolean;
 }
@@ -19,21 +21,27 @@ export interface HotResetInfo {
 }
 
 // linux/vfio.h
+const byIdsFlag = 1 << 0;
 const ownedFlag = 1 << 1;
 const notOwned = 0xffff_ffff;
 
 const hex = (value: number, digits: number) => value.toString(16).padStart(digits, '0');
 
-/** @internal */
-export function toHotResetInfo({ flags, devices: words }: { flags: number; devices: Uint32Array }): HotResetInfo {
+/** @param groups the numbers of those that this process has @internal */
+export function toHotResetInfo(
+  { flags, devices: words }: { flags: number; devices: Uint32Array },
+  groups: readonly number[],
+): HotResetInfo {
+  const byIds = (flags & byIdsFlag) !== 0;
   const devices: HotResetDevice[] = [];
   for (let i = 0; i < words.length; i += 4) {
-    const [id = 0, segment = 0, bus = 0, devfn = 0] = words.subarray(i, i + 4);
+    const [number = 0, segment = 0, bus = 0, devfn = 0] = words.subarray(i, i + 4);
     devices.push({
       address: `${hex(segment, 4)}:${hex(bus, 2)}:${hex(devfn >> 3, 2)}.${hex(devfn & 7, 1)}`,
-      id: id === notOwned || id === 0 ? undefined : id,
-      foreign: id === notOwned,
+      id: !byIds || number === notOwned || number === 0 ? undefined : number,
+      group: byIds ? undefined : number,
+      foreign: byIds ? number === notOwned : !groups.includes(number),
     });
   }
-  return { allowed: (flags & ownedFlag) !== 0, devices };
+  return { allowed: byIds ? (flags & ownedFlag) !== 0 : devices.every(({ foreign }) => !foreign), devices };
 }

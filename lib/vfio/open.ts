@@ -1,22 +1,33 @@
 // What VfioDevice.open() takes: a PCI address, a character device's path, or an fd.
+import { basename } from 'node:path';
 import { attempt } from '../causes/look';
 import { toKernel } from '../default-kernel';
-import { closedError, kernelCall, kernelCallAsync } from '../errors';
+import { closedError, codedError, kernelCall, kernelCallAsync, KernelError } from '../errors';
 import { Iommufd } from '../iommufd/iommufd';
 import type { Kernel } from '../kernel';
 import { native, type FdHandle } from '../native';
-import { cdevAddress, cdevPath, toAddress } from '../pci/sysfs';
-import { instance, integer, invalidType, options, string } from '../validate';
+import { cdevAddress, cdevPath, iommuGroup, toAddress } from '../pci/sysfs';
+import { instance, integer, invalidType, oneOf, options, outOfRange, string } from '../validate';
 import type { BindOptions } from './bound-device';
+import { VfioContainer } from './container';
+import type { Opened } from './device-file';
+import { VfioGroup } from './group';
+import { closingWith, groupSetOf, useOfCaller, type GroupUse } from './group-set';
 import { toVfToken } from './vf-token';
 
 /** How to open a device. */
 export interface OpenOptions {
   /** Binds the device to this iommufd. Without it, {@link VfioDevice.bind} must come before anything else. */
   iommufd?: Iommufd;
-  /** A VF token, for the bind: see {@link BindOptions.vfToken}. */
+  /** Opens the device through its IOMMU group, in this container. */
+  container?: VfioContainer;
+  /** Opens the device through this group, which is in a container or an iommufd already. */
+  group?: VfioGroup;
+  /** Which of VFIO's files to open. Default: what suits the other options and is there. */
+  through?: 'cdev' | 'group';
+  /** A VF token, for the bind or for opening through the group: see {@link BindOptions.vfToken}. */
   vfToken?: string;
-  /** Default: the iommufd's, or the default kernel. */
+  /** Default: that of the iommufd, the container or the group, or the default kernel. */
   kernel?: Kernel;
 }
 
@@ -25,36 +36,159 @@ export interface Target {
   kernel: Kernel;
   iommufd: Iommufd | undefined;
   binding: BindOptions;
-  open: () => Promise<FdHandle>;
-  openSync: () => FdHandle;
+  open: () => Promise<Opened>;
+  openSync: () => Opened;
   /** The PCI address, where it is known. */
   addressOf: (fd: FdHandle) => string | undefined;
 }
 
+/** The options, checked. */
+interface Wanted {
+  kernel: Kernel;
+  iommufd: Iommufd | undefined;
+  container: VfioContainer | undefined;
+  group: VfioGroup | undefined;
+  through: 'cdev' | 'group' | undefined;
+  vfToken: string | undefined;
+}
+
+function toWanted(opts: OpenOptions | undefined): Wanted {
+  const { iommufd, container, group, through, vfToken, kernel: chosen } = options(opts);
+  if (iommufd !== undefined && instance(iommufd, 'iommufd', Iommufd).closed) throw closedError('iommufd');
+  if (container !== undefined && instance(container, 'container', VfioContainer).closed)
+    throw closedError('VFIO container');
+  if (group !== undefined && instance(group, 'group', VfioGroup).closed) throw closedError('VFIO group');
+  if (through !== undefined) oneOf(through, 'through', ['cdev', 'group']);
+  if (vfToken !== undefined) toVfToken(vfToken, 'vfToken');
+  const holders = [iommufd, container, group].filter((holder) => holder !== undefined);
+  const [holder] = holders;
+  if (holders.length > 1) throw outOfRange('options', 'one of iommufd, container and group', 'several');
+  if (through === 'cdev' && (container ?? group)) {
+    throw outOfRange('through', "'group' with a container or a group", through);
+  }
+  const kernel = chosen === undefined && holder ? holder.kernel : toKernel(chosen);
+  if (holder && holder.kernel !== kernel)
+    throw codedError('ERR_OTHER_KERNEL', 'what is given belongs to another kernel');
+  return { kernel, iommufd, container, group, through: (container ?? group) ? 'group' : through, vfToken };
+}
+
 /** @internal */
 export function toTarget(target: string | number, opts: OpenOptions | undefined): Target {
-  const { iommufd, kernel: chosen, vfToken } = options(opts);
+  const wanted = toWanted(opts);
+  const { kernel, iommufd, through, vfToken } = wanted;
   const binding = vfToken === undefined ? {} : { vfToken };
-  if (vfToken !== undefined) toVfToken(vfToken, 'vfToken');
-  if (iommufd !== undefined && instance(iommufd, 'iommufd', Iommufd).closed) throw closedError('iommufd');
-  const kernel = chosen === undefined && iommufd ? iommufd.kernel : toKernel(chosen);
   if (typeof target === 'number') {
     const number = integer(target, 'fd', 0, 0x7fff_ffff);
-    const openSync = () => kernelCall({ fd: number }, () => native.fdDuplicate(kernel.handle, number));
-    const addressOf = (fd: FdHandle) => cdevAddress(kernel.sysfs, attempt(() => native.fdPath(fd)) ?? '');
+    const openSync = () => ({ fd: kernelCall({ fd: number }, () => native.fdDuplicate(kernel.handle, number)) });
+    const addressOf = (fd: FdHandle) =>
+      cdevAddress(kernel.sysfs, attempt(() => native.fdPath(fd)) ?? '') ?? addressByFdinfo(fd);
     return { kernel, iommufd, binding, open: () => Promise.resolve(openSync()), openSync, addressOf };
   }
   if (typeof target !== 'string') throw invalidType('target', 'of type string or number', target);
   string(target, 'target');
   const isPath = target.startsWith('/');
   const address = isPath ? cdevAddress(kernel.sysfs, target) : toAddress(target);
-  const path = isPath ? target : cdevPath(kernel.sysfs, toAddress(target));
+  const { open, openSync } =
+    through === 'group' ? byGroup(needed(address), wanted) : byEither(isPath ? target : undefined, address, wanted);
+  return { kernel, iommufd, binding, open, openSync, addressOf: () => address };
+}
+
+function needed(address: string | undefined): string {
+  if (address === undefined) throw outOfRange('target', 'a PCI address, to find the IOMMU group of', address);
+  return address;
+}
+
+/** Linux 6.17 and later say it for files of groups, too: vfio_device_show_fdinfo(). */
+function addressByFdinfo(fd: FdHandle): string | undefined {
+  const path = /^vfio-device-syspath:\s*(\S+)$/m.exec(attempt(() => native.dmaBufFdinfo(fd)) ?? '')?.[1];
+  return path === undefined ? undefined : attempt(() => toAddress(basename(path)));
+}
+
+type Ways = Pick<Target, 'open' | 'openSync'>;
+
+/** By the character device; and where this kernel has none, by the group. */
+function byEither(given: string | undefined, address: string | undefined, wanted: Wanted): Ways {
+  const { kernel, through } = wanted;
+  const path = given ?? cdevPath(kernel.sysfs, needed(address));
+  const cdev = byCdev(path, kernel);
+  const instead = (error: unknown): Ways => {
+    const isMissing = error instanceof KernelError && error.code === 'ENOENT' && error.syscall === 'open';
+    if (!isMissing || through === 'cdev' || given !== undefined || address === undefined) throw error;
+    return byGroup(address, wanted);
+  };
   return {
-    kernel,
-    iommufd,
-    binding,
-    open: () => kernelCallAsync({ path }, () => native.fdOpen(kernel.handle, path, true), { kernel }),
-    openSync: () => kernelCall({ path }, () => native.fdOpen(kernel.handle, path, false), { kernel }),
-    addressOf: () => address,
+    open: async () => {
+      try {
+        return await cdev.open();
+      } catch (error) {
+        return await instead(error).open();
+      }
+    },
+    openSync: () => {
+      try {
+        return cdev.openSync();
+      } catch (error) {
+        return instead(error).openSync();
+      }
+    },
+  };
+}
+
+function byCdev(path: string, kernel: Kernel): Ways {
+  return {
+    open: async () => ({
+      fd: await kernelCallAsync({ path }, () => native.fdOpen(kernel.handle, path, true), { kernel }),
+    }),
+    openSync: () => ({
+      fd: kernelCall({ path }, () => native.fdOpen(kernel.handle, path, false), { kernel }),
+    }),
+  };
+}
+
+function byGroup(address: string, { kernel, iommufd, container, group, vfToken }: Wanted): Ways {
+  const number = iommuGroup(kernel.sysfs, address);
+  const name = vfToken === undefined ? address : `${address} vf_token=${vfToken}`;
+  const given = iommufd ?? container;
+  const join = async (): Promise<GroupUse> => {
+    if (group) return useOfCaller(group);
+    if (given) return groupSetOf(given).join(kernel, number);
+    const own = VfioContainer.open({ kernel });
+    try {
+      return closingWith(own, await groupSetOf(own).join(kernel, number));
+    } catch (error) {
+      own.close();
+      throw error;
+    }
+  };
+  const joinSync = (): GroupUse => {
+    if (group) return useOfCaller(group);
+    if (given) return groupSetOf(given).joinSync(kernel, number);
+    const own = VfioContainer.open({ kernel });
+    try {
+      return closingWith(own, groupSetOf(own).joinSync(kernel, number));
+    } catch (error) {
+      own.close();
+      throw error;
+    }
+  };
+  return {
+    open: async () => {
+      const use = await join();
+      try {
+        return { fd: await use.group.deviceFd(name), use };
+      } catch (error) {
+        use.release();
+        throw error;
+      }
+    },
+    openSync: () => {
+      const use = joinSync();
+      try {
+        return { fd: use.group.deviceFdSync(name), use };
+      } catch (error) {
+        use.release();
+        throw error;
+      }
+    },
   };
 }

@@ -43,6 +43,11 @@ export class Region {
     this.#offset = info.offset;
   }
 
+  /** Where it begins in the device's file. @internal */
+  get fileOffset(): bigint {
+    return this.#offset;
+  }
+
   /**
    * What can be mapped, ascending: the whole region, the areas that a driver leaves open (its sparse-mmap capability), or
    * nothing. In bytes from the region's start; a BAR that is smaller than a page is one range, and its page is mapped.

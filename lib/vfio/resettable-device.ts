@@ -1,6 +1,7 @@
 // What takes a VFIO device's memory away for a while: reset, hot reset, low power.
 import { codedError, kernelCall } from '../errors';
 import { native, type FdHandle } from '../native';
+import { VfioGroup } from './group';
 import { toHotResetInfo, type HotResetInfo } from './hot-reset';
 import { PasidDevice } from './pasid-device';
 import { WakeUp } from './wake-up';
@@ -36,30 +37,43 @@ export abstract class ResettableDevice extends PasidDevice {
    * @throws KernelError ENODEV: neither slot nor bus can be reset, as on a root complex. EINVAL: not bound.
    */
   hotResetInfo(): HotResetInfo {
-    return toHotResetInfo(kernelCall(this.args(), () => native.vfioHotResetInfo(this.handle)));
+    const mine = this.#groups().map((group) => group.number);
+    return toHotResetInfo(
+      kernelCall(this.args(), () => native.vfioHotResetInfo(this.handle)),
+      mine,
+    );
   }
 
   /**
    * Resets the slot or bus that the device is on, with all devices there (VFIO_DEVICE_PCI_HOT_RESET). All of them must be
-   * bound to the same iommufd as this one, or to nothing. What they exported is revoked, as by {@link reset}.
+   * bound to the same iommufd as this one, or to nothing; or, opened through their groups, all groups must be in the same
+   * container. What they exported is revoked, as by {@link reset}.
    *
    * @throws Error ERR_NOT_OWNED: a device there belongs to somebody else. KernelError ENODEV: as {@link hotResetInfo}. EBUSY:
    *   a device is in use; mappings may be revoked all the same.
    */
   async hotReset(): Promise<void> {
-    const [device, addresses] = [this.handle, this.#toHotReset()];
-    await this.changing(() => native.vfioHotReset(device, addresses, true));
+    const device = this.handle;
+    const { addresses, groups } = this.#toHotReset();
+    await this.changing(() => native.vfioHotReset(device, addresses, groups, true));
   }
 
   /** {@link hotReset}, waiting. */
   hotResetSync(): void {
-    const [device, addresses] = [this.handle, this.#toHotReset()];
+    const device = this.handle;
+    const { addresses, groups } = this.#toHotReset();
     this.changingSync(() => {
-      native.vfioHotReset(device, addresses, false);
+      native.vfioHotReset(device, addresses, groups, false);
     });
   }
 
-  #toHotReset(): string[] {
+  /** The groups that this thread has beside this device's: they vouch for their devices. */
+  #groups(): VfioGroup[] {
+    const { group } = this;
+    return group?.container ? VfioGroup.inUse(group.container) : [];
+  }
+
+  #toHotReset(): { addresses: string[]; groups: FdHandle[] } {
     const { allowed, devices } = this.hotResetInfo();
     const foreign = devices.filter((device) => device.foreign).map((device) => device.address);
     if (!allowed) {
@@ -69,7 +83,8 @@ export abstract class ResettableDevice extends PasidDevice {
           'to vfio-pci, and open those that are in use with the same iommufd',
       );
     }
-    return devices.map((device) => device.address);
+    const concerned = this.#groups().filter(({ number }) => devices.some(({ group }) => group === number));
+    return { addresses: devices.map((device) => device.address), groups: concerned.map((group) => group.handle) };
   }
 
   /**

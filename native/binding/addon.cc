@@ -17,6 +17,8 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   InitVfioDevice(env, exports);
   InitVfioReset(env, exports);
   InitVfioFeature(env, exports);
+  InitVfioGroup(env, exports);
+  InitVfioContainer(env, exports);
   InitMappedRegion(env, exports);
   InitDmaBuf(env, exports);
   InitDmaMemory(env, exports);

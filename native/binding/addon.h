@@ -17,6 +17,8 @@ void InitHwpt(Napi::Env env, Napi::Object exports);
 void InitVfioDevice(Napi::Env env, Napi::Object exports);
 void InitVfioReset(Napi::Env env, Napi::Object exports);
 void InitVfioFeature(Napi::Env env, Napi::Object exports);
+void InitVfioGroup(Napi::Env env, Napi::Object exports);
+void InitVfioContainer(Napi::Env env, Napi::Object exports);
 void InitMappedRegion(Napi::Env env, Napi::Object exports);
 void InitDmaBuf(Napi::Env env, Napi::Object exports);
 void InitDmaMemory(Napi::Env env, Napi::Object exports);

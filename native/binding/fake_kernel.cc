@@ -39,6 +39,7 @@ std::vector<fake::InfoCapability> ToCapabilities(const Napi::Value& value) {
 fake::DeviceDescription ToDevice(const Napi::Object& object) {
   fake::DeviceDescription device = {.address = object.Get("address").ToString(),
                                     .cdev = object.Get("cdev").ToString(),
+                                    .syspath = object.Get("syspath").ToString(),
                                     .model = object.Get("model").ToString(),
                                     .config = ToBytes(object.Get("config")),
                                     .config_writable = ToBytes(object.Get("configWritable")),
@@ -69,6 +70,7 @@ fake::DeviceDescription ToDevice(const Napi::Object& object) {
 
 fake::MachineDescription ToMachine(const Napi::Object& object) {
   fake::MachineDescription machine;
+  machine.iommufd = object.Get("iommufd").ToBoolean();
   const auto iommu = object.Get("iommu").ToObject();
   machine.iommu.last_iova = ToU64(iommu.Get("lastIova"));
   machine.iommu.alignment = 4096;

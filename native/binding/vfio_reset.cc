@@ -36,15 +36,18 @@ Napi::Value VfioHotResetInfo(const Napi::CallbackInfo& info) {
   return result;
 }
 
-// vfioHotReset(device, addresses, async)
+// vfioHotReset(device, addresses, groups, async)
 Napi::Value VfioHotReset(const Napi::CallbackInfo& info) {
   const auto list = info[1].As<Napi::Array>();
   std::vector<std::string> addresses;
   for (uint32_t i = 0; i < list.Length(); ++i) addresses.push_back(list.Get(i).ToString());
+  const auto files = info[2].As<Napi::Array>();
+  std::vector<std::shared_ptr<core::Fd>> groups;
+  for (uint32_t i = 0; i < files.Length(); ++i) groups.push_back(Unwrap<core::Fd>(files.Get(i)));
   return Run(
-      info.Env(), info[2],
-      [device = Unwrap<core::VfioDevice>(info[0]), addresses = std::move(addresses)] {
-        device->HotReset(addresses);
+      info.Env(), info[3],
+      [device = Unwrap<core::VfioDevice>(info[0]), addresses = std::move(addresses), groups = std::move(groups)] {
+        device->HotReset(addresses, groups);
         return Nothing{};
       },
       FromNothing);

@@ -9,11 +9,15 @@
 namespace core {
 namespace {
 
-// Weak entries by a file's identity. An object that ends removes its own, unless another has taken the place.
-template <typename T>
+using FileKey = std::pair<uint64_t, uint64_t>;  // device and inode
+using AddressKey = std::pair<const kernel::Kernel*, std::string>;
+
+// Weak entries by a file's identity, or a device's. An object that ends removes its own, unless another has taken the
+// place.
+template <typename T, typename Key = FileKey>
 struct Registry {
   kernel::Mutex mutex;
-  std::map<std::pair<uint64_t, uint64_t>, std::weak_ptr<T>> entries GUARDED_BY(mutex);
+  std::map<Key, std::weak_ptr<T>> entries GUARDED_BY(mutex);
 };
 
 // Never destroyed: threads may outlive static objects.
@@ -22,45 +26,67 @@ Registry<DeviceState>& Devices() {
   return *registry;
 }
 
+Registry<DeviceState, AddressKey>& DevicesOfGroups() {
+  static auto* registry = new Registry<DeviceState, AddressKey>;
+  return *registry;
+}
+
 Registry<Export>& Exports() {
   static auto* registry = new Registry<Export>;
   return *registry;
 }
 
-}  // namespace
+std::shared_ptr<DeviceState> MakeState(const Fd& fd) {
+  auto state = std::make_shared<DeviceState>();
+  state->kernel = fd.kernel().get();
+  return state;
+}
 
-std::shared_ptr<DeviceState> DeviceState::Of(const Fd& fd) {
-  const auto [device, inode] = fd.Identify();
-  auto& registry = Devices();
+template <typename Key>
+std::shared_ptr<DeviceState> FindOrMake(Registry<DeviceState, Key>& registry, const Key& key, const Fd& fd) {
   const kernel::Lock lock(registry.mutex);
   auto& entries = registry.entries;
   std::erase_if(entries, [](const auto& entry) { return entry.second.expired(); });
-  auto& known = entries[{device, inode}];
+  auto& known = entries[key];
   auto state = known.lock();
-  if (!state) {
-    known = state = std::make_shared<DeviceState>();
-    state->kernel = fd.kernel().get();
-  }
+  if (!state) known = state = MakeState(fd);
   return state;
+}
+
+template <typename Key>
+void AddKnown(Registry<DeviceState, Key>& registry, std::vector<std::shared_ptr<DeviceState>>& states) {
+  const kernel::Lock lock(registry.mutex);
+  auto& entries = registry.entries;
+  for (const auto& [_, weak] : entries) {
+    if (auto state = weak.lock()) states.push_back(std::move(state));
+  }
+}
+
+}  // namespace
+
+std::shared_ptr<DeviceState> DeviceState::Of(const Fd& fd, const std::string& address) {
+  if (!fd.Path().starts_with("anon_inode:")) {
+    const auto [device, inode] = fd.Identify();
+    return FindOrMake(Devices(), FileKey(device, inode), fd);
+  }
+  return address.empty() ? MakeState(fd) : FindOrMake(DevicesOfGroups(), AddressKey(fd.kernel().get(), address), fd);
 }
 
 std::vector<std::shared_ptr<DeviceState>> DeviceState::At(const kernel::Kernel* kernel,
                                                           const std::vector<std::string>& addresses) {
-  std::vector<std::shared_ptr<DeviceState>> found;
-  auto& registry = Devices();
-  const kernel::Lock lock(registry.mutex);
-  auto& entries = registry.entries;
-  for (const auto& [_, weak] : entries) {
-    auto state = weak.lock();
-    if (!state || state->kernel != kernel) continue;
-    const kernel::Lock files_lock(state->files_mutex);
-    if (std::ranges::find(addresses, state->address) != addresses.end()) found.push_back(std::move(state));
-  }
-  return found;
+  std::vector<std::shared_ptr<DeviceState>> states;
+  AddKnown(Devices(), states);
+  AddKnown(DevicesOfGroups(), states);
+  std::erase_if(states, [&](const auto& state) {
+    if (state->kernel != kernel) return true;
+    const kernel::Lock lock(state->files_mutex);
+    return std::ranges::find(addresses, state->address) == addresses.end();
+  });
+  return states;
 }
 
 DeviceFile::DeviceFile(std::shared_ptr<Fd> fd, const std::string& address)
-    : fd_(std::move(fd)), state_(DeviceState::Of(*fd_)) {
+    : fd_(std::move(fd)), state_(DeviceState::Of(*fd_, address)) {
   const kernel::Lock lock(state_->files_mutex);
   state_->files.insert(this);
   if (!address.empty()) state_->address = address;

@@ -19,8 +19,9 @@ class DeviceFile;
 
 class DeviceState {
  public:
-  // The one of the device that `fd` is open on: its duplicates, and other opens of its character device, share it.
-  static std::shared_ptr<DeviceState> Of(const Fd& fd);
+  // The one of the device that `fd` is open on: its duplicates, and other opens of its character device, share it. All
+  // files that come from groups have one inode: they share it by `address`, or not at all if that is ''.
+  static std::shared_ptr<DeviceState> Of(const Fd& fd, const std::string& address);
   // Those of the devices of `kernel` that are known to be at one of the PCI addresses.
   static std::vector<std::shared_ptr<DeviceState>> At(const kernel::Kernel* kernel,
                                                       const std::vector<std::string>& addresses);

@@ -3,26 +3,6 @@
 #include <cstring>
 
 namespace core {
-namespace {
-
-constexpr uint32_t kMostInfo = 1U << 20;  // no chain is as long: a kernel that asks for more is not believed
-
-// Asks twice when there are capabilities: the first answer's argsz says how much room they need.
-template <typename Info>
-InfoWithCapabilities<Info> QueryInfo(const Fd& fd, uapi::request_t request, const char* name, Info info) {
-  std::vector<uint8_t> bytes(sizeof(Info));
-  for (;;) {
-    info.argsz = static_cast<uint32_t>(bytes.size());
-    std::memcpy(bytes.data(), &info, sizeof(Info));
-    fd.Ioctl(request, name, bytes.data());
-    Info answer;
-    std::memcpy(&answer, bytes.data(), sizeof(Info));
-    if (answer.argsz <= bytes.size() || answer.argsz > kMostInfo) return {std::move(bytes), answer};
-    bytes.assign(answer.argsz, 0);
-  }
-}
-
-}  // namespace
 
 VfioDevice::VfioDevice(std::shared_ptr<Fd> fd, const std::string& address)
     : file_(std::make_shared<DeviceFile>(std::move(fd), address)), fd_(&file_->fd()), state_(file_->state().get()) {

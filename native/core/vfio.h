@@ -10,16 +10,10 @@
 #include "core/device_state.h"
 #include "core/fd.h"
 #include "core/mapping.h"
+#include "core/query_info.h"
 #include "uapi/vfio.h"
 
 namespace core {
-
-// A fixed struct and the capability chain behind it, as the kernel filled them. `bytes` holds both.
-template <typename Info>
-struct InfoWithCapabilities {
-  std::vector<uint8_t> bytes;
-  Info info;
-};
 
 class VfioDevice {
  public:
@@ -53,8 +47,9 @@ class VfioDevice {
     std::vector<uapi::vfio_pci_dependent_device> devices;
   };
   HotResetInfo GetHotResetInfo() const;
-  // `addresses`: of the devices that will be reset.
-  void HotReset(const std::vector<std::string>& addresses);
+  // `addresses`: of the devices that will be reset. `groups`: the files of their groups, for a device that was opened
+  // through its own; none for one that was opened by its character device.
+  void HotReset(const std::vector<std::string>& addresses, const std::vector<std::shared_ptr<Fd>>& groups);
 
   void EnterLowPower(Revoking& revoking);
   // `wake_up` is an eventfd: it counts when something else than ExitLowPower() wakes the device.

@@ -42,14 +42,20 @@ VfioDevice::HotResetInfo VfioDevice::GetHotResetInfo() const {
 
 // vfio_pci_dev_set_hot_reset() revokes device by device, before it knows whether all can be had: whatever it answers,
 // mappings may be dead. That no reset is possible at all (ENODEV) it says before.
-void VfioDevice::HotReset(const std::vector<std::string>& addresses) {
+void VfioDevice::HotReset(const std::vector<std::string>& addresses, const std::vector<std::shared_ptr<Fd>>& groups) {
   auto affected = DeviceState::At(state_->kernel, addresses);
   if (std::ranges::find(affected, state()) == affected.end()) affected.push_back(state());
   std::vector<std::unique_ptr<Revoking>> revoking;
   for (const auto& state : affected) revoking.push_back(std::make_unique<Revoking>(state));
   Disturb([&] {
-    uapi::vfio_pci_hot_reset command = {.argsz = sizeof(command)};
-    const int result = fd_->Ask(VFIO_DMABUF_REQUEST(VFIO_DEVICE_PCI_HOT_RESET), &command);
+    const auto count = static_cast<uint32_t>(groups.size());
+    std::vector<int32_t> numbers;
+    for (const auto& group : groups) numbers.push_back(group->number());
+    std::vector<uint8_t> bytes(sizeof(uapi::vfio_pci_hot_reset) + count * sizeof(numbers[0]));
+    const uapi::vfio_pci_hot_reset command = {.argsz = static_cast<uint32_t>(bytes.size()), .count = count};
+    std::memcpy(bytes.data(), &command, sizeof(command));
+    if (count > 0) std::memcpy(bytes.data() + sizeof(command), numbers.data(), count * sizeof(numbers[0]));
+    const int result = fd_->Ask(VFIO_DMABUF_REQUEST(VFIO_DEVICE_PCI_HOT_RESET), bytes.data());
     for (const auto& each : revoking) each->End(result != -ENODEV);
     Check(result, "ioctl", "VFIO_DEVICE_PCI_HOT_RESET");
   });

@@ -25,6 +25,7 @@ struct BarDescription {
 struct DeviceDescription {
   std::string address;                   // "0000:01:00.0"
   std::string cdev;                      // "vfio0"
+  std::string syspath;                   // its folder below /sys
   std::string model;                     // a name that MakeModel() knows
   std::vector<uint8_t> config;           // 256 or 4096 bytes, as vfio-pci shows them after open
   std::vector<uint8_t> config_writable;  // a bit is set where a write takes effect
@@ -41,7 +42,7 @@ struct DeviceDescription {
     uint64_t size;
   };
   std::optional<MsixTable> msix;
-  uint32_t group = 0;                        // of the IOMMU
+  uint32_t group = 0;                        // its IOMMU group
   uint32_t virtual_functions = 0;            // how many it has
   std::string physical;                      // the physical function's address, of a virtual one
   std::vector<InfoCapability> capabilities;  // VFIO_DEVICE_GET_INFO's
@@ -49,6 +50,7 @@ struct DeviceDescription {
 };
 
 struct MachineDescription {
+  bool iommufd = true;  // whether the kernel has it, and with it VFIO's character devices
   IommuLimits iommu;
   std::vector<DeviceDescription> devices;
 };

@@ -16,6 +16,7 @@ namespace fake {
 namespace {
 
 constexpr std::size_t kMostFaults = 1024;  // kept; more are dropped, as a log's are
+constexpr std::string_view kVfioFolder = "/dev/vfio/";
 constexpr std::string_view kCdevFolder = "/dev/vfio/devices/";
 
 // How many of this process's fds are open on the file: a duplicate that was made behind the fake's back counts too.
@@ -44,7 +45,7 @@ int64_t Fill(char* buffer, std::size_t size, const std::string& text) {
 }  // namespace
 
 FakeKernel::FakeKernel(const MachineDescription& machine, const std::string& sysfs_parent)
-    : sysfs_(sysfs_parent), iommu_(std::make_shared<IntelIommu>(machine.iommu)) {
+    : sysfs_(sysfs_parent), iommu_(std::make_shared<IntelIommu>(machine.iommu)), has_iommufd_(machine.iommufd) {
   std::map<std::string, std::vector<std::weak_ptr<PciDevice>>> buses;
   std::map<std::string, std::shared_ptr<PciDevice>> by_address;
   for (const auto& description : machine.devices) {
@@ -54,6 +55,10 @@ FakeKernel::FakeKernel(const MachineDescription& machine, const std::string& sys
     devices_.push_back(device);
     by_address[description.address] = device;
     buses[BusOf(description.address)].push_back(device);
+    auto& group = groups_[description.group];
+    if (!group) group = std::make_shared<VfioGroup>(description.group);
+    group->Add(device);
+    device->SetPlace(group.get(), description.syspath);
   }
   const kernel::Lock guard(lock_);
   for (const auto& [address, device] : by_address) {
@@ -90,13 +95,26 @@ std::shared_ptr<File> FakeKernel::Find(int fd) {
 int FakeKernel::Open(const char* path, int flags) {
   const kernel::Lock guard(lock_);
   const std::string_view name = path;
-  if (name == "/dev/iommu") return Install(std::make_shared<Iommufd>(*this, iommu_), "iommufd");
+  if (name == "/dev/iommu" && has_iommufd_) return Install(std::make_shared<Iommufd>(*this, iommu_), "iommufd");
   if (name == "/dev/udmabuf") return Install(std::make_shared<UdmabufDriver>(*this), "udmabuf-driver");
-  if (!name.starts_with("/dev/vfio/")) return LinuxKernel::Open(path, flags);
-  const auto device = std::ranges::find_if(devices_, [&](const auto& candidate) {
-    return name.starts_with(kCdevFolder) && name.substr(kCdevFolder.size()) == candidate->cdev();
-  });
-  return device == devices_.end() ? -ENOENT : Install(std::make_shared<VfioCdev>(*device), "vfio-cdev");
+  if (name == "/dev/iommu") return -ENOENT;
+  return name.starts_with(kVfioFolder) ? OpenVfio(name) : LinuxKernel::Open(path, flags);
+}
+
+int FakeKernel::OpenVfio(std::string_view name) {
+  if (name == "/dev/vfio/vfio") {
+    const auto container = std::make_shared<VfioContainer>(bar_mappings_, *iommu_);
+    return Install(std::make_shared<VfioContainerFile>(container), "vfio-container");
+  }
+  if (name.starts_with(kCdevFolder) && has_iommufd_) {
+    const auto device = std::ranges::find(devices_, name.substr(kCdevFolder.size()), &CdevDevice::cdev);
+    return device == devices_.end() ? -ENOENT : Install(std::make_shared<VfioCdev>(*device), "vfio-cdev");
+  }
+  const auto group = std::ranges::find_if(
+      groups_, [&](const auto& entry) { return std::to_string(entry.first) == name.substr(kVfioFolder.size()); });
+  if (group == groups_.end()) return -ENOENT;
+  if (group->second->open || group->second->bound_devices > 0) return -EBUSY;
+  return Install(std::make_shared<VfioGroupFile>(group->second, *this), "vfio-group");
 }
 
 int FakeKernel::Dup(int fd) {
@@ -213,6 +231,14 @@ int FakeKernel::Mmap(std::size_t length, int protection, int flags, int fd, uint
   const auto file = Find(fd);
   return file ? file->Mmap(length, protection, flags, offset, out)
               : LinuxKernel::Mmap(length, protection, flags, fd, offset, out);
+}
+
+int FakeKernel::Munmap(void* address, std::size_t length) {
+  {
+    const kernel::Lock guard(lock_);
+    bar_mappings_.Remove(reinterpret_cast<uintptr_t>(address));
+  }
+  return LinuxKernel::Munmap(address, length);
 }
 
 std::vector<DmaFault> FakeKernel::TakeFaults() {

@@ -13,6 +13,7 @@
 #include "fake/intel_iommu.h"
 #include "fake/pci_device.h"
 #include "fake/sysfs_folder.h"
+#include "fake/vfio_group.h"
 #include "kernel/linux_kernel.h"
 #include "kernel/mutex.h"
 
@@ -40,6 +41,8 @@ class FakeKernel : public kernel::LinuxKernel, public FileTable {
   int WatchFd(int fd, int* events) override;
   int Mmap(std::size_t length, int protection, int flags, int fd, uint64_t offset, kernel::MappedPages* out) override;
 
+  int Munmap(void* address, std::size_t length) override;
+
   std::vector<DmaFault> TakeFaults();
   // Open files of this kernel, by kind, for leak checks.
   std::size_t OpenFiles();
@@ -55,6 +58,8 @@ class FakeKernel : public kernel::LinuxKernel, public FileTable {
 
   int Install(std::shared_ptr<File> file, const char* name) override REQUIRES(lock_);
   std::shared_ptr<File> Find(int fd) override REQUIRES(lock_);
+  BarMappings& bar_mappings() override REQUIRES(lock_) { return bar_mappings_; }
+  int OpenVfio(std::string_view name) REQUIRES(lock_);
   Entry* FindEntry(int fd, Key* key = nullptr) REQUIRES(lock_);
   // Lets go of files whose last fd was closed behind the fake's back.
   void Sweep() REQUIRES(lock_);
@@ -62,7 +67,10 @@ class FakeKernel : public kernel::LinuxKernel, public FileTable {
   SysfsFolder sysfs_;
   kernel::Mutex lock_;  // guards every File and device, too
   const std::shared_ptr<const IntelIommu> iommu_;
+  const bool has_iommufd_;
+  BarMappings bar_mappings_ GUARDED_BY(lock_);
   std::vector<std::shared_ptr<CdevDevice>> devices_ GUARDED_BY(lock_);
+  std::map<unsigned, std::shared_ptr<VfioGroup>> groups_ GUARDED_BY(lock_);  // by number
   std::map<Key, Entry> files_ GUARDED_BY(lock_);
   bool any_foreign_ GUARDED_BY(lock_) = false;
   std::vector<DmaFault> faults_ GUARDED_BY(lock_);

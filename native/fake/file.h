@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <string>
 
+#include "fake/bar_mappings.h"
 #include "kernel/kernel.h"
 #include "uapi/ioctl.h"
 
@@ -41,6 +42,7 @@ class FileTable {
   virtual ~FileTable() = default;
   virtual int Install(std::shared_ptr<File> file, const char* name) = 0;  // the fd, or a negated errno
   virtual std::shared_ptr<File> Find(int fd) = 0;                         // nullptr: not the fake kernel's
+  virtual BarMappings& bar_mappings() = 0;
 };
 
 }  // namespace fake

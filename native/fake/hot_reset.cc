@@ -30,7 +30,8 @@ int PciDevice::GetHotResetInfo(uapi::vfio_pci_hot_reset_info& info) const {
   info.flags = 0;
   info.count = static_cast<uint32_t>(bus_.size());
   if (info.argsz < sizeof(info) + bus_.size() * sizeof(uapi::vfio_pci_dependent_device)) return -ENOSPC;
-  info.flags = uapi::VFIO_PCI_HOT_RESET_FLAG_DEV_ID | uapi::VFIO_PCI_HOT_RESET_FLAG_DEV_ID_OWNED;
+  const bool by_cdev = group_opens_ == 0;
+  if (by_cdev) info.flags = uapi::VFIO_PCI_HOT_RESET_FLAG_DEV_ID | uapi::VFIO_PCI_HOT_RESET_FLAG_DEV_ID_OWNED;
   auto* out = reinterpret_cast<uapi::vfio_pci_dependent_device*>(&info + 1);
   for (const auto& weak : bus_) {
     const auto device = weak.lock();
@@ -41,7 +42,7 @@ int PciDevice::GetHotResetInfo(uapi::vfio_pci_hot_reset_info& info) const {
     const int32_t id = SharesReset(*device) ? device->DeviceIdFor(iommufd_.get()) : uapi::VFIO_PCI_DEVID_NOT_OWNED;
     if (id == uapi::VFIO_PCI_DEVID_NOT_OWNED) info.flags &= ~uapi::VFIO_PCI_HOT_RESET_FLAG_DEV_ID_OWNED;
     *out++ = {
-        .devid = static_cast<uint32_t>(id),
+        .devid = by_cdev ? static_cast<uint32_t>(id) : device->description_.group,
         .segment = static_cast<uint16_t>(number(0, 4)),
         .bus = static_cast<uint8_t>(number(5, 2)),
         .devfn = static_cast<uint8_t>(number(8, 2) << 3 | number(11, 1)),
@@ -52,7 +53,11 @@ int PciDevice::GetHotResetInfo(uapi::vfio_pci_hot_reset_info& info) const {
 
 // vfio_pci_dev_set_hot_reset()
 int PciDevice::HotReset(const uapi::vfio_pci_hot_reset& request) {
-  if (request.argsz < sizeof(request) || request.flags != 0 || request.count != 0) return -EINVAL;
+  if (request.argsz < sizeof(request) || request.flags != 0) return -EINVAL;
+  const bool by_cdev = group_opens_ == 0;
+  if ((request.count == 0) != by_cdev) return -EINVAL;
+  std::vector<const VfioGroup*> groups;
+  if (const int found = FindGroups(request, &groups); found != 0) return found;
   std::vector<std::shared_ptr<PciDevice>> devices;
   for (const auto& weak : bus_) devices.push_back(weak.lock());
   for (const auto& device : devices) {
@@ -61,7 +66,9 @@ int PciDevice::HotReset(const uapi::vfio_pci_hot_reset& request) {
   int result = 0;
   for (const auto& device : devices) {
     device->IsLockedWith(*this);
-    if (device->DeviceIdFor(iommufd_.get()) == uapi::VFIO_PCI_DEVID_NOT_OWNED) {
+    const bool owned = by_cdev ? device->DeviceIdFor(iommufd_.get()) != uapi::VFIO_PCI_DEVID_NOT_OWNED
+                               : std::ranges::find(groups, device->group()) != groups.end();
+    if (!owned) {
       result = -EINVAL;
       break;
     }
@@ -69,7 +76,7 @@ int PciDevice::HotReset(const uapi::vfio_pci_hot_reset& request) {
   }
   for (const auto& device : devices) {
     device->IsLockedWith(*this);
-    if (device->iommufd_ && device->MemoryEnabled()) device->SetRevoked(false);
+    if (device->IsOpen() && device->MemoryEnabled()) device->SetRevoked(false);
   }
   return result;
 }

@@ -82,18 +82,27 @@ int PciDevice::Bind(const uapi::vfio_device_bind_iommufd& command, uint32_t* dev
   iommufd_ = std::move(iommufd);
   device_id_ = iommufd_->AddDevice(description_.group);
   *device_id = device_id_;
-  config_.Restore();  // vfio-pci enables the device anew
-  CountVfUser(+1);
+  Enable();
   return 0;
 }
 
 // vfio_pci_core_close_device(): the exports die for good, and the device is detached and reset.
 void PciDevice::Unbind() {
-  SetRevoked(true);
-  exports_.clear();
+  Disable();
   iommufd_->Detach(device_id_);
   iommufd_->RemoveDevice(device_id_);
   iommufd_.reset();
+}
+
+// vfio_pci_core_enable()
+void PciDevice::Enable() {
+  config_.Restore();
+  CountVfUser(+1);
+}
+
+void PciDevice::Disable() {
+  SetRevoked(true);
+  exports_.clear();
   config_.Restore();
   low_power_ = false;
   ForgetWakeUp();
@@ -412,6 +421,33 @@ class PciDevice::RegisterTrap : public kernel::MmioTrap {
   uint64_t start_;
 };
 
+// What a mapping by address leads to: the BAR as it lies on the bus, whoever has the device by then. Nothing revokes
+// it; a device that does not decode memory does not answer.
+class PciDevice::MappedBar : public Pages {
+ public:
+  MappedBar(std::shared_ptr<PciDevice> device, unsigned bar, uint64_t start)
+      : device_(std::move(device)), bar_(bar), start_(start) {}
+
+  int Pin(uint64_t, uint64_t, bool) const override REQUIRES(device_->lock_) { return device_->Answers() ? 0 : -EFAULT; }
+  bool Read(uint64_t offset, void* buffer, std::size_t size) const override REQUIRES(device_->lock_) {
+    if (device_->Answers()) {
+      device_->ReadBar(bar_, start_ + offset, buffer, size);
+    } else {
+      std::memset(buffer, 0xff, size);
+    }
+    return true;
+  }
+  bool Write(uint64_t offset, const void* buffer, std::size_t size) const override REQUIRES(device_->lock_) {
+    if (device_->Answers()) device_->WriteBar(bar_, start_ + offset, buffer, size);
+    return true;
+  }
+
+ private:
+  std::shared_ptr<PciDevice> device_;
+  unsigned bar_;
+  uint64_t start_;
+};
+
 int PciDevice::Mmap(std::size_t length, int protection, int flags, uint64_t offset, kernel::MappedPages* out) {
   const auto index = static_cast<uint32_t>(offset >> kRegionShift);
   offset &= kRegionOffsetMask;
@@ -425,6 +461,10 @@ int PciDevice::Mmap(std::size_t length, int protection, int flags, uint64_t offs
                          : mmap(nullptr, length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (address == MAP_FAILED) return -errno;
   out->address = address;
+  const auto make_pages = [self = shared_from_this(), index, start = offset](uint64_t at) {
+    return std::make_shared<MappedBar>(self, index, start + at);
+  };
+  table_.bar_mappings().Add(reinterpret_cast<uintptr_t>(address), length, make_pages);
   if (!memory) out->trap = std::make_shared<RegisterTrap>(shared_from_this(), index, offset);
   return 0;
 }
@@ -447,9 +487,9 @@ void PciDevice::WriteBar(unsigned bar, uint64_t offset, const void* buffer, std:
 }
 
 void PciDevice::Dma(Access access, uint64_t iova, void* buffer, std::size_t size) {
-  if (access == Access::kRead) std::memset(buffer, 0, size);  // what a read that gets no answer leaves
-  if (!config_.BusMaster() || !iommufd_) return;              // never reaches the bus
-  const auto* space = iommufd_->AddressSpaceOf(device_id_);
+  if (access == Access::kRead) std::memset(buffer, 0, size);      // what a read that gets no answer leaves
+  if (!config_.BusMaster() || !(iommufd_ || container_)) return;  // never reaches the bus
+  const auto* space = AddressSpace();
   if (!space) {
     report_({description_.address, iova, access, "unattached"});
   } else if (const auto fault = space->Move(access, iova, buffer, size)) {

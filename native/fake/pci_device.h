@@ -5,6 +5,7 @@
 #include <cassert>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -13,6 +14,7 @@
 #include "fake/dma_buf.h"
 #include "fake/model.h"
 #include "fake/vfio_cdev.h"
+#include "fake/vfio_group.h"
 
 namespace fake {
 
@@ -54,6 +56,10 @@ class PciDevice : public CdevDevice, public BarBytes, public DmaPort, public std
   int64_t WriteRegion(uint64_t offset, const void* buffer, std::size_t size) override REQUIRES(lock_);
   int Mmap(std::size_t length, int protection, int flags, uint64_t offset, kernel::MappedPages* out) override
       REQUIRES(lock_);
+  int Match(const std::string& name) override REQUIRES(lock_);
+  int OpenInGroup(const std::shared_ptr<VfioContainer>& container, const std::shared_ptr<Iommufd>& iommufd) override
+      REQUIRES(lock_);
+  void CloseInGroup() override REQUIRES(lock_);
 
   // The other functions on its bus, itself among them, and its physical function, if it is a virtual one.
   void Connect(std::vector<std::weak_ptr<PciDevice>> bus, const std::shared_ptr<PciDevice>& physical) REQUIRES(lock_) {
@@ -69,10 +75,13 @@ class PciDevice : public CdevDevice, public BarBytes, public DmaPort, public std
 
  private:
   class RegisterTrap;
+  using VfTokenBytes = std::array<uint8_t, 16>;
+  class MappedBar;
 
-  // Whether the token that a bind told, or did not tell, is right: 0, or a negated errno.
+  // Whether the token that was told, or not told, is right: 0, or a negated errno.
   int CheckToken(const uapi::vfio_device_bind_iommufd& command) REQUIRES(lock_);
-  // Of a virtual function: it is bound (+1), or no longer (-1).
+  int CheckToken(const std::optional<VfTokenBytes>& token) REQUIRES(lock_);
+  // Of a virtual function: it is open (+1), or no longer (-1).
   void CountVfUser(int change) REQUIRES(lock_);
   int GetInfo(uapi::vfio_device_info& info) const REQUIRES(lock_);
   int GetRegionInfo(uapi::vfio_region_info& info) const REQUIRES(lock_);
@@ -91,6 +100,8 @@ class PciDevice : public CdevDevice, public BarBytes, public DmaPort, public std
   // What the device is to the holder of `iommufd`: its id there, VFIO_PCI_DEVID_OWNED or _NOT_OWNED.
   int32_t DeviceIdFor(const Iommufd* iommufd) const REQUIRES(lock_);
   bool GroupIsOf(const Iommufd* iommufd) const REQUIRES(lock_);
+  // The groups that a hot reset names, who opened the devices through them.
+  int FindGroups(const uapi::vfio_pci_hot_reset& request, std::vector<const VfioGroup*>* groups) const REQUIRES(lock_);
   int VfToken(const uapi::vfio_device_feature& feature) REQUIRES(lock_);
   int EnterLowPower(int wake_up) REQUIRES(lock_);
   int EnterLowPowerWithWakeUp(const uapi::vfio_device_feature& feature) REQUIRES(lock_);
@@ -100,6 +111,13 @@ class PciDevice : public CdevDevice, public BarBytes, public DmaPort, public std
   bool CanReset() const REQUIRES(lock_);
   int ExitLowPower() REQUIRES(lock_);
 
+  bool IsOpen() const REQUIRES(lock_) { return iommufd_ || group_opens_ > 0; }
+  // Somebody has it open from now on.
+  void Enable() REQUIRES(lock_);
+  // Nobody has it open any more.
+  void Disable() REQUIRES(lock_);
+  // What its DMA goes through; nullptr: nothing.
+  const IoAddressSpace* AddressSpace() const REQUIRES(lock_);
   bool MemoryEnabled() const REQUIRES(lock_) { return config_.MemoryEnabled(); }
   // To loads and stores through a mapping.
   bool Answers() const REQUIRES(lock_) { return MemoryEnabled() && !low_power_; }
@@ -122,8 +140,10 @@ class PciDevice : public CdevDevice, public BarBytes, public DmaPort, public std
   uint32_t device_id_ GUARDED_BY(lock_) = 0;
   std::vector<std::weak_ptr<PciDevice>> bus_ GUARDED_BY(lock_);
   std::weak_ptr<PciDevice> physical_ GUARDED_BY(lock_);
-  std::array<uint8_t, 16> vf_token_ GUARDED_BY(lock_) = {};  // of a physical function
-  unsigned vf_users_ GUARDED_BY(lock_) = 0;                  // its virtual functions that are bound
+  VfTokenBytes vf_token_ GUARDED_BY(lock_) = {};                // of a physical function
+  unsigned vf_users_ GUARDED_BY(lock_) = 0;                     // its virtual functions that are bound
+  unsigned group_opens_ GUARDED_BY(lock_) = 0;                  // files that came from its group
+  std::shared_ptr<VfioContainer> container_ GUARDED_BY(lock_);  // while it is open through a group that is in one
   std::vector<std::weak_ptr<VfioDmaBuf>> exports_ GUARDED_BY(lock_);
 };
 

@@ -1,19 +1,20 @@
 // The VF token: what the holders of a physical function and of its virtual ones share. The rules are those of
 // drivers/vfio/pci/vfio_pci_core.c.
 #include <cstring>
-#include <optional>
 
 #include "fake/pci_device.h"
 
 namespace fake {
 
-// vfio_pci_core_match_token_uuid()
 int PciDevice::CheckToken(const uapi::vfio_device_bind_iommufd& command) {
-  std::optional<std::array<uint8_t, 16>> token;
-  if ((command.flags & uapi::VFIO_DEVICE_BIND_FLAG_TOKEN) != 0) {
-    token.emplace();
-    std::memcpy(token->data(), reinterpret_cast<const void*>(command.token_uuid_ptr), token->size());
-  }
+  if ((command.flags & uapi::VFIO_DEVICE_BIND_FLAG_TOKEN) == 0) return CheckToken(std::nullopt);
+  VfTokenBytes token;
+  std::memcpy(token.data(), reinterpret_cast<const void*>(command.token_uuid_ptr), token.size());
+  return CheckToken(token);
+}
+
+// vfio_pci_core_match_token_uuid()
+int PciDevice::CheckToken(const std::optional<VfTokenBytes>& token) {
   if (const auto physical = physical_.lock()) {
     physical->IsLockedWith(*this);
     return token == physical->vf_token_ ? 0 : -EACCES;

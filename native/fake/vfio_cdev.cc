@@ -2,6 +2,8 @@
 
 #include <fcntl.h>
 
+#include "fake/vfio_group.h"
+
 namespace fake {
 
 int CdevDevice::FindIommufd(int fd, std::shared_ptr<Iommufd>* iommufd) {
@@ -11,15 +13,21 @@ int CdevDevice::FindIommufd(int fd, std::shared_ptr<Iommufd>* iommufd) {
 }
 
 VfioCdev::~VfioCdev() {
-  if (bound_) device_->Unbind();
+  if (!bound_) return;
+  device_->Unbind();
+  if (VfioGroup* group = device_->group()) --group->bound_devices;
 }
 
 int VfioCdev::Ioctl(uapi::request_t request, void* argument) {
   if (request == uapi::VFIO_DEVICE_BIND_IOMMUFD) {
     auto& command = *static_cast<uapi::vfio_device_bind_iommufd*>(argument);
+    VfioGroup* group = device_->group();
+    if (group && group->open) return -EBUSY;
     const int result = device_->Bind(command, &command.out_devid);
-    if (result == 0) bound_ = true;
-    return result;
+    if (result != 0) return result;
+    bound_ = true;
+    if (group) ++group->bound_devices;
+    return 0;
   }
   return bound_ ? device_->Ioctl(request, argument) : -EINVAL;
 }

@@ -12,6 +12,9 @@
 
 namespace fake {
 
+class VfioContainer;
+class VfioGroup;
+
 // A device that VFIO has. Called with the fake kernel's lock held.
 class CdevDevice {
  public:
@@ -30,10 +33,27 @@ class CdevDevice {
   virtual int Mmap(std::size_t length, int protection, int flags, uint64_t offset, kernel::MappedPages* out)
       REQUIRES(lock_) = 0;
 
-  const std::string& cdev() const { return cdev_; }  // "vfio0"
+  // Of devices that can be opened through their group. Whether `name` means this one: 1, 0, or a negated errno.
+  virtual int Match(const std::string&) REQUIRES(lock_) { return 0; }
+  // Opened once more; DMA goes through the container, or through the iommufd's compatibility IOAS.
+  virtual int OpenInGroup(const std::shared_ptr<VfioContainer>&, const std::shared_ptr<Iommufd>&) REQUIRES(lock_) {
+    return -ENODEV;
+  }
+  virtual void CloseInGroup() REQUIRES(lock_) {}
+
+  const std::string& cdev() const { return cdev_; }        // "vfio0"
+  const std::string& syspath() const { return syspath_; }  // its folder below /sys
+  VfioGroup* group() const { return group_; }
+  // Every call into the fake kernel holds its lock: for callers that know it by another name.
+  void IsLocked() const ASSERT_HELD(lock_) {}
+  void SetPlace(VfioGroup* group, std::string syspath) {
+    group_ = group;
+    syspath_ = std::move(syspath);
+  }
 
  protected:
-  friend class VfioCdev;  // for lock_ in its rules
+  friend class VfioCdev;  // for lock_ in their rules
+  friend class VfioGroupDevice;
 
   // The iommufd that a bind names: 0, or a negated errno.
   int FindIommufd(int fd, std::shared_ptr<Iommufd>* iommufd) REQUIRES(lock_);
@@ -43,6 +63,8 @@ class CdevDevice {
 
  private:
   std::string cdev_;
+  std::string syspath_;
+  VfioGroup* group_ = nullptr;
 };
 
 // One open file.
@@ -52,6 +74,7 @@ class VfioCdev : public File {
   ~VfioCdev() override REQUIRES(device_->lock_);
 
   std::string Path() override { return "/dev/vfio/devices/" + device_->cdev(); }
+  std::string Fdinfo() override { return "vfio-device-syspath: /sys" + device_->syspath() + "\n"; }
   int Ioctl(uapi::request_t request, void* argument) override REQUIRES(device_->lock_);
   int64_t Pread(void* buffer, std::size_t size, uint64_t offset) override REQUIRES(device_->lock_);
   int64_t Pwrite(const void* buffer, std::size_t size, uint64_t offset) override REQUIRES(device_->lock_);

@@ -54,7 +54,8 @@ int64_t LinuxKernel::FilesystemMagic(int fd) {
 }
 
 int64_t LinuxKernel::Fdinfo(int fd, char* buffer, std::size_t size) {
-  const int info = Open(("/proc/self/fdinfo/" + std::to_string(fd)).c_str(), O_RDONLY);
+  // Its own: a kernel above this one holds its lock by now.
+  const int info = LinuxKernel::Open(("/proc/self/fdinfo/" + std::to_string(fd)).c_str(), O_RDONLY);
   if (info < 0) return info;
   const int64_t result = OrErrno<int64_t>(read(info, buffer, size));
   close(info);

@@ -1,4 +1,4 @@
-// VFIO's device interface, as far as this library speaks it: structs, request codes and constants under the kernel's
+// VFIO's interface, as far as this library speaks it: structs, request codes and constants under the kernel's
 // own names (linux/vfio.h), compared with real headers by `npm run check:abi`.
 #pragma once
 
@@ -8,6 +8,18 @@ namespace uapi {
 
 constexpr unsigned VFIO_TYPE = ';';
 constexpr unsigned VFIO_BASE = 100;
+
+constexpr request_t VFIO_GET_API_VERSION = IoctlNone(VFIO_TYPE, VFIO_BASE + 0);
+constexpr request_t VFIO_CHECK_EXTENSION = IoctlNone(VFIO_TYPE, VFIO_BASE + 1);
+constexpr request_t VFIO_SET_IOMMU = IoctlNone(VFIO_TYPE, VFIO_BASE + 2);
+constexpr request_t VFIO_GROUP_GET_STATUS = IoctlNone(VFIO_TYPE, VFIO_BASE + 3);
+constexpr request_t VFIO_GROUP_SET_CONTAINER = IoctlNone(VFIO_TYPE, VFIO_BASE + 4);
+constexpr request_t VFIO_GROUP_UNSET_CONTAINER = IoctlNone(VFIO_TYPE, VFIO_BASE + 5);
+constexpr request_t VFIO_GROUP_GET_DEVICE_FD = IoctlNone(VFIO_TYPE, VFIO_BASE + 6);
+constexpr request_t VFIO_IOMMU_GET_INFO = IoctlNone(VFIO_TYPE, VFIO_BASE + 12);
+constexpr request_t VFIO_IOMMU_MAP_DMA = IoctlNone(VFIO_TYPE, VFIO_BASE + 13);
+constexpr request_t VFIO_IOMMU_UNMAP_DMA = IoctlNone(VFIO_TYPE, VFIO_BASE + 14);
+constexpr request_t VFIO_IOMMU_DIRTY_PAGES = IoctlNone(VFIO_TYPE, VFIO_BASE + 17);
 
 constexpr request_t VFIO_DEVICE_GET_INFO = IoctlNone(VFIO_TYPE, VFIO_BASE + 7);
 constexpr request_t VFIO_DEVICE_GET_REGION_INFO = IoctlNone(VFIO_TYPE, VFIO_BASE + 8);
@@ -28,6 +40,126 @@ struct vfio_info_cap_header {
   uint32_t next;
 };
 static_assert(sizeof(vfio_info_cap_header) == 8 && offsetof(vfio_info_cap_header, next) == 4);
+
+// ---- Groups and containers: the interface from before IOMMUFD ----
+
+constexpr int VFIO_API_VERSION = 0;
+
+// What VFIO_CHECK_EXTENSION asks for, and VFIO_SET_IOMMU chooses.
+constexpr uint32_t VFIO_TYPE1_IOMMU = 1;
+constexpr uint32_t VFIO_TYPE1v2_IOMMU = 3;
+constexpr uint32_t VFIO_DMA_CC_IOMMU = 4;
+constexpr uint32_t VFIO_NOIOMMU_IOMMU = 8;
+constexpr uint32_t VFIO_UNMAP_ALL = 9;
+constexpr uint32_t VFIO_UPDATE_VADDR = 10;
+
+struct vfio_group_status {
+  uint32_t argsz;
+  uint32_t flags;
+};
+static_assert(sizeof(vfio_group_status) == 8);
+
+constexpr uint32_t VFIO_GROUP_FLAGS_VIABLE = 1U << 0;
+constexpr uint32_t VFIO_GROUP_FLAGS_CONTAINER_SET = 1U << 1;
+
+// Capabilities follow in the same buffer.
+struct vfio_iommu_type1_info {
+  uint32_t argsz;
+  uint32_t flags;
+  uint64_t iova_pgsizes;  // a bit for each page size
+  uint32_t cap_offset;
+  uint32_t pad;
+};
+static_assert(sizeof(vfio_iommu_type1_info) == 24 && offsetof(vfio_iommu_type1_info, cap_offset) == 16);
+
+constexpr uint32_t VFIO_IOMMU_INFO_PGSIZES = 1U << 0;
+constexpr uint32_t VFIO_IOMMU_INFO_CAPS = 1U << 1;
+constexpr uint16_t VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE = 1;
+constexpr uint16_t VFIO_IOMMU_TYPE1_INFO_CAP_MIGRATION = 2;
+constexpr uint16_t VFIO_IOMMU_TYPE1_INFO_DMA_AVAIL = 3;
+
+struct vfio_iova_range {
+  uint64_t start;
+  uint64_t end;  // inclusive
+};
+static_assert(sizeof(vfio_iova_range) == 16);
+
+// Followed by nr_iovas ranges.
+struct vfio_iommu_type1_info_cap_iova_range {
+  vfio_info_cap_header header;
+  uint32_t nr_iovas;
+  uint32_t reserved;
+};
+static_assert(sizeof(vfio_iommu_type1_info_cap_iova_range) == 16);
+
+struct vfio_iommu_type1_info_cap_migration {
+  vfio_info_cap_header header;
+  uint32_t flags;
+  uint64_t pgsize_bitmap;
+  uint64_t max_dirty_bitmap_size;  // in bytes
+};
+static_assert(sizeof(vfio_iommu_type1_info_cap_migration) == 32 &&
+              offsetof(vfio_iommu_type1_info_cap_migration, pgsize_bitmap) == 16);
+
+// How many more mappings there can be.
+struct vfio_iommu_type1_info_dma_avail {
+  vfio_info_cap_header header;
+  uint32_t avail;
+};
+static_assert(sizeof(vfio_iommu_type1_info_dma_avail) == 12);
+
+struct vfio_iommu_type1_dma_map {
+  uint32_t argsz;
+  uint32_t flags;
+  uint64_t vaddr;
+  uint64_t iova;
+  uint64_t size;
+};
+static_assert(sizeof(vfio_iommu_type1_dma_map) == 32 && offsetof(vfio_iommu_type1_dma_map, iova) == 16);
+
+constexpr uint32_t VFIO_DMA_MAP_FLAG_READ = 1U << 0;   // by the device
+constexpr uint32_t VFIO_DMA_MAP_FLAG_WRITE = 1U << 1;  // by the device
+constexpr uint32_t VFIO_DMA_MAP_FLAG_VADDR = 1U << 2;  // only a new address for a mapping whose old one is invalid
+
+struct vfio_bitmap {
+  uint64_t pgsize;
+  uint64_t size;  // of the bitmap, in bytes
+  uint64_t data;  // address of the bitmap: a bit for each page
+};
+static_assert(sizeof(vfio_bitmap) == 24);
+
+// Followed by a vfio_bitmap if the dirty bitmap is asked for. size comes back as the bytes that were unmapped.
+struct vfio_iommu_type1_dma_unmap {
+  uint32_t argsz;
+  uint32_t flags;
+  uint64_t iova;
+  uint64_t size;
+};
+static_assert(sizeof(vfio_iommu_type1_dma_unmap) == 24 && offsetof(vfio_iommu_type1_dma_unmap, size) == 16);
+
+constexpr uint32_t VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP = 1U << 0;
+constexpr uint32_t VFIO_DMA_UNMAP_FLAG_ALL = 1U << 1;
+constexpr uint32_t VFIO_DMA_UNMAP_FLAG_VADDR = 1U << 2;  // unmaps nothing: only the addresses become invalid
+
+// Followed by a vfio_iommu_type1_dirty_bitmap_get if the bitmap is asked for.
+struct vfio_iommu_type1_dirty_bitmap {
+  uint32_t argsz;
+  uint32_t flags;
+};
+static_assert(sizeof(vfio_iommu_type1_dirty_bitmap) == 8);
+
+constexpr uint32_t VFIO_IOMMU_DIRTY_PAGES_FLAG_START = 1U << 0;
+constexpr uint32_t VFIO_IOMMU_DIRTY_PAGES_FLAG_STOP = 1U << 1;
+constexpr uint32_t VFIO_IOMMU_DIRTY_PAGES_FLAG_GET_BITMAP = 1U << 2;
+
+struct vfio_iommu_type1_dirty_bitmap_get {
+  uint64_t iova;
+  uint64_t size;
+  vfio_bitmap bitmap;
+};
+static_assert(sizeof(vfio_iommu_type1_dirty_bitmap_get) == 40);
+
+// ---- Devices ----
 
 struct vfio_device_info {
   uint32_t argsz;
@@ -139,7 +271,7 @@ constexpr uint32_t VFIO_IRQ_INFO_AUTOMASKED = 1U << 2;
 constexpr uint32_t VFIO_IRQ_INFO_NORESIZE = 1U << 3;
 
 // A device that a hot reset takes along. `devid` is its id in the iommufd of the device that was asked, or one of the
-// two values below, as a signed number.
+// two values below, as a signed number; without VFIO_PCI_HOT_RESET_FLAG_DEV_ID, its group's number.
 struct vfio_pci_dependent_device {
   uint32_t devid;
   uint16_t segment;
@@ -162,7 +294,7 @@ static_assert(sizeof(vfio_pci_hot_reset_info) == 12);
 constexpr uint32_t VFIO_PCI_HOT_RESET_FLAG_DEV_ID = 1U << 0;
 constexpr uint32_t VFIO_PCI_HOT_RESET_FLAG_DEV_ID_OWNED = 1U << 1;
 
-// A device that was opened by its cdev passes no group fds.
+// Followed by `count` group fds, each an int32_t. A device that was opened by its cdev passes none.
 struct vfio_pci_hot_reset {
   uint32_t argsz;
   uint32_t flags;

@@ -1,0 +1,64 @@
+// What VFIO_IOMMU_GET_INFO tells of the IOMMU behind a container.
+import type { NativeInfo } from '../native';
+import { parseChain, type UnknownCapability } from './capabilities';
+
+/** The IOMMU behind a {@link VfioContainer}. */
+export interface ContainerInfo {
+  /** The page sizes that it maps with, in bytes, ascending. IOVAs and lengths are multiples of the first. */
+  pageSizes: bigint[];
+  /** The usable IOVAs, `last` included, ascending; they narrow with each group. Undefined: this kernel does not tell. */
+  iovaRanges: { start: bigint; last: bigint }[] | undefined;
+  /** How many more mappings there can be. Undefined: this kernel does not tell. */
+  dmaAvailable: number | undefined;
+  /** What dirty pages are told in. Undefined: they cannot be tracked. */
+  dirtyTracking: { pageSizes: bigint[]; /** In bytes. */ maxBitmapSize: bigint } | undefined;
+  /** All flag bits, as the kernel gave them. */
+  flags: number;
+  /** What the library does not decode. */
+  capabilities: UnknownCapability[];
+}
+
+// linux/vfio.h
+const pageSizesFlag = 1 << 0;
+
+function toSizes(bits: bigint): bigint[] {
+  return Array.from({ length: 64 }, (_, i) => 1n << BigInt(i)).filter((size) => (bits & size) !== 0n);
+}
+
+function toRanges(view: DataView): { start: bigint; last: bigint }[] {
+  const count = Math.min(view.getUint32(0, true), Math.floor((view.byteLength - 8) / 16));
+  return Array.from({ length: count }, (_, i) => ({
+    start: view.getBigUint64(8 + 16 * i, true),
+    last: view.getBigUint64(16 + 16 * i, true),
+  }));
+}
+
+type Decoded = Pick<ContainerInfo, 'iovaRanges' | 'dmaAvailable' | 'dirtyTracking'>;
+
+/** By id: how many bytes there must be, and what they say. */
+const decoders: Partial<Record<number, { least: number; decode: (view: DataView) => Partial<Decoded> }>> = {
+  1: { least: 8, decode: (view) => ({ iovaRanges: toRanges(view) }) },
+  2: {
+    least: 24,
+    decode: (view) => ({
+      dirtyTracking: {
+        pageSizes: toSizes(view.getBigUint64(8, true)),
+        maxBitmapSize: view.getBigUint64(16, true),
+      },
+    }),
+  },
+  3: { least: 4, decode: (view) => ({ dmaAvailable: view.getUint32(0, true) }) },
+};
+
+/** @internal */
+export function toContainerInfo(info: NativeInfo & { pageSizes: bigint }): ContainerInfo {
+  const decoded: Decoded = { iovaRanges: undefined, dmaAvailable: undefined, dirtyTracking: undefined };
+  const capabilities = parseChain(info).filter(({ id, data }) => {
+    const known = decoders[id];
+    if (!known || data.length < known.least) return true;
+    Object.assign(decoded, known.decode(new DataView(data.buffer, data.byteOffset, data.byteLength)));
+    return false;
+  });
+  const pageSizes = (info.flags & pageSizesFlag) === 0 ? [4096n] : toSizes(info.pageSizes);
+  return { pageSizes, ...decoded, flags: info.flags, capabilities };
+}

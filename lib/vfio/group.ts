@@ -1,0 +1,289 @@
+import { Calls } from '../calls';
+import { toKernel } from '../default-kernel';
+import { closedError, codedError, kernelCall, kernelCallAsync } from '../errors';
+import { Iommufd, type Dependent } from '../iommufd/iommufd';
+import type { Kernel } from '../kernel';
+import { expectClose, wasClosed } from '../lost';
+import { native, type FdHandle } from '../native';
+import { iommuGroup, toAddress } from '../pci/sysfs';
+import { integer, invalidType, options, outOfRange, string } from '../validate';
+import { VfioContainer } from './container';
+
+/** Whether a group can be used. */
+export interface GroupStatus {
+  /** All devices of the group are VFIO's, or no driver's that does DMA. With a container set always true. */
+  viable: boolean;
+  /** The group is in a container, or in an iommufd. */
+  containerSet: boolean;
+}
+
+// linux/vfio.h
+const statusFlags = { viable: 1 << 0, containerSet: 1 << 1 } as const;
+const mostGroups = 0x7fff_ffff;
+
+function toNumber(target: string | number, kernel: Kernel): number {
+  if (typeof target === 'number') return integer(target, 'target', 0, mostGroups);
+  if (typeof target !== 'string') throw invalidType('target', 'of type string or number', target);
+  string(target, 'target');
+  if (!target.startsWith('/')) return iommuGroup(kernel.sysfs, toAddress(target));
+  const number = /^\/dev\/vfio\/(\d{1,9})$/.exec(target)?.[1];
+  if (number === undefined) throw outOfRange('target', "a path like '/dev/vfio/12'", target);
+  return Number(number);
+}
+
+/** What a group is in. @internal */
+type Holder = VfioContainer | Iommufd;
+
+/**
+ * An IOMMU group (/dev/vfio/N): the devices that the IOMMU cannot tell apart, which VFIO hands out together. It is VFIO's
+ * older interface, for kernels without IOMMUFD; {@link VfioDevice.open} does by itself what is to be done with groups.
+ */
+export class VfioGroup {
+  readonly kernel: Kernel;
+  /** The group's number, as in /sys/kernel/iommu_groups. */
+  readonly number: number;
+  readonly #fd: FdHandle;
+  readonly #calls = new Calls();
+  readonly #devices = new Set<Dependent>();
+  #container: Holder | undefined;
+  /** What closes this: also an iommufd that the group has left, and its open devices have not. */
+  #parent: Holder | undefined;
+  #closed = false;
+  #closing: Promise<void> | undefined;
+
+  static readonly #inUse = new WeakMap<Holder, Set<VfioGroup>>();
+
+  private constructor(kernel: Kernel, number: number, fd: FdHandle) {
+    this.kernel = kernel;
+    this.number = number;
+    this.#fd = fd;
+    expectClose(this, 'VFIO group');
+  }
+
+  /**
+   * Opens a group. That can be done once at a time, and while no device of it is bound through its character device.
+   *
+   * @param target the group's number, a path ('/dev/vfio/12'), or the PCI address of a device in it
+   * @throws KernelError ENOENT: VFIO has no device of this group. EBUSY: it is open already, or one of its devices is bound to an
+   *   iommufd. EACCES: this user may not open it. Error ERR_NO_SUCH_DEVICE, ERR_NOT_BOUND_TO_VFIO.
+   */
+  static open(target: string | number, opts?: { kernel?: Kernel }): VfioGroup {
+    const kernel = toKernel(options(opts).kernel);
+    const number = toNumber(target, kernel);
+    const path = `/dev/vfio/${String(number)}`;
+    const fd = kernelCall({ path }, () => native.fdOpen(kernel.handle, path, false), { kernel });
+    return new VfioGroup(kernel, number, fd);
+  }
+
+  /** The groups that this thread's objects have put there. @internal */
+  static inUse(holder: Holder): VfioGroup[] {
+    return [...(this.#inUse.get(holder) ?? [])];
+  }
+
+  /** The file descriptor, to hand on. It stays this object's: do not close it. */
+  get fd(): number {
+    return native.fdNumber(this.handle);
+  }
+
+  /** Whether close() was called. */
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  /** @internal */
+  get handle(): FdHandle {
+    if (this.#closed) throw closedError('VFIO group');
+    return this.#fd;
+  }
+
+  /** What this object has put the group in. */
+  get container(): VfioContainer | Iommufd | undefined {
+    return this.#container;
+  }
+
+  /** @internal */
+  args(): { group: number } {
+    return { group: this.number };
+  }
+
+  /** Whether the group can be used (VFIO_GROUP_GET_STATUS). */
+  status(): GroupStatus {
+    const flags = kernelCall(this.args(), () => native.groupStatus(this.handle));
+    return { viable: (flags & statusFlags.viable) !== 0, containerSet: (flags & statusFlags.containerSet) !== 0 };
+  }
+
+  /**
+   * Puts the group into a container, or into an iommufd (VFIO_GROUP_SET_CONTAINER): that is closed after it. In an iommufd,
+   * the DMA of its devices goes through the IOAS that IOMMU_VFIO_IOAS tells, which is made if there is none.
+   *
+   * @throws KernelError EINVAL: in one already; or its IOVAs do not suit what is mapped there. EPERM: the group is not
+   *   viable, or interrupts are not isolated. EBUSY: the container has addresses that are invalid. Error
+   *   ERR_OTHER_KERNEL.
+   */
+  async setContainer(container: VfioContainer | Iommufd): Promise<void> {
+    const [group, holder] = [this.handle, this.#toHolder(container)];
+    const around = { kernel: this.kernel };
+    await this.#calls.add(kernelCallAsync(this.args(), () => native.groupSetContainer(group, holder, true), around));
+    if (this.#closed) throw closedError('VFIO group');
+    if (container.closed) {
+      native.groupUnsetContainer(group, false);
+      throw closedError('container');
+    }
+    this.#entered(container);
+  }
+
+  /** {@link setContainer}, waiting. */
+  setContainerSync(container: VfioContainer | Iommufd): void {
+    const [group, holder] = [this.handle, this.#toHolder(container)];
+    kernelCall(
+      this.args(),
+      () => {
+        native.groupSetContainer(group, holder, false);
+      },
+      { kernel: this.kernel },
+    );
+    this.#entered(container);
+  }
+
+  #toHolder(container: VfioContainer | Iommufd): FdHandle {
+    const isHolder = container instanceof VfioContainer || container instanceof Iommufd;
+    if (!isHolder) throw invalidType('container', 'an instance of VfioContainer or Iommufd', container);
+    const { handle } = container;
+    if (container.kernel !== this.kernel) throw codedError('ERR_OTHER_KERNEL', 'the group belongs to another kernel');
+    return handle;
+  }
+
+  #entered(container: Holder): void {
+    this.#container = container;
+    if (this.#parent !== container) this.#parent?.forget(this);
+    this.#parent = container;
+    container.adopt(this);
+    const others = VfioGroup.#inUse.get(container);
+    if (others) others.add(this);
+    else VfioGroup.#inUse.set(container, new Set([this]));
+  }
+
+  /** The kernel has taken it out. */
+  #left(): void {
+    const container = this.#container;
+    if (!container) return;
+    this.#container = undefined;
+    VfioGroup.#inUse.get(container)?.delete(this);
+    if (this.#devices.size > 0 && container instanceof Iommufd) return;
+    container.forget(this);
+    this.#parent = undefined;
+  }
+
+  /**
+   * Takes the group out of its container (VFIO_GROUP_UNSET_CONTAINER). With the last group, the container loses its IOMMU
+   * and all that is mapped.
+   *
+   * @throws KernelError EBUSY: a device of the group is open. EINVAL: it is in none.
+   */
+  async unsetContainer(): Promise<void> {
+    const group = this.handle;
+    await this.#calls.add(kernelCallAsync(this.args(), () => native.groupUnsetContainer(group, true)));
+    this.#left();
+  }
+
+  /** {@link unsetContainer}, waiting. */
+  unsetContainerSync(): void {
+    const group = this.handle;
+    kernelCall(this.args(), () => {
+      native.groupUnsetContainer(group, false);
+    });
+    this.#left();
+  }
+
+  /** A device's file. `name`: its address, and options. @internal */
+  async deviceFd(name: string): Promise<FdHandle> {
+    const group = this.handle;
+    const around = { kernel: this.kernel, group: this };
+    const fd = await this.#calls.add(
+      kernelCallAsync({ ...this.args(), name }, () => native.groupDeviceFd(group, name, true), around),
+    );
+    if (!this.#closed) return fd;
+    native.fdClose(fd, false);
+    throw closedError('VFIO group');
+  }
+
+  /** The same, waiting. @internal */
+  deviceFdSync(name: string): FdHandle {
+    return kernelCall({ ...this.args(), name }, () => native.groupDeviceFd(this.handle, name, false), {
+      kernel: this.kernel,
+      group: this,
+    });
+  }
+
+  /** Notes a device that was opened here, to close it before the group. @internal */
+  adopt(device: Dependent): void {
+    this.#devices.add(device);
+  }
+
+  /** @internal */
+  forget(device: Dependent): void {
+    this.#devices.delete(device);
+  }
+
+  /**
+   * Closes the devices that were opened through the group, and the group, which leaves its container. If one of them cannot be
+   * closed, the rest is closed all the same, and its error is thrown at the end.
+   */
+  close(): void {
+    if (this.#closed) return;
+    const errors: unknown[] = [];
+    for (const device of [...this.#devices]) {
+      try {
+        device.close();
+      } catch (error) {
+        errors.push(error);
+      }
+    }
+    this.#closed = true;
+    wasClosed(this);
+    native.fdClose(this.#fd, false);
+    this.#gone();
+    if (errors.length > 0) throw errors[0];
+  }
+
+  #gone(): void {
+    this.#left();
+    this.#parent?.forget(this);
+    this.#parent = undefined;
+  }
+
+  /** close(), for `using`. */
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  /**
+   * close() on a pool thread, for `await using`: the kernel resets the devices and unpins memory. Waits for calls that are under
+   * way. From the start on every method throws ERR_CLOSED.
+   */
+  [Symbol.asyncDispose](): Promise<void> {
+    this.#closing ??= this.#closed
+      ? this.#calls.idle()
+      : this.#closeLater().finally(() => {
+          this.#closing = Promise.resolve(); // its error was told
+        });
+    return this.#closing;
+  }
+
+  async #closeLater(): Promise<void> {
+    this.#closed = true;
+    const errors: unknown[] = [];
+    await this.#calls.idle();
+    for (const device of [...this.#devices]) {
+      try {
+        await device[Symbol.asyncDispose]();
+      } catch (error) {
+        errors.push(error);
+      }
+    }
+    wasClosed(this);
+    await native.fdClose(this.#fd, true);
+    this.#gone();
+    if (errors.length > 0) throw errors[0];
+  }
+}

@@ -1,0 +1,148 @@
+// A container's fd is the handle: what is mapped in it is known to JavaScript, which holds the pages.
+#include "core/vfio_container.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+
+#include "binding/addon.h"
+#include "binding/call.h"
+#include "binding/handle.h"
+
+namespace binding {
+namespace {
+
+constexpr uint64_t kPageSize = 4096;
+
+Napi::Value FromWords(Napi::Env env, const std::vector<uint64_t>& words) {
+  auto array = Napi::BigUint64Array::New(env, words.size());
+  std::ranges::copy(words, array.Data());
+  return array;
+}
+
+core::VfioContainer ToContainer(const Napi::Value& value) { return core::VfioContainer(Unwrap<core::Fd>(value)); }
+
+// containerApiVersion(container): number
+Napi::Value ContainerApiVersion(const Napi::CallbackInfo& info) {
+  const auto container = ToContainer(info[0]);
+  return Napi::Number::New(info.Env(), Call(info.Env(), [&] { return container.GetApiVersion(); }));
+}
+
+// containerExtension(container, extension): number
+Napi::Value ContainerExtension(const Napi::CallbackInfo& info) {
+  const auto container = ToContainer(info[0]);
+  const uint32_t extension = ToU32(info[1]);
+  return Napi::Number::New(info.Env(), Call(info.Env(), [&] { return container.CheckExtension(extension); }));
+}
+
+// containerSetIommu(container, type, async)
+Napi::Value ContainerSetIommu(const Napi::CallbackInfo& info) {
+  return Run(
+      info.Env(), info[2],
+      [container = ToContainer(info[0]), type = ToU32(info[1])] {
+        container.SetIommu(type);
+        return Nothing{};
+      },
+      FromNothing);
+}
+
+// containerInfo(container): { flags, pageSizes, capOffset, bytes }
+Napi::Value ContainerInfo(const Napi::CallbackInfo& info) {
+  const auto container = ToContainer(info[0]);
+  const auto answer = Call(info.Env(), [&] { return container.GetInfo(); });
+  auto result = Napi::Object::New(info.Env());
+  result.Set("flags", answer.info.flags);
+  result.Set("pageSizes", FromU64(info.Env(), answer.info.iova_pgsizes));
+  result.Set("capOffset", answer.info.cap_offset);
+  result.Set("bytes", FromBytes(info.Env(), answer.bytes));
+  return result;
+}
+
+// containerMapMemory(container, memfd, offset, length, iova, flags, async): Mapping. It has pages of its own: what
+// closes the memory does not touch them.
+Napi::Value ContainerMapMemory(const Napi::CallbackInfo& info) {
+  return Run(
+      info.Env(), info[6],
+      [container = ToContainer(info[0]), memory = Unwrap<core::Fd>(info[1]), offset = ToU64(info[2]),
+       length = ToU64(info[3]), iova = ToU64(info[4]), flags = ToU32(info[5])] {
+        // Where the part begins within a page, the kernel is to say no to the mapping, not to mmap.
+        const uint64_t start = offset % kPageSize;
+        auto pages = std::make_shared<core::Mapping>(memory, offset - start, start + length, PROT_READ | PROT_WRITE);
+        container.MapDma(*pages, start, iova, flags);
+        return pages;
+      },
+      Wrap<core::Mapping>);
+}
+
+// containerMapRegion(container, device, offset in its file, length, iova, flags, writable): Mapping
+Napi::Value ContainerMapRegion(const Napi::CallbackInfo& info) {
+  const auto container = ToContainer(info[0]);
+  const auto device = Unwrap<core::VfioDevice>(info[1]);
+  const uint64_t offset = ToU64(info[2]);
+  const uint64_t length = ToU64(info[3]);
+  const uint64_t iova = ToU64(info[4]);
+  const uint32_t flags = ToU32(info[5]);
+  const int protection = info[6].ToBoolean() ? PROT_READ | PROT_WRITE : PROT_READ;
+  return Wrap(info.Env(), Call(info.Env(), [&] {
+                const uint64_t start = offset % kPageSize;
+                auto pages = device->Map(offset - start, start + length, protection);
+                container.MapDma(*pages, start, iova, flags);
+                return pages;
+              }));
+}
+
+// containerUnmap(container, iova, size, flags, async): bigint
+Napi::Value ContainerUnmap(const Napi::CallbackInfo& info) {
+  return Run(
+      info.Env(), info[4],
+      [container = ToContainer(info[0]), iova = ToU64(info[1]), size = ToU64(info[2]), flags = ToU32(info[3])] {
+        return container.UnmapDma(iova, size, flags);
+      },
+      FromU64);
+}
+
+// containerUnmapDirty(container, iova, size, pageSize): { unmapped, bitmap }
+Napi::Value ContainerUnmapDirty(const Napi::CallbackInfo& info) {
+  const auto container = ToContainer(info[0]);
+  const uint64_t iova = ToU64(info[1]);
+  const uint64_t size = ToU64(info[2]);
+  const uint64_t page_size = ToU64(info[3]);
+  const auto answer = Call(info.Env(), [&] { return container.UnmapDmaDirty(iova, size, page_size); });
+  auto result = Napi::Object::New(info.Env());
+  result.Set("unmapped", FromU64(info.Env(), answer.unmapped));
+  result.Set("bitmap", FromWords(info.Env(), answer.bitmap));
+  return result;
+}
+
+// containerTrackDirtyPages(container, start)
+void ContainerTrackDirtyPages(const Napi::CallbackInfo& info) {
+  const auto container = ToContainer(info[0]);
+  const bool start = info[1].ToBoolean();
+  Call(info.Env(), [&] { container.TrackDirtyPages(start); });
+}
+
+// containerDirtyPages(container, iova, size, pageSize): BigUint64Array
+Napi::Value ContainerDirtyPages(const Napi::CallbackInfo& info) {
+  const auto container = ToContainer(info[0]);
+  const uint64_t iova = ToU64(info[1]);
+  const uint64_t size = ToU64(info[2]);
+  const uint64_t page_size = ToU64(info[3]);
+  return FromWords(info.Env(), Call(info.Env(), [&] { return container.GetDirtyPages(iova, size, page_size); }));
+}
+
+}  // namespace
+
+void InitVfioContainer(Napi::Env env, Napi::Object exports) {
+  Export<ContainerApiVersion>(env, exports, "containerApiVersion");
+  Export<ContainerExtension>(env, exports, "containerExtension");
+  Export<ContainerSetIommu>(env, exports, "containerSetIommu");
+  Export<ContainerInfo>(env, exports, "containerInfo");
+  Export<ContainerMapMemory>(env, exports, "containerMapMemory");
+  Export<ContainerMapRegion>(env, exports, "containerMapRegion");
+  Export<ContainerUnmap>(env, exports, "containerUnmap");
+  Export<ContainerUnmapDirty>(env, exports, "containerUnmapDirty");
+  Export<ContainerTrackDirtyPages>(env, exports, "containerTrackDirtyPages");
+  Export<ContainerDirtyPages>(env, exports, "containerDirtyPages");
+}
+
+}  // namespace binding
