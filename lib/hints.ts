@@ -1,6 +1,7 @@
 // What an errno means, for each call: one table. Sources: Linux's drivers/vfio, drivers/iommu/iommufd, drivers/dma-buf.
 import { badRange, noBar } from './causes/export';
 import { boundAlready, groupNotFree, groupOpen, notAttachable } from './causes/iommu-group';
+import { refusedInterrupts } from './causes/interrupts';
 import { attempt, type Arguments, type Around, type Look } from './causes/look';
 import {
   badPlacement,
@@ -119,6 +120,28 @@ export const hints: Readonly<Record<string, Readonly<Record<string, Hint>>>> = {
   VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY: { EINVAL: `the device is in low power already; or ${notBound}` },
   VFIO_DEVICE_GET_REGION_INFO: { EINVAL: `no such region; or ${notBound}` },
   VFIO_DEVICE_GET_IRQ_INFO: { EINVAL: `no such interrupt index; or ${notBound}` },
+  VFIO_DEVICE_SET_IRQS: {
+    EINVAL: [
+      refusedInterrupts,
+      'the device has no such interrupts, or they are not enabled, or another of INTx, MSI and MSI-X is, or a file ' +
+        `descriptor is no eventfd; or ${notBound}`,
+    ],
+    ENOTTY:
+      'the kernel cannot do this for this kind of interrupt: only INTx can be masked and unmasked, and unmasked, not ' +
+      'masked, by an eventfd. An MSI or MSI-X vector is masked in the device, or by giving it to nobody: enable([null])',
+    EBUSY: 'another eventfd unmasks this interrupt already: unmaskBy(null) first',
+    ENODEV: 'the interrupt pin of the device is not connected',
+    ENOSPC: 'the machine has no interrupt vectors left for as many: ask for fewer',
+    ERANGE: 'no vector was asked for',
+  },
+  VFIO_DEVICE_IOEVENTFD: {
+    EINVAL: `the write is not wholly inside a BAR, or it is in the MSI-X table; or ${notBound}`,
+    EEXIST: 'this very write is set off by an eventfd already: close() the other ioeventfd',
+    ENODEV: 'there is no such ioeventfd any more; or the BAR cannot be reached',
+    ENOSPC: 'the device has as many ioeventfds as it can have (1000)',
+    EBUSY: 'the BAR is reserved by another driver',
+  },
+  write: { EAGAIN: 'the count of the eventfd would be more than 2^64 - 2: take() it first' },
   VFIO_DEVICE_FEATURE_DMA_BUF: {
     ENOTTY:
       'this kernel has no VFIO DMA-BUF export: VFIO_DEVICE_FEATURE_DMA_BUF is there from Linux 6.19 on, with ' +

@@ -3,6 +3,7 @@
  *
  * @packageDocumentation
  */
+export { Counts, type ListenOptions } from './counter';
 export { defaultKernel } from './default-kernel';
 export { DmaBuf } from './dmabuf/dma-buf';
 export { DmaMemory, type HugePageSize } from './dmabuf/dma-memory';
@@ -13,6 +14,7 @@ export type { DirtyOptions, DirtyPages, DirtyRange } from './iommufd/dirty';
 export type { HwInfo, HwInfoType, IommuInfo } from './iommufd/hw-info';
 export { Hwpt, type HwptOptions, type NestedHwptOptions } from './iommufd/hwpt';
 export type { HwptData, VtdStage1 } from './iommufd/hwpt-data';
+export { Eventfd } from './eventfd';
 export { Ioas, type IoasEvents, type IovaRanges } from './iommufd/ioas';
 export { Iommufd, type RlimitMode } from './iommufd/iommufd';
 export { IoasMapping, type MappingState } from './iommufd/mapping';
@@ -58,6 +60,9 @@ export { DmaMapping } from './vfio/dma-mapping';
 export { VfioGroup, type GroupStatus } from './vfio/group';
 export type { HotResetDevice, HotResetInfo } from './vfio/hot-reset';
 export type { DeviceInfo, IrqInfo } from './vfio/info';
+export { InterruptIndex, type EnableOptions, type InterruptEvents, type VectorTarget } from './vfio/interrupt-index';
+export { Interrupts } from './vfio/interrupts';
+export { Ioeventfd, type IoeventfdOptions } from './vfio/ioeventfd';
 export { MappedRegion } from './vfio/mapped-region';
 export type { OpenOptions } from './vfio/open';
 export type { PasidDevice } from './vfio/pasid-device';

@@ -212,6 +212,14 @@ interface Native {
   vfioRead(device: VfioHandle, offset: bigint, bytes: Uint8Array): number;
   vfioWrite(device: VfioHandle, offset: bigint, bytes: Uint8Array): number;
   vfioMap(device: VfioHandle, offset: bigint, length: bigint, writable: boolean): MappingHandle;
+  /** `action`: of {@link irqActions}. Of no vector: disables, if the action is to trigger. */
+  irqSet(device: VfioHandle, action: number, index: number, start: number, count: number): void;
+  irqSetChosen(device: VfioHandle, action: number, index: number, start: number, chosen: Uint8Array): void;
+  irqSetEventfds(device: VfioHandle, action: number, index: number, start: number, numbers: Int32Array): void;
+  ioeventfdAdd(device: VfioHandle, offset: bigint, width: number, data: bigint, fd: number): void;
+  ioeventfdRemove(device: VfioHandle, offset: bigint, width: number, data: bigint): void;
+  eventfdTake(fd: FdHandle): bigint;
+  eventfdAdd(fd: FdHandle, count: bigint): void;
   registerAccess(mapping: MappingHandle): NativeRegisters;
   mappingRetire(mapping: MappingHandle): void;
 

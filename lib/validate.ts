@@ -113,3 +113,11 @@ export type Access = 'r' | 'w' | 'rw';
 
 /** @internal */
 export const accesses = ['r', 'w', 'rw'] as const satisfies readonly Access[];
+
+/** A TypeError with code ERR_INVALID_ARG_VALUE. @internal */
+export function invalidValue(name: string, expected: string, value: unknown): TypeError {
+  return coded(
+    new TypeError(`The argument "${name}" must be ${expected}. Received ${describe(value)}`),
+    'ERR_INVALID_ARG_VALUE',
+  );
+}

@@ -1,4 +1,5 @@
 // npm run soak -- --cycles N [--vm]: N cycles of map and unmap, and a share of other operations; nothing may grow.
+// npm run soak -- --interrupts N [--vm]: N interrupts in bursts; none may be lost, and the event loop must stay alive.
 // npm run soak -- --threads N --seconds S [--seed N] [--vm]: worker threads that compete for the same devices and share
 // them, and switch a device's memory off while others load from its registers.
 import { spawnSync } from 'node:child_process';
@@ -11,6 +12,7 @@ import { runInVm } from './vm/vm';
 const { values } = parseArgs({
   options: {
     cycles: { type: 'string' },
+    interrupts: { type: 'string' },
     threads: { type: 'string', default: '4' },
     seconds: { type: 'string', default: '60' },
     seed: { type: 'string', default: '1' },
@@ -30,6 +32,7 @@ function command(): string[] {
   if (values.cycles !== undefined) {
     return node('scripts/soak/cycles.ts', values.cycles, ...(values.vm ? ['kernel'] : []));
   }
+  if (values.interrupts !== undefined) return node('scripts/soak/interrupts.ts', values.interrupts);
   return node('scripts/soak/threads.ts', values.threads, values.seconds, values.seed);
 }
 

@@ -6,6 +6,7 @@ import type { Ioas } from '../iommufd/ioas';
 import type { Kernel } from '../kernel';
 import type { VfioContainer } from '../vfio/container';
 import type { VfioGroup } from '../vfio/group';
+import type { InterruptIndex } from '../vfio/interrupt-index';
 
 /** The arguments of calls that causes are told from. */
 export interface Arguments {
@@ -22,6 +23,8 @@ export interface Arguments {
   pasid?: number;
   /** 'given', so that nothing tells it. */
   vfToken?: string;
+  irq?: string;
+  action?: string;
 }
 
 /** The objects that a call was about: not shown in the error, but looked at for its cause. */
@@ -35,6 +38,8 @@ export interface Around {
   isBound?: () => boolean;
   /** What was to be exported: offset and length by turns. */
   words?: BigUint64Array;
+  /** Which vectors were to be set, and the numbers of the eventfds that the caller gave for them. */
+  interrupts?: { index: InterruptIndex; start: number; count: number; fds: readonly number[] };
 }
 
 /** Says what the cause is, or undefined if it cannot be seen. */

@@ -76,6 +76,10 @@ export function configSpace(
   // The power state. A physical function stays awake for its virtual ones.
   const power = capabilities.find(([at, hex]) => Number(at) < 0x100 && hex.startsWith('01'));
   if (power && virtualFunctions === 0) mask.setUint8(Number(power[0]) + 4, 0x03);
+  // MSI: the control register's lower byte, and the message's address of 64 bits and data.
+  const msi = capabilities.find(([at, hex]) => Number(at) < 0x100 && hex.startsWith('05'));
+  if (msi) mask.setUint8(Number(msi[0]) + 2, 0xff);
+  if (msi) writable.fill(0xff, Number(msi[0]) + 4, Number(msi[0]) + 14);
   if (capabilities.length > 0) {
     view.setUint16(offsets.status, statusCapabilities, true);
     view.setUint8(offsets.capabilities, Math.min(...capabilities.map(([at]) => Number(at))));

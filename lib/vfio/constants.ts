@@ -8,6 +8,11 @@ export const regionFlags = { read: 1 << 0, write: 1 << 1, mmap: 1 << 2 } as cons
 export const irqFlags = { eventfd: 1 << 0, maskable: 1 << 1, automasked: 1 << 2, noresize: 1 << 3 } as const;
 
 /** @internal */
+export const irqNames = ['INTx', 'MSI', 'MSI-X', 'error', 'request'] as const;
+/** @internal */
+export const irqActions = { mask: 1 << 3, unmask: 1 << 4, trigger: 1 << 5 } as const;
+
+/** @internal */
 export const configRegion = 7;
 /** @internal */
 export const regionNames = ['bar0', 'bar1', 'bar2', 'bar3', 'bar4', 'bar5', 'rom', 'config', 'vga'] as const;

@@ -8,6 +8,7 @@ import { CommandRegister } from './command-register';
 import { configRegion, featureOperations, vfioFeatures, type VfioFeature } from './constants';
 import { toExport, type ExportOptions } from './export';
 import { toDeviceInfo, toIrqInfo, type DeviceInfo, type IrqInfo } from './info';
+import { Interrupts } from './interrupts';
 import { toTarget, type OpenOptions } from './open';
 import { Region } from './region';
 import { ResettableDevice } from './resettable-device';
@@ -23,6 +24,8 @@ export interface FeatureOperations {
 export class VfioDevice extends ResettableDevice {
   /** The PCI command register. */
   readonly command: CommandRegister = new CommandRegister(() => this.config);
+  /** INTx, MSI, MSI-X, and the error and request channels. */
+  readonly interrupts: Interrupts = new Interrupts(this);
   #config: Region | undefined;
 
   /**

@@ -4,6 +4,7 @@ import { bytes as toBytes, integer, options, u64 } from '../validate';
 import { regionCapabilities, type RegionCapability } from './capabilities';
 import { configRegion, regionFlags, regionNames } from './constants';
 import type { VfioDevice } from './device';
+import { Ioeventfd, type IoeventfdOptions } from './ioeventfd';
 import { MappedRegion } from './mapped-region';
 import { wholePages, type RegionRange } from './ranges';
 
@@ -106,6 +107,17 @@ export class Region {
     const mapped = new MappedRegion(this, start, count, mapping);
     this.device.adopt(mapped);
     return mapped;
+  }
+
+  /**
+   * Has the kernel write to a register each time an eventfd is signalled (VFIO_DEVICE_IOEVENTFD), for as long as the
+   * object is not closed, and while memory space is on. Signals that the eventfd has counted already write at once.
+   *
+   * @throws KernelError EINVAL: not a BAR, past its end, or in an MSI-X table. EEXIST: the same write is there already. ENOSPC: the
+   *   device has as many as it can have, which is 1000.
+   */
+  ioeventfd(opts: IoeventfdOptions): Ioeventfd {
+    return new Ioeventfd(this, this.#offset, opts);
   }
 
   /**

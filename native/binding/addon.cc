@@ -20,6 +20,7 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   InitVfioGroup(env, exports);
   InitVfioContainer(env, exports);
   InitMappedRegion(env, exports);
+  InitInterrupts(env, exports);
   InitDmaBuf(env, exports);
   InitDmaMemory(env, exports);
   return exports;

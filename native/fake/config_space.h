@@ -22,6 +22,11 @@ class ConfigSpace {
   // `*resets`: whether the write asks for a function-level reset.
   int64_t Write(uint64_t offset, const void* buffer, std::size_t size, bool* resets);
   void Restore() { bytes_ = at_open_; }
+  uint8_t& operator[](std::size_t at) { return bytes_.at(at); }
+
+  // Where the capability is; 0: nowhere.
+  std::size_t msi() const { return msi_; }
+  std::size_t msix() const { return msix_; }
 
  private:
   uint16_t Command() const;
@@ -30,7 +35,9 @@ class ConfigSpace {
   std::vector<uint8_t> writable_;
   std::vector<uint8_t> bytes_;
   std::size_t power_control_ = 0;  // where the power state is; 0: nowhere
-  std::size_t express_ = 0;        // where the PCI Express capability is; 0: nowhere
+  std::size_t msi_ = 0;
+  std::size_t msix_ = 0;
+  std::size_t express_ = 0;  // where the PCI Express capability is; 0: nowhere
 };
 
 }  // namespace fake

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "fake/info_capabilities.h"
+#include "fake/interrupts.h"
 #include "fake/io_address_space.h"
 #include "uapi/vfio.h"
 
@@ -31,11 +32,7 @@ struct DeviceDescription {
   std::vector<uint8_t> config_writable;  // a bit is set where a write takes effect
   std::array<BarDescription, kBars> bars;
   uint64_t rom_size = 0;
-  struct Irq {
-    uint32_t flags;
-    uint32_t count;
-  };
-  std::array<Irq, uapi::VFIO_PCI_NUM_IRQS> irqs;
+  Interrupts::Indices irqs;
   struct MsixTable {
     uint32_t bar;
     uint64_t offset;

@@ -23,6 +23,7 @@ enum Register : uint64_t {
 constexpr uint64_t kRun = 1U << 0;
 constexpr uint64_t kToMemory = 1U << 1;
 constexpr uint64_t kInterruptWhenDone = 1U << 2;
+constexpr uint32_t kInterruptFactorial = 0x001;
 constexpr uint32_t kInterruptDma = 0x100;
 constexpr uint32_t kStatusInterruptFactorial = 0x80;
 
@@ -68,15 +69,16 @@ void Edu::Write(unsigned, uint64_t offset, unsigned width, uint64_t value) {
     case kFactorial:
       factorial_ = 1;
       for (uint32_t n = word; n > 0 && factorial_ != 0; --n) factorial_ *= n;
+      if ((status_ & kStatusInterruptFactorial) != 0) Raise(kInterruptFactorial);
       break;
     case kStatus:
       status_ = word & kStatusInterruptFactorial;
       break;
     case kInterruptRaise:
-      interrupts_ |= word;
+      Raise(word);
       break;
     case kInterruptAcknowledge:
-      interrupts_ &= ~word;
+      Acknowledge(word);
       break;
     case kDmaSource:
       source_ = value;
@@ -108,7 +110,23 @@ void Edu::Start(uint64_t command) {
     port_.Dma(Access::kRead, source_, buffer_.data() + inside, count_);
   }
   running_ = false;
-  if ((command & kInterruptWhenDone) != 0) interrupts_ |= kInterruptDma;
+  if ((command & kInterruptWhenDone) != 0) Raise(kInterruptDma);
+}
+
+// With causes that are there already: each time again.
+void Edu::Raise(uint32_t causes) {
+  interrupts_ |= causes;
+  if (interrupts_ == 0) return;
+  if (interrupt_port_.MsiEnabled()) {
+    interrupt_port_.SendMsi(0);
+  } else {
+    interrupt_port_.SetIntx(true);
+  }
+}
+
+void Edu::Acknowledge(uint32_t causes) {
+  interrupts_ &= ~causes;
+  if (interrupts_ == 0 && !interrupt_port_.MsiEnabled()) interrupt_port_.SetIntx(false);
 }
 
 }  // namespace fake

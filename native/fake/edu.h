@@ -1,5 +1,5 @@
-// QEMU's "edu" device: an identification, a few toy registers, and a DMA engine with a 4 KiB buffer (docs/specs/edu in
-// QEMU's tree describes it). Here a transfer is over when the write that starts it returns.
+// QEMU's "edu" device: an identification, a few toy registers, interrupts, and a DMA engine with a 4 KiB buffer
+// (docs/specs/edu in QEMU's tree describes it). Here a transfer is over when the write that starts it returns.
 #pragma once
 
 #include <array>
@@ -10,15 +10,18 @@ namespace fake {
 
 class Edu : public Model {
  public:
-  explicit Edu(DmaPort& port) : port_(port) {}
+  Edu(DmaPort& port, InterruptPort& interrupts) : port_(port), interrupt_port_(interrupts) {}
 
   uint64_t Read(unsigned bar, uint64_t offset, unsigned width) override;
   void Write(unsigned bar, uint64_t offset, unsigned width, uint64_t value) override;
 
  private:
   void Start(uint64_t command);
+  void Raise(uint32_t causes);
+  void Acknowledge(uint32_t causes);
 
   DmaPort& port_;
+  InterruptPort& interrupt_port_;
   uint32_t liveness_ = 0;
   uint32_t factorial_ = 0;
   uint32_t status_ = 0;

@@ -185,7 +185,10 @@ int64_t FakeKernel::Read(int fd, void* buffer, std::size_t size) {
 int64_t FakeKernel::Write(int fd, const void* buffer, std::size_t size) {
   const kernel::Lock guard(lock_);
   const auto file = Find(fd);
-  return file ? file->Write(buffer, size) : LinuxKernel::Write(fd, buffer, size);
+  if (file) return file->Write(buffer, size);
+  const int64_t written = LinuxKernel::Write(fd, buffer, size);
+  actions_.Serve();  // as the kernel does: before the write returns
+  return written;
 }
 
 int FakeKernel::Poll(int fd, int events) {

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "fake/description.h"
+#include "fake/eventfd.h"
 #include "fake/file.h"
 #include "fake/intel_iommu.h"
 #include "fake/pci_device.h"
@@ -60,6 +61,9 @@ class FakeKernel : public kernel::LinuxKernel, public FileTable {
   std::shared_ptr<File> Find(int fd) override REQUIRES(lock_);
   BarMappings& bar_mappings() override REQUIRES(lock_) { return bar_mappings_; }
   int OpenVfio(std::string_view name) REQUIRES(lock_);
+  int OnSignal(int fd, std::function<void()> act, std::shared_ptr<EventfdAction>* out) override REQUIRES(lock_) {
+    return actions_.Add(fd, std::move(act), out);
+  }
   Entry* FindEntry(int fd, Key* key = nullptr) REQUIRES(lock_);
   // Lets go of files whose last fd was closed behind the fake's back.
   void Sweep() REQUIRES(lock_);
@@ -69,6 +73,7 @@ class FakeKernel : public kernel::LinuxKernel, public FileTable {
   const std::shared_ptr<const IntelIommu> iommu_;
   const bool has_iommufd_;
   BarMappings bar_mappings_ GUARDED_BY(lock_);
+  EventfdActions actions_ GUARDED_BY(lock_) = EventfdActions(lock_);
   std::vector<std::shared_ptr<CdevDevice>> devices_ GUARDED_BY(lock_);
   std::map<unsigned, std::shared_ptr<VfioGroup>> groups_ GUARDED_BY(lock_);  // by number
   std::map<Key, Entry> files_ GUARDED_BY(lock_);

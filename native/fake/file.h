@@ -6,6 +6,8 @@
 
 #include <cerrno>
 #include <cstdint>
+#include <functional>
+#include <memory>
 #include <string>
 
 #include "fake/bar_mappings.h"
@@ -13,6 +15,8 @@
 #include "uapi/ioctl.h"
 
 namespace fake {
+
+class EventfdAction;
 
 class File {
  public:
@@ -36,13 +40,16 @@ class File {
   virtual int Mmap(std::size_t, int, int, uint64_t, kernel::MappedPages*) { return -ENODEV; }
 };
 
-// What a file needs of the kernel it belongs to: a new fd for a new file, and the file behind an fd.
+// What a file needs of the kernel it belongs to: a new fd for a new file, the file behind an fd, and to hear of
+// signals.
 class FileTable {
  public:
   virtual ~FileTable() = default;
   virtual int Install(std::shared_ptr<File> file, const char* name) = 0;  // the fd, or a negated errno
   virtual std::shared_ptr<File> Find(int fd) = 0;                         // nullptr: not the fake kernel's
   virtual BarMappings& bar_mappings() = 0;
+  // Acts when the eventfd `fd` is signalled, as long as `out` is kept. 0, or a negated errno.
+  virtual int OnSignal(int fd, std::function<void()> act, std::shared_ptr<EventfdAction>* out) = 0;
 };
 
 }  // namespace fake

@@ -5,8 +5,8 @@
 
 namespace fake {
 
-std::unique_ptr<Model> MakeModel(const std::string& name, DmaPort& port) {
-  if (name == "edu") return std::make_unique<Edu>(port);
+std::unique_ptr<Model> MakeModel(const std::string& name, DmaPort& port, InterruptPort& interrupts) {
+  if (name == "edu") return std::make_unique<Edu>(port, interrupts);
   if (name == "nvme") return std::make_unique<RegisterFile>(NvmeRegisters());
   if (name == "bochs-display") return std::make_unique<RegisterFile>(BochsDisplayRegisters());
   if (name == "nvme-sriov") return std::make_unique<RegisterFile>(NvmeRegistersWithoutCmb());

@@ -16,6 +16,15 @@ class DmaPort {
   virtual void Dma(Access access, uint64_t iova, void* buffer, std::size_t size) = 0;
 };
 
+// The device's way to interrupt.
+class InterruptPort {
+ public:
+  virtual ~InterruptPort() = default;
+  virtual void SetIntx(bool asserted) = 0;
+  virtual bool MsiEnabled() = 0;
+  virtual void SendMsi(unsigned vector) = 0;
+};
+
 class Model {
  public:
   virtual ~Model() = default;
@@ -24,7 +33,7 @@ class Model {
   virtual void Write(unsigned bar, uint64_t offset, unsigned width, uint64_t value) = 0;
 };
 
-// nullptr: no such model. `port` outlives the model.
-std::unique_ptr<Model> MakeModel(const std::string& name, DmaPort& port);
+// nullptr: no such model. The ports outlive the model.
+std::unique_ptr<Model> MakeModel(const std::string& name, DmaPort& port, InterruptPort& interrupts);
 
 }  // namespace fake

@@ -42,7 +42,8 @@ PciDevice::PciDevice(DeviceDescription description, FileTable& table, kernel::Mu
     : CdevDevice(description.cdev, table, lock),
       description_(std::move(description)),
       report_(std::move(report)),
-      model_(MakeModel(description_.model, *this)),
+      interrupts_(description_.irqs, table),
+      model_(MakeModel(description_.model, *this, *this)),
       config_(description_.config, description_.config_writable) {
   if (!model_) throw std::invalid_argument("no such device model: " + description_.model);
   for (unsigned bar = 0; bar < kBars; ++bar) {
@@ -103,6 +104,8 @@ void PciDevice::Enable() {
 void PciDevice::Disable() {
   SetRevoked(true);
   exports_.clear();
+  interrupts_.Release();
+  ioeventfds_.clear();
   config_.Restore();
   low_power_ = false;
   ForgetWakeUp();
@@ -118,6 +121,10 @@ int PciDevice::Ioctl(uapi::request_t request, void* argument) {
       return GetRegionInfo(*static_cast<uapi::vfio_region_info*>(argument));
     case uapi::VFIO_DEVICE_GET_IRQ_INFO:
       return GetIrqInfo(*static_cast<uapi::vfio_irq_info*>(argument));
+    case uapi::VFIO_DEVICE_SET_IRQS:
+      return interrupts_.Set(*static_cast<uapi::vfio_irq_set*>(argument));
+    case uapi::VFIO_DEVICE_IOEVENTFD:
+      return SetIoeventfd(*static_cast<uapi::vfio_device_ioeventfd*>(argument));
     case uapi::VFIO_DEVICE_RESET:
       return Reset();
     case uapi::VFIO_DEVICE_GET_PCI_HOT_RESET_INFO:
@@ -272,6 +279,7 @@ int PciDevice::Reset() {
   if (!CanReset()) return -EINVAL;
   SetRevoked(true);
   if (MemoryEnabled()) SetRevoked(false);
+  interrupts_.Reset();
   return 0;
 }
 
@@ -325,6 +333,7 @@ int64_t PciDevice::WriteConfig(uint64_t offset, const void* buffer, std::size_t 
   const bool was_enabled = MemoryEnabled();
   bool resets = false;
   const int64_t written = config_.Write(offset, buffer, size, &resets);
+  if (written > 0) FollowConfig(offset, size);
   if (was_enabled != MemoryEnabled()) SetRevoked(!MemoryEnabled());
   if (resets) Reset();
   return written;
@@ -377,7 +386,7 @@ int64_t PciDevice::ReadRegion(uint64_t offset, void* buffer, std::size_t size) {
   WakeUp();
   const auto index = static_cast<uint32_t>(offset >> kRegionShift);
   offset &= kRegionOffsetMask;
-  if (index == uapi::VFIO_PCI_CONFIG_REGION_INDEX) return config_.Read(offset, buffer, size);
+  if (index == uapi::VFIO_PCI_CONFIG_REGION_INDEX) return ReadConfig(offset, buffer, size);
   if (offset >= RegionSize(index)) return -EINVAL;
   size = std::min<uint64_t>(size, RegionSize(index) - offset);
   if (index == uapi::VFIO_PCI_ROM_REGION_INDEX) {  // an empty ROM

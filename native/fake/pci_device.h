@@ -12,6 +12,7 @@
 #include "fake/config_space.h"
 #include "fake/description.h"
 #include "fake/dma_buf.h"
+#include "fake/interrupts.h"
 #include "fake/model.h"
 #include "fake/vfio_cdev.h"
 #include "fake/vfio_group.h"
@@ -43,7 +44,11 @@ class BarMemory {
   uint8_t* bytes_;
 };
 
-class PciDevice : public CdevDevice, public BarBytes, public DmaPort, public std::enable_shared_from_this<PciDevice> {
+class PciDevice : public CdevDevice,
+                  public BarBytes,
+                  public DmaPort,
+                  public InterruptPort,
+                  public std::enable_shared_from_this<PciDevice> {
  public:
   using ReportFault = std::function<void(DmaFault)>;
   PciDevice(DeviceDescription description, FileTable& table, kernel::Mutex& lock, ReportFault report);
@@ -70,6 +75,10 @@ class PciDevice : public CdevDevice, public BarBytes, public DmaPort, public std
   void ReadBar(unsigned bar, uint64_t offset, void* buffer, std::size_t size) override REQUIRES(lock_);
   void WriteBar(unsigned bar, uint64_t offset, const void* buffer, std::size_t size) override REQUIRES(lock_);
   void Dma(Access access, uint64_t iova, void* buffer, std::size_t size) override REQUIRES(lock_);
+
+  void SetIntx(bool asserted) override REQUIRES(lock_) { interrupts_.SetPin(asserted); }
+  bool MsiEnabled() override REQUIRES(lock_) { return interrupts_.msi_sends(); }
+  void SendMsi(unsigned vector) override REQUIRES(lock_);
 
   const DeviceDescription& description() const { return description_; }
 
@@ -109,6 +118,7 @@ class PciDevice : public CdevDevice, public BarBytes, public DmaPort, public std
   void WakeUp() REQUIRES(lock_);
   void ForgetWakeUp() REQUIRES(lock_);
   bool CanReset() const REQUIRES(lock_);
+  int SetIoeventfd(const uapi::vfio_device_ioeventfd& request) REQUIRES(lock_);
   int ExitLowPower() REQUIRES(lock_);
 
   bool IsOpen() const REQUIRES(lock_) { return iommufd_ || group_opens_ > 0; }
@@ -125,12 +135,23 @@ class PciDevice : public CdevDevice, public BarBytes, public DmaPort, public std
   uint64_t RegionSize(uint32_t index) const REQUIRES(lock_);
   bool CanMmap(uint32_t index) const;
   int64_t WriteConfig(uint64_t offset, const void* buffer, std::size_t size) REQUIRES(lock_);
+  // Config space with the bits that tell of interrupts; and what a write to those that rule them does.
+  int64_t ReadConfig(uint64_t offset, void* buffer, std::size_t size) const REQUIRES(lock_);
+  void FollowConfig(uint64_t offset, std::size_t size) REQUIRES(lock_);
   // Bytes of a BAR the way vfio-pci splits them: accesses as wide as alignment allows, the MSI-X table left out.
   int64_t MoveBar(unsigned bar, uint64_t offset, uint8_t* buffer, std::size_t size, Access access) REQUIRES(lock_);
   uint64_t Access1(unsigned bar, uint64_t offset, unsigned width, Access access, uint64_t value) REQUIRES(lock_);
 
   DeviceDescription description_;
   ReportFault report_;
+  Interrupts interrupts_ GUARDED_BY(lock_);
+  struct Ioeventfd {
+    uint64_t offset;  // of the device's file
+    unsigned width;
+    uint64_t data;
+    std::shared_ptr<EventfdAction> action;
+  };
+  std::vector<Ioeventfd> ioeventfds_ GUARDED_BY(lock_);
   std::unique_ptr<Model> model_ PT_GUARDED_BY(lock_);
   std::array<std::shared_ptr<BarMemory>, kBars> memory_;
   ConfigSpace config_ GUARDED_BY(lock_);

@@ -74,7 +74,7 @@ int LinuxKernel::Poll(int fd, int events) {
   return result < 0 ? result : watched.revents;
 }
 
-int LinuxKernel::WatchFd(int fd, int*) { return Dup(fd); }
+int LinuxKernel::WatchFd(int fd, int*) { return LinuxKernel::Dup(fd); }
 
 int LinuxKernel::MemfdCreate(const char* name, unsigned flags) { return OrErrno(memfd_create(name, flags)); }
 

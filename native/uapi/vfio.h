@@ -24,9 +24,11 @@ constexpr request_t VFIO_IOMMU_DIRTY_PAGES = IoctlNone(VFIO_TYPE, VFIO_BASE + 17
 constexpr request_t VFIO_DEVICE_GET_INFO = IoctlNone(VFIO_TYPE, VFIO_BASE + 7);
 constexpr request_t VFIO_DEVICE_GET_REGION_INFO = IoctlNone(VFIO_TYPE, VFIO_BASE + 8);
 constexpr request_t VFIO_DEVICE_GET_IRQ_INFO = IoctlNone(VFIO_TYPE, VFIO_BASE + 9);
+constexpr request_t VFIO_DEVICE_SET_IRQS = IoctlNone(VFIO_TYPE, VFIO_BASE + 10);
 constexpr request_t VFIO_DEVICE_RESET = IoctlNone(VFIO_TYPE, VFIO_BASE + 11);
 constexpr request_t VFIO_DEVICE_GET_PCI_HOT_RESET_INFO = IoctlNone(VFIO_TYPE, VFIO_BASE + 12);
 constexpr request_t VFIO_DEVICE_PCI_HOT_RESET = IoctlNone(VFIO_TYPE, VFIO_BASE + 13);
+constexpr request_t VFIO_DEVICE_IOEVENTFD = IoctlNone(VFIO_TYPE, VFIO_BASE + 16);
 constexpr request_t VFIO_DEVICE_FEATURE = IoctlNone(VFIO_TYPE, VFIO_BASE + 17);
 constexpr request_t VFIO_DEVICE_BIND_IOMMUFD = IoctlNone(VFIO_TYPE, VFIO_BASE + 18);
 constexpr request_t VFIO_DEVICE_ATTACH_IOMMUFD_PT = IoctlNone(VFIO_TYPE, VFIO_BASE + 19);
@@ -269,6 +271,39 @@ constexpr uint32_t VFIO_IRQ_INFO_EVENTFD = 1U << 0;
 constexpr uint32_t VFIO_IRQ_INFO_MASKABLE = 1U << 1;
 constexpr uint32_t VFIO_IRQ_INFO_AUTOMASKED = 1U << 2;
 constexpr uint32_t VFIO_IRQ_INFO_NORESIZE = 1U << 3;
+
+// Followed by nothing, or by a byte or an int32_t for each of the `count` vectors from `start` on. The flags are one
+// kind of data and one action.
+struct vfio_irq_set {
+  uint32_t argsz;
+  uint32_t flags;
+  uint32_t index;
+  uint32_t start;
+  uint32_t count;
+};
+static_assert(sizeof(vfio_irq_set) == 20 && offsetof(vfio_irq_set, count) == 16);
+
+constexpr uint32_t VFIO_IRQ_SET_DATA_NONE = 1U << 0;
+constexpr uint32_t VFIO_IRQ_SET_DATA_BOOL = 1U << 1;
+constexpr uint32_t VFIO_IRQ_SET_DATA_EVENTFD = 1U << 2;
+constexpr uint32_t VFIO_IRQ_SET_DATA_TYPE_MASK = 7;
+constexpr uint32_t VFIO_IRQ_SET_ACTION_MASK = 1U << 3;
+constexpr uint32_t VFIO_IRQ_SET_ACTION_UNMASK = 1U << 4;
+constexpr uint32_t VFIO_IRQ_SET_ACTION_TRIGGER = 1U << 5;
+constexpr uint32_t VFIO_IRQ_SET_ACTION_TYPE_MASK = 0x38;
+
+// A write of `data` at the file offset `offset` each time `fd`, an eventfd, is signalled; fd -1 ends it.
+struct vfio_device_ioeventfd {
+  uint32_t argsz;
+  uint32_t flags;
+  uint64_t offset;
+  uint64_t data;
+  int32_t fd;
+  uint32_t reserved;
+};
+static_assert(sizeof(vfio_device_ioeventfd) == 32 && offsetof(vfio_device_ioeventfd, fd) == 24);
+
+constexpr uint32_t VFIO_DEVICE_IOEVENTFD_SIZE_MASK = 0xf;  // the width in bytes: 1, 2, 4 or 8
 
 // A device that a hot reset takes along. `devid` is its id in the iommufd of the device that was asked, or one of the
 // two values below, as a signed number; without VFIO_PCI_HOT_RESET_FLAG_DEV_ID, its group's number.

@@ -68,6 +68,7 @@ export class Rig {
     }
     this.ioas.close();
     for (const device of this.#devices.values()) {
+      for (const index of device.interrupts) if (index.enabled) index.disable();
       device.command.memory = true;
       device.command.busMaster = false;
     }

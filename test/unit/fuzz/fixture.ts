@@ -1,6 +1,7 @@
 // Objects of every class, to call on and to pass in: live, closed, and of another kernel; and calls that succeed, for
 // the fuzzer to spoil.
-import { DmaMemory, Iommufd, KernelError, PciTopology, VfioDevice } from '../../../lib';
+import { DmaMemory, Eventfd, Iommufd, KernelError, PciTopology, VfioDevice, type InterruptIndex } from '../../../lib';
+import { Counts } from '../../../lib/counter';
 import { FakeKernel } from '../../../lib/fake';
 import type { Random } from './random';
 import type { Sample } from './values';
@@ -19,6 +20,11 @@ function kernelError(kernel: FakeKernel): KernelError {
     if (error instanceof KernelError) return error;
   }
   throw new Error('opening nothing did not fail');
+}
+
+function enabled(index: InterruptIndex): InterruptIndex {
+  if (index.info.count > 0) index.enable();
+  return index;
 }
 
 /** The objects of one kernel, or what is left of them when they are closed. */
@@ -59,6 +65,10 @@ function build(kernel: FakeKernel) {
     peer: ioas.mapDmaBuf(cmb, { iova: 0x100_0000n }),
     host: ioas.mapMemorySync(memory, { iova: 0x200_0000n }),
     error: kernelError(kernel),
+    eventfd: Eventfd.create({ kernel }),
+    ring: ssd.region(2).ioeventfd({ offset: 0x4000, width: 4, value: 1 }),
+    msix: enabled(ssd.interrupts.msix),
+    intx: enabled(display.interrupts.intx),
     topology,
     matrix: topology.p2pMatrix(),
   };
@@ -146,6 +156,7 @@ export class Fixture {
   closeQuietly(object: unknown): void {
     try {
       if (isCloseable(object)) object.close();
+      else if (object instanceof Counts) void object.return(); // it may wait for another kernel's eventfd
     } catch {
       // What close() has to say is judged when it is called for its own sake.
     }
@@ -195,6 +206,18 @@ export const validCalls: Record<string, (objects: Objects, random: Random) => un
   'VfioDevice#attach': ({ ioas, spare, hwpt }, random) => [random.pick([ioas, spare, hwpt])],
   'VfioDevice#attachSync': ({ ioas, spare, hwpt }, random) => [random.pick([ioas, spare, hwpt])],
   'VfioDevice#region': (_, random) => [random.below(9)],
+  'Eventfd.create': ({ kernel }, random) => [{ kernel, count: random.below(3) }],
+  'Eventfd.fromFd': ({ kernel, eventfd }) => [eventfd.fd, { kernel }],
+  'Eventfd#signal': (_, random) => random.pick<unknown[]>([[], [3]]),
+  'InterruptIndex#enable': ({ eventfd }, random) => [random.pick<unknown>([undefined, 2, [true, null, eventfd]])],
+  'InterruptIndex#trigger': (_, random) => random.pick<unknown[]>([[], [1, 2], [0, [true, false]]]),
+  'InterruptIndex#mask': () => [],
+  'InterruptIndex#unmask': () => [],
+  'InterruptIndex#unmaskBy': ({ eventfd }, random) => [random.pick<unknown>([eventfd, null])],
+  'InterruptIndex#listen': (_, random) => [random.below(3)],
+  'Region#ioeventfd': ({ eventfd }, random) => [
+    { offset: 8 * random.below(512), width: 4, value: random.below(100), ...(random.percent(50) && { eventfd }) },
+  ],
   'VfioDevice#irqInfo': (_, random) => [random.below(5)],
   'VfioDevice#probe': (_, random) => [random.pick(['DMA_BUF', 'BUS_MASTER', 'LOW_POWER_ENTRY'])],
   'VfioDevice#exportDmaBuf': (_, random) => [

@@ -157,7 +157,10 @@ export class Surface {
     for (let at = type.prototype as object | null; at; at = Reflect.getPrototypeOf(at)) {
       // Not Node's own emitter: a listener that throws is the caller's affair.
       if (isBuiltin(at.constructor) || at === EventEmitter.prototype) break;
-      for (const key of Reflect.ownKeys(at)) if (key !== 'constructor') this.#addProperty(at, owner, key, true);
+      for (const key of Reflect.ownKeys(at)) {
+        // Nor what wraps it; every class has a constructor, the emitter as well.
+        if (!Object.hasOwn(EventEmitter.prototype, key)) this.#addProperty(at, owner, key, true);
+      }
     }
   }
 

@@ -1,0 +1,46 @@
+import { irqNames } from './constants';
+import type { VfioDevice } from './device';
+import { InterruptIndex } from './interrupt-index';
+
+/**
+ * A device's interrupts: `device.interrupts.msix.enable(4)`, and then `for await (const count of
+ * device.interrupts.msix.listen(0))`. What is enabled is disabled before the device is closed.
+ */
+export class Interrupts {
+  /** The pin, which stays asserted until the device is told; masked by each interrupt. */
+  readonly intx: InterruptIndex;
+  readonly msi: InterruptIndex;
+  readonly msix: InterruptIndex;
+  /** An error of the PCI Express link or the device that cannot be corrected. */
+  readonly error: InterruptIndex;
+  /** The kernel wants the device back: its driver is being unbound. It waits until the device is closed. */
+  readonly request: InterruptIndex;
+
+  /** @internal */
+  constructor(device: VfioDevice) {
+    const [intx, msi, msix, error, request] = irqNames.map((_, index) => new InterruptIndex(device, index)) as [
+      ...[
+        intx: InterruptIndex,
+        msi: InterruptIndex,
+        msix: InterruptIndex,
+        error: InterruptIndex,
+        request: InterruptIndex,
+      ],
+    ];
+    this.intx = intx;
+    this.msi = msi;
+    this.msix = msix;
+    this.error = error;
+    this.request = request;
+    device.adopt({
+      close: () => {
+        for (const index of this) index.close();
+      },
+    });
+  }
+
+  /** All five. */
+  *[Symbol.iterator](): Generator<InterruptIndex> {
+    yield* [this.intx, this.msi, this.msix, this.error, this.request];
+  }
+}

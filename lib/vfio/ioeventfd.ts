@@ -1,0 +1,97 @@
+import { closedError, kernelCall, KernelError } from '../errors';
+import { Eventfd } from '../eventfd';
+import { expectClose, wasClosed } from '../lost';
+import { native } from '../native';
+import { instance, integer, options, outOfRange, u64 } from '../validate';
+import type { Region } from './region';
+
+/** What is to be written, and on whose signal. */
+export interface IoeventfdOptions {
+  /** Where in the region, in bytes. */
+  offset: number | bigint;
+  /** In bytes. */
+  width: 1 | 2 | 4 | 8;
+  /** Fits the width. */
+  value: number | bigint;
+  /** One of the caller's; a new one unless told. */
+  eventfd?: Eventfd;
+}
+
+/**
+ * A write that the kernel makes to a device's register each time an eventfd is signalled, without coming back to user space:
+ * a doorbell. Made by {@link Region.ioeventfd}.
+ */
+export class Ioeventfd {
+  readonly region: Region;
+  readonly offset: bigint;
+  readonly width: number;
+  readonly value: bigint;
+  /** Signals the write. */
+  readonly eventfd: Eventfd;
+  readonly #at: bigint;
+  readonly #own: boolean;
+  #closed = false;
+
+  /** @param start where the region is in the device's file @internal */
+  constructor(region: Region, start: bigint, opts: IoeventfdOptions) {
+    const { offset, width, value, eventfd } = options(opts);
+    this.region = region;
+    this.offset = u64(offset, 'offset', 0n, (1n << 40n) - 1n);
+    this.width = integer(width, 'width', 1, 8);
+    if (![1, 2, 4, 8].includes(width)) throw outOfRange('width', 'one of 1, 2, 4, 8', width);
+    this.value = u64(value, 'value', 0n, (1n << BigInt(8 * width)) - 1n);
+    if (eventfd !== undefined) instance(eventfd, 'eventfd', Eventfd);
+    const { device } = region;
+    if (device.closed) throw closedError('VFIO device');
+    this.#at = start + this.offset;
+    this.#own = eventfd === undefined;
+    this.eventfd = eventfd ?? Eventfd.create({ kernel: device.kernel });
+    try {
+      const { fd } = this.eventfd;
+      kernelCall(
+        this.#args(),
+        () => {
+          native.ioeventfdAdd(device.handle, this.#at, this.width, this.value, fd);
+        },
+        device.around(),
+      );
+    } catch (error) {
+      if (this.#own) this.eventfd.close();
+      throw error;
+    }
+    device.adopt(this);
+    expectClose(this, 'ioeventfd');
+  }
+
+  #args() {
+    return { ...this.region.device.args(), region: this.region.index, offset: this.offset, width: this.width };
+  }
+
+  /** Whether close() was called. */
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  /** No more writes (VFIO_DEVICE_IOEVENTFD). The caller's own eventfd stays open. */
+  close(): void {
+    if (this.#closed) return;
+    const { device } = this.region;
+    try {
+      kernelCall(this.#args(), () => {
+        native.ioeventfdRemove(device.handle, this.#at, this.width, this.value);
+      });
+    } catch (error) {
+      // Somebody else removed it, or the device is leaving.
+      if (!(error instanceof KernelError && error.code === 'ENODEV')) throw error;
+    }
+    this.#closed = true;
+    wasClosed(this);
+    device.forget(this);
+    if (this.#own) this.eventfd.close();
+  }
+
+  /** close(), for `using`. */
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}

@@ -1,0 +1,26 @@
+// One vector's receiver: an eventfd of the library's, and who listens to it.
+import { Counter } from '../counter';
+import { kernelCall } from '../errors';
+import type { Kernel } from '../kernel';
+import { native, type FdHandle } from '../native';
+
+/** @internal */
+export class Vector {
+  readonly counter: Counter;
+  readonly #fd: FdHandle;
+
+  /** @param settled when all who listen have done with what came */
+  constructor(kernel: Kernel, settled: (() => void) | undefined) {
+    this.#fd = kernelCall({}, () => native.fdEventfd(kernel.handle, 0));
+    this.counter = new Counter(this.#fd, settled);
+  }
+
+  get fd(): number {
+    return native.fdNumber(this.#fd);
+  }
+
+  close(): void {
+    this.counter.end();
+    native.fdClose(this.#fd, false);
+  }
+}
