@@ -82,13 +82,17 @@ export function groupOpen(args: Arguments, around: Around): string | undefined {
   );
 }
 
+/** The devices that share one's IOMMU group. */
+function groupOthers({ folder, address }: Place): string[] {
+  return list(join(folder, 'iommu_group/devices')).filter((other) => other !== address);
+}
+
 /** EPERM at bind: first the kernel looks at the interrupts, then at the group's other devices. */
 export function groupNotFree(args: Arguments, around: Around): string | undefined {
   const at = place(args, around);
   if (!at) return undefined;
   const group = join(at.folder, 'iommu_group');
-  const others = list(join(group, 'devices'))
-    .filter((address) => address !== at.address)
+  const others = groupOthers(at)
     .map((address) => ({ address, folder: join(at.sysfs, 'bus/pci/devices', address) }))
     .map((other) => ({ ...other, driver: linked(join(other.folder, 'driver')) }))
     .filter(({ driver }) => takesGroup(driver));
@@ -110,12 +114,19 @@ export function groupNotFree(args: Arguments, around: Around): string | undefine
 }
 
 /** EINVAL at attach */
-export function notAttachable({ pasid }: Arguments, { isBound }: Around): string | undefined {
-  if (!isBound) return undefined;
-  if (pasid !== undefined && isBound())
+export function notAttachable(args: Arguments, around: Around): string | undefined {
+  if (!around.isBound) return undefined;
+  if (!around.isBound()) return 'the device is not bound to an iommufd: bind() first';
+  if (args.pasid !== undefined)
     return 'only page tables that were made for PASIDs can be attached to one, and to a device with one: allocate such a HWPT';
-  return isBound()
-    ? "the device's IOMMU cannot use this page table; or a file that is mapped in the IOAS is no memfd or ends before, " +
-        'which is seen only when the first device is attached'
-    : 'the device is not bound to an iommufd: bind() first';
+  const at = place(args, around);
+  const others = at ? groupOthers(at) : [];
+  const shares =
+    others.length === 0
+      ? ''
+      : `an IOMMU group has one page table, and ${others.join(', ')} of this group may be attached to another; or `;
+  return (
+    `${shares}the device's IOMMU cannot use this page table; or a file that is mapped in the IOAS is no memfd or ends ` +
+    'before, which is seen only when the first device is attached'
+  );
 }

@@ -1,4 +1,6 @@
 // A VFIO device in an iommufd: bind, attach, detach.
+import { join } from 'node:path';
+import { linked } from '../causes/look';
 import { closedError, codedError, kernelCall, kernelCallAsync } from '../errors';
 import { Hwpt } from '../iommufd/hwpt';
 import { Iommufd } from '../iommufd/iommufd';
@@ -93,10 +95,10 @@ export abstract class BoundDevice extends DeviceFile {
 
   /**
    * Attaches the device to an IOAS or a page table of one (VFIO_DEVICE_ATTACH_IOMMUFD_PT): its DMA goes through that from now
-   * on. If it was attached elsewhere, it moves.
+   * on. If it was attached elsewhere, it moves, and so do the others of its IOMMU group that are attached.
    *
-   * @throws Error ERR_OTHER_IOMMUFD: an IOAS of another iommufd. KernelError EINVAL: not bound, or a page table that its IOMMU
-   *   cannot use. EADDRINUSE: mappings where this device cannot have any. ENOMEM: the first device has the mapped host memory
+   * @throws Error ERR_OTHER_IOMMUFD: an IOAS of another iommufd. KernelError EINVAL: not bound, a page table that its IOMMU
+   *   cannot use, or another device of its IOMMU group is attached elsewhere. EADDRINUSE: mappings where this device cannot have any. ENOMEM: the first device has the mapped host memory
    *   pinned, which went over RLIMIT_MEMLOCK.
    */
   async attach(table: Ioas | Hwpt): Promise<void> {
@@ -138,6 +140,17 @@ export abstract class BoundDevice extends DeviceFile {
   }
 
   #attached(table: Ioas | Hwpt | undefined): void {
+    const old = this.#table;
+    this.#stand(table);
+    if (!old || !table || old === table) return;
+    // An IOMMU group has one page table: those of the group that are attached move with a device that does.
+    const group = iommuGroup(this);
+    for (const other of group === undefined ? [] : [...old.attached]) {
+      if (other instanceof BoundDevice && iommuGroup(other) === group) other.#stand(table);
+    }
+  }
+
+  #stand(table: Ioas | Hwpt | undefined): void {
     this.#table?.attached.delete(this);
     this.#table = this.released ? undefined : table;
     this.#table?.attached.add(this);
@@ -187,6 +200,10 @@ export abstract class BoundDevice extends DeviceFile {
   protected override gone(): void {
     this.#iommufd?.forget(this);
   }
+}
+
+function iommuGroup({ kernel, address }: BoundDevice): string | undefined {
+  return address === undefined ? undefined : linked(join(kernel.sysfs, 'bus/pci/devices', address, 'iommu_group'));
 }
 
 function nameOf(table: Ioas | Hwpt): string {

@@ -1,17 +1,25 @@
 // Two functions of one device: they share a bus, and so a hot reset; and an IOMMU group, and so an owner.
 import assert from 'node:assert/strict';
-import { Iommufd, VfioDevice } from '../../lib';
+import { Iommufd, VfioDevice, type DmaBuf } from '../../lib';
 import { conforms, observe, refuses, unlessFailing } from './record';
 import { addresses, page } from './rig';
 
 describe('two functions of a device', () => {
   let iommufd: Iommufd;
+  let exported: DmaBuf[] = [];
   beforeEach(() => {
     iommufd = Iommufd.open();
   });
   afterEach(() => {
+    for (const buffer of exported) buffer.close();
+    exported = [];
     iommufd.close();
   });
+  const pageOf = (device: VfioDevice, offset = 0n) => {
+    const buffer = device.exportDmaBuf({ region: 0, offset, length: page });
+    exported.push(buffer);
+    return buffer;
+  };
   const open = (role: 'twin0' | 'twin1') => VfioDevice.open(addresses[role], { iommufd });
 
   conforms('are told together, by whichever is asked', async () => {
@@ -64,9 +72,7 @@ describe('two functions of a device', () => {
   conforms('a hot reset of either revokes what both export', async () => {
     const [first, second] = [await open('twin0'), await open('twin1')];
     const ioas = iommufd.allocIoas();
-    const mappings = [0n, page].map((offset) =>
-      ioas.mapDmaBuf(first.exportDmaBuf({ region: 0, offset, length: page })),
-    );
+    const mappings = [0n, page].map((offset) => ioas.mapDmaBuf(pageOf(first, offset)));
     for (const device of [first, second]) {
       await device.hotReset();
       assert.deepEqual(observe(mappings.map(({ state }) => state)), ['revoked', 'revoked']);
@@ -80,7 +86,7 @@ describe('two functions of a device', () => {
   conforms('a refused reset of one revokes nothing', async () => {
     const first = await open('twin0');
     const ioas = iommufd.allocIoas();
-    const mapping = ioas.mapDmaBuf(first.exportDmaBuf({ region: 0, offset: 0n, length: page }));
+    const mapping = ioas.mapDmaBuf(pageOf(first));
     await refuses('EINVAL', () => first.reset());
     assert.equal(observe(mapping.state), 'live');
   });
@@ -95,6 +101,24 @@ describe('two functions of a device', () => {
     assert.equal(second.command.memory, false);
   });
 
+  conforms('move together: one that is attached elsewhere takes the other along', async () => {
+    const [first, second] = [await open('twin0'), await open('twin1')];
+    const [ioas, other] = [iommufd.allocIoas(), iommufd.allocIoas()];
+    await first.attach(ioas);
+    await second.attach(ioas);
+    await first.attach(other);
+    assert.equal(observe(second.ioas === other), true);
+    ioas.close(); // EBUSY if the second were still there
+    second.attachSync(other);
+    await second.detach();
+    assert.equal(observe(first.ioas === other), true);
+    // Alone, it moves alone.
+    const third = iommufd.allocIoas();
+    first.attachSync(third);
+    observe([first.ioas === third, second.ioas]);
+    other.close();
+  });
+
   conforms('are attached together or not at all', async () => {
     const [first, second] = [await open('twin0'), await open('twin1')];
     const [ioas, other] = [iommufd.allocIoas(), iommufd.allocIoas()];
@@ -102,7 +126,10 @@ describe('two functions of a device', () => {
     await second.attach(ioas);
     observe([first.ioas === ioas, second.ioas === ioas]);
     await second.detach();
-    await refuses('EINVAL', () => second.attach(other));
+    const error = await refuses('EINVAL', () => second.attach(other));
+    unlessFailing(() => {
+      assert.match(error.message, /one page table, and 0000:06:00\.0 of this group/);
+    });
     await first.detach();
     await second.attach(other);
     assert.equal(observe(second.ioas === other), true);
