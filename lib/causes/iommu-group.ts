@@ -119,6 +119,8 @@ export function notAttachable(args: Arguments, around: Around): string | undefin
   if (!around.isBound()) return 'the device is not bound to an iommufd: bind() first';
   if (args.pasid !== undefined)
     return 'only page tables that were made for PASIDs can be attached to one, and to a device with one: allocate such a HWPT';
+  if (around.pasids)
+    return 'the device has PASIDs attached, and this page table was not made for that: allocate one with `pasid`';
   const at = place(args, around);
   const others = at ? groupOthers(at) : [];
   const shares =

@@ -36,6 +36,8 @@ export interface Around {
   group?: VfioGroup;
   /** Whether the device's file is bound to an iommufd, by whichever object. */
   isBound?: () => boolean;
+  /** How many PASIDs of the device are attached. */
+  pasids?: number;
   /** What was to be exported: offset and length by turns. */
   words?: BigUint64Array;
   /** Which vectors were to be set, and the numbers of the eventfds that the caller gave for them. */

@@ -99,12 +99,10 @@ function mapFile(iommufd: Iommufd, kernel: Kernel): Finding {
 interface Held {
   address: string;
   cdev: string;
-  /** An SR-IOV virtual function, which is bound with a secret of its physical one's owner (VF token). */
-  isVirtual: boolean;
 }
 
 /** Whether it can be used, and exports. */
-function device({ address, cdev, isVirtual }: Held, iommufd: Iommufd, kernel: Kernel): Finding {
+function device({ address, cdev }: Held, iommufd: Iommufd, kernel: Kernel): Finding {
   const check = `device ${address}`;
   try {
     using held = VfioDevice.openSync(address, { kernel, iommufd });
@@ -114,11 +112,9 @@ function device({ address, cdev, isVirtual }: Held, iommufd: Iommufd, kernel: Ke
   } catch (error) {
     if (error instanceof KernelError && ['EBUSY', 'EINVAL'].includes(error.code))
       return note(check, `in use: ${why(error)}`);
-    if (error instanceof KernelError && error.code === 'EACCES' && isVirtual)
-      return note(check, `cannot be tried: ${why(error)}`);
-    // It can be opened, so the refusal is about its VF token, which whoever holds the other functions knows.
+    // It could be opened, and is bound with a secret of whoever holds the other functions (VF token).
     if (error instanceof KernelError && error.code === 'EACCES' && error.ioctl === 'VFIO_DEVICE_BIND_IOMMUFD')
-      return note(check, why(error));
+      return note(check, `cannot be tried: ${why(error)}`);
     return bad(check, why(error), ...permit(error, `/dev/vfio/devices/${cdev}`));
   }
 }
@@ -127,11 +123,7 @@ function heldByVfio(sysfs: string): Held[] {
   const folder = join(sysfs, 'bus/pci/devices');
   return list(folder)
     .filter((address) => linked(join(folder, address, 'driver')) === 'vfio-pci')
-    .map((address) => ({
-      address,
-      cdev: list(join(folder, address, 'vfio-dev'))[0] ?? '',
-      isVirtual: linked(join(folder, address, 'physfn')) !== undefined,
-    }));
+    .map((address) => ({ address, cdev: list(join(folder, address, 'vfio-dev'))[0] ?? '' }));
 }
 
 function* devices(iommufd: Iommufd, kernel: Kernel): Generator<Finding> {

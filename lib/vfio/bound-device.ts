@@ -144,10 +144,15 @@ export abstract class BoundDevice extends DeviceFile {
     this.#stand(table);
     if (!old || !table || old === table) return;
     // An IOMMU group has one page table: those of the group that are attached move with a device that does.
-    const group = iommuGroup(this);
-    for (const other of group === undefined ? [] : [...old.attached]) {
-      if (other instanceof BoundDevice && iommuGroup(other) === group) other.#stand(table);
+    for (const other of [...old.attached]) {
+      if (other instanceof BoundDevice && this.sharesGroup(other)) other.#stand(table);
     }
+  }
+
+  /** Whether the devices are of one IOMMU group, as far as that can be seen. @internal */
+  protected sharesGroup(other: BoundDevice): boolean {
+    const group = iommuGroup(this);
+    return group !== undefined && iommuGroup(other) === group;
   }
 
   #stand(table: Ioas | Hwpt | undefined): void {

@@ -1,4 +1,5 @@
 // The address spaces of a VFIO device's DMA that carries a PASID (process address space id).
+import type { Around } from '../causes/look';
 import { closedError, codedError, kernelCall, kernelCallAsync } from '../errors';
 import { Hwpt } from '../iommufd/hwpt';
 import { Ioas, type Attached } from '../iommufd/ioas';
@@ -11,8 +12,12 @@ const lastPasid = 0xf_ffff;
 
 /** What a page table knows of one PASID of a device: how to make it leave. */
 interface PasidAttachment extends Attached {
+  device: PasidDevice;
+  pasid: number;
   table: Ioas | Hwpt;
 }
+
+const hasPasid = (attached: Attached): attached is PasidAttachment => 'pasid' in attached;
 
 /** How the DMA of a VFIO device is given address spaces of its own by PASID. */
 export abstract class PasidDevice extends BoundDevice {
@@ -20,7 +25,8 @@ export abstract class PasidDevice extends BoundDevice {
 
   /**
    * Attaches the DMA that carries `pasid`, 1 to 0xfffff, to an address space of its own (VFIO_DEVICE_ATTACH_IOMMUFD_PT with
-   * a PASID). If it was attached elsewhere, it moves.
+   * a PASID). If it was attached elsewhere, it moves, and so do the same PASIDs of the others of its IOMMU group. The kernel
+   * does not ask whether the device has PASIDs.
    *
    * @throws Error ERR_OTHER_IOMMUFD: a page table of another iommufd. KernelError EINVAL: not bound; or the page table, or what
    *   the device itself is attached to, was not made for PASIDs, as the ones that the kernel makes for an IOAS are not.
@@ -75,6 +81,11 @@ export abstract class PasidDevice extends BoundDevice {
     this.#attached(number, undefined);
   }
 
+  /** @internal */
+  override around(): Around {
+    return { ...super.around(), pasids: this.#pasids.size };
+  }
+
   #handleOf(table: Ioas | Hwpt): IoasHandle | HwptHandle {
     const { handle, iommufd } = table instanceof Hwpt ? table : instance(table, 'table', Ioas);
     const mine = this.iommufd;
@@ -88,12 +99,21 @@ export abstract class PasidDevice extends BoundDevice {
   }
 
   #attached(pasid: number, table: Ioas | Hwpt | undefined): void {
+    const old = this.#pasids.get(pasid)?.table;
+    this.#stand(pasid, table);
+    if (!old || !table || old === table) return;
+    for (const other of [...old.attached].filter(hasPasid)) {
+      if (other.pasid === pasid && this.sharesGroup(other.device)) other.device.#stand(pasid, table);
+    }
+  }
+
+  #stand(pasid: number, table: Ioas | Hwpt | undefined): void {
     const old = this.#pasids.get(pasid);
     old?.table.attached.delete(old);
     this.#pasids.delete(pasid);
     if (!table || this.released) return;
     const attachment: PasidAttachment = {
-      table,
+      ...{ device: this, pasid, table },
       leave: () => {
         kernelCall(this.args(), () => {
           native.vfioDetachPasid(this.lastHandle, pasid, false);

@@ -119,6 +119,21 @@ describe('two functions of a device', () => {
     other.close();
   });
 
+  conforms('share the page table of a PASID, too', async () => {
+    const [first, second] = [await open('twin0'), await open('twin1')];
+    const ioas = iommufd.allocIoas();
+    const [one, other] = [await ioas.allocHwpt(first, { pasid: true }), await ioas.allocHwpt(first, { pasid: true })];
+    await first.attachPasid(one, 1);
+    await refuses('EINVAL', () => second.attachPasid(other, 1));
+    await second.attachPasid(one, 1);
+    await second.attachPasid(other, 2);
+    first.attachPasidSync(other, 1);
+    one.close(); // EBUSY if the second were still there
+    await first.detachPasid(1);
+    other.close();
+    assert.deepEqual(observe([one.closed, other.closed]), [true, true]);
+  });
+
   conforms('are attached together or not at all', async () => {
     const [first, second] = [await open('twin0'), await open('twin1')];
     const [ioas, other] = [iommufd.allocIoas(), iommufd.allocIoas()];

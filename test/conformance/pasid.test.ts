@@ -1,4 +1,4 @@
-// DMA with a PASID. The machine's IOMMU has none, so that every attach ends at the checks before it.
+// DMA with a PASID. No device of the machine sends any: what is seen is how page tables are attached and let go.
 import assert from 'node:assert/strict';
 import { Iommufd, VfioDevice } from '../../lib';
 import { conforms, observe, refuses, unlessFailing } from './record';
@@ -25,6 +25,62 @@ describe('a PASID', () => {
     assert.equal(observe(device.ioas === rig.ioas), true);
     const hwpt = rig.keep(await rig.ioas.allocHwpt(rig.device('ssd')));
     await refuses('EINVAL', () => device.attachPasid(hwpt, 2));
+  });
+
+  conforms(
+    'is attached to one that was made for it; the kernel does not ask whether the device has PASIDs',
+    async () => {
+      const device = rig.device('engine');
+      const hwpt = rig.keep(await rig.ioas.allocHwpt(device, { pasid: true }));
+      await device.attachPasid(hwpt, 1);
+      device.attachPasidSync(hwpt, 0xfffff);
+      await device.attach(hwpt);
+      await device.attachPasid(hwpt, 2);
+      await device.attachPasid(hwpt, 2);
+      assert.equal(observe(device.hwpt === hwpt), true);
+      await device.detach();
+      await device.detachPasid(1);
+      device.detachPasidSync(2);
+      hwpt.close(); // takes the last with it
+      assert.equal(observe(hwpt.closed), true);
+    },
+  );
+
+  conforms('moves to another page table', async () => {
+    const device = rig.device('engine');
+    const [first, second] = [
+      rig.keep(await rig.ioas.allocHwpt(device, { pasid: true })),
+      rig.keep(await rig.ioas.allocHwpt(device, { pasid: true })),
+    ];
+    await device.attachPasid(first, 1);
+    await device.attachPasid(second, 1);
+    first.close(); // EBUSY if the PASID were still there
+    await device.detachPasid(1);
+    second.close();
+    assert.deepEqual(observe([first.closed, second.closed]), [true, true]);
+  });
+
+  conforms('keeps the device from page tables that were not made for PASIDs: EINVAL', async () => {
+    const device = rig.device('engine');
+    const hwpt = rig.keep(await rig.ioas.allocHwpt(device, { pasid: true }));
+    await device.attachPasid(hwpt, 1);
+    const error = await refuses('EINVAL', () => device.attach(rig.ioas));
+    unlessFailing(() => {
+      assert.match(error.message, /has PASIDs attached/);
+    });
+    await device.detachPasid(1);
+    await device.attach(rig.ioas);
+    await refuses('EINVAL', () => device.attachPasid(hwpt, 1));
+    assert.equal(observe(device.ioas === rig.ioas), true);
+  });
+
+  conforms('goes with the device', async () => {
+    const device = await VfioDevice.open(addresses.ports, { iommufd: rig.iommufd });
+    const hwpt = rig.keep(await rig.ioas.allocHwpt(device, { pasid: true }));
+    await device.attachPasid(hwpt, 7);
+    device.close();
+    hwpt.close();
+    assert.equal(observe(hwpt.closed), true);
   });
 
   conforms('that is not attached is detached without an error', async () => {

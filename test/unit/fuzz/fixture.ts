@@ -27,6 +27,8 @@ function enabled(index: InterruptIndex): InterruptIndex {
   return index;
 }
 
+const vfToken = '01234567-89ab-cdef-0123-456789abcdef';
+
 /** The objects of one kernel, or what is left of them when they are closed. */
 function build(kernel: FakeKernel) {
   const iommufd = Iommufd.open({ kernel });
@@ -35,6 +37,8 @@ function build(kernel: FakeKernel) {
     VfioDevice.openSync(kernel.addressOf(role), { iommufd }),
   ) as [VfioDevice, VfioDevice, VfioDevice];
   const unbound = VfioDevice.openSync(kernel.addressOf('ports'), { kernel });
+  const physical = VfioDevice.openSync(kernel.addressOf('physical'), { iommufd, vfToken });
+  const virtual = VfioDevice.openSync(kernel.addressOf('virtual0'), { iommufd, vfToken });
   engine.attachSync(ioas);
   engine.command.busMaster = true;
   const memory = DmaMemory.alloc(0x10000, { kernel });
@@ -51,6 +55,9 @@ function build(kernel: FakeKernel) {
     engine,
     display,
     unbound,
+    physical,
+    virtual,
+    small: VfioDevice.openSync(kernel.addressOf('twin1'), { iommufd }).region(0),
     command: engine.command,
     config: ssd.config,
     region: ssd.region(2),
@@ -198,11 +205,11 @@ export const validCalls: Record<string, (objects: Objects, random: Random) => un
   'VfioDevice#attachPasidSync': ({ ioas, spare }, random) => [random.pick([ioas, spare]), 1 + random.below(8)],
   'VfioDevice#detachPasid': (_, random) => [1 + random.below(8)],
   'VfioDevice#detachPasidSync': (_, random) => [1 + random.below(8)],
-  'VfioDevice#setVfToken': () => ['01234567-89ab-cdef-0123-456789abcdef'],
+  'VfioDevice#setVfToken': () => [vfToken],
   'VfioDevice#setBusMaster': (_, random) => [random.percent(50)],
   'pciCapabilities()': (_, random) => [Uint8Array.from({ length: random.below(600) }, () => random.below(256))],
-  'VfioDevice#bind': ({ iommufd }) => [iommufd],
-  'VfioDevice#bindSync': ({ iommufd }) => [iommufd],
+  'VfioDevice#bind': ({ iommufd }, random) => [iommufd, random.pick([{}, { vfToken }])],
+  'VfioDevice#bindSync': ({ iommufd }, random) => [iommufd, random.pick([{}, { vfToken }])],
   'VfioDevice#attach': ({ ioas, spare, hwpt }, random) => [random.pick([ioas, spare, hwpt])],
   'VfioDevice#attachSync': ({ ioas, spare, hwpt }, random) => [random.pick([ioas, spare, hwpt])],
   'VfioDevice#region': (_, random) => [random.below(9)],
