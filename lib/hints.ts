@@ -1,4 +1,5 @@
 // What an errno means, for each call: one table. Sources: Linux's drivers/vfio, drivers/iommu/iommufd, drivers/dma-buf.
+import { bufferNotMapped, overUdmabufLimits } from './causes/dma-buf';
 import { badRange, noBar } from './causes/export';
 import { boundAlready, groupNotFree, groupOpen, notAttachable } from './causes/iommu-group';
 import { refusedInterrupts } from './causes/interrupts';
@@ -44,6 +45,19 @@ const accessHints: Record<string, Hint> = {
   EFAULT: 'past the end of config space',
   ENOMEM: 'the region cannot be reserved or mapped by the kernel',
   EBUSY: "the BAR is reserved by another driver, such as the firmware's frame buffer",
+};
+
+const noSyncFiles = 'this kernel cannot do that: it is there from Linux 6.0 on, with CONFIG_SYNC_FILE';
+
+const udmabufHints: Record<string, Hint> = {
+  EINVAL: [
+    overUdmabufLimits,
+    "offset and size must be multiples of the page size and inside the memory, the sizes not 0 and within the driver's " +
+      'limit (/sys/module/udmabuf/parameters/size_limit_mb), and the memory sealed against shrinking (F_SEAL_SHRINK), ' +
+      'not against writing (F_SEAL_WRITE, F_SEAL_FUTURE_WRITE)',
+  ],
+  EBADFD: 'not an open file descriptor, or not of a memfd',
+  ENOMEM: 'the memory, which is taken now and kept, is more than there is',
 };
 
 /** By call, then by errno. 'IOMMU_*' is for every ioctl whose name starts so, '*' for every call. */
@@ -262,21 +276,42 @@ export const hints: Readonly<Record<string, Readonly<Record<string, Hint>>>> = {
   },
   DMA_BUF_IOCTL_SYNC: { EINVAL: 'neither a read nor a write, or an end without a begin' },
   DMA_BUF_SET_NAME: { EINVAL: 'the name is longer than 31 bytes' },
+  DMA_BUF_IOCTL_EXPORT_SYNC_FILE: { ENOTTY: noSyncFiles, EINVAL: 'neither for reading nor for writing' },
+  DMA_BUF_IOCTL_IMPORT_SYNC_FILE: { ENOTTY: noSyncFiles, EINVAL: 'the fd is not a sync file' },
+  DMA_HEAP_IOCTL_ALLOC: {
+    ENOMEM:
+      'the heap has not so much memory left: the system heap takes it page by page, others from what was reserved',
+    EINVAL: 'the size is 0 or does not fit, or this kernel knows no such flags',
+    ENOTTY: 'the file is not a dma-heap',
+  },
   'DMA_*': { ENOTTY: 'the file descriptor is not a dma-buf, or this kernel does not have this call' },
-  UDMABUF_CREATE: {
-    EINVAL:
-      "offset and size must be multiples of the page size and inside the memory, the size within the driver's limit " +
-      '(/sys/module/udmabuf/parameters/size_limit_mb), and the memory sealed against shrinking, not against writing',
-    EBADFD: 'not a memfd',
+  UDMABUF_CREATE: udmabufHints,
+  UDMABUF_CREATE_LIST: udmabufHints,
+  'UDMABUF_*': { ENOTTY: 'this kernel does not have this call, or the file is not /dev/udmabuf' },
+  SYNC_IOC_MERGE: { ENOENT: 'the other file is not a sync file' },
+  SYNC_IOC_SET_DEADLINE: { ENOTTY: 'this kernel takes no deadlines: they are there from Linux 6.6 on' },
+  'SYNC_*': {
+    ENOTTY: 'the file descriptor is not a sync file, or this kernel does not have this call',
+    EINVAL: 'this kernel does not know what is asked for',
+  },
+  'SW_*': {
+    ENOTTY: 'the file is not sw_sync, or this kernel does not have this call',
+    EINVAL: 'not a sync file with a single fence of a sw_sync timeline',
   },
   lseek: { EINVAL: "a dma-buf's size is asked with SEEK_END and 0 alone" },
   pread: accessHints,
   pwrite: accessHints,
   mmap: {
-    EINVAL: `this part of the region cannot be mapped: use read and write; or ${notBound}`,
+    EINVAL: [bufferNotMapped, `this part of the region cannot be mapped: use read and write; or ${notBound}`],
+    EACCES: 'the file descriptor was not made for this access: a dma-buf keeps what its exporter was asked for',
     EBUSY: "the BAR is reserved by another driver, such as the firmware's frame buffer",
     ENOMEM: [noHugePages, 'no address space left: RLIMIT_AS, or more mappings than /proc/sys/vm/max_map_count'],
   },
+  fcntl: {
+    EBUSY: 'the memory is mapped for writing, or in use by a device or a dma-buf: it cannot be sealed against writing',
+    EPERM: 'the memory is sealed against sealing, or the file descriptor is read-only',
+  },
+  epoll_ctl: { EPERM: 'this file never says when it is ready: it cannot be waited for' },
   memfd_create: { ENODEV: 'this kernel has no huge pages of this size' },
   '*': {
     EBADF: 'not an open file descriptor',

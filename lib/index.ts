@@ -5,8 +5,13 @@
  */
 export { Counts, type ListenOptions } from './counter';
 export { defaultKernel } from './default-kernel';
-export { DmaBuf } from './dmabuf/dma-buf';
-export { DmaMemory, type HugePageSize } from './dmabuf/dma-memory';
+export { DmaBuf, type MapBufferOptions } from './dmabuf/dma-buf';
+export { DmaHeap, type AllocOptions } from './dmabuf/dma-heap';
+export { DmaMemory, type HugePageSize, type Seal } from './dmabuf/dma-memory';
+export { MappedDmaBuf } from './dmabuf/mapped-dma-buf';
+export { SyncFile, type FenceInfo, type FenceState, type SyncFileInfo } from './dmabuf/sync-file';
+export type { MemoryRange } from './dmabuf/udmabuf';
+export type { WaitOptions } from './dmabuf/waits';
 export { KernelError, type KernelErrorArguments } from './errors';
 export { examineHost, type DoctorOptions, type Finding, type HostReport } from './host/doctor';
 export type { IommufdDevice } from './iommufd/bound';

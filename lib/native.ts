@@ -260,13 +260,36 @@ interface Native {
   dmaBufFdinfo(fd: FdHandle): string;
   dmaBufExport(fd: FdHandle): { ranges: number; word: WordOf } | undefined;
   dmaBufSync(fd: FdHandle): (flags: number) => void;
+  dmaBufExportSyncFile(fd: FdHandle, flags: number): FdHandle;
+  dmaBufImportSyncFile(fd: FdHandle, syncFile: FdHandle, flags: number): void;
+  dmaBufMap(fd: FdHandle, offset: bigint, length: bigint, writable: boolean): MappingHandle;
   udmabufCreate(memfd: FdHandle, offset: bigint, size: bigint): FdHandle;
+  /** `words`: fd, offset and size of each item. */
+  udmabufCreateList(kernel: KernelHandle, words: BigUint64Array): FdHandle;
+  heapAllocate: NowOrLater<[heap: FdHandle, length: bigint, access: number], FdHandle>;
+
+  syncFileIs(fd: FdHandle): boolean;
+  /** A status is 0 (pending), 1 (signaled) or a negated errno. */
+  syncFileInfo(fd: FdHandle): {
+    name: string;
+    status: number;
+    fences: { driver: string; timeline: string; status: number; timestamp: bigint }[];
+  };
+  syncFileMerge(fd: FdHandle, other: FdHandle, name: string): FdHandle;
+  syncFileSetDeadline(fd: FdHandle, nanoseconds: bigint): void;
+  fenceCreate(timeline: FdHandle, value: number): FdHandle;
+  timelineAdvance(timeline: FdHandle, count: number): void;
+  fenceDeadline(timeline: FdHandle, syncFile: FdHandle): bigint | undefined;
 
   memoryAllocate: NowOrLater<
     [kernel: KernelHandle, size: bigint, hugePageLog2: number],
     { fd: FdHandle; mapping: MappingHandle }
   >;
   memoryBuffer(mapping: MappingHandle): ArrayBuffer;
+  memoryRead(mapping: MappingHandle, offset: bigint, bytes: Uint8Array): void;
+  memoryWrite(mapping: MappingHandle, offset: bigint, bytes: Uint8Array): void;
+  memorySeals(memfd: FdHandle): number;
+  memorySeal(memfd: FdHandle, seals: number): void;
 }
 
 function load(): Native {

@@ -17,6 +17,9 @@ const newest = 'VFIO_DEVICE_FEATURE_DMA_BUF';
 // Kernel headers that one of ours draws on beside its namesake. The compiler's own folders may supply these.
 const alsoIncludes: Record<string, readonly string[]> = { 'dma_buf.h': ['linux/magic.h'] };
 
+// Ours for what the kernel publishes no header of: the structs are in its sources only.
+const unpublished: readonly string[] = ['sw_sync.h'];
+
 type Kind = 'struct' | 'field' | 'constant';
 
 /** One thing to compare: what it is called in the report, and the C++ statement that prints it. */
@@ -185,10 +188,15 @@ function probe(
   return items.map((_, index) => values.get(index));
 }
 
+function ourHeaders(native: string): string[] {
+  const names = readdirSync(path.join(native, 'uapi')).filter((name) => name.endsWith('.h'));
+  return names.filter((name) => !unpublished.includes(name)).sort();
+}
+
 /** The requests of the kernel's headers that ours lack and that are not left out with a reason. */
 export function lacking(native: string, kernel: string): string[] {
   const read = (file: string) => readFileSync(file, 'utf8');
-  const headers = readdirSync(path.join(native, 'uapi')).filter((name) => name.endsWith('.h') && name !== 'ioctl.h');
+  const headers = ourHeaders(native).filter((name) => name !== 'ioctl.h');
   const ours = new Set(
     headers.flatMap((name) => parseHeader(name, read(path.join(native, 'uapi', name))).map((item) => item.name)),
   );
@@ -216,9 +224,7 @@ function kernelHeader(kernel: string, header: string): string {
  * @param kernel The folder from which the kernel's are included as linux/NAME.h.
  */
 export function compareAbi(native: string, kernel: string): HeaderReport[] {
-  const headers = readdirSync(path.join(native, 'uapi'))
-    .filter((name) => name.endsWith('.h'))
-    .sort()
+  const headers = ourHeaders(native)
     .map((header) => ({ header, items: parseHeader(header, readFileSync(path.join(native, 'uapi', header), 'utf8')) }))
     .filter(({ items }) => items.length > 0); // ioctl.h only has functions
   const include = (name: string): string => `#include <${name}>`;

@@ -18,6 +18,7 @@ export interface Arguments {
   length?: bigint;
   fd?: number;
   ranges?: number;
+  size?: bigint;
   exporter?: string;
   hugePages?: string;
   pasid?: number;

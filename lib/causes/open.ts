@@ -31,6 +31,8 @@ const drivers: Readonly<Record<string, Driver>> = {
   },
 };
 
+const swSync = '/sys/kernel/debug/sync/sw_sync';
+const heapFolder = '/dev/dma_heap';
 const cdevs = '/dev/vfio/devices';
 
 const notPassedIn = (path: string) =>
@@ -65,6 +67,11 @@ function noCdev(path: string, sysfs: string): string {
 export function noSuchFile({ path }: Arguments, { kernel }: Around): string | undefined {
   if (path === undefined || !kernel) return undefined;
   if (dirname(path) === cdevs) return noCdev(path, kernel.sysfs);
+  if (path === swSync) {
+    return 'this kernel has no sw_sync (CONFIG_SW_SYNC), or debugfs is not mounted: `mount -t debugfs none /sys/kernel/debug`';
+  }
+  const heaps = dirname(path) === heapFolder ? list(join(kernel.sysfs, 'class/dma_heap')) : [];
+  if (heaps.length > 0 && !heaps.includes(basename(path))) return `the dma-heaps here are: ${heaps.join(', ')}`;
   const driver = drivers[path];
   if (!driver) return undefined;
   const present = existsSync(join(kernel.sysfs, 'class', driver.subsystem, basename(path)));

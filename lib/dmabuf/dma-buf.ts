@@ -1,11 +1,28 @@
+import { types } from 'node:util';
 import { toKernel } from '../default-kernel';
 import { closedError, codedError, explain, kernelCall } from '../errors';
 import type { Kernel } from '../kernel';
 import { expectClose, wasClosed } from '../lost';
 import { native, type FdHandle } from '../native';
+import { pollEvents } from '../poll';
 import { followSubscribers } from '../trace';
-import { accesses, integer, oneOf, options, outOfRange, string, type Access } from '../validate';
+import {
+  accesses,
+  instance,
+  integer,
+  invalidType,
+  oneOf,
+  options,
+  outOfRange,
+  string,
+  u64,
+  type Access,
+} from '../validate';
 import { Exported } from './exported';
+import { MappedDmaBuf } from './mapped-dma-buf';
+import { SyncFile } from './sync-file';
+import { createUdmabuf, type MemoryRange } from './udmabuf';
+import { toSignal, Waits, type WaitOptions } from './waits';
 
 // linux/dma-buf.h
 const syncRead = 1;
@@ -13,12 +30,28 @@ const syncWrite = 2;
 const syncEnd = 4;
 const nameLength = 31;
 const syncFlags: Record<Access, number> = { r: syncRead, w: syncWrite, rw: syncRead | syncWrite };
+// Reading waits for those who write; writing waits for all.
+const idleEvents: Record<Access, number> = {
+  r: pollEvents.readable,
+  w: pollEvents.writable,
+  rw: pollEvents.writable,
+};
+
+/** What {@link DmaBuf.map} maps. */
+export interface MapBufferOptions {
+  /** In bytes from the buffer's start: a multiple of the page size. 0 unless told. */
+  offset?: number | bigint;
+  /** In bytes. Up to the end unless told. */
+  length?: number | bigint;
+  /** 'rw' unless told. */
+  access?: 'r' | 'rw';
+}
 
 /**
  * A dma-buf: a piece of memory that any device can be given, held by a file descriptor.
  *
- * It comes from {@link VfioDevice.exportDmaBuf}, from {@link DmaMemory.exportDmaBuf}, or, with {@link DmaBuf.fromFd},
- * from anybody.
+ * It comes from {@link VfioDevice.exportDmaBuf}, from host memory ({@link DmaMemory.exportDmaBuf},
+ * {@link DmaBuf.fromMemory}, {@link DmaHeap.alloc}), or, with {@link DmaBuf.fromFd}, from anybody.
  */
 export class DmaBuf {
   readonly kernel: Kernel;
@@ -31,6 +64,10 @@ export class DmaBuf {
   /** null: not looked for yet. */
   #exported: Exported | undefined | null = null;
   #syncNow: ((flags: number) => void) | undefined;
+  /** cpuAccess() calls that have not ended: the fd stays open for them. */
+  #accesses = 0;
+  readonly #waits = new Waits();
+  readonly #mapped = new Set<MappedDmaBuf>();
   #closed = false;
 
   /** Takes the fd over, also when it throws. `size`: if it is known. @internal */
@@ -74,6 +111,18 @@ export class DmaBuf {
       throw error;
     }
     return dmaBuf;
+  }
+
+  /**
+   * One dma-buf of several ranges of host memory, in this order, made by /dev/udmabuf (UDMABUF_CREATE_LIST). It shares the
+   * pages, keeps them and outlives their owners. IOMMUFD does not map such dma-bufs; other importers do.
+   *
+   * @throws KernelError ENOENT: no udmabuf driver. EINVAL: not page aligned, past a memory's end, over the driver's
+   * limits, or sealed otherwise than F_SEAL_SHRINK and not against writing. EBADFD: no memfd.
+   */
+  static fromMemory(ranges: readonly MemoryRange[], opts?: { kernel?: Kernel }): DmaBuf {
+    const kernel = toKernel(options(opts).kernel);
+    return new DmaBuf(kernel, createUdmabuf(kernel, ranges));
   }
 
   /** The file descriptor, to hand on. It stays this object's: do not close it. */
@@ -125,9 +174,17 @@ export class DmaBuf {
     });
   }
 
-  /** The driver that made it: 'vfio_pci_core', 'udmabuf', 'system', … */
+  /** The driver that made it: 'vfio_pci_core', 'udmabuf', a heap's name, … */
   get exporterName(): string {
     return this.#fdinfo('exp_name') ?? '';
+  }
+
+  /**
+   * How many hold it, all over the system: file descriptors, mappings, importers, and the kernel itself while somebody
+   * waits for its fences.
+   */
+  get references(): number {
+    return Number(this.#fdinfo('count') ?? 0);
   }
 
   #fdinfo(key: string): string | undefined {
@@ -137,20 +194,76 @@ export class DmaBuf {
   }
 
   /**
-   * Says that the CPU is about to read or write the memory through a mapping of its own, so that caches are in order
-   * (DMA_BUF_IOCTL_SYNC with START). End it with {@link endCpuAccess}.
+   * Runs `callback` between {@link beginCpuAccess} and {@link endCpuAccess}, and returns what it returns. If that is a
+   * promise, the access ends when it settles, and the result is a promise, too. It ends also when the callback throws,
+   * and when the callback closes the dma-buf.
+   *
+   * As the begin, it holds up the thread while a device is using the buffer: `await buffer.idle(access)` before.
+   */
+  cpuAccess<T>(access: Access, callback: () => T): T {
+    const flags = syncFlags[oneOf(access, 'access', accesses)];
+    if (typeof callback !== 'function') throw invalidType('callback', 'of type function', callback);
+    this.#sync(flags);
+    this.#accesses += 1;
+    let result: T;
+    try {
+      result = callback();
+    } catch (error) {
+      this.#endAccess(flags, true);
+      throw error;
+    }
+    if (!types.isPromise(result)) {
+      this.#endAccess(flags, false);
+      return result;
+    }
+    return result.then(
+      (value) => {
+        this.#endAccess(flags, false);
+        return value;
+      },
+      (error: unknown) => {
+        this.#endAccess(flags, true);
+        throw error;
+      },
+    ) as T;
+  }
+
+  /** @param failed the callback did: its error is told, rather than the end's. */
+  #endAccess(flags: number, failed: boolean): void {
+    this.#accesses -= 1;
+    try {
+      this.#syncRaw(flags | syncEnd);
+    } catch (error) {
+      if (!failed) throw error;
+    } finally {
+      if (this.#closed && this.#accesses === 0) native.fdClose(this.#handle, false);
+    }
+  }
+
+  /**
+   * Says that the CPU is about to read or write the memory through a mapping, so that caches are in order
+   * (DMA_BUF_IOCTL_SYNC with START). It holds up the thread until the devices that use the buffer are done, as the
+   * kernel does: {@link idle} waits without. End it with {@link endCpuAccess}.
    */
   beginCpuAccess(access: Access = 'rw'): void {
     this.#sync(syncFlags[oneOf(access, 'access', accesses)]);
   }
 
-  /** Says that the CPU is done (DMA_BUF_IOCTL_SYNC with END). The access must be that of the begin. */
+  /**
+   * Says that the CPU is done (DMA_BUF_IOCTL_SYNC with END). The access must be that of the begin.
+   *
+   * @throws KernelError EINVAL: a udmabuf whose CPU access never began.
+   */
   endCpuAccess(access: Access = 'rw'): void {
     this.#sync(syncFlags[oneOf(access, 'access', accesses)] | syncEnd);
   }
 
   #sync(flags: number): void {
     if (this.#closed) throw closedError('dma-buf');
+    this.#syncRaw(flags);
+  }
+
+  #syncRaw(flags: number): void {
     this.#syncNow ??= native.dmaBufSync(this.#handle);
     followSubscribers();
     try {
@@ -160,12 +273,82 @@ export class DmaBuf {
     }
   }
 
-  /** Closes the fd. Mappings of the buffer stay; to {@link IoasMapping.remap} them, the buffer must still be open. */
+  /**
+   * Resolves when the devices' work on the buffer is done that `access` has to wait for: for 'r' that of the writers,
+   * for 'w' and 'rw' everybody's (poll). It waits in the event loop, and keeps the process alive meanwhile. Drivers say
+   * when they are at work on it, VFIO and IOMMUFD do not.
+   *
+   * @throws the signal's reason, when it is aborted. Error ERR_CLOSED: the dma-buf was closed before.
+   */
+  async idle(access: Access = 'rw', opts?: WaitOptions): Promise<void> {
+    const events = idleEvents[oneOf(access, 'access', accesses)];
+    return this.#waits.until(this.handle, events, toSignal(opts));
+  }
+
+  /**
+   * The devices' work on the buffer that is under way, as a sync file: what `access` has to wait for, as with
+   * {@link idle} (DMA_BUF_IOCTL_EXPORT_SYNC_FILE). With none under way it is signaled.
+   *
+   * @throws KernelError ENOTTY: a kernel before 6.0.
+   */
+  exportSyncFile(access: Access = 'rw'): SyncFile {
+    const flags = syncFlags[oneOf(access, 'access', accesses)];
+    return new SyncFile(
+      this.kernel,
+      kernelCall({ flags }, () => native.dmaBufExportSyncFile(this.handle, flags)),
+    );
+  }
+
+  /**
+   * Adds work to what others wait for who want the buffer: the sync file's fences, of a device that reads it ('r') or
+   * writes it (DMA_BUF_IOCTL_IMPORT_SYNC_FILE).
+   *
+   * A fence that is not signaled holds up for as long {@link beginCpuAccess}, and, on a dma-buf of VFIO's, whatever
+   * revokes it: a reset, switching memory off, closing the device.
+   *
+   * @throws KernelError ENOTTY: a kernel before 6.0.
+   */
+  importSyncFile(syncFile: SyncFile, access: Access = 'rw'): void {
+    const { handle } = instance(syncFile, 'syncFile', SyncFile);
+    const flags = syncFlags[oneOf(access, 'access', accesses)];
+    kernelCall({ flags }, () => {
+      native.dmaBufImportSyncFile(this.handle, handle, flags);
+    });
+  }
+
+  /**
+   * Maps it, or a part of it, for the CPU, if its exporter does that: udmabuf, the dma-heaps and most GPU drivers do. Put
+   * accesses between {@link beginCpuAccess} and {@link endCpuAccess}.
+   *
+   * @throws KernelError EINVAL: the exporter does not (VFIO, in Linux 7.3), or `offset` is not a multiple of the page size.
+   * EACCES: the fd does not allow this access. RangeError: outside the buffer.
+   */
+  map(opts?: MapBufferOptions): MappedDmaBuf {
+    const { offset, length, access } = options(opts);
+    const start = u64(offset ?? 0n, 'offset', 0n, this.size);
+    const count = u64(length ?? this.size - start, 'length', 1n, this.size - start);
+    const allowed = oneOf(access ?? 'rw', 'access', ['r', 'rw'] as const);
+    const mapping = kernelCall(
+      { offset: start, length: count, access: allowed },
+      () => native.dmaBufMap(this.handle, start, count, allowed === 'rw'),
+      { dmaBuf: this },
+    );
+    const mapped = new MappedDmaBuf(start, count, allowed, mapping, () => this.#mapped.delete(mapped));
+    this.#mapped.add(mapped);
+    return mapped;
+  }
+
+  /**
+   * Closes the fd, and the CPU's mappings of it. What an IOAS has mapped stays; to {@link IoasMapping.remap} that, the
+   * buffer must still be open. Whoever waits here gets ERR_CLOSED.
+   */
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
+    for (const mapped of this.#mapped) mapped.close();
+    this.#waits.reject(closedError('dma-buf'));
     wasClosed(this);
-    native.fdClose(this.#handle, false);
+    if (this.#accesses === 0) native.fdClose(this.#handle, false);
   }
 
   /** close(), for `using`. */

@@ -11,6 +11,14 @@ const hugePageLog2: Record<HugePageSize, number> = { '2M': 21, '1G': 30 };
 // The largest ArrayBuffer that every supported V8 takes.
 const largest = 2n ** 32n;
 
+// linux/fcntl.h
+const sealBits = { seal: 1, shrink: 2, grow: 4, write: 8, 'future-write': 16 } as const;
+
+/** Something that can be forbidden to be done to a memfd. */
+export type Seal = keyof typeof sealBits;
+
+const sealNames = Object.keys(sealBits) as Seal[];
+
 /** The sizes of huge pages that can be asked for. */
 export type HugePageSize = '2M' | '1G';
 
@@ -87,8 +95,8 @@ export class DmaMemory {
   }
 
   /**
-   * A dma-buf of this memory, or of a page-aligned piece of it, made by /dev/udmabuf. It shares the pages and outlives
-   * this object. IOMMUFD does not map such dma-bufs (mapMemory does it without); other importers do.
+   * A dma-buf of this memory, or of a page-aligned piece of it, made by /dev/udmabuf (UDMABUF_CREATE). It shares the
+   * pages and outlives this object; {@link DmaBuf.fromMemory} makes one of several. IOMMUFD does not map such dma-bufs (mapMemory does it without); other importers do.
    *
    * @throws KernelError ENOENT: no udmabuf driver. EINVAL: not page aligned, or over the driver's size limit.
    */
@@ -103,6 +111,26 @@ export class DmaMemory {
       { kernel: this.#kernel },
     );
     return new DmaBuf(this.#kernel, handle);
+  }
+
+  /** What cannot be done to the memory any more. It is born sealed against shrinking, as /dev/udmabuf and safety want it. */
+  get seals(): Seal[] {
+    const word = kernelCall({}, () => native.memorySeals(this.fdHandle));
+    return sealNames.filter((name) => (word & sealBits[name]) !== 0);
+  }
+
+  /**
+   * Seals the memory, for good and for everybody (fcntl F_ADD_SEALS): 'grow'; 'future-write', so that whoever is handed
+   * the fd can only read it, while what is mapped already stays writable; 'seal', so that no more can be added. With
+   * 'future-write' /dev/udmabuf does not take it any more.
+   *
+   * @throws KernelError EBUSY: 'write', as the memory is mapped here. EPERM: sealed against sealing.
+   */
+  seal(...seals: Seal[]): void {
+    const word = seals.reduce((sum, name) => sum | sealBits[oneOf(name, 'seals', sealNames)], 0);
+    kernelCall({ seals: seals.join(' ') }, () => {
+      native.memorySeal(this.fdHandle, word);
+    });
   }
 
   /** Frees the memory for this process. A device that has it mapped in an IOAS keeps the pages until the unmap. */

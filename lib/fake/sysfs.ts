@@ -80,7 +80,19 @@ function writeDevice(root: string, device: SysfsDevice): void {
   link(cdev, join(root, 'class/vfio-dev', device.cdev));
 }
 
+/** What every machine has: the exporters of host memory (native/fake/host_dma_buf.cc). */
+function writeHost(root: string): void {
+  for (const name of ['class/misc/udmabuf', 'class/dma_heap/system', 'module/udmabuf/parameters']) {
+    mkdirSync(join(root, name), { recursive: true });
+  }
+  const parameters = { list_limit: 1024, size_limit_mb: 0x7fff_ffff };
+  for (const [name, value] of Object.entries(parameters)) {
+    writeFileSync(join(root, 'module/udmabuf/parameters', name), `${String(value)}\n`);
+  }
+}
+
 /** Writes the tree into a folder. */
 export function writeSysfs(root: string, devices: readonly SysfsDevice[]): void {
   for (const device of devices) writeDevice(root, device);
+  writeHost(root);
 }

@@ -22,6 +22,8 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   InitMappedRegion(env, exports);
   InitInterrupts(env, exports);
   InitDmaBuf(env, exports);
+  InitHostDmaBuf(env, exports);
+  InitSyncFile(env, exports);
   InitDmaMemory(env, exports);
   return exports;
 }

@@ -22,6 +22,8 @@ void InitVfioContainer(Napi::Env env, Napi::Object exports);
 void InitMappedRegion(Napi::Env env, Napi::Object exports);
 void InitInterrupts(Napi::Env env, Napi::Object exports);
 void InitDmaBuf(Napi::Env env, Napi::Object exports);
+void InitHostDmaBuf(Napi::Env env, Napi::Object exports);
+void InitSyncFile(Napi::Env env, Napi::Object exports);
 void InitDmaMemory(Napi::Env env, Napi::Object exports);
 
 template <auto function>

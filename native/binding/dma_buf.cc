@@ -79,12 +79,28 @@ Napi::Value DmaBufExport(const Napi::CallbackInfo& info) {
   return result;
 }
 
-// udmabufCreate(memfd, offset, size): Fd
-Napi::Value UdmabufCreate(const Napi::CallbackInfo& info) {
-  const auto memfd = Unwrap<core::Fd>(info[0]);
+// dmaBufExportSyncFile(fd, flags): Fd
+Napi::Value DmaBufExportSyncFile(const Napi::CallbackInfo& info) {
+  const auto fd = Unwrap<core::Fd>(info[0]);
+  const uint32_t flags = ToU32(info[1]);
+  return Wrap(info.Env(), Call(info.Env(), [&] { return core::DmaBufExportSyncFile(*fd, flags); }));
+}
+
+// dmaBufImportSyncFile(fd, sync file, flags)
+void DmaBufImportSyncFile(const Napi::CallbackInfo& info) {
+  const auto fd = Unwrap<core::Fd>(info[0]);
+  const auto sync_file = Unwrap<core::Fd>(info[1]);
+  const uint32_t flags = ToU32(info[2]);
+  Call(info.Env(), [&] { core::DmaBufImportSyncFile(*fd, *sync_file, flags); });
+}
+
+// dmaBufMap(fd, offset, length, writable): Mapping
+Napi::Value DmaBufMap(const Napi::CallbackInfo& info) {
+  const auto fd = Unwrap<core::Fd>(info[0]);
   const uint64_t offset = ToU64(info[1]);
-  const uint64_t size = ToU64(info[2]);
-  return Wrap(info.Env(), Call(info.Env(), [&] { return core::CreateUdmabuf(*memfd, offset, size); }));
+  const uint64_t length = ToU64(info[2]);
+  const bool writable = info[3].ToBoolean();
+  return Wrap(info.Env(), Call(info.Env(), [&] { return core::MapDmaBuf(fd, offset, length, writable); }));
 }
 
 }  // namespace
@@ -96,7 +112,9 @@ void InitDmaBuf(Napi::Env env, Napi::Object exports) {
   Export<DmaBufFdinfo>(env, exports, "dmaBufFdinfo");
   Export<DmaBufExport>(env, exports, "dmaBufExport");
   Export<DmaBufSync>(env, exports, "dmaBufSync");
-  Export<UdmabufCreate>(env, exports, "udmabufCreate");
+  Export<DmaBufExportSyncFile>(env, exports, "dmaBufExportSyncFile");
+  Export<DmaBufImportSyncFile>(env, exports, "dmaBufImportSyncFile");
+  Export<DmaBufMap>(env, exports, "dmaBufMap");
 }
 
 }  // namespace binding

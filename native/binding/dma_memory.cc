@@ -1,3 +1,5 @@
+#include <cstring>
+
 #include "binding/addon.h"
 #include "binding/call.h"
 #include "binding/handle.h"
@@ -41,6 +43,8 @@ void LetGo(Napi::Env env, void*, Share* share) {
 // collected, wherever it was transferred to; what they hold after mappingRetire is zeros.
 Napi::Value MemoryBuffer(const Napi::CallbackInfo& info) {
   const auto mapping = Unwrap<core::Mapping>(info[0]);
+  // A store to read-only pages would end the process, and JavaScript has no read-only ArrayBuffer.
+  if (!mapping->writable()) ThrowCoded(info.Env(), "ERR_READ_ONLY", "the mapping is read-only");
   auto share = std::make_unique<Share>(mapping);
   auto buffer = Napi::ArrayBuffer::New(info.Env(), mapping->address(), mapping->length(), LetGo, share.get());
   share.release();
@@ -52,11 +56,53 @@ Napi::Value MemoryBuffer(const Napi::CallbackInfo& info) {
   return buffer;
 }
 
+// Where `bytes` are to be copied from or to. Both are checked.
+char* InMapping(Napi::Env env, const core::Mapping& mapping, uint64_t offset, std::size_t length) {
+  if (offset > mapping.length() || length > mapping.length() - offset) {
+    throw Napi::RangeError::New(env, "outside the mapping");
+  }
+  return static_cast<char*>(mapping.address()) + offset;
+}
+
+// memoryRead(mapping, offset, bytes): fills the array from ordinary memory, not registers.
+void MemoryRead(const Napi::CallbackInfo& info) {
+  const auto mapping = Unwrap<core::Mapping>(info[0]);
+  auto bytes = ToArray<Napi::Uint8Array>(info[2], napi_uint8_array);
+  const char* from = InMapping(info.Env(), *mapping, ToU64(info[1]), bytes.ByteLength());
+  if (bytes.ByteLength() > 0) std::memmove(bytes.Data(), from, bytes.ByteLength());
+}
+
+// memoryWrite(mapping, offset, bytes)
+void MemoryWrite(const Napi::CallbackInfo& info) {
+  const auto mapping = Unwrap<core::Mapping>(info[0]);
+  if (!mapping->writable()) ThrowCoded(info.Env(), "ERR_READ_ONLY", "the mapping is read-only");
+  const auto bytes = ToArray<Napi::Uint8Array>(info[2], napi_uint8_array);
+  char* to = InMapping(info.Env(), *mapping, ToU64(info[1]), bytes.ByteLength());
+  if (bytes.ByteLength() > 0) std::memmove(to, bytes.Data(), bytes.ByteLength());
+}
+
+// memorySeals(fd): number, fcntl(2)'s F_SEAL_… of a memfd
+Napi::Value MemorySeals(const Napi::CallbackInfo& info) {
+  const auto fd = Unwrap<core::Fd>(info[0]);
+  return Napi::Number::New(info.Env(), Call(info.Env(), [&] { return core::GetSeals(*fd); }));
+}
+
+// memorySeal(fd, seals): adds some
+void MemorySeal(const Napi::CallbackInfo& info) {
+  const auto fd = Unwrap<core::Fd>(info[0]);
+  const auto seals = static_cast<int>(ToU32(info[1]));
+  Call(info.Env(), [&] { core::AddSeals(*fd, seals); });
+}
+
 }  // namespace
 
 void InitDmaMemory(Napi::Env env, Napi::Object exports) {
   Export<MemoryAllocate>(env, exports, "memoryAllocate");
   Export<MemoryBuffer>(env, exports, "memoryBuffer");
+  Export<MemoryRead>(env, exports, "memoryRead");
+  Export<MemoryWrite>(env, exports, "memoryWrite");
+  Export<MemorySeals>(env, exports, "memorySeals");
+  Export<MemorySeal>(env, exports, "memorySeal");
 }
 
 }  // namespace binding

@@ -1,11 +1,9 @@
 #include "core/dma_buf.h"
 
-#include <fcntl.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <cerrno>
-
-#include "uapi/udmabuf.h"
 
 namespace core {
 
@@ -36,14 +34,21 @@ void DmaBufSync(const Fd& fd, uint64_t flags) {
   Check(result, "ioctl", "DMA_BUF_IOCTL_SYNC");
 }
 
-std::shared_ptr<Fd> CreateUdmabuf(const Fd& memfd, uint64_t offset, uint64_t size) {
-  const auto driver = Fd::Open(memfd.kernel(), "/dev/udmabuf", O_RDWR);
-  uapi::udmabuf_create command = {.memfd = static_cast<uint32_t>(memfd.number()),
-                                  .flags = uapi::UDMABUF_FLAGS_CLOEXEC,
-                                  .offset = offset,
-                                  .size = size};
-  const int number = driver->Ioctl(VFIO_DMABUF_REQUEST(UDMABUF_CREATE), &command);
-  return std::make_shared<Fd>(memfd.kernel(), number);
+std::shared_ptr<Fd> DmaBufExportSyncFile(const Fd& fd, uint32_t flags) {
+  uapi::dma_buf_export_sync_file command = {.flags = flags, .fd = -1};
+  fd.Ioctl(VFIO_DMABUF_REQUEST(DMA_BUF_IOCTL_EXPORT_SYNC_FILE), &command);
+  return std::make_shared<Fd>(fd.kernel(), command.fd);
+}
+
+void DmaBufImportSyncFile(const Fd& fd, const Fd& sync_file, uint32_t flags) {
+  uapi::dma_buf_import_sync_file command = {.flags = flags, .fd = sync_file.number()};
+  fd.Ioctl(VFIO_DMABUF_REQUEST(DMA_BUF_IOCTL_IMPORT_SYNC_FILE), &command);
+}
+
+std::shared_ptr<Mapping> MapDmaBuf(const std::shared_ptr<Fd>& fd, uint64_t offset, std::size_t length, bool writable) {
+  const auto mapping = std::make_shared<Mapping>(fd, offset, length, PROT_READ | (writable ? PROT_WRITE : 0));
+  mapping->ZeroOnBusError();
+  return mapping;
 }
 
 }  // namespace core

@@ -16,12 +16,20 @@ Mapping::Mapping(std::shared_ptr<Fd> fd, uint64_t offset, std::size_t length, in
 }
 
 Mapping::~Mapping() {
+  if (zero_on_bus_error_ && kernel_) RemoveZeroRange(pages_.address);
   if (kernel_) kernel_->Munmap(pages_.address, length_);
+}
+
+void Mapping::ZeroOnBusError() {
+  CatchBusErrors();
+  AddZeroRange(pages_.address, length_);
+  zero_on_bus_error_ = true;
 }
 
 void Mapping::Retire() {
   if (retired()) return;
   pages_.trap.reset();
+  pages_.hold.reset();
   fd_.reset();
   // The address range is this process's own, whatever kernel filled it: no kernel is asked. Should it fail, for lack of
   // memory, the old pages stay: still no fault for whoever looks.

@@ -20,6 +20,10 @@ class Mapping {
   Mapping& operator=(const Mapping&) = delete;
   ~Mapping();
 
+  // Should the pages be taken away some day, as an exporter may do, whoever looks at them reads zeros from then on,
+  // without a fault.
+  void ZeroOnBusError();
+
   // Lets go of the file and puts zero pages in its place. The address range stays taken, so that views
   // which JavaScript still holds read zeros and never fault, until the last owner lets go.
   void Retire();
@@ -63,6 +67,7 @@ class Mapping {
   kernel::MappedPages pages_;
   std::size_t length_;
   bool writable_;
+  bool zero_on_bus_error_ = false;
 };
 
 }  // namespace core

@@ -18,4 +18,8 @@ Memory Memory::Allocate(const std::shared_ptr<kernel::Kernel>& kernel, std::size
   return memory;
 }
 
+int GetSeals(const Fd& memfd) { return Check(memfd.kernel()->GetSeals(memfd.number()), "fcntl"); }
+
+void AddSeals(const Fd& memfd, int seals) { Check(memfd.kernel()->AddSeals(memfd.number(), seals), "fcntl"); }
+
 }  // namespace core

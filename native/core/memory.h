@@ -16,4 +16,8 @@ struct Memory {
   static Memory Allocate(const std::shared_ptr<kernel::Kernel>& kernel, std::size_t size, unsigned huge_page_log2);
 };
 
+// A memfd's seals: fcntl(2)'s F_SEAL_…
+int GetSeals(const Fd& memfd);
+void AddSeals(const Fd& memfd, int seals);
+
 }  // namespace core

@@ -9,8 +9,9 @@
 #include <cstring>
 #include <utility>
 
-#include "fake/dma_buf.h"
+#include "fake/host_dma_buf.h"
 #include "fake/iommufd.h"
+#include "fake/sync_file.h"
 
 namespace fake {
 namespace {
@@ -71,11 +72,14 @@ FakeKernel::~FakeKernel() = default;
 
 int FakeKernel::Install(std::shared_ptr<File> file, const char* name) {
   const int fd = LinuxKernel::MemfdCreate(name, MFD_CLOEXEC);
-  if (fd < 0) return fd;
-  struct stat info = {};
-  LinuxKernel::Fstat(fd, &info);
-  files_[{info.st_dev, info.st_ino}] = {std::move(file), 1, false};
+  if (fd >= 0) InstallAs(fd, std::move(file));
   return fd;
+}
+
+void FakeKernel::InstallAs(int memfd, std::shared_ptr<File> file) {
+  struct stat info = {};
+  LinuxKernel::Fstat(memfd, &info);
+  files_[{info.st_dev, info.st_ino}] = {std::move(file), 1, false};
 }
 
 FakeKernel::Entry* FakeKernel::FindEntry(int fd, Key* key) {
@@ -98,6 +102,9 @@ int FakeKernel::Open(const char* path, int flags) {
   if (name == "/dev/iommu" && has_iommufd_) return Install(std::make_shared<Iommufd>(*this, iommu_), "iommufd");
   if (name == "/dev/udmabuf") return Install(std::make_shared<UdmabufDriver>(*this), "udmabuf-driver");
   if (name == "/dev/iommu") return -ENOENT;
+  if (name == "/dev/dma_heap/system") return Install(std::make_shared<SystemHeap>(*this), "dma-heap");
+  if (name.starts_with("/dev/dma_heap/")) return -ENOENT;
+  if (name == "/sys/kernel/debug/sync/sw_sync") return Install(std::make_shared<SwSync>(*this), "sw_sync");
   return name.starts_with(kVfioFolder) ? OpenVfio(name) : LinuxKernel::Open(path, flags);
 }
 
@@ -158,10 +165,19 @@ void FakeKernel::Sweep() {
 }
 
 int FakeKernel::Ioctl(int fd, unsigned long request, void* argument) {
-  const kernel::Lock guard(lock_);
-  Sweep();
-  const auto file = Find(fd);
-  return file ? file->Ioctl(request, argument) : LinuxKernel::Ioctl(fd, request, argument);
+  for (;;) {
+    uint32_t seen = 0;
+    {
+      const kernel::Lock guard(lock_);
+      Sweep();
+      const auto file = Find(fd);
+      if (!file) return LinuxKernel::Ioctl(fd, request, argument);
+      seen = fence_hub_.changes();
+      const int result = file->Ioctl(request, argument);
+      if (result != kSleeps) return result;
+    }
+    fence_hub_.WaitForChange(seen);
+  }
 }
 
 int64_t FakeKernel::Pread(int fd, void* buffer, std::size_t size, uint64_t offset) {
@@ -219,8 +235,10 @@ int64_t FakeKernel::FilesystemMagic(int fd) {
 
 int64_t FakeKernel::Fdinfo(int fd, char* buffer, std::size_t size) {
   const kernel::Lock guard(lock_);
-  const auto file = Find(fd);
-  return file ? Fill(buffer, size, file->Fdinfo()) : LinuxKernel::Fdinfo(fd, buffer, size);
+  Key key;
+  const Entry* entry = FindEntry(fd, &key);
+  return entry ? Fill(buffer, size, entry->file->Fdinfo(CountFds(key.first, key.second)))
+               : LinuxKernel::Fdinfo(fd, buffer, size);
 }
 
 int64_t FakeKernel::FdPath(int fd, char* buffer, std::size_t size) {

@@ -58,12 +58,14 @@ class FakeKernel : public kernel::LinuxKernel, public FileTable {
   };
 
   int Install(std::shared_ptr<File> file, const char* name) override REQUIRES(lock_);
+  void InstallAs(int memfd, std::shared_ptr<File> file) override REQUIRES(lock_);
   std::shared_ptr<File> Find(int fd) override REQUIRES(lock_);
   BarMappings& bar_mappings() override REQUIRES(lock_) { return bar_mappings_; }
   int OpenVfio(std::string_view name) REQUIRES(lock_);
   int OnSignal(int fd, std::function<void()> act, std::shared_ptr<EventfdAction>* out) override REQUIRES(lock_) {
     return actions_.Add(fd, std::move(act), out);
   }
+  FenceHub& fence_hub() override { return fence_hub_; }
   Entry* FindEntry(int fd, Key* key = nullptr) REQUIRES(lock_);
   // Lets go of files whose last fd was closed behind the fake's back.
   void Sweep() REQUIRES(lock_);
@@ -74,6 +76,7 @@ class FakeKernel : public kernel::LinuxKernel, public FileTable {
   const bool has_iommufd_;
   BarMappings bar_mappings_ GUARDED_BY(lock_);
   EventfdActions actions_ GUARDED_BY(lock_) = EventfdActions(lock_);
+  FenceHub fence_hub_;  // outlives the files
   std::vector<std::shared_ptr<CdevDevice>> devices_ GUARDED_BY(lock_);
   std::map<unsigned, std::shared_ptr<VfioGroup>> groups_ GUARDED_BY(lock_);  // by number
   std::map<Key, Entry> files_ GUARDED_BY(lock_);

@@ -11,6 +11,7 @@
 #include <string>
 
 #include "fake/bar_mappings.h"
+#include "fake/fence.h"
 #include "kernel/kernel.h"
 #include "uapi/ioctl.h"
 
@@ -35,7 +36,7 @@ class File {
   virtual int Poll(int events) { return events & (POLLIN | POLLOUT); }
   virtual int WatchFd(int*) { return -EPERM; }
   virtual int64_t FilesystemMagic() { return 0x09041934; }  // ANON_INODE_FS_MAGIC
-  virtual std::string Fdinfo() { return ""; }
+  virtual std::string Fdinfo(int /* fds that are open on it */) { return ""; }
   virtual std::string Path() { return "anon_inode:[fake]"; }
   virtual int Mmap(std::size_t, int, int, uint64_t, kernel::MappedPages*) { return -ENODEV; }
 };
@@ -46,10 +47,12 @@ class FileTable {
  public:
   virtual ~FileTable() = default;
   virtual int Install(std::shared_ptr<File> file, const char* name) = 0;  // the fd, or a negated errno
+  virtual void InstallAs(int memfd, std::shared_ptr<File> file) = 0;      // the file is the memfd's content, too
   virtual std::shared_ptr<File> Find(int fd) = 0;                         // nullptr: not the fake kernel's
   virtual BarMappings& bar_mappings() = 0;
   // Acts when the eventfd `fd` is signalled, as long as `out` is kept. 0, or a negated errno.
   virtual int OnSignal(int fd, std::function<void()> act, std::shared_ptr<EventfdAction>* out) = 0;
+  virtual FenceHub& fence_hub() = 0;
 };
 
 }  // namespace fake

@@ -72,7 +72,7 @@ int PciDevice::HotReset(const uapi::vfio_pci_hot_reset& request) {
       result = -EINVAL;
       break;
     }
-    device->SetRevoked(true);
+    if (!device->SetRevoked(true)) return kSleeps;
   }
   for (const auto& device : devices) {
     device->IsLockedWith(*this);

@@ -114,6 +114,11 @@ int ObservedKernel::AddSeals(int fd, int seals) {
   return error != 0 ? error : FakeKernel::AddSeals(fd, seals);
 }
 
+int ObservedKernel::GetSeals(int fd) {
+  const int error = Fail("fcntl");
+  return error != 0 ? error : FakeKernel::GetSeals(fd);
+}
+
 int ObservedKernel::Mmap(std::size_t length, int protection, int flags, int fd, uint64_t offset,
                          kernel::MappedPages* out) {
   int result = Fail("mmap");

@@ -42,6 +42,7 @@ class ObservedKernel : public FakeKernel {
   int MemfdCreate(const char* name, unsigned flags) override;
   int Ftruncate(int fd, uint64_t size) override;
   int AddSeals(int fd, int seals) override;
+  int GetSeals(int fd) override;
   int Mmap(std::size_t length, int protection, int flags, int fd, uint64_t offset, kernel::MappedPages* out) override;
   int Munmap(void* address, std::size_t length) override;
 

@@ -53,11 +53,16 @@ PciDevice::PciDevice(DeviceDescription description, FileTable& table, kernel::Mu
   [[maybe_unused]] const int random = getentropy(vf_token_.data(), vf_token_.size());
 }
 
-void PciDevice::SetRevoked(bool revoked) {
+bool PciDevice::SetRevoked(bool revoked) {
   std::erase_if(exports_, [](const auto& buffer) { return buffer.expired(); });
+  bool busy = false;
   for (const auto& weak : exports_) {
-    if (const auto buffer = weak.lock()) buffer->SetRevoked(revoked);
+    const auto buffer = weak.lock();
+    if (!buffer) continue;
+    buffer->SetRevoked(revoked);
+    busy = busy || buffer->busy();
   }
+  return !busy;
 }
 
 PciDevice::~PciDevice() {
@@ -265,8 +270,8 @@ int PciDevice::ExportDmaBuf(const uapi::vfio_device_feature_dma_buf& request) {
     if (__builtin_add_overflow(offset, length, &end)) return -EOVERFLOW;
     if (end > size) return -EINVAL;
   }
-  const auto buffer =
-      std::make_shared<VfioDmaBuf>(shared_from_this(), request.region_index, std::move(ranges), !MemoryEnabled());
+  const auto buffer = std::make_shared<VfioDmaBuf>(table_, shared_from_this(), request.region_index, std::move(ranges),
+                                                   !MemoryEnabled());
   exports_.push_back(buffer);
   return table_.Install(buffer, "dmabuf");
 }
@@ -277,7 +282,7 @@ bool PciDevice::CanReset() const { return config_.CanResetFunction() || bus_.siz
 // The command register survives (vfio-pci saves and restores config space); what was exported does not.
 int PciDevice::Reset() {
   if (!CanReset()) return -EINVAL;
-  SetRevoked(true);
+  if (!SetRevoked(true)) return kSleeps;
   if (MemoryEnabled()) SetRevoked(false);
   interrupts_.Reset();
   return 0;
@@ -285,7 +290,7 @@ int PciDevice::Reset() {
 
 // vfio_pci_runtime_pm_entry(): revokes before it refuses.
 int PciDevice::EnterLowPower(int wake_up) {
-  SetRevoked(true);
+  if (!SetRevoked(true)) return kSleeps;
   if (low_power_) return -EINVAL;
   low_power_ = true;
   wake_up_ = wake_up;

@@ -131,7 +131,8 @@ class PciDevice : public CdevDevice,
   bool MemoryEnabled() const REQUIRES(lock_) { return config_.MemoryEnabled(); }
   // To loads and stores through a mapping.
   bool Answers() const REQUIRES(lock_) { return MemoryEnabled() && !low_power_; }
-  void SetRevoked(bool revoked) REQUIRES(lock_);
+  // False: a fence says that somebody is using one of them, and the kernel would wait for it.
+  bool SetRevoked(bool revoked) REQUIRES(lock_);
   uint64_t RegionSize(uint32_t index) const REQUIRES(lock_);
   bool CanMmap(uint32_t index) const;
   int64_t WriteConfig(uint64_t offset, const void* buffer, std::size_t size) REQUIRES(lock_);

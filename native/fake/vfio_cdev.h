@@ -74,7 +74,7 @@ class VfioCdev : public File {
   ~VfioCdev() override REQUIRES(device_->lock_);
 
   std::string Path() override { return "/dev/vfio/devices/" + device_->cdev(); }
-  std::string Fdinfo() override { return "vfio-device-syspath: /sys" + device_->syspath() + "\n"; }
+  std::string Fdinfo(int) override { return "vfio-device-syspath: /sys" + device_->syspath() + "\n"; }
   int Ioctl(uapi::request_t request, void* argument) override REQUIRES(device_->lock_);
   int64_t Pread(void* buffer, std::size_t size, uint64_t offset) override REQUIRES(device_->lock_);
   int64_t Pwrite(const void* buffer, std::size_t size, uint64_t offset) override REQUIRES(device_->lock_);

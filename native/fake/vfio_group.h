@@ -72,7 +72,7 @@ class VfioGroupDevice : public File {
   int Mmap(std::size_t length, int protection, int flags, uint64_t offset, kernel::MappedPages* out) override
       REQUIRES(device_->lock_);
   std::string Path() override { return "anon_inode:[vfio-device]"; }
-  std::string Fdinfo() override { return "vfio-device-syspath: /sys" + device_->syspath() + "\n"; }
+  std::string Fdinfo(int) override { return "vfio-device-syspath: /sys" + device_->syspath() + "\n"; }
 
  private:
   std::shared_ptr<CdevDevice> device_;

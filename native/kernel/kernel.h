@@ -22,6 +22,7 @@ class MmioTrap {
 struct MappedPages {
   void* address = nullptr;
   std::shared_ptr<MmioTrap> trap;  // set when loads and stores at `address` would not reach the device
+  std::shared_ptr<void> hold;      // whatever is to go with the mapping
 };
 
 // Every method returns a result >= 0, or a negated errno. All may be called from several threads at once.
@@ -50,6 +51,7 @@ class Kernel {
   virtual int MemfdCreate(const char* name, unsigned flags) = 0;
   virtual int Ftruncate(int fd, uint64_t size) = 0;
   virtual int AddSeals(int fd, int seals) = 0;
+  virtual int GetSeals(int fd) = 0;
   virtual int Mmap(std::size_t length, int protection, int flags, int fd, uint64_t offset, MappedPages* out) = 0;
   virtual int Munmap(void* address, std::size_t length) = 0;
 };

@@ -82,6 +82,8 @@ int LinuxKernel::Ftruncate(int fd, uint64_t size) { return OrErrno(ftruncate(fd,
 
 int LinuxKernel::AddSeals(int fd, int seals) { return OrErrno(fcntl(fd, F_ADD_SEALS, seals)); }
 
+int LinuxKernel::GetSeals(int fd) { return OrErrno(fcntl(fd, F_GET_SEALS)); }
+
 int LinuxKernel::Mmap(std::size_t length, int protection, int flags, int fd, uint64_t offset, MappedPages* out) {
   void* address = mmap(nullptr, length, protection, flags, fd, static_cast<off_t>(offset));
   if (address == MAP_FAILED) return -errno;

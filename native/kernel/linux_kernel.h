@@ -26,6 +26,7 @@ class LinuxKernel : public Kernel {
   int MemfdCreate(const char* name, unsigned flags) override;
   int Ftruncate(int fd, uint64_t size) override;
   int AddSeals(int fd, int seals) override;
+  int GetSeals(int fd) override;
   int Mmap(std::size_t length, int protection, int flags, int fd, uint64_t offset, MappedPages* out) override;
   int Munmap(void* address, std::size_t length) override;
 };

@@ -21,7 +21,21 @@ constexpr uint64_t DMA_BUF_SYNC_START = 0;
 constexpr uint64_t DMA_BUF_SYNC_END = 1U << 2;
 constexpr uint64_t DMA_BUF_SYNC_VALID_FLAGS_MASK = DMA_BUF_SYNC_RW | DMA_BUF_SYNC_END;
 
+struct dma_buf_export_sync_file {
+  uint32_t flags;  // DMA_BUF_SYNC_READ, _WRITE: what the caller wants to do, and so whom the fences are of
+  int32_t fd;      // out
+};
+static_assert(sizeof(dma_buf_export_sync_file) == 8 && offsetof(dma_buf_export_sync_file, fd) == 4);
+
+struct dma_buf_import_sync_file {
+  uint32_t flags;  // what the fences are of: reading, or writing
+  int32_t fd;
+};
+static_assert(sizeof(dma_buf_import_sync_file) == 8 && offsetof(dma_buf_import_sync_file, fd) == 4);
+
 constexpr request_t DMA_BUF_IOCTL_SYNC = IoctlWrite(DMA_BUF_BASE, 0, sizeof(dma_buf_sync));
 constexpr request_t DMA_BUF_SET_NAME_B = IoctlWrite(DMA_BUF_BASE, 1, sizeof(uint64_t));  // the argument is the string
+constexpr request_t DMA_BUF_IOCTL_EXPORT_SYNC_FILE = IoctlReadWrite(DMA_BUF_BASE, 2, sizeof(dma_buf_export_sync_file));
+constexpr request_t DMA_BUF_IOCTL_IMPORT_SYNC_FILE = IoctlWrite(DMA_BUF_BASE, 3, sizeof(dma_buf_import_sync_file));
 
 }  // namespace uapi

@@ -1,8 +1,18 @@
 // Objects of every class, to call on and to pass in: live, closed, and of another kernel; and calls that succeed, for
 // the fuzzer to spoil.
-import { DmaMemory, Eventfd, Iommufd, KernelError, PciTopology, VfioDevice, type InterruptIndex } from '../../../lib';
+import {
+  DmaBuf,
+  DmaHeap,
+  DmaMemory,
+  Eventfd,
+  Iommufd,
+  KernelError,
+  PciTopology,
+  VfioDevice,
+  type InterruptIndex,
+} from '../../../lib';
 import { Counts } from '../../../lib/counter';
-import { FakeKernel } from '../../../lib/fake';
+import { FakeKernel, FenceTimeline } from '../../../lib/fake';
 import type { Random } from './random';
 import type { Sample } from './values';
 
@@ -45,6 +55,9 @@ function build(kernel: FakeKernel) {
   const cmb = ssd.exportDmaBuf({ region: 2, offset: 0n, length: 0x10000n });
   const part = { offset: 0x20000n, length: 4096n };
   const topology = PciTopology.read({ sysfs: kernel.sysfs });
+  const heap = DmaHeap.open('system', { kernel });
+  const heapBuffer = heap.allocSync(0x4000);
+  const timeline = FenceTimeline.open({ kernel });
   const split = ssd.exportDmaBuf({ region: 2, ranges: [part, part] });
   return {
     kernel,
@@ -69,6 +82,14 @@ function build(kernel: FakeKernel) {
     split,
     hwpt: ioas.allocHwptSync(engine, { pasid: true }),
     udmabuf: memory.exportDmaBuf(),
+    udmabufOfTwo: DmaBuf.fromMemory([{ memory, length: 4096 }, { memory }], { kernel }),
+    heap,
+    heapBuffer,
+    mapped: heapBuffer.map(),
+    mappedToRead: heapBuffer.map({ access: 'r', offset: 4096 }),
+    timeline,
+    fence: timeline.createFence(3),
+    idle: heapBuffer.exportSyncFile(),
     peer: ioas.mapDmaBuf(cmb, { iova: 0x100_0000n }),
     host: ioas.mapMemorySync(memory, { iova: 0x200_0000n }),
     error: kernelError(kernel),
@@ -179,12 +200,19 @@ export class Fixture {
 export function makeOthers(): ObjectSample[] {
   const closed = new Fixture(new FakeKernel(), []);
   const foreign = new Fixture(new FakeKernel(), []);
+  foreign.objects.timeline.advance(100); // nobody closes these, to end what waits for a fence
   closed.close();
   closed.objects.kernel.close();
   const named = (prefix: string, samples: readonly ObjectSample[]) =>
     samples.map(({ label, value }) => ({ label: `${prefix} ${label}`, value }));
   return [...named('closed', closed.samples), ...named('foreign', foreign.samples)];
 }
+
+/**
+ * Calls that are only made as they should be. A fence that is never signaled, in a dma-buf, holds up for ever whoever waits
+ * for it in the kernel, as the real one does.
+ */
+export const onlyValid: ReadonlySet<string> = new Set(['DmaBuf#importSyncFile']);
 
 /** Calls that succeed while nothing is closed. What is not listed here is only called at random. */
 export const validCalls: Record<string, (objects: Objects, random: Random) => unknown[]> = {
@@ -258,7 +286,30 @@ export const validCalls: Record<string, (objects: Objects, random: Random) => un
   'Iommufd#setVfioIoas': ({ ioas, spare }, random) => [random.pick([ioas, spare, undefined])],
   'IoasMapping#remap': ({ cmb }, random) => (random.percent(50) ? [] : [cmb]),
   'DmaBuf.fromFd': ({ cmb, kernel }) => [cmb.fd, { kernel }],
+  'DmaBuf.fromMemory': ({ memory, kernel }, random) => [
+    Array.from({ length: random.below(4) }, () => ({ memory: random.pick([memory, memory.fd]), length: 8192n })),
+    { kernel },
+  ],
   'set DmaBuf#name': () => ['ein Name'],
+  'DmaBuf#map': (_, random) => [random.pick<unknown>([undefined, { offset: 4096n, length: 5 }, { access: 'r' }])],
+  'DmaBuf#idle': (_, random) => [random.pick(['r', 'w', 'rw']), random.pick([undefined, {}])],
+  'DmaBuf#cpuAccess': (_, random) => ['rw', random.pick([() => 7, async () => 'later'])],
+  'DmaBuf#exportSyncFile': () => ['w'],
+  'DmaBuf#importSyncFile': ({ idle }) => [idle, 'r'],
+  'MappedDmaBuf#read': (_, random) => [random.below(0x3ff0), new Uint8Array(16)],
+  'MappedDmaBuf#write': (_, random) => [random.below(0x3ff0), new Uint8Array(16)],
+  'DmaHeap.open': ({ kernel }) => ['system', { kernel }],
+  'DmaHeap.list': ({ kernel }) => [{ kernel }],
+  'DmaHeap#alloc': (_, random) => [1 << random.below(16), { access: random.pick(['r', 'w', 'rw']) }],
+  'DmaHeap#allocSync': (_, random) => [1 << random.below(16)],
+  'SyncFile.fromFd': ({ fence, kernel }) => [fence.fd, { kernel }],
+  'SyncFile#merge': ({ fence }) => [fence, { name: 'both' }],
+  'SyncFile#setDeadline': () => [1000n],
+  'FenceTimeline.open': ({ kernel }) => [{ kernel }],
+  'FenceTimeline#createFence': (_, random) => [random.below(6)],
+  'FenceTimeline#advance': () => [1],
+  'FenceTimeline#deadline': ({ fence }) => [fence],
+  'DmaMemory#seal': (_, random) => [random.pick(['grow', 'future-write'])],
   'DmaMemory.alloc': ({ kernel }, random) => [1 << random.below(16), { kernel }],
   'DmaMemory#exportDmaBuf': () => [{ offset: 4096, length: 4096n }],
   'Region#map': (_, random) => [random.pick<unknown>([undefined, { offset: 4096, length: 4096n }])],

@@ -2,7 +2,7 @@ import { readdirSync, fstatSync, readlinkSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { types } from 'node:util';
 import { defaultKernel, DmaMemory } from '../../../lib';
-import { classOf, validCalls, type Fixture } from './fixture';
+import { classOf, onlyValid, validCalls, type Fixture } from './fixture';
 import type { Log } from './log';
 import type { Random } from './random';
 import { exported, optionNames, type Member, type Surface } from './surface';
@@ -92,6 +92,7 @@ export class Round {
 
   #arguments(member: Member): Sample[] {
     const [random, fixture] = [this.#random, this.#fixture];
+    if (onlyValid.has(member.id)) return this.#valid(member) ?? [];
     const wild = () => (random.percent(25) ? optionsObject : any)(random, fixture, optionNames);
     const args = random.percent(55) ? this.#valid(member) : undefined;
     if (!args) return Array.from({ length: random.below(4) }, wild);
@@ -166,7 +167,11 @@ export class Round {
     this.#log.note(`the end of ${name}`);
     this.#fixture.close();
     const all = Promise.all(this.#pending).then(() => true);
-    const settled = await Promise.race([all, sleep(patience, false, { ref: false })]);
+    const timer = new AbortController();
+    // What does not settle need not keep the process alive: the timer does.
+    const late = sleep(patience, false, { signal: timer.signal }).catch(() => false);
+    const settled = await Promise.race([all, late]);
+    timer.abort();
     this.#fixture.close(); // what came out of the last promises
     if (this.#wild) return;
     if (!settled) this.#log.fail('a promise never settles', 'settles');

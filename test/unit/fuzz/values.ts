@@ -31,6 +31,9 @@ const strings = [
   ...[
     '/dev/iommu',
     '/dev/udmabuf',
+    '/dev/dma_heap/system',
+    'system',
+    'future-write',
     '/dev/vfio/devices/vfio1',
     '/dev/vfio/devices/vfio9',
     '/dev/vfio/',

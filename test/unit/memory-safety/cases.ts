@@ -8,25 +8,12 @@ import { Worker } from 'node:worker_threads';
 import { deflate, type ZlibOptions } from 'node:zlib';
 import { DmaMemory, type MappedRegion } from '../../../lib';
 import { FakeKernel } from '../../../lib/fake';
-import { engineId, keepBusy, makeRig, transfer } from './rig';
+import { mappedDmaBufCases } from './mapped-dma-buf';
+import { collect, engineId, keepBusy, makeRig, transfer, transferAway } from './rig';
 
 const code = (name: string) => ({ code: name });
 const closed = code('ERR_CLOSED');
 const off = code('ERR_MEMORY_DISABLED');
-
-/** All that can be garbage goes, and what waits for that is done. */
-async function collect(): Promise<void> {
-  for (let i = 0; i < 5; i += 1) {
-    globalThis.gc!();
-    await sleep(1);
-  }
-}
-
-/** ArrayBuffer.prototype.transfer, from Node 22 on. */
-function transferAway(buffer: ArrayBuffer, length?: number): ArrayBuffer | undefined {
-  const move = (buffer as { transfer?: (length?: number) => ArrayBuffer }).transfer;
-  return move?.call(buffer, length);
-}
 
 function filled(size = 65_536, kernel = new FakeKernel()): DmaMemory {
   const memory = DmaMemory.alloc(size, { kernel });
@@ -82,6 +69,8 @@ export const works = {
 };
 
 export const cases: Record<string, () => void | Promise<void>> = {
+  ...mappedDmaBufCases,
+
   'a buffer is zeros after close, and so is every view of it': async () => {
     const memory = filled();
     const { buffer } = memory;

@@ -1,4 +1,5 @@
 // The machine's devices on a fake kernel of one's own, and ways to put their objects under strain.
+import { setTimeout as sleep } from 'node:timers/promises';
 import { DmaMemory, Iommufd, VfioDevice, type Ioas, type MappedRegion } from '../../../lib';
 import { FakeKernel } from '../../../lib/fake';
 
@@ -64,4 +65,18 @@ export function keepBusy({ kernel, iommufd, ioas, ssd, engine, registers }: Rig)
     for (;;) await Promise.all([work().catch(() => {}), new Promise(setImmediate)]);
   };
   for (const work of works) void repeat(work);
+}
+
+/** All that can be garbage goes, and what waits for that is done. */
+export async function collect(): Promise<void> {
+  for (let i = 0; i < 5; i += 1) {
+    globalThis.gc!();
+    await sleep(1);
+  }
+}
+
+/** ArrayBuffer.prototype.transfer, from Node 22 on. */
+export function transferAway(buffer: ArrayBuffer, length?: number): ArrayBuffer | undefined {
+  const move = (buffer as { transfer?: (length?: number) => ArrayBuffer }).transfer;
+  return move?.call(buffer, length);
 }

@@ -1,0 +1,111 @@
+import { constants, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { toKernel } from '../default-kernel';
+import { closedError, kernelCall, kernelCallAsync } from '../errors';
+import type { Kernel } from '../kernel';
+import { expectClose, wasClosed } from '../lost';
+import { native, type FdHandle } from '../native';
+import { accesses, oneOf, options, outOfRange, string, u64, type Access } from '../validate';
+import { DmaBuf } from './dma-buf';
+
+const folder = '/dev/dma_heap';
+const openFlags: Record<Access, number> = { r: constants.O_RDONLY, w: constants.O_WRONLY, rw: constants.O_RDWR };
+
+/** How the memory is wanted. */
+export interface AllocOptions {
+  /** What the dma-buf's fd, and whoever it is handed on to, may be mapped for: 'rw' unless told; 'w' is for nobody. */
+  access?: Access;
+}
+
+/**
+ * A dma-heap: memory of one kind for dma-bufs, as the kernel has them. 'system' is ordinary memory, in pages that need not
+ * be next to each other; others are a machine's own (contiguous, protected, …).
+ */
+export class DmaHeap {
+  readonly kernel: Kernel;
+  readonly name: string;
+  readonly #handle: FdHandle;
+  #closed = false;
+
+  private constructor(kernel: Kernel, name: string, handle: FdHandle) {
+    this.kernel = kernel;
+    this.name = name;
+    this.#handle = handle;
+    expectClose(this, 'dma-heap');
+  }
+
+  /** The names of the heaps that the kernel has, sorted. */
+  static list(opts?: { kernel?: Kernel }): string[] {
+    const kernel = toKernel(options(opts).kernel);
+    try {
+      return readdirSync(join(kernel.sysfs, 'class/dma_heap')).sort();
+    } catch {
+      return []; // no CONFIG_DMABUF_HEAPS
+    }
+  }
+
+  /**
+   * Opens a heap, by its name in /dev/dma_heap.
+   *
+   * @throws KernelError ENOENT: no such heap. EACCES: this user may not.
+   */
+  static open(name = 'system', opts?: { kernel?: Kernel }): DmaHeap {
+    const kernel = toKernel(options(opts).kernel);
+    if (!/^[\w.-]+$/.test(string(name, 'name')) || /^\.+$/.test(name)) {
+      throw outOfRange('name', 'the name of a file', name);
+    }
+    const path = `${folder}/${name}`;
+    const handle = kernelCall({ path }, () => native.fdOpen(kernel.handle, path, false), { kernel });
+    return new DmaHeap(kernel, name, handle);
+  }
+
+  #open(): FdHandle {
+    if (this.#closed) throw closedError('dma-heap');
+    return this.#handle;
+  }
+
+  /** Whether close() was called. */
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  /**
+   * A dma-buf of new, zeroed memory: `size` bytes (1 to 2^63 - 4096), rounded up to whole pages (DMA_HEAP_IOCTL_ALLOC).
+   * The memory is taken at once and cannot be swapped out; the system heap asks for more until there is none, and what then
+   * ends may be some process: mind the size.
+   *
+   * @throws KernelError ENOMEM: the heap has no such amount.
+   */
+  async alloc(size: number | bigint, opts?: AllocOptions): Promise<DmaBuf> {
+    const { length, flags } = toRequest(size, opts);
+    const handle = await kernelCallAsync({ heap: this.name, size: length }, () =>
+      native.heapAllocate(this.#open(), length, flags, true),
+    );
+    return new DmaBuf(this.kernel, handle);
+  }
+
+  /** The same, now. */
+  allocSync(size: number | bigint, opts?: AllocOptions): DmaBuf {
+    const { length, flags } = toRequest(size, opts);
+    const call = () => native.heapAllocate(this.#open(), length, flags, false);
+    return new DmaBuf(this.kernel, kernelCall({ heap: this.name, size: length }, call));
+  }
+
+  /** Closes the heap. Its dma-bufs stay. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    wasClosed(this);
+    native.fdClose(this.#handle, false);
+  }
+
+  /** close(), for `using`. */
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}
+
+function toRequest(size: number | bigint, opts: AllocOptions | undefined): { length: bigint; flags: number } {
+  const length = u64(size, 'size', 1n, 2n ** 63n - 4096n);
+  return { length, flags: openFlags[oneOf(options(opts).access ?? 'rw', 'access', accesses)] };
+}

@@ -1,0 +1,100 @@
+import { closedError, codedError, kernelCall } from '../errors';
+import { expectClose, wasClosed } from '../lost';
+import { native, type MappingHandle } from '../native';
+import { bytes as toBytes, outOfRange, u64 } from '../validate';
+
+// The largest ArrayBuffer that every supported V8 takes.
+const largest = 2n ** 32n;
+
+/** A dma-buf's memory, mapped for the CPU. */
+export class MappedDmaBuf {
+  /** Where in the dma-buf it starts, in bytes. */
+  readonly offset: bigint;
+  /** In bytes. */
+  readonly length: bigint;
+  readonly access: 'r' | 'rw';
+  readonly #mapping: MappingHandle;
+  readonly #gone: () => void;
+  #buffer: ArrayBuffer | undefined;
+  #closed = false;
+
+  /** @internal */
+  constructor(offset: bigint, length: bigint, access: 'r' | 'rw', mapping: MappingHandle, gone: () => void) {
+    this.offset = offset;
+    this.length = length;
+    this.access = access;
+    this.#mapping = mapping;
+    this.#gone = gone;
+    expectClose(this, 'mapped dma-buf');
+  }
+
+  #open(): MappingHandle {
+    if (this.#closed) throw closedError('mapped dma-buf');
+    return this.#mapping;
+  }
+
+  /**
+   * The memory. After close(), or when the exporter takes the memory away, every view of it reads zeros, wherever it is:
+   * here, in another thread, transferred.
+   *
+   * @throws Error ERR_READ_ONLY: mapped for reading only, and JavaScript has no read-only ArrayBuffer: use read().
+   * ERR_BUFFER_TOO_LARGE: more than 4 GiB; map a part.
+   */
+  get buffer(): ArrayBuffer {
+    const mapping = this.#open();
+    if (this.access === 'r') {
+      throw codedError('ERR_READ_ONLY', 'mapped for reading only, which no ArrayBuffer can be: use read()');
+    }
+    if (this.length > largest) {
+      throw codedError('ERR_BUFFER_TOO_LARGE', 'an ArrayBuffer has at most 4 GiB: map a part of the dma-buf');
+    }
+    this.#buffer ??= native.memoryBuffer(mapping);
+    return this.#buffer;
+  }
+
+  /** Fills `array` with what is at `offset`, in bytes from the mapping's start. RangeError: reaches outside. */
+  read(offset: number | bigint, array: Uint8Array): void {
+    const [mapping, target] = [this.#open(), toBytes(array, 'array')];
+    const at = this.#at(offset, target);
+    kernelCall({}, () => {
+      native.memoryRead(mapping, at, target);
+    });
+  }
+
+  /** Writes `array` at `offset`. RangeError: reaches outside. @throws Error ERR_READ_ONLY: mapped for reading only. */
+  write(offset: number | bigint, array: Uint8Array): void {
+    const [mapping, source] = [this.#open(), toBytes(array, 'array')];
+    const at = this.#at(offset, source);
+    if (this.access === 'r') throw codedError('ERR_READ_ONLY', 'the dma-buf is mapped for reading only');
+    kernelCall({}, () => {
+      native.memoryWrite(mapping, at, source);
+    });
+  }
+
+  #at(offset: number | bigint, array: Uint8Array): bigint {
+    const at = u64(offset, 'offset', 0n, this.length);
+    if (BigInt(array.length) > this.length - at) {
+      throw outOfRange('array', `at most ${String(this.length - at)} bytes long here`, array.length);
+    }
+    return at;
+  }
+
+  /** Whether close() was called. */
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  /** Lets go of the memory. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    wasClosed(this);
+    native.mappingRetire(this.#mapping);
+    this.#gone();
+  }
+
+  /** close(), for `using`. */
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}

@@ -1,0 +1,46 @@
+// /dev/udmabuf: dma-bufs of memfds' pages.
+import { kernelCall } from '../errors';
+import type { Kernel } from '../kernel';
+import { native, type FdHandle } from '../native';
+import { array, integer, invalidType, options, u64 } from '../validate';
+import { DmaMemory } from './dma-memory';
+
+/** Host memory for {@link DmaBuf.fromMemory}: all of it, or a piece in whole pages. */
+export interface MemoryRange {
+  /** DMA memory, or the fd of a memfd, whose length must be told. */
+  memory: DmaMemory | number;
+  /** In bytes; 0 unless told. */
+  offset?: number | bigint;
+  /** In bytes; up to the end unless told. */
+  length?: number | bigint;
+}
+
+const path = '/dev/udmabuf';
+const wordsPerItem = 3;
+
+/** @internal */
+export function createUdmabuf(kernel: Kernel, ranges: readonly MemoryRange[]): FdHandle {
+  const words = new BigUint64Array(wordsPerItem * array(ranges, 'ranges').length);
+  let size = 0n;
+  for (const [i, range] of ranges.entries()) {
+    const item = toItem(range, `ranges[${String(i)}]`);
+    words.set(item, wordsPerItem * i);
+    size += item[2];
+  }
+  return kernelCall({ path, ranges: ranges.length, size }, () => native.udmabufCreateList(kernel.handle, words), {
+    kernel,
+  });
+}
+
+function toItem(range: MemoryRange, name: string): [fd: bigint, offset: bigint, length: bigint] {
+  const { memory, offset, length } = options(range, name);
+  const start = u64(offset ?? 0n, `${name}.offset`);
+  if (typeof memory === 'number') {
+    const fd = integer(memory, `${name}.memory`, 0, 0x7fff_ffff);
+    return [BigInt(fd), start, u64(length, `${name}.length`)];
+  }
+  if (!(memory instanceof DmaMemory)) throw invalidType(`${name}.memory`, 'an instance of DmaMemory or an fd', memory);
+  const size = BigInt(memory.size);
+  u64(start, `${name}.offset`, 0n, size);
+  return [BigInt(memory.fd), start, u64(length ?? size - start, `${name}.length`, 0n, size - start)];
+}
