@@ -49,7 +49,7 @@ class VfioDevice {
   HotResetInfo GetHotResetInfo() const;
   // `addresses`: of the devices that will be reset. `groups`: the files of their groups, for a device that was opened
   // through its own; none for one that was opened by its character device.
-  void HotReset(const std::vector<std::string>& addresses, const std::vector<std::shared_ptr<Fd>>& groups);
+  void HotReset(const std::vector<std::string>& addresses, const std::vector<std::shared_ptr<Fd>>& groups = {});
 
   void EnterLowPower(Revoking& revoking);
   // `wake_up` is an eventfd: it counts when something else than ExitLowPower() wakes the device.

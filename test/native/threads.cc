@@ -72,6 +72,7 @@ fake::MachineDescription MakeMachine() {
   fake::MachineDescription machine;
   for (unsigned i = 0; i <= kThreads; ++i) {  // the last is shared
     fake::DeviceDescription device = {.address = std::to_string(i), .cdev = "vfio" + std::to_string(i), .model = "edu"};
+    device.group = i;
     device.config.resize(256);
     device.config_writable.resize(256);
     device.config[0x34] = 0x40;  // a power management capability
