@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { parseChain, regionCapabilities } from '../../lib/vfio/capabilities';
+import { deviceCapabilities, parseChain, regionCapabilities } from '../../lib/vfio/capabilities';
 
 /** An info struct of 32 bytes with capabilities behind it. */
 function info(...capabilities: { at: number; id: number; next: number; words?: number[] }[]) {
@@ -48,5 +48,50 @@ describe('capability chains', () => {
     const [capability] = regionCapabilities(info({ at: 32, id: 1, next: 0, words: [0xffff_ffff, 0] }));
     assert(capability?.type === 'sparse-mmap');
     assert.equal(capability.areas.length, 5);
+  });
+
+  it('of a device tell which atomic operations it completes', () => {
+    assert.deepEqual(deviceCapabilities(info({ at: 32, id: 5, next: 0, words: [0b101] })), [
+      { type: 'pci-atomic-completion', sizes: [32, 128] },
+    ]);
+  });
+
+  it('of an s390 function tell what their version has', () => {
+    const words = [1, 2, 3, 4, 0x0006_0005, 0x0908_0007, 10, 11];
+    const base = (version: number) => {
+      const told = info({ at: 32, id: 1, next: 0, words });
+      told.bytes[34] = version;
+      return deviceCapabilities(told)[0];
+    };
+    const common = {
+      ...{
+        type: 'zpci-base',
+        startDma: 0x2_0000_0001n,
+        endDma: 0x4_0000_0003n,
+        physicalChannel: 5,
+        virtualFunction: 6,
+      },
+      ...{ measurementBlockLength: 7, functionType: 8, group: 9 },
+    };
+    assert.deepEqual(base(1), { ...common, version: 1, functionHandle: undefined, errorLength: undefined });
+    assert.deepEqual(base(2), { ...common, version: 2, functionHandle: 10, errorLength: undefined });
+    assert.deepEqual(base(3), { ...common, version: 3, functionHandle: 10, errorLength: 11 });
+
+    const group = { at: 32, id: 2, next: 0, words: [1, 0, 2, 0, 1, 0, 0x0004_0003, 0x0006_0005, 0x7] };
+    const [decoded] = deviceCapabilities(info(group));
+    assert(decoded?.type === 'zpci-group');
+    const { dmaMask, msiAddress, refresh, measurementInterval, interrupts, maxStoreBlock, pciVersion } = decoded;
+    assert.deepEqual([dmaMask, msiAddress, refresh], [1n, 2n, true]);
+    assert.deepEqual([measurementInterval, interrupts, maxStoreBlock, pciVersion], [3, 4, 5, 6]);
+
+    const [text] = deviceCapabilities(info({ at: 32, id: 3, next: 0, words: [3, 0x0043_4241] }));
+    assert(text?.type === 'zpci-utility-string');
+    assert.equal(Buffer.from(text.bytes).toString('latin1'), 'ABC');
+  });
+
+  it('that are too short to decode keep their bytes', () => {
+    const told = info({ at: 32, id: 1, next: 48 }, { at: 48, id: 2, next: 0 });
+    assert.equal(deviceCapabilities({ ...told, bytes: told.bytes.subarray(0, 60) })[0]?.type, 'unknown');
+    assert.equal(deviceCapabilities({ ...told, bytes: told.bytes.subarray(0, 60) })[1]?.type, 'unknown');
   });
 });
