@@ -56,8 +56,10 @@ export type { DeviceCapability, RegionCapability, UnknownCapability } from './vf
 export { CommandRegister } from './vfio/command-register';
 export { vfioFeatures, type VfioFeature } from './vfio/constants';
 export type { BindOptions, BoundDevice } from './vfio/bound-device';
-export { VfioContainer, type ContainerExtension, type IommuType } from './vfio/container';
+export { VfioContainer } from './vfio/container';
+export type { ContainerExtension, ContainerFile, IommuType } from './vfio/container-file';
 export type { ContainerInfo } from './vfio/container-info';
+export type { ContainerSpace } from './vfio/container-space';
 export { VfioDevice, type FeatureOperations } from './vfio/device';
 export type { DeviceFile } from './vfio/device-file';
 export type { DmaRange, ExportOptions } from './vfio/export';

@@ -113,6 +113,20 @@ export function groupNotFree(args: Arguments, around: Around): string | undefine
   return unsafe === 'Y' ? owned : `${owned}; or ${interrupts}`;
 }
 
+/** EPERM where a group is put into a container */
+export function groupNotViable({ group }: Arguments, { kernel }: Around): string | undefined {
+  if (group === undefined || !kernel) return undefined;
+  const devices = join(kernel.sysfs, 'kernel/iommu_groups', String(group), 'devices');
+  const foreign = list(devices)
+    .map((address) => ({ address, driver: linked(join(kernel.sysfs, 'bus/pci/devices', address, 'driver')) }))
+    .find(({ driver }) => driver !== undefined && driver !== 'vfio-pci' && !harmless.includes(driver));
+  return (
+    foreign &&
+    `IOMMU group ${group} is not viable: driver ${foreign.driver ?? ''} has ${foreign.address}. Give that to vfio-pci, too; as ` +
+      `root: ${bindCommands(kernel.sysfs, foreign.address)}`
+  );
+}
+
 /** EINVAL at attach */
 export function notAttachable(args: Arguments, around: Around): string | undefined {
   if (!around.isBound) return undefined;

@@ -4,7 +4,7 @@ import { basename } from 'node:path';
 import type { DmaBuf } from '../dmabuf/dma-buf';
 import type { Ioas } from '../iommufd/ioas';
 import type { Kernel } from '../kernel';
-import type { VfioContainer } from '../vfio/container';
+import type { ContainerFile } from '../vfio/container-file';
 import type { VfioGroup } from '../vfio/group';
 import type { InterruptIndex } from '../vfio/interrupt-index';
 
@@ -12,6 +12,7 @@ import type { InterruptIndex } from '../vfio/interrupt-index';
 export interface Arguments {
   path?: string;
   device?: string;
+  group?: number;
   region?: number;
   iova?: bigint;
   offset?: bigint;
@@ -33,7 +34,7 @@ export interface Around {
   kernel?: Kernel;
   ioas?: Ioas;
   dmaBuf?: DmaBuf;
-  container?: VfioContainer;
+  container?: ContainerFile;
   group?: VfioGroup;
   /** Whether the device's file is bound to an iommufd, by whichever object. */
   isBound?: () => boolean;

@@ -1,35 +1,64 @@
 // Why memory cannot be mapped into an IOAS, or unmapped: the IOVAs, the memory, or the limit on pinned pages.
 import { fstatSync, statfsSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Ioas } from '../iommufd/ioas';
+import type { Ioas, IovaRanges } from '../iommufd/ioas';
 import { amount, attempt, hex, text, type Arguments, type Around } from './look';
 
 const pageSize = 4096n;
 const mostRanges = 8;
 
-/** EINVAL: which of the kernel's demands is not met, in the order it checks them. */
-export function badPlacement(args: Arguments, around: Around): string | undefined {
-  const { iova, length } = args;
-  if (!around.ioas || length === undefined) return undefined;
-  const { ranges, alignment } = around.ioas.iovaRanges();
+type Space = Pick<IovaRanges, 'ranges' | 'alignment'>;
+
+/** Which of the demands on the IOVAs is not met, in the order in which the kernel checks them. */
+function badIovas(args: Arguments, { ranges, alignment }: Space, of: 'IOAS' | 'container'): string | undefined {
+  const { iova, length = 0n } = args;
   for (const name of ['length', 'iova', 'offset'] as const) {
     const value = args[name];
     if (value === undefined || value % alignment === 0n) continue;
-    return `${name} ${hex(value)} is not a multiple of the IOAS's alignment, ${hex(alignment)}`;
+    return `${name} ${hex(value)} is not a multiple of the ${of}'s alignment, ${hex(alignment)}`;
   }
-  if (iova !== undefined && !ranges.some(({ start, last }) => start <= iova && iova + length - 1n <= last)) {
-    const shown = ranges.slice(0, mostRanges).map(({ start, last }) => `${hex(start)}-${hex(last)}`);
-    const more = ranges.length > mostRanges ? `, and ${ranges.length - mostRanges} more` : '';
-    return (
-      `IOVAs ${hex(iova)}-${hex(iova + length - 1n)} are not inside one of the IOAS's usable ranges: ` +
-      `${shown.join(', ')}${more}. They narrow with each attached device`
-    );
-  }
+  if (iova === undefined || ranges.some(({ start, last }) => start <= iova && iova + length - 1n <= last))
+    return undefined;
+  const shown = ranges.slice(0, mostRanges).map(({ start, last }) => `${hex(start)}-${hex(last)}`);
+  const more = ranges.length > mostRanges ? `, and ${ranges.length - mostRanges} more` : '';
+  const joins = of === 'IOAS' ? 'attached device' : 'group';
   return (
+    `IOVAs ${hex(iova)}-${hex(iova + length - 1n)} are not inside one of the ${of}'s usable ranges: ` +
+    `${shown.join(', ')}${more}. They narrow with each ${joins}`
+  );
+}
+
+/** EINVAL */
+export function badPlacement(args: Arguments, { ioas }: Around): string | undefined {
+  if (!ioas || args.length === undefined) return undefined;
+  return (
+    badIovas(args, ioas.iovaRanges(), 'IOAS') ??
     badFile(args) ??
     (args.exporter === undefined ? undefined : 'this kernel maps memfds only: dma-bufs from Linux 6.19 on')
   );
 }
+
+/** EINVAL in a container */
+export function badPlacementInContainer(args: Arguments, { container }: Around): string | undefined {
+  const info = attempt(() => container?.info());
+  if (!info) return noIommuSet;
+  const { iovaRanges: ranges, pageSizes } = info;
+  return ranges && badIovas(args, { ranges, alignment: pageSizes[0] ?? pageSize }, 'container');
+}
+
+/** What every call to a container's IOMMU says that is not there. */
+export const noIommuSet = 'the container has no IOMMU yet: put a group into it, and setIommu()';
+
+/** EINVAL where ranges of a container are named */
+export function notWholeInContainer(args: Arguments, around: Around): string | undefined {
+  const info = attempt(() => around.container?.info());
+  return info
+    ? (notWhole(args, around) ??
+        badIovas(args, { ranges: wholeSpace, alignment: info.pageSizes[0] ?? pageSize }, 'container'))
+    : noIommuSet;
+}
+
+const wholeSpace = [{ start: 0n, last: 2n ** 64n - 1n }];
 
 // linux/magic.h: TMPFS_MAGIC (memfds are on one) and HUGETLBFS_MAGIC
 const memory = [0x0102_1994, 0x9584_58f6];
@@ -44,9 +73,10 @@ function badFile({ fd, offset, length }: Arguments): string | undefined {
 }
 
 /** EEXIST */
-export function taken({ iova, length }: Arguments, { ioas }: Around): string | undefined {
+export function taken({ iova, length }: Arguments, { ioas, container }: Around): string | undefined {
   if (iova === undefined || length === undefined) return undefined;
-  const other = ioas?.mappings.find((mapping) => mapping.iova < iova + length && iova < mapping.iova + mapping.length);
+  const mappings = (ioas ?? container)?.mappings;
+  const other = mappings?.find((mapping) => mapping.iova < iova + length && iova < mapping.iova + mapping.length);
   if (!other) return undefined;
   return (
     `the mapping at IOVAs ${hex(other.iova)}-${hex(other.iova + other.length - 1n)} is in the way: close it, or leave iova ` +
@@ -92,10 +122,11 @@ export function notImportable({ ranges, exporter }: Arguments): string | undefin
 }
 
 /** ENOENT at unmap */
-export function notWhole({ iova, length }: Arguments, { ioas }: Around): string | undefined {
-  if (!ioas || iova === undefined || length === undefined) return undefined;
+export function notWhole({ iova, length }: Arguments, { ioas, container }: Around): string | undefined {
+  const mappings = (ioas ?? container)?.mappings;
+  if (!mappings || iova === undefined || length === undefined) return undefined;
   const end = iova + length;
-  const cut = ioas.mappings.find(
+  const cut = mappings.find(
     (mapping) =>
       mapping.iova < end &&
       iova < mapping.iova + mapping.length &&
@@ -115,14 +146,14 @@ function isCounted(status: string): boolean {
 const outOfMemory = 'the kernel, or the memory cgroup of this process, has no memory left';
 
 /** ENOMEM: whether pinning `length` more bytes goes over RLIMIT_MEMLOCK. */
-function memoryLimit(length: bigint): string | undefined {
+function memoryLimit(length: bigint, counter: 'VmPin' | 'VmLck' = 'VmPin'): string | undefined {
   const status = text('/proc/self/status');
   const limit = /^Max locked memory\s+(\w+)/m.exec(text('/proc/self/limits'))?.[1];
   if (limit === undefined) return undefined;
   if (limit === 'unlimited') return `${outOfMemory}: RLIMIT_MEMLOCK is not the cause, it is unlimited`;
   if (!isCounted(status)) return `${outOfMemory}: RLIMIT_MEMLOCK is not the cause, CAP_IPC_LOCK lifts it`;
-  // What iommufd pins shows in VmPin, not in VmLck, which is mlock()'s.
-  const pinned = BigInt(/^VmPin:\s*(\d+) kB/m.exec(status)?.[1] ?? '0') * 1024n;
+  // What iommufd pins shows in VmPin; what type 1 pins, in VmLck, as what is mlock()ed.
+  const pinned = BigInt(new RegExp(`^${counter}:\\s*(\\d+) kB`, 'm').exec(status)?.[1] ?? '0') * 1024n;
   const needed = ((length + pageSize - 1n) / pageSize) * pageSize;
   const numbers =
     `RLIMIT_MEMLOCK is ${amount(BigInt(limit))}; this process has ${amount(pinned)} pinned, and this needs ` +
@@ -143,6 +174,11 @@ export function overLimit({ length, exporter }: Arguments, { ioas }: Around): st
   if (length === undefined) return undefined;
   // BARs are not pinned at all.
   return exporter !== undefined || (ioas && !isAttached(ioas)) ? outOfMemory : memoryLimit(length);
+}
+
+/** ENOMEM at map in a container */
+export function overLimitInContainer({ length, region }: Arguments): string | undefined {
+  return length === undefined || region !== undefined ? undefined : memoryLimit(length, 'VmLck');
 }
 
 /** ENOMEM at attach: the first device of an IOAS has all its host memory pinned. */

@@ -22,6 +22,7 @@ const drivers: Readonly<Record<string, Driver>> = {
     module: 'iommufd',
     remark: "; Debian's stock kernels, for one, are built without it",
   },
+  '/dev/vfio/vfio': { title: 'VFIO container', config: 'CONFIG_VFIO_CONTAINER', subsystem: 'misc', module: 'vfio' },
   '/dev/udmabuf': { title: 'udmabuf driver', config: 'CONFIG_UDMABUF', subsystem: 'misc' },
   '/dev/dma_heap/system': {
     title: 'system dma-heap',
@@ -63,6 +64,16 @@ function noCdev(path: string, sysfs: string): string {
     : 'this kernel has no character devices for VFIO (CONFIG_VFIO_DEVICE_CDEV)';
 }
 
+function noGroup(path: string, sysfs: string): string {
+  const folder = join(sysfs, 'class/vfio');
+  if (existsSync(join(folder, basename(path)))) return notPassedIn(path);
+  const there = list(folder);
+  return (
+    `VFIO has no group ${basename(path)}, only ${there.join(', ') || 'none at all'}: a group comes with the first of its ` +
+    'devices that is bound to vfio-pci, on kernels with CONFIG_VFIO_GROUP'
+  );
+}
+
 /** ENOENT */
 export function noSuchFile({ path }: Arguments, { kernel }: Around): string | undefined {
   if (path === undefined || !kernel) return undefined;
@@ -72,6 +83,7 @@ export function noSuchFile({ path }: Arguments, { kernel }: Around): string | un
   }
   const heaps = dirname(path) === heapFolder ? list(join(kernel.sysfs, 'class/dma_heap')) : [];
   if (heaps.length > 0 && !heaps.includes(basename(path))) return `the dma-heaps here are: ${heaps.join(', ')}`;
+  if (/^\/dev\/vfio\/\d+$/.test(path)) return noGroup(path, kernel.sysfs);
   const driver = drivers[path];
   if (!driver) return undefined;
   const present = existsSync(join(kernel.sysfs, 'class', driver.subsystem, basename(path)));
@@ -108,7 +120,8 @@ export function noPermission({ path }: Arguments): string | undefined {
 
 /** The commands that give a device file to a group, now and whenever it appears. */
 export function udevRule(path: string, group: string): string {
-  const subsystem = dirname(path) === cdevs ? 'vfio-dev' : drivers[path]?.subsystem;
+  const isGroup = /^\/dev\/vfio\/\d+$/.test(path);
+  const subsystem = dirname(path) === cdevs ? 'vfio-dev' : isGroup ? 'vfio' : drivers[path]?.subsystem;
   const match = [
     ...(subsystem === undefined ? [] : [`SUBSYSTEM=="${subsystem}"`]),
     // VFIO's devices have changing numbers.

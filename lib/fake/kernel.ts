@@ -89,7 +89,7 @@ function realise(machine: Machine): { devices: NativeDevice[]; sysfs: SysfsDevic
   const port = { vendor: 0x1b36, device: 0x000c, classCode: 0x060400, revision: 0 };
   for (const i of machine.ports.keys()) {
     const place = { address: bridgeAddress(i), parent: undefined, group: 2 * i, reserved, virtualFunctions: 0 };
-    sysfs.push({ ...port, ...noBars, ...place, driver: 'pcieport', cdev: undefined });
+    sysfs.push({ ...port, ...noBars, ...place, driver: 'pcieport', cdev: undefined, hasFile: false });
   }
   for (const [i, place] of functionsOf(machine).entries()) {
     const { address, physical, virtualFunctions } = place;
@@ -132,6 +132,7 @@ function realise(machine: Machine): { devices: NativeDevice[]; sysfs: SysfsDevic
       reserved,
       driver: 'vfio-pci',
       cdev,
+      hasFile: machine.iommufd ?? true,
     });
   }
   return { devices, sysfs };

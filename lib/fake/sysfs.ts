@@ -1,6 +1,6 @@
 // A fake machine's sysfs: the part of /sys that says which PCI devices there are, as files. The folder they are written
 // to is native code's (native/fake/sysfs_folder.h), which removes it when JavaScript has no say any more.
-import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 
 /** What a device's folder shows. */
@@ -25,6 +25,8 @@ export interface SysfsDevice {
   virtualFunctions: number;
   /** 'vfio0', if VFIO has it. */
   cdev: string | undefined;
+  /** Whether that is in /dev, too, which it is on kernels with IOMMUFD. */
+  hasFile: boolean;
 }
 
 function link(target: string, path: string): void {
@@ -76,8 +78,13 @@ function writeDevice(root: string, device: SysfsDevice): void {
   if (device.cdev === undefined) return;
   const cdev = join(folder, 'vfio-dev', device.cdev);
   mkdirSync(cdev, { recursive: true });
-  writeFileSync(join(cdev, 'dev'), `511:${device.cdev.replace('vfio', '')}\n`);
+  if (device.hasFile) writeFileSync(join(cdev, 'dev'), `511:${device.cdev.replace('vfio', '')}\n`);
   link(cdev, join(root, 'class/vfio-dev', device.cdev));
+  const file = join(root, 'devices/virtual/vfio', String(device.group));
+  if (existsSync(file)) return; // of a device of the same group
+  mkdirSync(file, { recursive: true });
+  writeFileSync(join(file, 'dev'), `510:${String(device.group)}\n`);
+  link(file, join(root, 'class/vfio', String(device.group)));
 }
 
 /** What every machine has: the exporters of host memory (native/fake/host_dma_buf.cc). */

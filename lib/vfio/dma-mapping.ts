@@ -1,6 +1,6 @@
 import { closedError, codedError } from '../errors';
 import { native, type FdHandle, type MappingHandle } from '../native';
-import type { VfioContainer } from './container';
+import type { ContainerSpace } from './container-space';
 import type { Region } from './region';
 
 /** What a mapping in a container shows. @internal */
@@ -21,7 +21,7 @@ export interface DmaSource {
  * that is closed, whether or not this is kept.
  */
 export class DmaMapping {
-  readonly container: VfioContainer;
+  readonly container: ContainerSpace;
   readonly iova: bigint;
   /** In bytes. */
   readonly length: bigint;
@@ -33,7 +33,7 @@ export class DmaMapping {
   #closed = false;
 
   /** @internal */
-  constructor(container: VfioContainer, iova: bigint, source: DmaSource) {
+  constructor(container: ContainerSpace, iova: bigint, source: DmaSource) {
     this.container = container;
     this.iova = iova;
     this.length = source.length;

@@ -19,6 +19,12 @@ uapi::vfio_bitmap Describe(std::vector<uint64_t>& bitmap, uint64_t page_size) {
           .data = reinterpret_cast<uintptr_t>(bitmap.data())};
 }
 
+// Of the last word the kernel may fill more than the range's pages (update_user_bitmap() in vfio_iommu_type1.c).
+void Clip(std::vector<uint64_t>& bitmap, uint64_t size, uint64_t page_size) {
+  const uint64_t used = size / page_size % 64;
+  if (used > 0) bitmap.back() &= (uint64_t{1} << used) - 1;
+}
+
 }  // namespace
 
 int VfioContainer::GetApiVersion() const { return fd_->Ioctl(VFIO_DMABUF_REQUEST(VFIO_GET_API_VERSION), nullptr); }
@@ -59,6 +65,7 @@ VfioContainer::DirtyPages VfioContainer::UnmapDmaDirty(uint64_t iova, uint64_t s
                          .size = size},
                .bitmap = Describe(bitmap, page_size)};
   fd_->Ioctl(VFIO_DMABUF_REQUEST(VFIO_IOMMU_UNMAP_DMA), &command);
+  Clip(bitmap, size, page_size);
   return {command.unmap.size, std::move(bitmap)};
 }
 
@@ -77,6 +84,7 @@ std::vector<uint64_t> VfioContainer::GetDirtyPages(uint64_t iova, uint64_t size,
   } command = {.header = {.argsz = sizeof(command), .flags = uapi::VFIO_IOMMU_DIRTY_PAGES_FLAG_GET_BITMAP},
                .get = {.iova = iova, .size = size, .bitmap = Describe(bitmap, page_size)}};
   fd_->Ioctl(VFIO_DMABUF_REQUEST(VFIO_IOMMU_DIRTY_PAGES), &command);
+  Clip(bitmap, size, page_size);
   return bitmap;
 }
 

@@ -146,7 +146,8 @@ int Type1Iommu::Map(const uapi::vfio_iommu_type1_dma_map& map) {
   uint64_t iova = map.iova;
   const int mapped = space_.Map({piece}, flags, &iova);
   if (mapped != 0) return mapped;
-  dmas_[map.iova] = {.size = map.size, .vaddr_invalid = false};
+  auto& dma = dmas_[map.iova] = {.size = map.size, .vaddr_invalid = false, .dirty = {}};
+  if (tracking_) Track(dma);
   return 0;
 }
 
@@ -197,8 +198,8 @@ int Type1Iommu::Unmap(uapi::vfio_iommu_type1_dma_unmap& unmap) {
   // Version 1: nothing, if the range begins within a mapping; what it ends in goes as a whole.
   const bool begins_within = At(iova) != dmas_.end() && !dmas_.contains(iova);
   for (auto dma = dmas_.lower_bound(iova); !begins_within && dma != dmas_.end() && dma->first <= last;) {
-    const auto [first, entry] = *dma;
-    if (dirty) MarkDirty(bitmap, iova, first, entry.size);
+    auto& [first, entry] = *dma;
+    if (dirty) TellDirty(bitmap, iova, first, entry);
     if (entry.vaddr_invalid) --invalid_;
     uint64_t bytes = 0;
     space_.Unmap(first, entry.size, &bytes);
@@ -229,13 +230,23 @@ int Type1Iommu::InvalidateAddresses(uint64_t iova, uint64_t last, uint64_t* inva
   return 0;
 }
 
-// Every page is dirty: devices behind an IOMMU do not tell which they wrote.
-void Type1Iommu::MarkDirty(const uapi::vfio_bitmap& bitmap, uint64_t base, uint64_t iova, uint64_t size) const {
-  auto* bytes = reinterpret_cast<uint8_t*>(bitmap.data);
+void Type1Iommu::Track(Dma& dma) { dma.dirty.assign(dma.size / kPageSize / 64 + 2, 0); }
+
+// update_user_bitmap(). Every page is dirty: devices behind an IOMMU do not tell which they wrote. Where the mapping's
+// first page is not the first of a word, the kernel shifts its own bitmap in place, and ors in what the caller's word
+// has of the mappings before: what lies beyond the mapping's pages then is never cleared, and told next time.
+void Type1Iommu::TellDirty(const uapi::vfio_bitmap& bitmap, uint64_t base, uint64_t iova, Dma& dma) {
+  const uint64_t pages = dma.size / kPageSize;
+  for (uint64_t page = 0; page < pages; ++page) dma.dirty[page / 64] |= uint64_t{1} << page % 64;
   const uint64_t first = (iova - base) / kPageSize;
-  for (uint64_t page = first; page < first + size / kPageSize; ++page) {
-    bytes[page / 8] = static_cast<uint8_t>(bytes[page / 8] | 1U << page % 8);
+  const uint64_t shift = first % 64;
+  const uint64_t words = (pages + shift + 63) / 64;
+  auto* out = reinterpret_cast<uint64_t*>(bitmap.data) + first / 64;
+  if (shift > 0) {
+    for (uint64_t i = words - 1; i > 0; --i) dma.dirty[i] = dma.dirty[i] << shift | dma.dirty[i - 1] >> (64 - shift);
+    dma.dirty[0] = dma.dirty[0] << shift | *out;
   }
+  std::memcpy(out, dma.dirty.data(), words * sizeof(*out));
 }
 
 // vfio_iommu_type1_dirty_pages()
@@ -244,6 +255,9 @@ int Type1Iommu::DirtyPages(const uapi::vfio_iommu_type1_dirty_bitmap& dirty) {
   if (dirty.argsz < sizeof(dirty)) return -EINVAL;
   switch (dirty.flags) {
     case uapi::VFIO_IOMMU_DIRTY_PAGES_FLAG_START:
+      if (!tracking_) {
+        for (auto& [iova, dma] : dmas_) Track(dma);
+      }
       tracking_ = true;
       return 0;
     case uapi::VFIO_IOMMU_DIRTY_PAGES_FLAG_STOP:
@@ -264,8 +278,10 @@ int Type1Iommu::GetDirtyBitmap(const uapi::vfio_iommu_type1_dirty_bitmap_get& ra
   if (last < range.iova) return -EOVERFLOW;
   if (!IsBitmapFor(range.bitmap, range.size) || range.bitmap.pgsize != kPageSize) return -EINVAL;
   if ((range.iova | range.size) % kPageSize != 0 || !tracking_ || Cuts(range.iova, last)) return -EINVAL;
-  for (auto dma = dmas_.lower_bound(range.iova); dma != dmas_.end() && dma->first <= last; ++dma) {
-    MarkDirty(range.bitmap, range.iova, dma->first, dma->second.size);
+  for (auto entry = dmas_.lower_bound(range.iova); entry != dmas_.end() && entry->first <= last; ++entry) {
+    auto& [iova, dma] = *entry;
+    TellDirty(range.bitmap, range.iova, iova, dma);
+    for (uint64_t page = 0; page < dma.size / kPageSize; ++page) dma.dirty[page / 64] &= ~(uint64_t{1} << page % 64);
   }
   return 0;
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <map>
+#include <vector>
 
 #include "fake/bar_mappings.h"
 #include "fake/io_address_space.h"
@@ -28,6 +29,7 @@ class Type1Iommu {
   struct Dma {
     uint64_t size;
     bool vaddr_invalid;
+    std::vector<uint64_t> dirty;  // a bit for each page, and a word more; while dirty pages are tracked
   };
   using DmaList = std::map<uint64_t, Dma>;  // by first IOVA
 
@@ -35,7 +37,8 @@ class Type1Iommu {
   DmaList::iterator At(uint64_t iova);
   // Whether the range begins or ends in the middle of a mapping.
   bool Cuts(uint64_t iova, uint64_t last);
-  void MarkDirty(const uapi::vfio_bitmap& bitmap, uint64_t base, uint64_t iova, uint64_t size) const;
+  static void Track(Dma& dma);
+  static void TellDirty(const uapi::vfio_bitmap& bitmap, uint64_t base, uint64_t iova, Dma& dma);
 
   int GetInfo(uapi::vfio_iommu_type1_info& info) const;
   int Map(const uapi::vfio_iommu_type1_dma_map& map);

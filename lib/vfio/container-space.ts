@@ -1,0 +1,238 @@
+// What is mapped in a container.
+import { DmaMemory } from '../dmabuf/dma-memory';
+import { closedError, codedError, kernelCall, kernelCallAsync } from '../errors';
+import { toPlacement, type MapOptions, type Placement } from '../iommufd/placement';
+import { native, type FdHandle, type MappingHandle } from '../native';
+import { instance, u64, u64Max } from '../validate';
+import { ContainerFile } from './container-file';
+import { DmaMapping } from './dma-mapping';
+import { findHole } from './iova-hole';
+import { Region } from './region';
+
+// linux/vfio.h
+const accessBits = { readable: 1 << 0, writable: 1 << 1, vaddr: 1 << 2 } as const;
+const unmapFlags = { none: 0, all: 1 << 1, vaddr: 1 << 2 } as const;
+// Of IOMMUFD, which placements are in: linux/iommufd.h
+const [mapWritable, mapReadable] = [2n, 4n];
+
+/** What takes part in unmapping while a pool thread maps. */
+interface UnderWay {
+  iova: bigint;
+  length: bigint;
+  unmapped: boolean;
+}
+
+/** A container's I/O address space. */
+export abstract class ContainerSpace extends ContainerFile {
+  readonly #mappings = new Set<DmaMapping>();
+  readonly #underWay = new Set<UnderWay>();
+
+  /** What was mapped here and not unmapped. */
+  override get mappings(): DmaMapping[] {
+    return [...this.#mappings];
+  }
+
+  /**
+   * Maps host memory (VFIO_IOMMU_MAP_DMA). The pages are pinned, which takes time and is charged to RLIMIT_MEMLOCK, per
+   * process; they stay mapped after the memory is closed.
+   *
+   * @param opts.iova default: the lowest IOVAs that are free
+   * @throws KernelError ENOMEM: over RLIMIT_MEMLOCK. EEXIST: the IOVAs are taken. EINVAL: misaligned, IOVAs that are not usable,
+   *   or no IOMMU is set. ENOSPC: too many mappings. Error ERR_NO_ROOM: no free IOVAs. ERR_CLOSED: the container was closed,
+   *   or the range unmapped, while the call was under way.
+   */
+  async mapMemory(memory: DmaMemory, opts?: MapOptions): Promise<DmaMapping> {
+    const { placement, iova, file, call, args } = this.#toMemory(memory, opts);
+    const underWay: UnderWay = { iova, length: placement.length, unmapped: false };
+    this.#underWay.add(underWay);
+    let pages: MappingHandle | undefined;
+    try {
+      pages = await this.calls.add(
+        kernelCallAsync(args, () => native.containerMapMemory(...call, true), { container: this }),
+      );
+      if (this.closed) throw closedError('VFIO container');
+      if (underWay.unmapped) {
+        // Before or after the kernel made it. If something is there that is not it, it was before.
+        if (!this.#overlaps(iova, placement.length)) await this.unplaceLater(iova, placement.length);
+        throw closedError('mapping');
+      }
+    } catch (error) {
+      if (pages) native.mappingRetire(pages);
+      native.fdClose(file, false);
+      throw error;
+    } finally {
+      this.#underWay.delete(underWay);
+    }
+    return this.#remember(iova, { ...placement, region: undefined, memory: file, pages });
+  }
+
+  /** {@link mapMemory}, waiting. */
+  mapMemorySync(memory: DmaMemory, opts?: MapOptions): DmaMapping {
+    const { placement, iova, file, call, args } = this.#toMemory(memory, opts);
+    try {
+      const pages = kernelCall(args, () => native.containerMapMemory(...call, false), { container: this });
+      return this.#remember(iova, { ...placement, region: undefined, memory: file, pages });
+    } catch (error) {
+      native.fdClose(file, false);
+      throw error;
+    }
+  }
+
+  #toMemory(memory: DmaMemory, opts?: MapOptions) {
+    const { size, fdHandle } = instance(memory, 'memory', DmaMemory);
+    const placement = toPlacement(opts, BigInt(size));
+    const { offset, length } = placement;
+    const { handle } = this;
+    const iova = this.#toIova(placement);
+    const file = native.fdShare(fdHandle);
+    const call = [handle, file, offset, length, iova, toFlags(placement)] as const;
+    return { placement, iova, file, call, args: { iova, offset, length } };
+  }
+
+  /**
+   * Maps a part of a device's BAR, so that devices of the container reach it (VFIO_IOMMU_MAP_DMA of its mmap): peer-to-peer
+   * without IOMMUFD. The device may have been opened in any way. Nothing is charged to RLIMIT_MEMLOCK.
+   *
+   * Not as with dma-bufs, **nobody revokes such a mapping**: it goes on through resets; while the device does not decode memory, DMA
+   * to it is lost without a fault; and the kernel would leave it in place even when the device goes to somebody else. So this
+   * library closes it before the device.
+   *
+   * @throws KernelError EFAULT: the device does not decode memory. EINVAL: as for {@link mapMemory}, or the region cannot be mapped.
+   *   EEXIST, ENOSPC, Error ERR_NO_ROOM: as for {@link mapMemory}. ERR_OTHER_KERNEL.
+   */
+  mapRegion(region: Region, opts?: MapOptions): DmaMapping {
+    const { size, device, fileOffset, flags, index } = instance(region, 'region', Region);
+    if (device.kernel !== this.kernel) throw codedError('ERR_OTHER_KERNEL', 'the region belongs to another kernel');
+    const placement = toPlacement(opts, size);
+    const { offset, length } = placement;
+    const { handle } = this;
+    const at = device.handle;
+    const iova = this.#toIova(placement);
+    const args = { region: index, iova, offset, length };
+    const pages = kernelCall(
+      args,
+      () => native.containerMapRegion(handle, at, fileOffset + offset, length, iova, toFlags(placement), flags.write),
+      { container: this },
+    );
+    return this.#remember(iova, { ...placement, region, memory: undefined, pages });
+  }
+
+  #toIova({ iova, length }: Placement): bigint {
+    if (iova !== undefined) return iova;
+    const taken = [...this.#mappings, ...this.#underWay];
+    const hole = findHole(this.info().iovaRanges ?? [{ start: 0n, last: u64Max }], taken, length);
+    if (hole === undefined) throw codedError('ERR_NO_ROOM', `no free IOVAs for ${String(length)} bytes`);
+    return hole;
+  }
+
+  #overlaps(iova: bigint, length: bigint): boolean {
+    return this.mappings.some((other) => other.iova < iova + length && iova < other.iova + other.length);
+  }
+
+  #remember(iova: bigint, source: ConstructorParameters<typeof DmaMapping>[2]): DmaMapping {
+    const mapping = new DmaMapping(this, iova, source);
+    this.#mappings.add(mapping);
+    return mapping;
+  }
+
+  /** @internal */
+  drop(mapping: DmaMapping): void {
+    this.#mappings.delete(mapping);
+  }
+
+  /** Takes a mapping out. @internal */
+  unplace(iova: bigint, length: bigint): void {
+    const { handle } = this;
+    kernelCall({ iova, length }, () => native.containerUnmap(handle, iova, length, unmapFlags.none, false), {
+      container: this,
+    });
+  }
+
+  /** The same on a pool thread. @internal */
+  async unplaceLater(iova: bigint, length: bigint): Promise<void> {
+    const { handle } = this;
+    const call = () => native.containerUnmap(handle, iova, length, unmapFlags.none, true);
+    await this.calls.add(kernelCallAsync({ iova, length }, call, { container: this }));
+  }
+
+  /** Maps memory anew for a mapping whose address is invalid. @internal */
+  renew(memory: FdHandle, offset: bigint, length: bigint, iova: bigint): MappingHandle {
+    const call = [this.handle, memory, offset, length, iova, accessBits.vaddr] as const;
+    return kernelCall({ iova, offset, length }, () => native.containerMapMemory(...call, false), { container: this });
+  }
+
+  /**
+   * Unmaps all mappings in the range; returns the bytes unmapped, which may be 0. Without arguments, everything
+   * (VFIO_IOMMU_UNMAP_DMA, VFIO_DMA_UNMAP_FLAG_ALL).
+   *
+   * @throws KernelError EINVAL: the range cuts a mapping, or is misaligned; or no IOMMU is set.
+   */
+  unmap(iova?: number | bigint, length?: number | bigint): bigint {
+    const { handle } = this;
+    const all = iova === undefined && length === undefined;
+    const first = all ? 0n : u64(iova, 'iova');
+    const count = all ? 0n : u64(length, 'length', 1n);
+    const flags = all ? unmapFlags.all : unmapFlags.none;
+    const unmapped = kernelCall(
+      { iova: first, length: count },
+      () => native.containerUnmap(handle, first, count, flags, false),
+      { container: this },
+    );
+    this.dropIn(first, all ? u64Max + 1n : first + count);
+    return unmapped;
+  }
+
+  /**
+   * Makes the addresses of the mappings in a range invalid (VFIO_IOMMU_UNMAP_DMA with VFIO_DMA_UNMAP_FLAG_VADDR), of all without
+   * arguments; nothing is unmapped. It is for a process that is about to hand its memory over. Until each is renewed by
+   * {@link DmaMapping.renewAddress}, no group can join the container. Returns the bytes concerned.
+   *
+   * @throws KernelError EINVAL: an address is invalid already; the range cuts a mapping or is misaligned. EBUSY: there are
+   *   mediated devices.
+   */
+  invalidateAddresses(iova?: number | bigint, length?: number | bigint): bigint {
+    const { handle } = this;
+    const all = iova === undefined && length === undefined;
+    const first = all ? 0n : u64(iova, 'iova');
+    const count = all ? 0n : u64(length, 'length', 1n);
+    const flags = unmapFlags.vaddr | (all ? unmapFlags.all : unmapFlags.none);
+    const invalidated = kernelCall(
+      { iova: first, length: count },
+      () => native.containerUnmap(handle, first, count, flags, false),
+      { container: this },
+    );
+    for (const mapping of this.#mappings) {
+      if (all || (mapping.iova >= first && mapping.iova < first + count)) mapping.invalidated();
+    }
+    return invalidated;
+  }
+
+  /** What the kernel has unmapped between these. @internal */
+  protected dropIn(first: bigint, end: bigint): void {
+    for (const call of this.#underWay) {
+      if (call.iova < end && first < call.iova + call.length) call.unmapped = true;
+    }
+    const touched = this.mappings.filter((mapping) => mapping.iova < end && first < mapping.iova + mapping.length);
+    // Of version 1, a range that begins within a mapping unmaps nothing.
+    if (touched.some((mapping) => mapping.iova < first)) return;
+    for (const mapping of touched) mapping.gone();
+  }
+
+  /** @internal */
+  protected override unmapped(): void {
+    for (const call of this.#underWay) call.unmapped = true;
+    for (const mapping of this.mappings) mapping.gone();
+  }
+
+  /** @internal */
+  protected override unmapRegions(): void {
+    for (const mapping of this.mappings) if (mapping.region) mapping.close();
+  }
+}
+
+function toFlags({ access }: Placement): number {
+  return (
+    ((access & mapReadable) === 0n ? 0 : accessBits.readable) |
+    ((access & mapWritable) === 0n ? 0 : accessBits.writable)
+  );
+}

@@ -1,0 +1,86 @@
+// Devices of the reference machine that are opened through their IOMMU groups, in one container, for the cases of a
+// describe block. Nothing of them may be bound through a character device meanwhile.
+import { randomFillSync } from 'node:crypto';
+import { readlinkSync } from 'node:fs';
+import { basename, join } from 'node:path';
+import { defaultKernel, DmaMemory, VfioContainer, VfioDevice, VfioGroup } from '../../lib';
+import { addressOf, reference } from '../../lib/fake';
+import { Edu } from '../../examples/edu';
+
+/** The number of the IOMMU group of the device that plays a role. */
+export function groupOf(role: string): number {
+  const link = join(defaultKernel().sysfs, 'bus/pci/devices', addressOf(reference, role), 'iommu_group');
+  return Number(basename(readlinkSync(link)));
+}
+
+export class ContainerRig {
+  container!: VfioContainer;
+  readonly #roles: readonly string[];
+  readonly #devices = new Map<string, VfioDevice>();
+  readonly #open: { close(): void }[] = [];
+
+  constructor(roles: readonly string[]) {
+    this.#roles = roles;
+  }
+
+  async start(): Promise<void> {
+    this.container = VfioContainer.open();
+    for (const role of this.#roles) await this.add(role);
+  }
+
+  async add(role: string): Promise<VfioDevice> {
+    const device = await VfioDevice.open(addressOf(reference, role), { container: this.container });
+    this.#devices.set(role, device);
+    return device;
+  }
+
+  /** All that a case left open is closed, last first. */
+  stop(): void {
+    for (let last = this.#open.at(-1); last; last = this.#open.at(-1)) {
+      last.close();
+      this.#open.pop();
+    }
+    this.container.close();
+    this.#devices.clear();
+  }
+
+  device(role: string): VfioDevice {
+    const device = this.#devices.get(role);
+    if (!device) throw new Error(`the rig has no ${role}`);
+    return device;
+  }
+
+  /** Closed when the case ends, last first. */
+  keep<T extends { close(): void }>(object: T): T {
+    this.#open.push(object);
+    return object;
+  }
+
+  /** A group of its own, in no container. */
+  group(role: string): VfioGroup {
+    return this.keep(VfioGroup.open(groupOf(role)));
+  }
+
+  engine(): Edu {
+    return new Edu(this.device('engine'));
+  }
+
+  /** Host memory with random bytes, and its mapping. */
+  async memory(size = 8192, iova?: bigint): Promise<{ bytes: Buffer; memory: DmaMemory; iova: bigint }> {
+    const memory = this.keep(DmaMemory.alloc(size));
+    const bytes = Buffer.from(memory.buffer);
+    randomFillSync(bytes);
+    const mapping = await this.container.mapMemory(memory, iova === undefined ? {} : { iova });
+    return { bytes, memory, iova: mapping.iova };
+  }
+}
+
+/** A container with these devices' groups, made anew for each case of this describe block. */
+export function useContainer(...roles: string[]): ContainerRig {
+  const rig = new ContainerRig(roles);
+  beforeEach(() => rig.start());
+  afterEach(() => {
+    rig.stop();
+  });
+  return rig;
+}
