@@ -7,5 +7,5 @@ export { deviceKinds, type Bar, type DeviceKind, type DeviceKindName, type InfoC
 export { FenceTimeline } from './fence-timeline';
 export { FakeKernel, type DmaFault, type FakeKernelToken } from './kernel';
 export { addressOf, type Machine, type MachineDevice, type MachinePort } from './machine';
-export { machines, reference } from './machines';
+export { legacy, machines, reference } from './machines';
 export { qemuArguments } from './qemu';

@@ -168,8 +168,8 @@ export abstract class ContainerFile {
   /** All that is mapped is gone: with the IOMMU, or with this. @internal */
   protected abstract unmapped(): void;
 
-  /** Unmaps what must not be mapped any more when the devices are closed. @internal */
-  protected abstract unmapRegions(): void;
+  /** Unmaps what must not be mapped any more when the devices are closed. Returns what went wrong. @internal */
+  protected abstract unmapRegions(): unknown[];
 
   /**
    * Closes the groups in here with their devices, and with them all that is mapped. If one of them cannot be closed, the rest is
@@ -178,7 +178,7 @@ export abstract class ContainerFile {
    */
   close(): void {
     if (this.#closed) return;
-    const errors: unknown[] = [];
+    const errors = this.unmapRegions();
     for (const group of [...this.#groups]) {
       try {
         group.close();
@@ -216,9 +216,8 @@ export abstract class ContainerFile {
   }
 
   async #closeLater(): Promise<void> {
-    this.unmapRegions();
+    const errors = this.unmapRegions();
     this.#closed = true;
-    const errors: unknown[] = [];
     await this.calls.idle();
     for (const group of [...this.#groups]) {
       try {

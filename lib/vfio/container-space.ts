@@ -225,8 +225,17 @@ export abstract class ContainerSpace extends ContainerFile {
   }
 
   /** @internal */
-  protected override unmapRegions(): void {
-    for (const mapping of this.mappings) if (mapping.region) mapping.close();
+  protected override unmapRegions(): unknown[] {
+    const errors = [];
+    for (const mapping of this.mappings.filter(({ region }) => region)) {
+      try {
+        mapping.close();
+      } catch (error) {
+        errors.push(error);
+        mapping.gone(); // the kernel unmaps it with the last group
+      }
+    }
+    return errors;
   }
 }
 

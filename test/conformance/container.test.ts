@@ -148,7 +148,7 @@ describe('host memory in a container', () => {
   });
 
   conforms('stays mapped after it is closed, until it is unmapped', async () => {
-    const memory = DmaMemory.alloc(4096);
+    using memory = DmaMemory.alloc(4096);
     Buffer.from(memory.buffer).fill('kept', 0, 4);
     const mapping = await rig.container.mapMemory(memory, { iova: MiB });
     memory.close();

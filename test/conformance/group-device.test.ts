@@ -7,6 +7,7 @@ import { barBytes, cmb, MiB, page, vram } from './rig';
 import { groupOf, useContainer } from './container-rig';
 import { conforms, observe, refuses } from './record';
 
+const patience = 5000;
 const address = (role: string) => addressOf(reference, role);
 
 describe('device of a group', () => {
@@ -64,6 +65,16 @@ describe('device of a group', () => {
     using engine = await VfioDevice.open(address('engine'), { iommufd });
     await engine.attach(ioas);
     observe(ioas.mapDmaBuf(buffer, { iova: MiB }).length);
+  });
+
+  conforms('interrupts, and its interrupts are heard', async () => {
+    const { msi } = rig.device('engine').interrupts;
+    msi.enable();
+    const counts = msi.listen(0, { signal: AbortSignal.timeout(patience) });
+    msi.trigger();
+    observe((await counts.next()).value);
+    msi.disable();
+    observe(msi.enabled);
   });
 
   conforms('is reset, and sleeps', async () => {

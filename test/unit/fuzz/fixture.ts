@@ -8,6 +8,7 @@ import {
   Iommufd,
   KernelError,
   PciTopology,
+  VfioContainer,
   VfioDevice,
   type InterruptIndex,
 } from '../../../lib';
@@ -58,6 +59,10 @@ function build(kernel: FakeKernel) {
   const heap = DmaHeap.open('system', { kernel });
   const heapBuffer = heap.allocSync(0x4000);
   const timeline = FenceTimeline.open({ kernel });
+  const container = VfioContainer.open({ kernel });
+  const grouped = VfioDevice.openSync(kernel.addressOf('virtual1'), { container, vfToken });
+  const { group } = grouped;
+  if (!group) throw new Error('not opened through its group');
   const split = ssd.exportDmaBuf({ region: 2, ranges: [part, part] });
   return {
     kernel,
@@ -97,6 +102,11 @@ function build(kernel: FakeKernel) {
     ring: ssd.region(2).ioeventfd({ offset: 0x4000, width: 4, value: 1 }),
     msix: enabled(ssd.interrupts.msix),
     intx: enabled(display.interrupts.intx),
+    container,
+    grouped,
+    group,
+    dma: container.mapMemorySync(memory, { iova: 0x100_0000n }),
+    dmaOfBar: container.mapRegion(grouped.region(0), { iova: 0x200_0000n, length: 4096 }),
     topology,
     matrix: topology.p2pMatrix(),
   };
@@ -218,11 +228,12 @@ export const onlyValid: ReadonlySet<string> = new Set(['DmaBuf#importSyncFile'])
 export const validCalls: Record<string, (objects: Objects, random: Random) => unknown[]> = {
   'Iommufd.open': ({ kernel }) => [{ kernel }],
   'Iommufd.fromFd': ({ iommufd, kernel }) => [iommufd.fd, { kernel }],
-  'VfioDevice.open': ({ kernel, iommufd, ssd }, random) =>
+  'VfioDevice.open': ({ kernel, iommufd, ssd, container }, random) =>
     random.pick<unknown[]>([
       [kernel.addressOf('ports'), { iommufd }],
       [ssd.fd, { kernel }],
       ['/dev/vfio/devices/vfio3', { kernel }],
+      [kernel.addressOf('virtual1'), { container, vfToken }],
     ]),
   'VfioDevice.openSync': ({ kernel, iommufd, ssd }, random) =>
     random.pick<unknown[]>([
@@ -236,6 +247,20 @@ export const validCalls: Record<string, (objects: Objects, random: Random) => un
   'VfioDevice#setVfToken': () => [vfToken],
   'VfioDevice#setBusMaster': (_, random) => [random.percent(50)],
   'pciCapabilities()': (_, random) => [Uint8Array.from({ length: random.below(600) }, () => random.below(256))],
+  'VfioContainer.open': ({ kernel }) => [{ kernel }],
+  'VfioContainer#checkExtension': (_, random) => [random.pick(['TYPE1v2_IOMMU', 'UNMAP_ALL'])],
+  'VfioContainer#setIommu': (_, random) => [random.pick(['TYPE1', 'TYPE1v2'])],
+  'VfioContainer#setIommuSync': (_, random) => [random.pick(['TYPE1', 'TYPE1v2'])],
+  'VfioContainer#mapMemory': ({ memory }, random) => [memory, random.pick<unknown>([undefined, { length: 4096 }])],
+  'VfioContainer#mapMemorySync': ({ memory }, random) => [memory, random.pick<unknown>([undefined, { length: 4096 }])],
+  'VfioContainer#mapRegion': ({ grouped, ssd }, random) => [random.pick([grouped, ssd]).region(0), { length: 4096 }],
+  'VfioContainer#unmap': (_, random) => random.pick<unknown[]>([[], [0x100_0000n, 0x10000n]]),
+  'VfioContainer#unmapDirty': () => [0x100_0000n, 0x10000n],
+  'VfioContainer#dirtyPages': () => [0x100_0000n, 0x10000n],
+  'VfioContainer#invalidateAddresses': (_, random) => random.pick<unknown[]>([[], [0x100_0000n, 0x10000n]]),
+  'VfioGroup.open': ({ kernel, ssd }) => [ssd.address, { kernel }],
+  'VfioGroup#setContainer': ({ container, iommufd }, random) => [random.pick([container, iommufd])],
+  'VfioGroup#setContainerSync': ({ container, iommufd }, random) => [random.pick([container, iommufd])],
   'VfioDevice#bind': ({ iommufd }, random) => [iommufd, random.pick([{}, { vfToken }])],
   'VfioDevice#bindSync': ({ iommufd }, random) => [iommufd, random.pick([{}, { vfToken }])],
   'VfioDevice#attach': ({ ioas, spare, hwpt }, random) => [random.pick([ioas, spare, hwpt])],
