@@ -212,7 +212,7 @@ void UseSharedDevice(const Shared& shared, unsigned thread, unsigned round) {
     case 2:
       WriteConfig(any, kPower, kD3);
       WriteConfig(any, kPower, kD0);
-      any.HotReset({});
+      any.HotReset({}, {});
       break;
     default:
       Try([&] { any.Detach(); });
