@@ -162,6 +162,7 @@ export const hints: Readonly<Record<string, Readonly<Record<string, Hint>>>> = {
     EOVERFLOW: [tooFar, 'iova plus length does not fit 64 bits'],
   },
   VFIO_DEVICE_ATTACH_IOMMUFD_PT: {
+    ENODEV: 'the page table has a fault queue, and the device makes no page requests; or the device is leaving VFIO',
     EINVAL: [notAttachable, `${notBound}; or its IOMMU cannot use this page table`],
     ENOENT: 'the IOAS or HWPT does not exist in the iommufd that the device is bound to',
     EADDRINUSE: [
@@ -223,7 +224,10 @@ export const hints: Readonly<Record<string, Readonly<Record<string, Hint>>>> = {
     ENOSPC: 'the device has as many ioeventfds as it can have (1000)',
     EBUSY: 'the BAR is reserved by another driver',
   },
-  write: { EAGAIN: 'the count of the eventfd would be more than 2^64 - 2: take() it first' },
+  write: {
+    EAGAIN: 'the count of the eventfd would be more than 2^64 - 2: take() it first',
+    EINVAL: 'the page requests were answered already, or their device was detached since: the kernel answered then',
+  },
   VFIO_DEVICE_FEATURE_DMA_BUF: {
     ENOTTY:
       'this kernel has no VFIO DMA-BUF export: VFIO_DEVICE_FEATURE_DMA_BUF is there from Linux 6.19 on, with ' +
@@ -323,6 +327,10 @@ export const hints: Readonly<Record<string, Readonly<Record<string, Hint>>>> = {
     ENOENT: 'a nested page table has no dirty pages: ask the one it is nested in',
     EINVAL: "iova and length must be multiples of the page size and of the IOAS's alignment",
     EOVERFLOW: 'iova plus length does not fit 64 bits',
+  },
+  IOMMU_HWPT_INVALIDATE: {
+    EINVAL: 'not a nested page table; or an entry, or the type of the entries, does not suit its IOMMU',
+    EOPNOTSUPP: 'the IOMMU does not know a flag of the entry, or forgets nothing by request',
   },
   IOMMU_GET_HW_INFO: {
     EOPNOTSUPP: "the device's IOMMU is not of this type: leave the type out to see which it is",

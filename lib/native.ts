@@ -12,6 +12,7 @@ export interface Handle<T extends string> {
 /** @internal */ export type PollHandle = Handle<'poll'>;
 /** @internal */ export type IoasHandle = Handle<'ioas'>;
 /** @internal */ export type HwptHandle = Handle<'hwpt'>;
+/** @internal */ export type FaultQueueHandle = Handle<'faultQueue'>;
 /** @internal */ export type VfioHandle = Handle<'vfio'>;
 /** @internal */ export type MappingHandle = Handle<'mapping'>;
 
@@ -103,6 +104,14 @@ interface NowOrLater<Arguments extends unknown[], Result> {
   (...args: [...Arguments, async: true]): Promise<Result>;
 }
 
+/** The functions of a kind of an iommufd's objects. @internal */
+export interface NativeObject<H> {
+  readonly id: (handle: H) => number;
+  readonly destroy: (handle: H) => void;
+  readonly release: (handle: H) => void;
+  readonly destroyLater: (handle: H) => Promise<void>;
+}
+
 type MapArguments = [offset: bigint, length: bigint, iova: bigint | undefined, access: number];
 
 interface Native {
@@ -169,13 +178,19 @@ interface Native {
   iommufdClearVfioIoas(iommufd: FdHandle): void;
 
   hwptAllocate: NowOrLater<
-    [parent: IoasHandle | HwptHandle, device: number, flags: number, type: number, data: Uint8Array],
+    [
+      parent: IoasHandle | HwptHandle,
+      device: number,
+      flags: number,
+      type: number,
+      data: Uint8Array,
+      faultQueue: FaultQueueHandle | undefined,
+    ],
     HwptHandle
   >;
-  hwptId(hwpt: HwptHandle): number;
-  hwptDestroy(hwpt: HwptHandle): void;
-  hwptRelease(hwpt: HwptHandle): void;
-  hwptDestroyLater(hwpt: HwptHandle): Promise<void>;
+  hwpt: NativeObject<HwptHandle>;
+  /** `heeded` gets the number of entries that were heeded, also on failure. */
+  hwptInvalidate(hwpt: HwptHandle, type: number, entryLength: number, bytes: Uint8Array, heeded: Uint32Array): void;
   hwptSetDirtyTracking(hwpt: HwptHandle, enable: boolean): void;
   hwptGetDirtyBitmap(hwpt: HwptHandle, iova: bigint, length: bigint, pageSize: bigint, keep: boolean): BigUint64Array;
   iommufdHwInfo(
@@ -185,6 +200,10 @@ interface Native {
   ): { type: number; bytes: Uint8Array; capabilities: bigint; maxPasidLog2: number };
   /** Destroys an object that no object of this library stands for. */
   iommufdDestroy(iommufd: FdHandle, id: number): void;
+
+  faultQueueAllocate(iommufd: FdHandle): FaultQueueHandle;
+  faultQueueFile(queue: FaultQueueHandle): FdHandle;
+  faultQueue: NativeObject<FaultQueueHandle>;
 
   vfioDevice(fd: FdHandle, address: string): VfioHandle;
   vfioClose: NowOrLater<[device: VfioHandle], void>;

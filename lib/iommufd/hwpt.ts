@@ -1,9 +1,7 @@
-import { Calls } from '../calls';
-import { closedError, kernelCall, kernelCallAsync } from '../errors';
-import { expectClose, wasClosed } from '../lost';
+import { closedError, codedError, kernelCall, kernelCallAsync } from '../errors';
 import { native, type HwptHandle } from '../native';
-import { boolean, options } from '../validate';
-import { boundId, type Dependent, type IommufdDevice } from './bound';
+import { boolean, instance, options } from '../validate';
+import { boundId, type IommufdDevice } from './bound';
 import {
   toDirtyOptions,
   toDirtyPages,
@@ -12,9 +10,12 @@ import {
   type DirtyPages,
   type DirtyRange,
 } from './dirty';
+import { FaultQueue } from './fault-queue';
 import { encodeHwptData, type HwptData } from './hwpt-data';
+import { invalidate, type InvalidateData } from './invalidate';
 import type { Attached, Ioas } from './ioas';
 import type { Iommufd } from './iommufd';
+import { IommufdObject, owned, type Keeper } from './object';
 
 /** What a page table is to be able to do. */
 export interface HwptOptions {
@@ -26,12 +27,16 @@ export interface HwptOptions {
   pasid?: boolean | undefined;
   /** What its IOMMU's driver wants to know. */
   data?: HwptData | undefined;
+  /** Where devices that are attached to it ask for pages that are not mapped. Default: nowhere, such accesses fail. */
+  faultQueue?: FaultQueue | undefined;
 }
 
 /** What a nested page table is to be able to do. */
 export interface NestedHwptOptions {
   /** It can be attached to a PASID. Default false. */
   pasid?: boolean | undefined;
+  /** Where devices that are attached to it ask for pages that are not mapped. Default: nowhere, such accesses fail. */
+  faultQueue?: FaultQueue | undefined;
 }
 
 // linux/iommufd.h: IOMMU_HWPT_ALLOC_*
@@ -54,56 +59,39 @@ type Parent = Pick<Ioas | Hwpt, 'iommufd' | 'id' | 'handle' | 'calls' | 'closed'
  *
  * Attaching a device to an IOAS makes one by itself. Those that are made here can do what {@link HwptOptions} says.
  */
-export class Hwpt {
+export class Hwpt extends IommufdObject {
   readonly iommufd: Iommufd;
   /** What its addresses lead through: mappings are made there. */
   readonly ioas: Ioas;
   /** The page table that this one is nested in. */
   readonly parent: Hwpt | undefined;
-  /** The object's number in its iommufd. */
-  readonly id: number;
   /** Devices attached here. @internal */
   readonly attached = new Set<Attached>();
-  /** What is built on it. @internal */
-  readonly dependents = new Set<Dependent>();
-  /** @internal */
-  readonly calls = new Calls();
   readonly #handle: HwptHandle;
-  readonly #forget: (hwpt: Hwpt) => void;
-  #closed = false;
-  #closing: Promise<void> | undefined;
 
-  /** `parent`: what keeps track of it. @internal */
-  constructor(
-    handle: HwptHandle,
-    ioas: Ioas,
-    nestedIn: Hwpt | undefined,
-    parent: { readonly dependents: Set<Dependent> },
-  ) {
+  /** `keepers`: what it is built on. @internal */
+  constructor(handle: HwptHandle, ioas: Ioas, nestedIn: Hwpt | undefined, keepers: readonly Keeper[]) {
+    super('HWPT', owned(native.hwpt, handle), keepers);
     this.#handle = handle;
     this.iommufd = ioas.iommufd;
     this.ioas = ioas;
     this.parent = nestedIn;
-    this.id = native.hwptId(handle);
-    parent.dependents.add(this);
-    this.#forget = (hwpt) => parent.dependents.delete(hwpt);
-    expectClose(this, 'HWPT');
   }
 
   /** @internal */
   static async alloc(ioas: Ioas, device: IommufdDevice, opts?: HwptOptions): Promise<Hwpt> {
-    const { args, call } = toAlloc(ioas, device, toFlags(options(opts)), opts?.data);
+    const { args, call, keepers } = toAlloc(ioas, device, toFlags(options(opts)), opts?.data, opts?.faultQueue);
     return make(ioas, async () => {
       const handle = await kernelCallAsync(args, () => native.hwptAllocate(...call, true), { ioas });
-      return new Hwpt(handle, ioas, undefined, ioas);
+      return new Hwpt(handle, ioas, undefined, keepers);
     });
   }
 
   /** @internal */
   static allocSync(ioas: Ioas, device: IommufdDevice, opts?: HwptOptions): Hwpt {
-    const { args, call } = toAlloc(ioas, device, toFlags(options(opts)), opts?.data);
+    const { args, call, keepers } = toAlloc(ioas, device, toFlags(options(opts)), opts?.data, opts?.faultQueue);
     const handle = kernelCall(args, () => native.hwptAllocate(...call, false), { ioas });
-    return new Hwpt(handle, ioas, undefined, ioas);
+    return new Hwpt(handle, ioas, undefined, keepers);
   }
 
   /**
@@ -115,32 +103,37 @@ export class Hwpt {
    *   or not of this format.
    */
   async allocNested(device: IommufdDevice, data: HwptData, opts?: NestedHwptOptions): Promise<Hwpt> {
-    const { args, call } = toAlloc(this, device, toFlags({ pasid: options(opts).pasid }), options(data, 'data'));
+    const { args, call, keepers } = toNested(this, device, data, opts);
     return make(this, async () => {
       const handle = await kernelCallAsync(args, () => native.hwptAllocate(...call, true));
-      return new Hwpt(handle, this.ioas, this, this);
+      return new Hwpt(handle, this.ioas, this, keepers);
     });
   }
 
   /** {@link allocNested}, waiting. */
   allocNestedSync(device: IommufdDevice, data: HwptData, opts?: NestedHwptOptions): Hwpt {
-    const { args, call } = toAlloc(this, device, toFlags({ pasid: options(opts).pasid }), options(data, 'data'));
-    return new Hwpt(
-      kernelCall(args, () => native.hwptAllocate(...call, false)),
-      this.ioas,
-      this,
-      this,
-    );
+    const { args, call, keepers } = toNested(this, device, data, opts);
+    const handle = kernelCall(args, () => native.hwptAllocate(...call, false));
+    return new Hwpt(handle, this.ioas, this, keepers);
   }
 
-  /** Whether close() was called. */
-  get closed(): boolean {
-    return this.#closed;
+  /**
+   * Makes the IOMMU forget what it cached of this page table, which is nested, after the guest changed its own
+   * (IOMMU_HWPT_INVALIDATE).
+   *
+   * @throws KernelError EINVAL: not nested, or an entry, or its type, does not suit the IOMMU; EOPNOTSUPP: a flag it does not
+   *   know. `error.args.heeded` says how many entries were heeded before.
+   */
+  invalidate(data: InvalidateData): void {
+    const { handle } = this;
+    invalidate({ hwpt: this.id }, data, (...call) => {
+      native.hwptInvalidate(handle, ...call);
+    });
   }
 
   /** @internal */
   get handle(): HwptHandle {
-    if (this.#closed) throw closedError('HWPT');
+    this.check();
     return this.#handle;
   }
 
@@ -188,79 +181,42 @@ export class Hwpt {
     return ranges.flatMap((range) => toDirtyPages(this.dirtyBitmap(range, opts), range.iova, pageSize));
   }
 
-  /**
-   * Closes what is nested in it, detaches the devices attached here, and destroys the page table (IOMMU_DESTROY). If calls
-   * are under way on pool threads, that happens behind them.
-   */
-  close(): void {
-    if (this.#closed) return;
-    if (this.areUnderWay) {
-      // Its error is nobody's: the kernel destroys the rest with the iommufd.
-      this[Symbol.asyncDispose]().catch(() => undefined);
-      return;
-    }
-    for (const child of [...this.dependents]) child.close();
+  /** Detaches the devices attached here. @internal */
+  override leave(): void {
     for (const device of [...this.attached]) device.leave();
-    kernelCall({ hwpt: this.id }, () => {
-      native.hwptDestroy(this.#handle);
-    });
-    this.#closed = true;
-    this.#gone();
   }
 
   /** @internal */
-  get areUnderWay(): boolean {
-    return this.calls.areUnderWay || [...this.dependents].some((child) => child.areUnderWay);
-  }
-
-  /** @internal */
-  abandon(): void {
-    if (this.#closing) return; // it sees to that itself
-    this.#closed = true;
-    native.hwptRelease(this.#handle);
-    this.#gone();
-  }
-
-  #gone(): void {
-    for (const child of [...this.dependents]) child.abandon();
-    wasClosed(this);
-    this.#forget(this);
-  }
-
-  /** close(), for `using`. */
-  [Symbol.dispose](): void {
-    this.close();
-  }
-
-  /** close() on a pool thread, for `await using`. Waits for calls that are under way. */
-  [Symbol.asyncDispose](): Promise<void> {
-    this.#closing ??= this.#closed
-      ? Promise.resolve()
-      : this.#closeLater().finally(() => {
-          this.#closing = Promise.resolve(); // its error was told
-        });
-    return this.#closing;
-  }
-
-  async #closeLater(): Promise<void> {
-    this.#closed = true;
-    try {
-      await this.calls.idle();
-      for (const child of [...this.dependents]) await child[Symbol.asyncDispose]();
-      for (const device of [...this.attached]) await device.leaveLater();
-      await kernelCallAsync({ hwpt: this.id }, () => native.hwptDestroyLater(this.#handle));
-    } finally {
-      native.hwptRelease(this.#handle);
-      this.#gone();
-    }
+  override async leaveLater(): Promise<void> {
+    for (const device of [...this.attached]) await device.leaveLater();
   }
 }
 
-function toAlloc(parent: Parent, device: IommufdDevice, flags: number, data: HwptData | undefined) {
+function toNested(parent: Hwpt, device: IommufdDevice, data: HwptData, opts: NestedHwptOptions | undefined) {
+  const { pasid, faultQueue } = options(opts);
+  return toAlloc(parent, device, toFlags({ pasid }), options(data, 'data'), faultQueue);
+}
+
+function toAlloc(
+  parent: Parent,
+  device: IommufdDevice,
+  flags: number,
+  data: HwptData | undefined,
+  faultQueue: FaultQueue | undefined,
+) {
   const id = boundId(device, parent.iommufd);
   const { type, bytes } = encodeHwptData(data);
-  const call = [parent.handle, id, flags, type, bytes] as const;
-  return { args: { parent: parent.id, device: id, dataType: type === 0 ? undefined : type }, call };
+  const keepers: Keeper[] = [parent];
+  if (faultQueue !== undefined) {
+    const queue = instance(faultQueue, 'faultQueue', FaultQueue);
+    if (queue.iommufd !== parent.iommufd) {
+      throw codedError('ERR_OTHER_IOMMUFD', 'the fault queue belongs to another iommufd');
+    }
+    keepers.push(queue);
+  }
+  const call = [parent.handle, id, flags, type, bytes, faultQueue?.handle] as const;
+  const args = { parent: parent.id, device: id, dataType: type === 0 ? undefined : type, faultQueue: faultQueue?.id };
+  return { args, call, keepers };
 }
 
 /** Makes it on a pool thread; the parent waits for it when it is closed, and takes it along. */

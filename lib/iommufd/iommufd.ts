@@ -5,12 +5,15 @@ import { expectClose, wasClosed } from '../lost';
 import { native, type FdHandle, type IoasHandle } from '../native';
 import { instance, integer, oneOf, options, string } from '../validate';
 import { boundId, type IommufdDevice } from './bound';
+import { FaultQueue } from './fault-queue';
 import { hwInfoTypes, toHwInfo, type HwInfo, type HwInfoType } from './hw-info';
 import { Ioas } from './ioas';
 
 /** Something that must be closed before the iommufd. @internal */
 export interface Dependent {
   close(): void;
+  /** It could not be closed: the kernel destroys it with the iommufd. */
+  abandon?(): void;
   [Symbol.asyncDispose](): Promise<void>;
 }
 
@@ -99,6 +102,19 @@ export class Iommufd {
       throw codedError('ERR_IN_USE', `IOAS ${String(id)} is an object of this iommufd already`);
     }
     return this.#keep(kernelCall({ ioas: id }, () => native.ioasAdopt(handle, id)));
+  }
+
+  /** A new queue for the page requests of devices (IOMMU_FAULT_QUEUE_ALLOC): see {@link HwptOptions.faultQueue}. */
+  allocFaultQueue(): FaultQueue {
+    return new FaultQueue(
+      this,
+      kernelCall({}, () => native.faultQueueAllocate(this.handle)),
+    );
+  }
+
+  /** What is closed with it, and before IOASes. @internal */
+  get dependents(): Set<Dependent> {
+    return this.#devices;
   }
 
   #keep(handle: IoasHandle): Ioas {
@@ -211,7 +227,7 @@ export class Iommufd {
     }
     this.#closed = true;
     wasClosed(this);
-    for (const ioas of [...this.#ioases]) ioas.abandon();
+    for (const child of [...this.#devices, ...this.#ioases]) child.abandon?.();
     native.fdClose(this.#handle, false);
     // What is left is closed behind calls that are under way.
     this.#closing = Promise.allSettled([...this.#ioases].map((ioas) => ioas[Symbol.asyncDispose]()));
@@ -245,7 +261,7 @@ export class Iommufd {
       }
     }
     wasClosed(this);
-    for (const ioas of [...this.#ioases]) ioas.abandon();
+    for (const child of [...this.#devices, ...this.#ioases]) child.abandon?.();
     await native.fdClose(this.#handle, true);
     if (errors.length > 0) throw errors[0];
   }

@@ -14,6 +14,7 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   InitIommufd(env, exports);
   InitIommufdOptions(env, exports);
   InitHwpt(env, exports);
+  InitEventQueue(env, exports);
   InitVfioDevice(env, exports);
   InitVfioReset(env, exports);
   InitVfioFeature(env, exports);

@@ -14,6 +14,7 @@ void InitPoll(Napi::Env env, Napi::Object exports);
 void InitIommufd(Napi::Env env, Napi::Object exports);
 void InitIommufdOptions(Napi::Env env, Napi::Object exports);
 void InitHwpt(Napi::Env env, Napi::Object exports);
+void InitEventQueue(Napi::Env env, Napi::Object exports);
 void InitVfioDevice(Napi::Env env, Napi::Object exports);
 void InitVfioReset(Napi::Env env, Napi::Object exports);
 void InitVfioFeature(Napi::Env env, Napi::Object exports);

@@ -8,6 +8,7 @@
 
 #include "binding/call.h"
 #include "core/dma_buf.h"
+#include "core/event_queue.h"
 #include "core/fd.h"
 #include "core/hwpt.h"
 #include "core/iommufd.h"
@@ -52,6 +53,11 @@ template <>
 struct HandleType<core::Hwpt> {
   static constexpr napi_type_tag kTag = {0x6a3f0d1c52b84e11, 0x9b1d7f3e20c64a11};
   static constexpr const char* kName = "HWPT";
+};
+template <>
+struct HandleType<core::FaultQueue> {
+  static constexpr napi_type_tag kTag = {0x6a3f0d1c52b84e12, 0x9b1d7f3e20c64a12};
+  static constexpr const char* kName = "fault queue";
 };
 
 template <typename T>

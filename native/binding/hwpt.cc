@@ -17,16 +17,32 @@ std::vector<uint8_t> ToBytes(const Napi::Value& value) {
   return {array.Data(), array.Data() + array.ByteLength()};
 }
 
-// hwptAllocate(parent, device, flags, type, data, async): Hwpt
+// hwptAllocate(parent, device, flags, type, data, faultQueue | undefined, async): Hwpt
 Napi::Value HwptAllocate(const Napi::CallbackInfo& info) {
   core::Hwpt::Request request = {
       .device = ToU32(info[1]), .flags = ToU32(info[2]), .data_type = ToU32(info[3]), .data = ToBytes(info[4])};
+  core::IommufdObject::Parents also;
+  if (!info[5].IsUndefined()) {
+    auto faults = Unwrap<core::FaultQueue>(info[5]);
+    request.fault_queue = faults->id();
+    also.push_back(std::move(faults));
+  }
   return Run(
-      info.Env(), info[5],
-      [parent = UnwrapPageTable(info[0]), request = std::move(request)] {
-        return core::Hwpt::Allocate(parent, request);
+      info.Env(), info[6],
+      [parent = UnwrapPageTable(info[0]), request = std::move(request), also = std::move(also)] {
+        return core::Hwpt::Allocate(parent, request, also);
       },
       Wrap<core::Hwpt>);
+}
+
+// hwptInvalidate(hwpt, type, entryLength, bytes, heeded): `heeded`, a Uint32Array, gets their number, also on failure
+void HwptInvalidate(const Napi::CallbackInfo& info) {
+  const auto object = Unwrap<core::Hwpt>(info[0]);
+  auto heeded = ToArray<Napi::Uint32Array>(info[4], napi_uint32_array);
+  if (heeded.ElementLength() == 0) throw Napi::TypeError::New(info.Env(), "expected room for a number");
+  int error = 0;
+  heeded[0] = core::Invalidate(*object, ToU32(info[1]), ToU32(info[2]), ToBytes(info[3]), &error);
+  Call(info.Env(), [&] { core::Check(error, "ioctl", "IOMMU_HWPT_INVALIDATE"); });
 }
 
 // hwptSetDirtyTracking(hwpt, enable)
@@ -72,10 +88,8 @@ void IommufdDestroy(const Napi::CallbackInfo& info) {
 
 void InitHwpt(Napi::Env env, Napi::Object exports) {
   Export<HwptAllocate>(env, exports, "hwptAllocate");
-  Export<ObjectId<core::Hwpt>>(env, exports, "hwptId");
-  Export<ObjectDestroy<core::Hwpt>>(env, exports, "hwptDestroy");
-  Export<ObjectRelease<core::Hwpt>>(env, exports, "hwptRelease");
-  Export<ObjectDestroyLater<core::Hwpt>>(env, exports, "hwptDestroyLater");
+  ExportObject<core::Hwpt>(env, exports, "hwpt");
+  Export<HwptInvalidate>(env, exports, "hwptInvalidate");
   Export<HwptSetDirtyTracking>(env, exports, "hwptSetDirtyTracking");
   Export<HwptGetDirtyBitmap>(env, exports, "hwptGetDirtyBitmap");
   Export<IommufdHwInfo>(env, exports, "iommufdHwInfo");

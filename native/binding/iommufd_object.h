@@ -1,6 +1,7 @@
 // What the numbered objects of an iommufd have in common: their number, and three ways to go.
 #pragma once
 
+#include "binding/addon.h"
 #include "binding/handle.h"
 
 namespace binding {
@@ -38,6 +39,17 @@ Napi::Value ObjectDestroyLater(const Napi::CallbackInfo& info) {
         return Nothing{};
       },
       FromNothing);
+}
+
+// x: { id, destroy, release, destroyLater }
+template <typename T>
+void ExportObject(Napi::Env env, Napi::Object exports, const char* name) {
+  auto functions = Napi::Object::New(env);
+  Export<ObjectId<T>>(env, functions, "id");
+  Export<ObjectDestroy<T>>(env, functions, "destroy");
+  Export<ObjectRelease<T>>(env, functions, "release");
+  Export<ObjectDestroyLater<T>>(env, functions, "destroyLater");
+  exports.Set(name, functions);
 }
 
 // An IOAS or a HWPT: what a device can be attached to, and a HWPT be made from.

@@ -48,7 +48,8 @@ class Poll : public std::enable_shared_from_this<Poll> {
     listener_.Reset();
     context_.reset();
     uv_close(reinterpret_cast<uv_handle_t*>(&handle_), Closed);
-    watched_.reset();  // the loop does not look at it any more
+    // The loop has let go of the fd. An object of the kernel that cannot go before its fd need not wait for the loop.
+    watched_.reset();
     fd_.reset();
   }
 
@@ -87,7 +88,7 @@ class Poll : public std::enable_shared_from_this<Poll> {
     if (poll->hook_) napi_remove_async_cleanup_hook(poll->hook_);
   }
 
-  std::shared_ptr<core::Fd> fd_;  // until it is closed
+  std::shared_ptr<core::Fd> fd_;
   const int events_;
   std::shared_ptr<core::Fd> watched_;
   std::shared_ptr<Poll> self_;  // while the loop has the handle

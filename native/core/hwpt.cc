@@ -39,6 +39,20 @@ void Hwpt::GetDirtyBitmap(uint64_t iova, uint64_t length, uint64_t page_size, bo
   iommufd()->Ioctl(VFIO_DMABUF_REQUEST(IOMMU_HWPT_GET_DIRTY_BITMAP), &command);
 }
 
+uint32_t Invalidate(const IommufdObject& of, uint32_t type, uint32_t entry_length, const std::vector<uint8_t>& entries,
+                    int* error) {
+  uapi::iommu_hwpt_invalidate command = {
+      .size = sizeof(command),
+      .hwpt_id = of.id(),
+      .data_uptr = reinterpret_cast<uintptr_t>(entries.data()),
+      .data_type = type,
+      .entry_len = entry_length,
+      .entry_num = entry_length == 0 ? 0 : static_cast<uint32_t>(entries.size() / entry_length),
+  };
+  *error = of.iommufd()->Ask(VFIO_DMABUF_REQUEST(IOMMU_HWPT_INVALIDATE), &command);
+  return command.entry_num;
+}
+
 HwInfo GetHwInfo(const Fd& iommufd, uint32_t device, std::optional<uint32_t> type) {
   std::vector<uint8_t> data(64);
   for (;;) {

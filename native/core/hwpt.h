@@ -30,6 +30,11 @@ class Hwpt : public IommufdObject {
   using IommufdObject::IommufdObject;
 };
 
+// Makes an IOMMU forget what it cached, for a nested HWPT or a vIOMMU: entries of the same length each, one after the
+// other. Returns how many were heeded; `error`: a negated errno for the next of them, or 0.
+uint32_t Invalidate(const IommufdObject& of, uint32_t type, uint32_t entry_length, const std::vector<uint8_t>& entries,
+                    int* error);
+
 // What a device's IOMMU is.
 struct HwInfo {
   uint32_t type;              // IOMMU_HW_INFO_TYPE_*

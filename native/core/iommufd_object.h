@@ -20,7 +20,7 @@ class IommufdObject {
   virtual ~IommufdObject();
 
   // EBUSY while others use it; then the object stays as it was. Again is no error.
-  void Destroy();
+  virtual void Destroy();
   // By its number, an object that is nobody's here.
   static void Destroy(const Fd& iommufd, uint32_t id);
 

@@ -65,6 +65,7 @@ class Iommu {
   virtual std::vector<uapi::iommu_iova_range> Reserved() const = 0;
   virtual uint64_t capabilities() const = 0;  // IOMMU_HW_CAP_*
   virtual uint8_t max_pasid_log2() const { return 0; }
+  virtual bool takes_page_requests() const { return false; }  // of the device
   // `type`: in, what is asked for (0: whatever there is); out, what it is.
   virtual int Describe(uint32_t* type, std::vector<uint8_t>* data) const = 0;
 

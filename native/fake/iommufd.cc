@@ -58,6 +58,8 @@ constexpr Entry kCommands[] = {
     COMMAND(IOMMU_HWPT_ALLOC, HwptAllocate, offsetof(uapi::iommu_hwpt_alloc, data_type)),
     COMMAND(IOMMU_HWPT_SET_DIRTY_TRACKING, HwptSetDirtyTracking),
     COMMAND(IOMMU_HWPT_GET_DIRTY_BITMAP, HwptGetDirtyBitmap),
+    COMMAND(IOMMU_HWPT_INVALIDATE, HwptInvalidate),
+    COMMAND(IOMMU_FAULT_QUEUE_ALLOC, FaultQueueAllocate),
     COMMAND(IOMMU_GET_HW_INFO, GetHwInfo, offsetof(uapi::iommu_hw_info, out_capabilities)),
     COMMAND(IOMMU_TEST_CMD, Test, offsetof(uapi::iommu_test_cmd, last) + sizeof(uint32_t)),
 };

@@ -31,6 +31,12 @@ int HwptAllocate(Iommufd& iommufd, uapi::iommu_hwpt_alloc& command);
 int HwptSetDirtyTracking(Iommufd& iommufd, uapi::iommu_hwpt_set_dirty_tracking& command);
 int HwptGetDirtyBitmap(Iommufd& iommufd, uapi::iommu_hwpt_get_dirty_bitmap& command);
 
+// iommufd_invalidate.cc
+int HwptInvalidate(Iommufd& iommufd, uapi::iommu_hwpt_invalidate& command);
+
+// iommufd_fault_queue.cc
+int FaultQueueAllocate(Iommufd& iommufd, uapi::iommu_fault_alloc& command);
+
 // iommufd_device.cc
 int GetHwInfo(Iommufd& iommufd, uapi::iommu_hw_info& command);
 

@@ -109,12 +109,14 @@ int IommufdDevice::AttachTo(Iommufd& iommufd, const std::shared_ptr<Hwpt>& hwpt,
   }
   int bad = old == hwpt ? 0 : CheckPasid(*hwpt, pasid);
   if (bad == 0 && !hwpt->Fits(*iommu_)) bad = -EINVAL;
+  if (bad == 0 && hwpt->faults && !iommu_->takes_page_requests()) bad = -ENODEV;
   for (auto* const device : devices) {
     if (bad != 0 && pasid == 0) ioas.space.Unreserve(device);
     if (bad != 0) continue;
     if (reserves && old_ioas) old_ioas->space.Unreserve(device);
     Use<Hwpt> left(hwpt);
     std::swap(device->attached_[pasid], left);
+    if (left && left->faults) left->faults->Drop(device->id, pasid);
     LetGo(iommufd, std::move(left));
   }
   return bad == 0 ? id : bad;
@@ -123,7 +125,9 @@ int IommufdDevice::AttachTo(Iommufd& iommufd, const std::shared_ptr<Hwpt>& hwpt,
 void IommufdDevice::Detach(Iommufd& iommufd, uint32_t pasid) {
   auto node = attached_.extract(pasid);
   if (node.empty()) return;
-  if (pasid == 0) node.mapped()->paging().ioas().space.Unreserve(this);
+  auto& hwpt = *node.mapped();
+  if (pasid == 0) hwpt.paging().ioas().space.Unreserve(this);
+  if (hwpt.faults) hwpt.faults->Drop(id, pasid);
   LetGo(iommufd, std::move(node.mapped()));
 }
 
@@ -140,6 +144,17 @@ void IommufdDevice::LetGo(Iommufd& iommufd, Use<Hwpt> hwpt) {
 
 void IommufdDevice::Leave(Iommufd& iommufd) {
   while (!attached_.empty()) Detach(iommufd, attached_.begin()->first);
+}
+
+// find_fault_handler(): requests for a PASID that is the guest's own business go to the guest's page table.
+void IommufdDevice::Report(const uapi::iommu_hwpt_pgfault& request) const {
+  auto at = attached_.find(request.pasid);
+  if (at == attached_.end()) {
+    at = attached_.find(0);
+    if (at == attached_.end() || !dynamic_cast<const NestedHwpt*>(&*at->second)) return;
+  }
+  const auto& [pasid, hwpt] = *at;
+  if (hwpt->faults) hwpt->faults->Add({.device = id, .attached_pasid = pasid, .request = request});
 }
 
 int GetHwInfo(Iommufd& iommufd, uapi::iommu_hw_info& command) {

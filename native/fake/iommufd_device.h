@@ -24,6 +24,9 @@ class IommufdDevice : public IommufdObject {
   void Detach(Iommufd& iommufd, uint32_t pasid);
   void Leave(Iommufd& iommufd) override;
 
+  // A page request of the device's.
+  void Report(const uapi::iommu_hwpt_pgfault& request) const;
+
   const Iommu& iommu() const { return *iommu_; }
   bool IsAttached(uint32_t pasid) const { return attached_.contains(pasid); }
   // nullptr: attached to nothing.

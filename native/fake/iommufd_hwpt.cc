@@ -84,8 +84,12 @@ int HwptAllocate(Iommufd& iommufd, uapi::iommu_hwpt_alloc& command) {
   }
   if (result != 0) return result;
   if ((command.flags & uapi::IOMMU_HWPT_FAULT_ID_VALID) != 0) {
-    iommufd.Remove(hwpt->id);
-    return -ENOENT;  // no fault queues yet, and so none of this number
+    auto faults = iommufd.Find<FaultQueue>(command.fault_id);
+    if (!faults) {
+      iommufd.Remove(hwpt->id);
+      return -ENOENT;
+    }
+    hwpt->faults = Use(std::move(faults));
   }
   command.out_hwpt_id = hwpt->id;
   return 0;

@@ -4,6 +4,7 @@
 #include <string_view>
 
 #include "fake/iommu.h"
+#include "fake/iommufd_fault_queue.h"
 #include "fake/iommufd_ioas.h"
 #include "fake/iommufd_object.h"
 
@@ -22,6 +23,7 @@ class Hwpt : public IommufdObject {
   std::string_view driver() const { return driver_; }
 
   const bool pasid_compatible;
+  Use<FaultQueue> faults;  // where page requests go; none: nowhere
 
  private:
   std::string_view driver_;

@@ -98,6 +98,21 @@ std::shared_ptr<MockDevice> MockOf(const Iommufd& iommufd, uint32_t device) {
   return nullptr;
 }
 
+int TriggerFault(Iommufd& iommufd, const Command& command) {
+  const auto& arguments = command.trigger_iopf;
+  const auto device = iommufd.Find<IommufdDevice>(arguments.dev_id);
+  if (!device) return -ENOENT;
+  if (!MockOf(iommufd, device->id)) return -EINVAL;
+  device->Report({.flags = uapi::IOMMU_PGFAULT_FLAGS_LAST_PAGE |
+                           (arguments.pasid == 0 ? 0 : uapi::IOMMU_PGFAULT_FLAGS_PASID_VALID),
+                  .dev_id = device->id,
+                  .pasid = arguments.pasid,
+                  .grpid = arguments.grpid,
+                  .perm = arguments.perm,
+                  .addr = arguments.addr});
+  return 0;
+}
+
 }  // namespace
 
 int Test(Iommufd& iommufd, Command& command) {
@@ -115,6 +130,8 @@ int Test(Iommufd& iommufd, Command& command) {
       const auto hwpt = iommufd.Find<NestedHwpt>(command.id);
       return hwpt ? CheckCache(hwpt->tlb, command.check_iotlb.id, command.check_iotlb.iotlb) : -ENOENT;
     }
+    case uapi::IOMMU_TEST_OP_TRIGGER_IOPF:
+      return TriggerFault(iommufd, command);
     case uapi::IOMMU_TEST_OP_DEV_CHECK_CACHE: {
       const auto mock = MockOf(iommufd, command.id);
       return mock ? CheckCache(mock->cache, command.check_dev_cache.id, command.check_dev_cache.cache) : -ENOENT;

@@ -102,4 +102,12 @@ struct iommu_hwpt_selftest {
   uint32_t pagetable_type;
 };
 
+constexpr uint32_t IOMMU_HWPT_INVALIDATE_DATA_SELFTEST = 0xdeadbeef;
+constexpr uint32_t IOMMU_TEST_INVALIDATE_FLAG_ALL = 1U << 0;
+
+struct iommu_hwpt_invalidate_selftest {
+  uint32_t flags;
+  uint32_t iotlb_id;
+};
+
 }  // namespace uapi

@@ -21,6 +21,8 @@ constexpr request_t IOMMU_HWPT_ALLOC = IoctlNone(IOMMUFD_TYPE, 0x89);
 constexpr request_t IOMMU_GET_HW_INFO = IoctlNone(IOMMUFD_TYPE, 0x8a);
 constexpr request_t IOMMU_HWPT_SET_DIRTY_TRACKING = IoctlNone(IOMMUFD_TYPE, 0x8b);
 constexpr request_t IOMMU_HWPT_GET_DIRTY_BITMAP = IoctlNone(IOMMUFD_TYPE, 0x8c);
+constexpr request_t IOMMU_HWPT_INVALIDATE = IoctlNone(IOMMUFD_TYPE, 0x8d);
+constexpr request_t IOMMU_FAULT_QUEUE_ALLOC = IoctlNone(IOMMUFD_TYPE, 0x8e);
 constexpr request_t IOMMU_IOAS_MAP_FILE = IoctlNone(IOMMUFD_TYPE, 0x8f);
 constexpr request_t IOMMU_IOAS_CHANGE_PROCESS = IoctlNone(IOMMUFD_TYPE, 0x92);
 constexpr request_t IOMMU_IOAS_NOIOMMU_GET_PA = IoctlNone(IOMMUFD_TYPE, 0x95);
@@ -296,5 +298,76 @@ struct iommu_hwpt_get_dirty_bitmap {
   uint64_t data;
 };
 static_assert(sizeof(iommu_hwpt_get_dirty_bitmap) == 48 && offsetof(iommu_hwpt_get_dirty_bitmap, data) == 40);
+
+constexpr uint32_t IOMMU_HWPT_INVALIDATE_DATA_VTD_S1 = 0;
+constexpr uint32_t IOMMU_VIOMMU_INVALIDATE_DATA_ARM_SMMUV3 = 1;
+
+constexpr uint32_t IOMMU_VTD_INV_FLAGS_LEAF = 1U << 0;  // what the table's upper levels led to stays cached
+
+// What an IOMMU forgets of a guest's page table: Intel's, a range of addresses, …
+struct iommu_hwpt_vtd_s1_invalidate {
+  uint64_t addr;
+  uint64_t npages;  // all ones, with an address of 0: everything
+  uint32_t flags;
+  uint32_t __reserved;
+};
+static_assert(sizeof(iommu_hwpt_vtd_s1_invalidate) == 24 && offsetof(iommu_hwpt_vtd_s1_invalidate, flags) == 16);
+
+// … Arm's, a command of the guest's command queue.
+struct iommu_viommu_arm_smmuv3_invalidate {
+  uint64_t cmd[2];
+};
+static_assert(sizeof(iommu_viommu_arm_smmuv3_invalidate) == 16);
+
+struct iommu_hwpt_invalidate {
+  uint32_t size;
+  uint32_t hwpt_id;    // a nested HWPT, or a vIOMMU
+  uint64_t data_uptr;  // address of the entries
+  uint32_t data_type;
+  uint32_t entry_len;
+  uint32_t entry_num;  // in: how many; out: how many were heeded, also where one of them failed
+  uint32_t __reserved;
+};
+static_assert(sizeof(iommu_hwpt_invalidate) == 32 && offsetof(iommu_hwpt_invalidate, data_type) == 16);
+
+// The new queue's fd is read for page requests, and written for the responses to them.
+struct iommu_fault_alloc {
+  uint32_t size;
+  uint32_t flags;
+  uint32_t out_fault_id;
+  uint32_t out_fault_fd;
+};
+static_assert(sizeof(iommu_fault_alloc) == 16);
+
+constexpr uint32_t IOMMU_PGFAULT_FLAGS_PASID_VALID = 1U << 0;
+constexpr uint32_t IOMMU_PGFAULT_FLAGS_LAST_PAGE = 1U << 1;
+
+constexpr uint32_t IOMMU_PGFAULT_PERM_READ = 1U << 0;
+constexpr uint32_t IOMMU_PGFAULT_PERM_WRITE = 1U << 1;
+constexpr uint32_t IOMMU_PGFAULT_PERM_EXEC = 1U << 2;
+constexpr uint32_t IOMMU_PGFAULT_PERM_PRIV = 1U << 3;
+
+// One page request. Those of a group have the same cookie, and one response.
+struct iommu_hwpt_pgfault {
+  uint32_t flags;
+  uint32_t dev_id;
+  uint32_t pasid;
+  uint32_t grpid;
+  uint32_t perm;
+  uint32_t __reserved;
+  uint64_t addr;
+  uint32_t length;  // how much more the device is going to want; 0: it does not say
+  uint32_t cookie;
+};
+static_assert(sizeof(iommu_hwpt_pgfault) == 40 && offsetof(iommu_hwpt_pgfault, addr) == 24);
+
+constexpr uint32_t IOMMUFD_PAGE_RESP_SUCCESS = 0;
+constexpr uint32_t IOMMUFD_PAGE_RESP_INVALID = 1;
+
+struct iommu_hwpt_page_response {
+  uint32_t cookie;
+  uint32_t code;
+};
+static_assert(sizeof(iommu_hwpt_page_response) == 8);
 
 }  // namespace uapi

@@ -86,6 +86,7 @@ function build(kernel: FakeKernel) {
     cmb,
     split,
     hwpt: ioas.allocHwptSync(engine, { pasid: true }),
+    faults: iommufd.allocFaultQueue(),
     udmabuf: memory.exportDmaBuf(),
     udmabufOfTwo: DmaBuf.fromMemory([{ memory, length: 4096 }, { memory }], { kernel }),
     heap,
@@ -300,6 +301,15 @@ export const validCalls: Record<string, (objects: Objects, random: Random) => un
   'Ioas#allowIovas': (_, random) => [random.pick<unknown>([[], [{ start: 0x10_0000n, last: 0x1fff_ffffn }]])],
   'set Ioas#hugePages': (_, random) => [random.percent(50)],
   'Ioas#noiommuPhysical': () => [0x200_0000n, 4096],
+  'Hwpt#invalidate': (_, random) => [
+    random.pick<unknown>([
+      { type: 'vtd-s1', entries: [{ address: 0, pages: 1 }] },
+      { type: 'arm-smmuv3', commands: [[0, 0]] },
+      { type: 0xdeadbeef, entryLength: 8, bytes: new Uint8Array(16) },
+    ]),
+  ],
+  'FaultQueue#respond': (_, random) => [{ cookie: random.pick([0, 1]) }, random.pick(['success', 'invalid'])],
+  'FaultQueue#listen': () => [{ signal: AbortSignal.abort() }],
   'Hwpt#setDirtyTracking': (_, random) => [random.percent(50)],
   'Hwpt#dirtyBitmap': () => [{ iova: 0x200_0000n, length: 0x10000 }],
   'Hwpt#dirtyPages': () => [{ pageSize: 8192 }],

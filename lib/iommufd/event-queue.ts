@@ -1,0 +1,106 @@
+// Queues of events that an iommufd tells through a file.
+import { kernelCall } from '../errors';
+import { native, type FdHandle } from '../native';
+import { pollEvents, ready } from '../poll';
+import { instance, options } from '../validate';
+import { IommufdObject, type Keeper, type Owned } from './object';
+
+/** A queue of events, read through the event loop. */
+export abstract class EventQueue<Event> extends IommufdObject {
+  readonly #file: FdHandle;
+  readonly #ending = new AbortController();
+  /** Read, and given to nobody yet. */
+  readonly #taken: Event[] = [];
+
+  /** @param file this object's from now on @internal */
+  constructor(what: string, owned: Owned, file: FdHandle, keepers: readonly Keeper[]) {
+    // The object cannot be destroyed while its file is open.
+    const close = () => {
+      native.fdClose(file, false);
+    };
+    super(
+      what,
+      {
+        id: owned.id,
+        destroy: () => {
+          close();
+          owned.destroy();
+        },
+        release: () => {
+          close();
+          owned.release();
+        },
+        destroyLater: () => {
+          close();
+          return owned.destroyLater();
+        },
+      },
+      keepers,
+    );
+    this.#file = file;
+  }
+
+  /** Reads once. @internal */
+  protected abstract take(file: FdHandle): Event[];
+
+  /** @internal */
+  get file(): FdHandle {
+    this.check();
+    return this.#file;
+  }
+
+  /** The events that wait, oldest first: none, or as many as come in one reading. Does not wait. */
+  read(): Event[] {
+    this.#fetch();
+    return this.#taken.splice(0);
+  }
+
+  #fetch(): void {
+    const { file } = this;
+    this.#taken.push(...kernelCall({}, () => this.take(file)));
+  }
+
+  /**
+   * The events, one after the other as they come, through the event loop. Ends when the queue is closed. Whoever leaves the
+   * loop loses nothing: the next reader goes on from there.
+   *
+   * @throws the signal's reason, when it is aborted
+   */
+  listen(opts?: { signal?: AbortSignal | undefined }): AsyncGenerator<Event, void, undefined> {
+    const { signal } = options(opts);
+    if (signal !== undefined) instance(signal, 'signal', AbortSignal);
+    this.check();
+    return this.#listen(signal);
+  }
+
+  #isEnding(): boolean {
+    return this.#ending.signal.aborted;
+  }
+
+  async *#listen(signal: AbortSignal | undefined): AsyncGenerator<Event, void, undefined> {
+    const ended = this.#ending.signal;
+    const either = signal ? AbortSignal.any([signal, ended]) : ended;
+    while (!this.closed) {
+      signal?.throwIfAborted();
+      if (this.#taken.length === 0) this.#fetch();
+      for (let event = this.#taken.shift(); event !== undefined; event = this.#taken.shift()) yield event;
+      if (this.#isEnding()) return;
+      try {
+        await ready(this.file, pollEvents.readable, either);
+      } catch (error) {
+        if (!this.#isEnding()) throw error;
+      }
+    }
+  }
+
+  /** @internal */
+  override leave(): void {
+    this.#ending.abort();
+  }
+
+  /** @internal */
+  override abandon(): void {
+    this.leave();
+    super.abandon();
+  }
+}

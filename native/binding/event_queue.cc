@@ -1,0 +1,30 @@
+#include "core/event_queue.h"
+
+#include "binding/addon.h"
+#include "binding/iommufd_object.h"
+
+namespace binding {
+namespace {
+
+// faultQueueAllocate(iommufd): FaultQueue
+Napi::Value FaultQueueAllocate(const Napi::CallbackInfo& info) {
+  auto iommufd = Unwrap<core::Fd>(info[0]);
+  return Wrap(info.Env(), Call(info.Env(), [&] { return core::FaultQueue::Allocate(std::move(iommufd)); }));
+}
+
+// faultQueueFile(queue): Fd, closed with the queue at the latest
+Napi::Value FaultQueueFile(const Napi::CallbackInfo& info) {
+  const auto file = Unwrap<core::FaultQueue>(info[0])->file();
+  if (!file) ThrowCoded(info.Env(), "ERR_CLOSED", "the fault queue is closed");
+  return Wrap(info.Env(), file);
+}
+
+}  // namespace
+
+void InitEventQueue(Napi::Env env, Napi::Object exports) {
+  Export<FaultQueueAllocate>(env, exports, "faultQueueAllocate");
+  Export<FaultQueueFile>(env, exports, "faultQueueFile");
+  ExportObject<core::FaultQueue>(env, exports, "faultQueue");
+}
+
+}  // namespace binding

@@ -1,0 +1,32 @@
+// Objects of an iommufd that tell of events through an fd of their own.
+#pragma once
+
+#include <memory>
+
+#include "core/iommufd_object.h"
+
+namespace core {
+
+class EventQueue : public IommufdObject {
+ public:
+  // Its file, whose reads never wait. The object cannot be destroyed while the file is open.
+  const std::shared_ptr<Fd>& file() const { return file_; }
+  void Destroy() override;
+
+ protected:
+  EventQueue(std::shared_ptr<Fd> iommufd, uint32_t id, uint32_t fd, Parents parents = {});
+
+ private:
+  std::shared_ptr<Fd> file_;  // nullptr: destroyed
+};
+
+// Where the page requests go of devices on the HWPTs that are made with it.
+class FaultQueue : public EventQueue {
+ public:
+  static std::shared_ptr<FaultQueue> Allocate(std::shared_ptr<Fd> iommufd);
+
+ private:
+  using EventQueue::EventQueue;
+};
+
+}  // namespace core
