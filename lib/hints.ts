@@ -21,6 +21,7 @@ import {
   taken,
   tooFar,
 } from './causes/map';
+import { noWay } from './causes/migration';
 import { noPermission, noSuchFile } from './causes/open';
 import { wantsToken } from './causes/vf-token';
 
@@ -43,10 +44,20 @@ const mapHints: Record<string, Hint> = {
   ENOENT: 'the IOAS does not exist in this iommufd',
 };
 
+const noMigration =
+  "the device cannot be migrated: its driver (`driver` in the device's sysfs folder) has no part for it";
+const noLog = 'the device keeps no log of its DMA: the IOMMU may track dirty pages instead';
+
+/** EINVAL at the response to page requests. */
+const answered: Look = ({ pageRequestCookie }) =>
+  pageRequestCookie === undefined
+    ? undefined
+    : 'the page requests were answered already, or their device was detached since: the kernel answered then';
+
 const accessHints: Record<string, Hint> = {
   EIO: "the device's memory space is off, it is in low power, or it does not wake up",
   EINVAL: `the region does not exist or ends before this offset, or a ROM was to be written; or ${notBound}`,
-  EFAULT: 'past the end of config space',
+  EFAULT: 'past the end of config space, or where a mediated device has nothing',
   ENOMEM: 'the region cannot be reserved or mapped by the kernel',
   EBUSY: "the BAR is reserved by another driver, such as the firmware's frame buffer",
 };
@@ -224,10 +235,6 @@ export const hints: Readonly<Record<string, Readonly<Record<string, Hint>>>> = {
     ENOSPC: 'the device has as many ioeventfds as it can have (1000)',
     EBUSY: 'the BAR is reserved by another driver',
   },
-  write: {
-    EAGAIN: 'the count of the eventfd would be more than 2^64 - 2: take() it first',
-    EINVAL: 'the page requests were answered already, or their device was detached since: the kernel answered then',
-  },
   VFIO_DEVICE_FEATURE_DMA_BUF: {
     ENOTTY:
       'this kernel has no VFIO DMA-BUF export: VFIO_DEVICE_FEATURE_DMA_BUF is there from Linux 6.19 on, with ' +
@@ -239,6 +246,52 @@ export const hints: Readonly<Record<string, Readonly<Record<string, Hint>>>> = {
     ],
     ENODEV: [noBar, 'the region is not a BAR of this device: only regions 0 to 5 that exist can be exported'],
     EOVERFLOW: 'offset plus length, counted from where the BAR lies on the bus, does not fit 64 bits',
+  },
+  VFIO_DEVICE_FEATURE_MIGRATION: { ENOTTY: noMigration },
+  VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE: {
+    ENOTTY: noMigration,
+    EINVAL: [
+      noWay,
+      `the device has no such state, no way leads there, or what was resumed is not whole; or ${notBound}`,
+    ],
+    EIO: 'the device failed; its state may be one on the way: ask for it, and reset() if it is an error',
+    ENOTCONN: 'the driver of the physical function, through which this one is migrated, is gone',
+  },
+  VFIO_DEVICE_FEATURE_MIG_DATA_SIZE: { ENOTTY: noMigration },
+  VFIO_DEVICE_FEATURE_MIG_PRECOPY_INFOv2: {
+    EINVAL: `the device cannot save while it runs; or ${notBound}`,
+    ENOTTY: 'this kernel does not tell new initial bytes',
+  },
+  VFIO_MIG_GET_PRECOPY_INFO: {
+    EINVAL: "only a device in 'pre-copy' or 'pre-copy-p2p' can tell",
+    ENODEV: 'this save is over: the device was reset, or has left the states that save',
+    ENOTTY: 'this data is not of a save, or the driver cannot save while the device runs',
+  },
+  VFIO_DEVICE_FEATURE_DMA_LOGGING_START: {
+    EINVAL:
+      'there must be a range, the ranges must be multiples of the page size and not overlap, and the log must be off; ' +
+      `or ${notBound}`,
+    E2BIG: 'the kernel takes as many ranges as fit a page: 256. Join those that are near each other',
+    EOVERFLOW: 'iova plus length does not fit 64 bits',
+    EOPNOTSUPP: 'the device cannot track so much',
+    ENOTTY: noLog,
+  },
+  VFIO_DEVICE_FEATURE_DMA_LOGGING_STOP: { ENOTTY: noLog },
+  VFIO_DEVICE_FEATURE_DMA_LOGGING_REPORT: {
+    EINVAL: `the page size must be a power of two and at least 4096, and the log on; or ${notBound}`,
+    EOVERFLOW: 'iova plus length does not fit 64 bits',
+    EIO: 'the device failed to track: take all of its memory for dirty',
+    ENOTTY: noLog,
+  },
+  VFIO_DEVICE_QUERY_GFX_PLANE: {
+    EINVAL: `the device does not show its planes in this way, which probe() tells; or ${notBound}`,
+    ENOTTY: 'the device is not a display, or its driver does not show what is on it',
+    ENOMEM: "out of memory; Linux's sample mbochs says so, too, when a picture is new: ask again",
+  },
+  VFIO_DEVICE_GET_GFX_DMABUF: {
+    ENOENT: 'the display has no picture of this id: ask for the plane again',
+    EINVAL: `the picture does not begin at a page; or ${notBound}`,
+    ENOTTY: 'the device shows nothing as dma-bufs: gfx.probe() tells',
   },
   'VFIO_*': {
     EINVAL: notBound,
@@ -375,6 +428,19 @@ export const hints: Readonly<Record<string, Readonly<Record<string, Hint>>>> = {
     EINVAL: 'not a sync file with a single fence of a sw_sync timeline',
   },
   lseek: { EINVAL: "a dma-buf's size is asked with SEEK_END and 0 alone" },
+  read: {
+    ENODEV: 'this save is over: the device was reset, or has left the states that save',
+    EBADF: 'data to resume cannot be read',
+    EINVAL: 'this save is over, and the position behind its end',
+  },
+  write: {
+    EAGAIN: 'the count of the eventfd would be more than 2^64 - 2: take() it first',
+    EFAULT: 'this is not what a device of this kind has saved',
+    EINVAL: [answered, 'this is not what a device of this kind has saved'],
+    ENOMEM: 'out of memory, or this is more than a device of this kind has saved',
+    ENODEV: "this is over: the device was reset, or is not in 'resuming' any more",
+    EBADF: 'data of a save cannot be written',
+  },
   pread: accessHints,
   pwrite: accessHints,
   mmap: {

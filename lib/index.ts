@@ -79,3 +79,7 @@ export type { RegionRange } from './vfio/ranges';
 export { Region } from './vfio/region';
 export type { ResettableDevice } from './vfio/resettable-device';
 export { WakeUp } from './vfio/wake-up';
+export { DmaLogging, type IovaRange, type IovaRangeInput } from './vfio/dma-logging';
+export { Gfx, type GfxKind, type GfxPlane, type GfxPlaneName } from './vfio/gfx';
+export { Migration, type MigrationCapabilities, type MigrationState, type MoveOptions } from './vfio/migration';
+export { MigrationData, type PrecopyInfo, type StreamOptions } from './vfio/migration-data';

@@ -96,6 +96,23 @@ export interface NativeMachine {
     extendedCapability: bigint;
   };
   devices: NativeDevice[];
+  mdevs: { cdev: string; type: string }[];
+}
+
+/** @internal */
+export interface NativePlane {
+  format: number;
+  modifier: bigint;
+  width: number;
+  height: number;
+  stride: number;
+  size: number;
+  x: number;
+  y: number;
+  hotX: number;
+  hotY: number;
+  /** The dma-buf's id, or the region's index. */
+  id: number;
 }
 
 /** A result now, or, where the last argument is true, a promise of it. */
@@ -239,6 +256,19 @@ interface Native {
   ioeventfdRemove(device: VfioHandle, offset: bigint, width: number, data: bigint): void;
   eventfdTake(fd: FdHandle): bigint;
   eventfdAdd(fd: FdHandle, count: bigint): void;
+  migrationFlags(device: VfioHandle): bigint;
+  migrationState(device: VfioHandle): number;
+  migrationSetState: NowOrLater<[device: VfioHandle, state: number], FdHandle | undefined>;
+  migrationDataSize(device: VfioHandle): bigint;
+  migrationEnablePrecopyInfo2(device: VfioHandle): void;
+  migrationPrecopyInfo(data: FdHandle): { flags: number; initialBytes: bigint; dirtyBytes: bigint };
+  /** `ranges`: IOVA and length by turns. */
+  dmaLoggingStart: NowOrLater<[device: VfioHandle, pageSize: bigint, ranges: BigUint64Array], bigint>;
+  dmaLoggingStop: NowOrLater<[device: VfioHandle], void>;
+  dmaLoggingReport: NowOrLater<[device: VfioHandle, iova: bigint, length: bigint, pageSize: bigint], BigUint64Array>;
+  gfxProbe(device: VfioHandle, kind: number): boolean;
+  gfxPlane(device: VfioHandle, kind: number, plane: number): NativePlane;
+  gfxDmaBuf(device: VfioHandle, id: number): FdHandle;
   registerAccess(mapping: MappingHandle): NativeRegisters;
   mappingRetire(mapping: MappingHandle): void;
 

@@ -25,8 +25,10 @@ export interface Arguments {
   pasid?: number;
   /** 'given', so that nothing tells it. */
   vfToken?: string;
+  pageRequestCookie?: number;
   irq?: string;
   action?: string;
+  state?: string;
 }
 
 /** The objects that a call was about: not shown in the error, but looked at for its cause. */
@@ -44,6 +46,9 @@ export interface Around {
   words?: BigUint64Array;
   /** Which vectors were to be set, and the numbers of the eventfds that the caller gave for them. */
   interrupts?: { index: InterruptIndex; start: number; count: number; fds: readonly number[] };
+  /** The migration state that the device is in, and those that it can be put in. */
+  state?: () => string;
+  states?: () => readonly string[];
 }
 
 /** Says what the cause is, or undefined if it cannot be seen. */

@@ -6,6 +6,14 @@
 export { deviceKinds, type Bar, type DeviceKind, type DeviceKindName, type InfoCapability, type Irq } from './devices';
 export { FenceTimeline } from './fence-timeline';
 export { FakeKernel, type DmaFault, type FakeKernelToken } from './kernel';
-export { addressOf, type Machine, type MachineDevice, type MachinePort } from './machine';
+export {
+  addressOf,
+  mdevDriver,
+  mdevUuid,
+  type Machine,
+  type MachineDevice,
+  type MachineMdev,
+  type MachinePort,
+} from './machine';
 export { legacy, machines, reference } from './machines';
 export { qemuArguments } from './qemu';

@@ -5,8 +5,9 @@ import { native, type KernelHandle, type NativeDevice } from '../native';
 import { integer, options, outOfRange, string } from '../validate';
 import { barFlags, configSpace } from './config-space';
 import { deviceKinds, type DeviceKind } from './devices';
-import { addressOf, bridgeAddress, functionsOf, type Machine } from './machine';
+import { addressOf, bridgeAddress, functionsOf, mdevUuid, type Machine } from './machine';
 import { reference } from './machines';
+import { writeMdev } from './mdev-sysfs';
 import { writeSysfs, type SysfsDevice } from './sysfs';
 
 /** A DMA that the IOMMU refused. */
@@ -64,6 +65,7 @@ function reservedRegions({ iommu }: Machine): string {
 
 function make(machine: Machine): KernelHandle {
   const { devices, sysfs } = realise(machine);
+  const mdevs = (machine.mdevs ?? []).map(({ type }, i) => ({ cdev: `vfio${String(devices.length + i)}`, type }));
   const { lastIova, reserved, capability = 0n, extendedCapability = 0n } = machine.iommu;
   const parent = tmpdir();
   const handle = kernelCall({ path: parent }, () =>
@@ -72,11 +74,20 @@ function make(machine: Machine): KernelHandle {
         iommufd: machine.iommufd ?? true,
         iommu: { lastIova, reserved: [...reserved], capability, extendedCapability },
         devices,
+        mdevs,
       },
       parent,
     ),
   );
   writeSysfs(native.fakeSysfs(handle), sysfs);
+  for (const [i, { cdev, type }] of mdevs.entries()) {
+    writeMdev(native.fakeSysfs(handle), {
+      uuid: mdevUuid(i),
+      type,
+      cdev,
+      group: 2 * machine.ports.length + functionsOf(machine).length + i,
+    });
+  }
   return handle;
 }
 
@@ -180,7 +191,7 @@ export class FakeKernel extends Kernel {
     return { machine: this.machine, sysfs: this.sysfs };
   }
 
-  /** The address of the device that plays a role in the machine. */
+  /** The PCI address of the device that plays a role in the machine; a mediated device's UUID. */
   addressOf(role: string): string {
     return addressOf(this.machine, role);
   }

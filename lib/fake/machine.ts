@@ -20,6 +20,14 @@ export interface MachinePort extends MachineDevice {
   functions?: readonly MachineDevice[];
 }
 
+/** A mediated device: one that a driver of the kernel makes up (Linux's samples/vfio-mdev), without a PCI address. */
+export interface MachineMdev {
+  /** Unique in the machine, among the devices' too. */
+  role: string;
+  /** The kernel's name for the type, its driver first: 'mtty-2', 'mbochs-small', 'mdpy-vga'. */
+  type: string;
+}
+
 /** A machine: PCI Express root ports on bus 0, each with one device behind it. */
 export interface Machine {
   name: string;
@@ -27,6 +35,8 @@ export interface Machine {
   ports: readonly MachinePort[];
   /** Whether its kernel has IOMMUFD, and with it VFIO's character devices. Default true. */
   iommufd?: boolean;
+  /** VFIO has them behind those of the ports. */
+  mdevs?: readonly MachineMdev[];
   iommu: {
     /** The highest IOVA that it translates. */
     lastIova: bigint;
@@ -81,10 +91,23 @@ export function functionsOf({ ports }: Machine): MachineFunction[] {
   return [...real, ...virtual];
 }
 
-/** The address of the device that plays `role`. */
+/** The UUID of mediated device `index`. */
+export function mdevUuid(index: number): string {
+  return `6d646576-0000-4000-8000-${index.toString(16).padStart(12, '0')}`;
+}
+
+/** Who makes a mediated device of this type up: the driver's name, which its parent device shares. */
+export function mdevDriver(type: string): string {
+  return type.split('-')[0] ?? type;
+}
+
+/** The PCI address of the device that plays `role`; a mediated device's UUID. */
 export function addressOf(machine: Machine, role: string): string {
-  const functions = functionsOf(machine);
+  const [functions, mdevs] = [functionsOf(machine), machine.mdevs ?? []];
   const found = functions.find((device) => device.role === role);
-  if (!found) throw outOfRange('role', `one of ${functions.map((device) => device.role).join(', ')}`, role);
-  return found.address;
+  if (found) return found.address;
+  const mdev = mdevs.findIndex((device) => device.role === role);
+  if (mdev >= 0) return mdevUuid(mdev);
+  const roles = [...functions, ...mdevs].map((device) => device.role);
+  throw outOfRange('role', `one of ${roles.join(', ')}`, role);
 }

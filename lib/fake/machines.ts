@@ -1,6 +1,9 @@
 import type { Machine } from './machine';
 
-/** The machine that the tests and the demo run on: a DMA engine, a drive with a CMB, a display, and I/O ports. */
+/**
+ * The machine that the tests and the demo run on: a DMA engine, a drive with a CMB, a display, and I/O ports; and mediated
+ * devices: serial cards that can be migrated, and virtual displays that show their picture as a dma-buf or as a region.
+ */
 export const reference: Machine = {
   name: 'reference',
   ports: [
@@ -10,6 +13,13 @@ export const reference: Machine = {
     { role: 'ports', kind: 'pci-testdev' },
     { role: 'physical', kind: 'nvme-sriov', virtualFunctions: ['virtual0', 'virtual1'] },
     { role: 'twin0', kind: 'bochs-display', functions: [{ role: 'twin1', kind: 'sdhci' }] },
+  ],
+  mdevs: [
+    { role: 'serial', type: 'mtty-2' },
+    { role: 'serialTwin', type: 'mtty-2' },
+    { role: 'serialSingle', type: 'mtty-1' },
+    { role: 'framebuffer', type: 'mbochs-small' },
+    { role: 'panel', type: 'mdpy-vga' },
   ],
   // Intel's IOMMU as QEMU has it: 39 bits, and the window of message-signalled interrupts.
   iommu: {

@@ -29,7 +29,8 @@ export interface SysfsDevice {
   hasFile: boolean;
 }
 
-function link(target: string, path: string): void {
+/** A symbolic link at `path`, relative, as the kernel's are. */
+export function link(target: string, path: string): void {
   mkdirSync(dirname(path), { recursive: true });
   symlinkSync(relative(dirname(path), target), path);
 }
@@ -76,15 +77,25 @@ function writeDevice(root: string, device: SysfsDevice): void {
   link(folder, join(group, 'devices', device.address));
 
   if (device.cdev === undefined) return;
-  const cdev = join(folder, 'vfio-dev', device.cdev);
+  writeCdev(root, folder, device.cdev, device.hasFile);
+  writeGroupFile(root, device.group);
+}
+
+/** The character device of the device with this folder; `hasFile`: in /dev, too. */
+export function writeCdev(root: string, folder: string, name: string, hasFile = true): void {
+  const cdev = join(folder, 'vfio-dev', name);
   mkdirSync(cdev, { recursive: true });
-  if (device.hasFile) writeFileSync(join(cdev, 'dev'), `511:${device.cdev.replace('vfio', '')}\n`);
-  link(cdev, join(root, 'class/vfio-dev', device.cdev));
-  const file = join(root, 'devices/virtual/vfio', String(device.group));
+  if (hasFile) writeFileSync(join(cdev, 'dev'), `511:${name.replace('vfio', '')}\n`);
+  link(cdev, join(root, 'class/vfio-dev', name));
+}
+
+/** The file of an IOMMU group that VFIO has all devices of. */
+function writeGroupFile(root: string, group: number): void {
+  const file = join(root, 'devices/virtual/vfio', String(group));
   if (existsSync(file)) return; // of a device of the same group
   mkdirSync(file, { recursive: true });
-  writeFileSync(join(file, 'dev'), `510:${String(device.group)}\n`);
-  link(file, join(root, 'class/vfio', String(device.group)));
+  writeFileSync(join(file, 'dev'), `510:${String(group)}\n`);
+  link(file, join(root, 'class/vfio', String(group)));
 }
 
 /** What every machine has: the exporters of host memory (native/fake/host_dma_buf.cc). */

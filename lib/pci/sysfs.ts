@@ -10,7 +10,9 @@ const addressPattern = /^(?:[0-9a-f]{4,}:)?[0-9a-f]{2}:[01][0-9a-f]\.[0-7]$/i;
 
 /** A PCI address in full, in lower case: '0000:03:00.0' for '03:00.0'. @internal */
 export function toAddress(address: string): string {
-  if (!addressPattern.test(address)) throw outOfRange('address', "a PCI address like '0000:03:00.0'", address);
+  if (!addressPattern.test(address)) {
+    throw outOfRange('address', "a PCI address like '0000:03:00.0', or a mediated device's UUID", address);
+  }
   const full = address.split(':').length === 2 ? `0000:${address}` : address;
   return full.toLowerCase();
 }
@@ -60,11 +62,15 @@ export function iommuGroup(sysfs: string, address: string): number {
 }
 
 const cdevFolder = '/dev/vfio/devices/';
+const buses = ['bus/pci/devices', 'bus/mdev/devices'];
 
 /** The address of the device whose VFIO character device this is; undefined if sysfs does not say. @internal */
 export function cdevAddress(sysfs: string, path: string): string | undefined {
   if (!path.startsWith(cdevFolder)) return undefined;
-  const devices = join(sysfs, 'bus/pci/devices');
   const name = basename(path);
-  return list(devices).find((address) => existsSync(join(devices, address, 'vfio-dev', name)));
+  for (const devices of buses.map((bus) => join(sysfs, bus))) {
+    const address = list(devices).find((candidate) => existsSync(join(devices, candidate, 'vfio-dev', name)));
+    if (address !== undefined) return address;
+  }
+  return undefined;
 }

@@ -24,7 +24,7 @@ export interface DeviceChild {
 /** What every VFIO device has, whatever it is used for. Each subject's methods are in a class of their own above this. */
 export abstract class DeviceFile {
   readonly kernel: Kernel;
-  /** The PCI address, if sysfs tells it. */
+  /** The PCI address, or a mediated device's UUID, if sysfs tells it. */
   readonly address: string | undefined;
   readonly #fd: FdHandle;
   readonly #handle: VfioHandle;
@@ -112,7 +112,7 @@ export abstract class DeviceFile {
   }
 
   /** Notes a call that is under way on a pool thread: what closes the device waits for it. Returns it. @internal */
-  protected track<T>(call: Promise<T>): Promise<T> {
+  track<T>(call: Promise<T>): Promise<T> {
     return this.#calls.add(call);
   }
 

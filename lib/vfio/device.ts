@@ -7,8 +7,11 @@ import { boolean, integer, oneOf } from '../validate';
 import { CommandRegister } from './command-register';
 import { configRegion, featureOperations, vfioFeatures, type VfioFeature } from './constants';
 import { toExport, type ExportOptions } from './export';
+import { DmaLogging } from './dma-logging';
+import { Gfx } from './gfx';
 import { toDeviceInfo, toIrqInfo, type DeviceInfo, type IrqInfo } from './info';
 import { Interrupts } from './interrupts';
+import { Migration } from './migration';
 import { toTarget, type OpenOptions } from './open';
 import { Region } from './region';
 import { ResettableDevice } from './resettable-device';
@@ -20,13 +23,25 @@ export interface FeatureOperations {
   set: boolean;
 }
 
-/** A PCI device that VFIO holds for this process. */
+/** A device that VFIO holds for this process: a PCI device, or a mediated one. */
 export class VfioDevice extends ResettableDevice {
   /** The PCI command register. */
   readonly command: CommandRegister = new CommandRegister(() => this.config);
   /** INTx, MSI, MSI-X, and the error and request channels. */
   readonly interrupts: Interrupts = new Interrupts(this);
+  /** Moving its state to another device. */
+  readonly migration: Migration = new Migration(this);
+  /** The log of the pages that it writes to. */
+  readonly dmaLogging: DmaLogging = new DmaLogging(this);
+  /** What it shows, if it is a display. */
+  readonly gfx: Gfx = new Gfx(this);
   #config: Region | undefined;
+
+  /** @internal */
+  override changed(): void {
+    super.changed();
+    this.migration.wake();
+  }
 
   /**
    * Opens a device by whichever file the host has for it, which {@link through} says: its character device, or, on kernels
@@ -34,7 +49,7 @@ export class VfioDevice extends ResettableDevice {
    * put there (VFIO_GROUP_GET_DEVICE_FD), and leaves it with the last of its devices. Given neither, a character device is
    * left to be bound, and a group gets a container of its own. When anything fails, nothing stays open.
    *
-   * @param target a PCI address ('0000:03:00.0' or '03:00.0'), a path of a character device
+   * @param target a PCI address ('0000:03:00.0' or '03:00.0'), a mediated device's UUID, a path of a character device
    *   ('/dev/vfio/devices/vfio0'), or the number of an fd that was handed over (it is duplicated; the caller's own stays
    *   open and the caller's)
    * @throws Error ERR_NO_SUCH_DEVICE, ERR_NOT_BOUND_TO_VFIO. KernelError EACCES (also: a VF token is wanted), EBUSY, EINVAL (already

@@ -1,4 +1,4 @@
-// What VfioDevice.open() takes: a PCI address, a character device's path, or an fd.
+// What VfioDevice.open() takes: a PCI address, a mediated device's UUID, a character device's path, or an fd.
 import { basename } from 'node:path';
 import { attempt } from '../causes/look';
 import { toKernel } from '../default-kernel';
@@ -13,6 +13,7 @@ import { VfioContainer } from './container';
 import type { Opened } from './device-file';
 import { VfioGroup } from './group';
 import { closingWith, groupSetOf, useOfCaller, type GroupUse } from './group-set';
+import { isUuid, mdevCdevPath } from './mdev';
 import { toVfToken } from './vf-token';
 
 /** How to open a device. */
@@ -38,7 +39,7 @@ export interface Target {
   binding: BindOptions;
   open: () => Promise<Opened>;
   openSync: () => Opened;
-  /** The PCI address, where it is known. */
+  /** The PCI address or UUID, where it is known. */
   addressOf: (fd: FdHandle) => string | undefined;
 }
 
@@ -87,10 +88,20 @@ export function toTarget(target: string | number, opts: OpenOptions | undefined)
   if (typeof target !== 'string') throw invalidType('target', 'of type string or number', target);
   string(target, 'target');
   const isPath = target.startsWith('/');
-  const address = isPath ? cdevAddress(kernel.sysfs, target) : toAddress(target);
+  const address = isPath ? cdevAddress(kernel.sysfs, target) : toName(target);
   const { open, openSync } =
     through === 'group' ? byGroup(needed(address), wanted) : byEither(isPath ? target : undefined, address, wanted);
   return { kernel, iommufd, binding, open, openSync, addressOf: () => address };
+}
+
+/** Of a PCI device its address in full; of a mediated one its UUID. */
+function toName(target: string): string {
+  const uuid = target.toLowerCase();
+  return isUuid(uuid) ? uuid : toAddress(target);
+}
+
+function cdevOf(sysfs: string, name: string): string {
+  return isUuid(name) ? mdevCdevPath(sysfs, name) : cdevPath(sysfs, name);
 }
 
 function needed(address: string | undefined): string {
@@ -109,7 +120,7 @@ type Ways = Pick<Target, 'open' | 'openSync'>;
 /** By the character device; and where this kernel has none, by the group. */
 function byEither(given: string | undefined, address: string | undefined, wanted: Wanted): Ways {
   const { kernel, through } = wanted;
-  const path = given ?? cdevPath(kernel.sysfs, needed(address));
+  const path = given ?? cdevOf(kernel.sysfs, needed(address));
   const cdev = byCdev(path, kernel);
   const instead = (error: unknown): Ways => {
     const isMissing = error instanceof KernelError && error.code === 'ENOENT' && error.syscall === 'open';

@@ -20,6 +20,8 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   InitVfioFeature(env, exports);
   InitVfioGroup(env, exports);
   InitVfioContainer(env, exports);
+  InitMigration(env, exports);
+  InitGfx(env, exports);
   InitMappedRegion(env, exports);
   InitInterrupts(env, exports);
   InitDmaBuf(env, exports);

@@ -20,6 +20,8 @@ void InitVfioReset(Napi::Env env, Napi::Object exports);
 void InitVfioFeature(Napi::Env env, Napi::Object exports);
 void InitVfioGroup(Napi::Env env, Napi::Object exports);
 void InitVfioContainer(Napi::Env env, Napi::Object exports);
+void InitMigration(Napi::Env env, Napi::Object exports);
+void InitGfx(Napi::Env env, Napi::Object exports);
 void InitMappedRegion(Napi::Env env, Napi::Object exports);
 void InitInterrupts(Napi::Env env, Napi::Object exports);
 void InitDmaBuf(Napi::Env env, Napi::Object exports);

@@ -83,6 +83,11 @@ fake::MachineDescription ToMachine(const Napi::Object& object) {
   }
   const auto devices = object.Get("devices").As<Napi::Array>();
   for (uint32_t i = 0; i < devices.Length(); ++i) machine.devices.push_back(ToDevice(devices.Get(i).ToObject()));
+  const auto mdevs = object.Get("mdevs").As<Napi::Array>();
+  for (uint32_t i = 0; i < mdevs.Length(); ++i) {
+    const auto mdev = mdevs.Get(i).ToObject();
+    machine.mdevs.push_back({mdev.Get("cdev").ToString(), mdev.Get("type").ToString()});
+  }
   return machine;
 }
 

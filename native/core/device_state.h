@@ -43,6 +43,11 @@ class DeviceState {
 
   kernel::Mutex config_mutex;  // a call that changes what follows, and the look at its effect, are one step
   bool low_power GUARDED_BY(config_mutex) = false;  // between LOW_POWER_ENTRY and LOW_POWER_EXIT
+  struct Part {
+    uint64_t offset;
+    uint64_t size;
+  };
+  std::optional<Part> config GUARDED_BY(config_mutex);  // where config space is in the device's file, once bound
   // Where the capabilities are in config space; 0: there is none.
   std::optional<uint8_t> power_management GUARDED_BY(config_mutex);
   std::optional<uint8_t> express GUARDED_BY(config_mutex);

@@ -67,8 +67,10 @@ std::size_t VfioDevice::Read(uint64_t offset, void* buffer, std::size_t size) co
 }
 
 std::size_t VfioDevice::Write(uint64_t offset, const void* buffer, std::size_t size) {
-  if (offset >> 40 == uapi::VFIO_PCI_CONFIG_REGION_INDEX)
-    return WriteConfig(offset & ((uint64_t{1} << 40) - 1), buffer, size);
+  const auto config = ConfigSpace();
+  if (config && offset - config->offset < config->size) {
+    return WriteConfig(*config, offset - config->offset, buffer, size);
+  }
   return static_cast<std::size_t>(Check(fd_->kernel()->Pwrite(fd_->number(), buffer, size, offset), "pwrite"));
 }
 

@@ -95,12 +95,15 @@ class VfioDevice {
   }
   // Looks whether the device decodes memory.
   void LookAtMemory() const REQUIRES(state_->config_mutex);
+  // Where config space is in the file; nullopt: not bound yet.
+  std::optional<DeviceState::Part> ConfigSpace() const;
+  std::optional<DeviceState::Part> FindConfig() const REQUIRES(state_->config_mutex);
   void FindCapabilities() const REQUIRES(state_->config_mutex);
   // Whether writing `bytes` to config space at `offset` makes vfio-pci revoke.
   bool WriteRevokes(uint64_t offset, const uint8_t* bytes, std::size_t size) const;
-  std::size_t WriteConfig(uint64_t offset, const void* buffer, std::size_t size);
+  std::size_t WriteConfig(const DeviceState::Part& config, uint64_t offset, const void* buffer, std::size_t size);
   template <typename T>
-  std::optional<T> ReadConfig(uint64_t offset) const;
+  std::optional<T> ReadConfig(uint64_t offset) const REQUIRES(state_->config_mutex);
 
   std::shared_ptr<Fd> iommufd_;  // outlives file_: the kernel unbinds when the device's fd is closed
   std::shared_ptr<DeviceFile> file_;

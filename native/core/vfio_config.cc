@@ -6,7 +6,6 @@
 namespace core {
 namespace {
 
-constexpr uint64_t kConfigOffset = uint64_t{uapi::VFIO_PCI_CONFIG_REGION_INDEX} << 40;
 // PCI 3.0, chapter 6; PCI power management interface 1.2, chapter 3.2; PCI Express base 5.0, chapter 7.5.3; the
 // advanced features capability's engineering change notice.
 constexpr uint64_t kCommandRegister = 0x04;
@@ -30,20 +29,40 @@ constexpr uint8_t kAdvancedInitiateReset = 1;
 
 }  // namespace
 
+// vfio-pci has it where all its regions are, at their index; other drivers have it elsewhere.
+std::optional<DeviceState::Part> VfioDevice::FindConfig() const {
+  if (!state_->config) {
+    uapi::vfio_region_info info = {.argsz = sizeof(info), .index = uapi::VFIO_PCI_CONFIG_REGION_INDEX};
+    const int result = fd_->Ask(VFIO_DMABUF_REQUEST(VFIO_DEVICE_GET_REGION_INFO), &info);
+    if (result == -EINVAL || result == -ENOTTY) return std::nullopt;  // not bound, or no VFIO device
+    Check(result, "ioctl", "VFIO_DEVICE_GET_REGION_INFO");
+    state_->config = {info.offset, info.size};
+  }
+  return state_->config;
+}
+
+std::optional<DeviceState::Part> VfioDevice::ConfigSpace() const {
+  const kernel::Lock lock(state_->config_mutex);
+  return FindConfig();
+}
+
 // nullopt: the device is not bound.
 template <typename T>
 std::optional<T> VfioDevice::ReadConfig(uint64_t offset) const {
+  const auto config = FindConfig();
+  if (!config) return std::nullopt;
   T value = 0;
-  const int64_t read = fd_->kernel()->Pread(fd_->number(), &value, sizeof(value), kConfigOffset + offset);
+  const int64_t read = fd_->kernel()->Pread(fd_->number(), &value, sizeof(value), config->offset + offset);
   if (read == -EINVAL) return std::nullopt;
   Check(read, "pread");
   return value;
 }
 
-std::size_t VfioDevice::WriteConfig(uint64_t offset, const void* buffer, std::size_t size) {
+std::size_t VfioDevice::WriteConfig(const DeviceState::Part& config, uint64_t offset, const void* buffer,
+                                    std::size_t size) {
   const auto write = [&] {
     return static_cast<std::size_t>(
-        Check(fd_->kernel()->Pwrite(fd_->number(), buffer, size, kConfigOffset + offset), "pwrite"));
+        Check(fd_->kernel()->Pwrite(fd_->number(), buffer, size, config.offset + offset), "pwrite"));
   };
   if (!WriteRevokes(offset, static_cast<const uint8_t*>(buffer), size)) {
     const std::size_t written = write();

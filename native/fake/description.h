@@ -46,10 +46,16 @@ struct DeviceDescription {
   std::map<uint32_t, std::vector<InfoCapability>> region_capabilities;  // by region
 };
 
+struct MdevDescription {
+  std::string cdev;
+  std::string type;  // as the kernel calls it: "mtty-2"
+};
+
 struct MachineDescription {
   bool iommufd = true;  // whether the kernel has it, and with it VFIO's character devices
   IommuLimits iommu;
   std::vector<DeviceDescription> devices;
+  std::vector<MdevDescription> mdevs;
 };
 
 }  // namespace fake

@@ -7,10 +7,12 @@
 
 #include <algorithm>
 #include <cstring>
+#include <stdexcept>
 #include <utility>
 
 #include "fake/host_dma_buf.h"
 #include "fake/iommufd.h"
+#include "fake/mdev.h"
 #include "fake/sync_file.h"
 
 namespace fake {
@@ -65,6 +67,11 @@ FakeKernel::FakeKernel(const MachineDescription& machine, const std::string& sys
   for (const auto& [address, device] : by_address) {
     const std::string& physical = device->description().physical;
     device->Connect(buses[BusOf(address)], physical.empty() ? nullptr : by_address.at(physical));
+  }
+  for (const auto& description : machine.mdevs) {
+    auto device = MakeMdev(description, *this, lock_);
+    if (!device) throw std::invalid_argument("no such type of mdev: " + description.type);
+    devices_.push_back(std::move(device));
   }
 }
 

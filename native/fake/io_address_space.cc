@@ -154,6 +154,7 @@ int IoAddressSpace::CheckAlignment(uint64_t alignment) const {
 // iopt_calculate_iova_alignment()
 uint64_t IoAddressSpace::WantedAlignment() const {
   uint64_t alignment = huge_pages_ ? 1 : kPageSize;
+  if (accesses_ > 0) alignment = kPageSize;
   for (const auto& domain : domains_) alignment = std::max(alignment, domain.page_size);
   return alignment;
 }
@@ -277,6 +278,20 @@ std::vector<uapi::iommu_iova_range> IoAddressSpace::ReadDirty(Owner owner, uint6
     if (area->last >= last) break;
   }
   return ranges;
+}
+
+// iopt_add_access()
+int IoAddressSpace::AddAccess() {
+  const int misaligned = CheckAlignment(std::max(alignment_, kPageSize));
+  if (misaligned != 0) return misaligned;
+  ++accesses_;
+  alignment_ = WantedAlignment();
+  return 0;
+}
+
+void IoAddressSpace::RemoveAccess() {
+  --accesses_;
+  alignment_ = WantedAlignment();
 }
 
 std::optional<IoAddressSpace::Fault> IoAddressSpace::Move(Access access, uint64_t iova, void* buffer,

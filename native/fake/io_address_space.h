@@ -56,6 +56,10 @@ class IoAddressSpace {
   void ClearDirty(Owner owner);
   // The dirty parts of a range, up to where nothing is mapped.
   std::vector<uapi::iommu_iova_range> ReadDirty(Owner owner, uint64_t first, uint64_t last, bool clear);
+  // A driver that reaches the memory with the CPU, for a device without an IOMMU, came or went: all it wants is whole
+  // pages. -EADDRINUSE: a mapping has others.
+  int AddAccess();
+  void RemoveAccess();
 
   // Moves bytes page by page, as an IOMMU translates. A page that does not translate is left out, and the rest goes on.
   // Returns why the first such page faulted.
@@ -87,6 +91,7 @@ class IoAddressSpace {
   uint64_t WantedAlignment() const;
 
   uint64_t alignment_ = 1;
+  unsigned accesses_ = 0;
   bool huge_pages_ = true;
   std::vector<uapi::iommu_iova_range> allowed_;  // ascending; those that touch are one
   std::vector<Domain> domains_;

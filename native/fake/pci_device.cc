@@ -9,6 +9,8 @@
 #include <new>
 #include <stdexcept>
 
+#include "fake/vfio_features.h"
+
 namespace fake {
 namespace {
 
@@ -220,6 +222,7 @@ int PciDevice::Feature(uapi::vfio_device_feature& feature) {
   const bool set = (feature.flags & uapi::VFIO_DEVICE_FEATURE_SET) != 0;
   const bool probe = (feature.flags & uapi::VFIO_DEVICE_FEATURE_PROBE) != 0;
   if (!probe && get && set) return -EINVAL;
+  if (const auto answer = CoreFeature(feature, nullptr, nullptr, table_)) return *answer;
   switch (feature.flags & uapi::VFIO_DEVICE_FEATURE_MASK) {
     case uapi::VFIO_DEVICE_FEATURE_PCI_VF_TOKEN:
       if (description_.virtual_functions == 0) return -ENOTTY;
@@ -244,8 +247,6 @@ int PciDevice::Feature(uapi::vfio_device_feature& feature) {
       if (!get || feature.argsz < sizeof(feature) + sizeof(uapi::vfio_device_feature_dma_buf)) return -EINVAL;
       return ExportDmaBuf(*reinterpret_cast<uapi::vfio_device_feature_dma_buf*>(&feature + 1));
     }
-    case uapi::VFIO_DEVICE_FEATURE_MIG_PRECOPY_INFOv2:
-      return -EINVAL;
     default:
       return -ENOTTY;
   }

@@ -29,10 +29,13 @@ constexpr request_t VFIO_DEVICE_RESET = IoctlNone(VFIO_TYPE, VFIO_BASE + 11);
 constexpr request_t VFIO_DEVICE_GET_PCI_HOT_RESET_INFO = IoctlNone(VFIO_TYPE, VFIO_BASE + 12);
 constexpr request_t VFIO_DEVICE_PCI_HOT_RESET = IoctlNone(VFIO_TYPE, VFIO_BASE + 13);
 constexpr request_t VFIO_DEVICE_IOEVENTFD = IoctlNone(VFIO_TYPE, VFIO_BASE + 16);
+constexpr request_t VFIO_DEVICE_QUERY_GFX_PLANE = IoctlNone(VFIO_TYPE, VFIO_BASE + 14);
+constexpr request_t VFIO_DEVICE_GET_GFX_DMABUF = IoctlNone(VFIO_TYPE, VFIO_BASE + 15);
 constexpr request_t VFIO_DEVICE_FEATURE = IoctlNone(VFIO_TYPE, VFIO_BASE + 17);
 constexpr request_t VFIO_DEVICE_BIND_IOMMUFD = IoctlNone(VFIO_TYPE, VFIO_BASE + 18);
 constexpr request_t VFIO_DEVICE_ATTACH_IOMMUFD_PT = IoctlNone(VFIO_TYPE, VFIO_BASE + 19);
 constexpr request_t VFIO_DEVICE_DETACH_IOMMUFD_PT = IoctlNone(VFIO_TYPE, VFIO_BASE + 20);
+constexpr request_t VFIO_MIG_GET_PRECOPY_INFO = IoctlNone(VFIO_TYPE, VFIO_BASE + 21);  // of a migration's data file
 
 // Every info struct starts with argsz: the caller's room in, the kernel's need out. Capabilities follow the struct in
 // the same buffer, each at an offset counted from the struct's start.
@@ -430,5 +433,118 @@ struct vfio_device_feature_dma_buf {
   uint32_t nr_ranges;
 };
 static_assert(sizeof(vfio_device_feature_dma_buf) == 16 && offsetof(vfio_device_feature_dma_buf, nr_ranges) == 12);
+
+// What of migration a device can do.
+struct vfio_device_feature_migration {
+  uint64_t flags;
+};
+static_assert(sizeof(vfio_device_feature_migration) == 8);
+
+constexpr uint64_t VFIO_MIGRATION_STOP_COPY = 1U << 0;
+constexpr uint64_t VFIO_MIGRATION_P2P = 1U << 1;
+constexpr uint64_t VFIO_MIGRATION_PRE_COPY = 1U << 2;
+
+// In, the state to go to; out, the state it is in, and the new fd of the data that the change began to move, or -1.
+struct vfio_device_feature_mig_state {
+  uint32_t device_state;
+  int32_t data_fd;
+};
+static_assert(sizeof(vfio_device_feature_mig_state) == 8);
+
+constexpr uint32_t VFIO_DEVICE_STATE_ERROR = 0;
+constexpr uint32_t VFIO_DEVICE_STATE_STOP = 1;
+constexpr uint32_t VFIO_DEVICE_STATE_RUNNING = 2;
+constexpr uint32_t VFIO_DEVICE_STATE_STOP_COPY = 3;
+constexpr uint32_t VFIO_DEVICE_STATE_RESUMING = 4;
+constexpr uint32_t VFIO_DEVICE_STATE_RUNNING_P2P = 5;
+constexpr uint32_t VFIO_DEVICE_STATE_PRE_COPY = 6;
+constexpr uint32_t VFIO_DEVICE_STATE_PRE_COPY_P2P = 7;
+
+struct vfio_precopy_info {
+  uint32_t argsz;
+  uint32_t flags;
+  uint64_t initial_bytes;
+  uint64_t dirty_bytes;
+};
+static_assert(sizeof(vfio_precopy_info) == 24 && offsetof(vfio_precopy_info, initial_bytes) == 8);
+
+constexpr uint32_t VFIO_PRECOPY_INFO_REINIT = 1U << 0;
+
+struct vfio_device_feature_mig_data_size {
+  uint64_t stop_copy_length;
+};
+static_assert(sizeof(vfio_device_feature_mig_data_size) == 8);
+
+// Starts the log of the pages that a device writes to. `ranges` points to num_ranges ranges; page_size comes back as
+// what the device tracks in.
+struct vfio_device_feature_dma_logging_control {
+  uint64_t page_size;
+  uint32_t num_ranges;
+  uint32_t __reserved;
+  uint64_t ranges;
+};
+static_assert(sizeof(vfio_device_feature_dma_logging_control) == 24 &&
+              offsetof(vfio_device_feature_dma_logging_control, ranges) == 16);
+
+struct vfio_device_feature_dma_logging_range {
+  uint64_t iova;
+  uint64_t length;
+};
+static_assert(sizeof(vfio_device_feature_dma_logging_range) == 16);
+
+// Reads and clears the log: a bit of `bitmap` (an address of 64-bit words) for each page_size bytes from `iova` on.
+struct vfio_device_feature_dma_logging_report {
+  uint64_t iova;
+  uint64_t length;
+  uint64_t page_size;
+  uint64_t bitmap;
+};
+static_assert(sizeof(vfio_device_feature_dma_logging_report) == 32 &&
+              offsetof(vfio_device_feature_dma_logging_report, bitmap) == 24);
+
+// What a virtual display shows on a plane. In: flags and drm_plane_type; the rest comes out.
+struct vfio_device_gfx_plane_info {
+  uint32_t argsz;
+  uint32_t flags;
+  uint32_t drm_plane_type;
+  uint32_t drm_format;
+  uint64_t drm_format_mod;
+  uint32_t width;
+  uint32_t height;
+  uint32_t stride;
+  uint32_t size;
+  uint32_t x_pos;
+  uint32_t y_pos;
+  uint32_t x_hot;
+  uint32_t y_hot;
+  union {
+    uint32_t region_index;
+    uint32_t dmabuf_id;
+  };
+  uint32_t reserved;
+};
+static_assert(sizeof(vfio_device_gfx_plane_info) == 64 && offsetof(vfio_device_gfx_plane_info, width) == 24 &&
+              offsetof(vfio_device_gfx_plane_info, region_index) == 56);
+
+constexpr uint32_t VFIO_GFX_PLANE_TYPE_PROBE = 1U << 0;
+constexpr uint32_t VFIO_GFX_PLANE_TYPE_DMABUF = 1U << 1;
+constexpr uint32_t VFIO_GFX_PLANE_TYPE_REGION = 1U << 2;
+
+constexpr uint32_t VFIO_REGION_SUBTYPE_GFX_EDID = 1;
+
+// What the region of type GFX and subtype EDID starts with: registers of a virtual monitor. Its EDID is at edid_offset
+// of the region.
+struct vfio_region_gfx_edid {
+  uint32_t edid_offset;
+  uint32_t edid_max_size;
+  uint32_t edid_size;
+  uint32_t max_xres;
+  uint32_t max_yres;
+  uint32_t link_state;
+};
+static_assert(sizeof(vfio_region_gfx_edid) == 24);
+
+constexpr uint32_t VFIO_DEVICE_GFX_LINK_STATE_UP = 1;
+constexpr uint32_t VFIO_DEVICE_GFX_LINK_STATE_DOWN = 2;
 
 }  // namespace uapi

@@ -5,7 +5,7 @@ import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, write
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
-import { qemuArguments, type Machine } from '../../lib/fake';
+import { mdevDriver, mdevUuid, qemuArguments, type Machine } from '../../lib/fake';
 import { functionsOf } from '../../lib/fake/machine';
 import { kernelImage } from './kernel-image';
 
@@ -63,6 +63,10 @@ function initScript({ machine, command, environment = {}, shared }: VmOptions, s
         ({ address, virtualFunctions }) =>
           `echo ${String(virtualFunctions)} >/sys/bus/pci/devices/${address}/sriov_numvfs`,
       ),
+    ...(machine.mdevs ?? []).map(({ type }, i) => {
+      const types = `/sys/class/mdev_bus/${mdevDriver(type)}/mdev_supported_types/${type}`;
+      return `[ -e ${types} ] && echo ${mdevUuid(i)} >${types}/create`; // an older kernel may not have the driver
+    }),
     'ip link set lo up 2>/dev/null',
     `cd ${quote(checkout)} && { ${command.map(quote).join(' ')}; } </dev/null`,
     `echo "${exitMark}$?"`,

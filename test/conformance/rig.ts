@@ -21,6 +21,11 @@ export const addresses = {
   /** Two functions of one device. `twin0` is a display; `twin1` has one BAR, smaller than a page. */
   twin0: addressOf(reference, 'twin0'),
   twin1: addressOf(reference, 'twin1'),
+  serial: addressOf(reference, 'serial'),
+  serialTwin: addressOf(reference, 'serialTwin'),
+  serialSingle: addressOf(reference, 'serialSingle'),
+  framebuffer: addressOf(reference, 'framebuffer'),
+  panel: addressOf(reference, 'panel'),
 };
 
 type Role = keyof typeof addresses;
@@ -82,6 +87,11 @@ export class Rig {
     const device = this.#devices.get(role);
     if (!device) throw new Error(`the rig has no ${role}`);
     return device;
+  }
+
+  /** Another object for the device of this role, from now on. */
+  replace(role: Role, device: VfioDevice): void {
+    this.#devices.set(role, device);
   }
 
   /** Closed when the case ends, last first. */

@@ -47,6 +47,12 @@ function build(kernel: FakeKernel) {
   const [ssd, engine, display] = ['ssd', 'engine', 'display'].map((role) =>
     VfioDevice.openSync(kernel.addressOf(role), { iommufd }),
   ) as [VfioDevice, VfioDevice, VfioDevice];
+  const [serial, serialTwin, framebuffer] = ['serial', 'serialTwin', 'framebuffer'].map((role) =>
+    VfioDevice.openSync(kernel.addressOf(role), { iommufd }),
+  ) as [VfioDevice, VfioDevice, VfioDevice];
+  // What they are in outlasts a close.
+  for (const device of [serial, serialTwin]) device.resetSync();
+  framebuffer.region(2).write(0x502, new Uint8Array(new Uint16Array([128, 128, 32, 1]).buffer));
   const unbound = VfioDevice.openSync(kernel.addressOf('ports'), { kernel });
   const physical = VfioDevice.openSync(kernel.addressOf('physical'), { iommufd, vfToken });
   const virtual = VfioDevice.openSync(kernel.addressOf('virtual0'), { iommufd, vfToken });
@@ -79,6 +85,14 @@ function build(kernel: FakeKernel) {
     command: engine.command,
     config: ssd.config,
     region: ssd.region(2),
+    serial,
+    serialTwin,
+    framebuffer,
+    migration: serial.migration,
+    dmaLogging: serial.dmaLogging,
+    gfx: framebuffer.gfx,
+    saved: serial.migration.setStateSync('pre-copy'),
+    resumed: serialTwin.migration.setStateSync('resuming'),
     registers: engine.region(0).map(),
     cmbPages: ssd.region(2).map({ offset: 4096n, length: 0x8000n }),
     videoMemory: display.region(0).map({ length: 0x10000n }),
@@ -136,7 +150,7 @@ export class Fixture {
     this.objects = build(kernel);
     this.#others = others;
     this.#buffer = this.objects.memory.buffer;
-    for (const [name, object] of Object.entries(this.objects)) this.add(name, object);
+    for (const [name, object] of Object.entries(this.objects)) if (object) this.add(name, object);
   }
 
   /** @param forged made by other ways than the published ones */
@@ -224,6 +238,8 @@ export function makeOthers(): ObjectSample[] {
  * for it in the kernel, as the real one does.
  */
 export const onlyValid: ReadonlySet<string> = new Set(['DmaBuf#importSyncFile']);
+const migrationStates = ['stop', 'running', 'stop-copy', 'resuming', 'running-p2p', 'pre-copy', 'pre-copy-p2p'];
+const loggedRanges = { ranges: [{ iova: 0, length: 1 << 20 }], pageSize: 4096 };
 
 /** Calls that succeed while nothing is closed. What is not listed here is only called at random. */
 export const validCalls: Record<string, (objects: Objects, random: Random) => unknown[]> = {
@@ -320,6 +336,24 @@ export const validCalls: Record<string, (objects: Objects, random: Random) => un
   'set Iommufd#rlimitMode': () => ['process'],
   'Iommufd#setVfioIoas': ({ ioas, spare }, random) => [random.pick([ioas, spare, undefined])],
   'IoasMapping#remap': ({ cmb }, random) => (random.percent(50) ? [] : [cmb]),
+  'Migration#setState': (_, random) => [random.pick(migrationStates)],
+  'Migration#setStateSync': (_, random) => [random.pick(migrationStates)],
+  'Migration#save': (_, random) => [random.pick<unknown>([undefined, { preCopy: true }])],
+  'Migration#resume': () => [{ highWaterMark: 16 }],
+  'Migration#moveTo': ({ serial, serialTwin }, random) => [
+    random.pick([serial, serialTwin]),
+    random.pick<unknown>([undefined, { preCopy: true, start: false }]),
+  ],
+  'MigrationData#read': (_, random) => [1 + random.below(64)],
+  'MigrationData#readSync': (_, random) => [1 + random.below(64)],
+  'MigrationData#write': () => [new Uint8Array(8)],
+  'MigrationData#writeSync': () => [new Uint8Array(8)],
+  'DmaLogging#start': () => [loggedRanges],
+  'DmaLogging#startSync': () => [loggedRanges],
+  'DmaLogging#report': () => [{ iova: 0, length: 1 << 20, pageSize: 4096 }],
+  'DmaLogging#reportSync': () => [{ iova: 0, length: 1 << 20, pageSize: 4096 }],
+  'Gfx#plane': (_, random) => [random.pick(['primary', 'cursor'])],
+  'Gfx#dmaBuf': () => [1],
   'DmaBuf.fromFd': ({ cmb, kernel }) => [cmb.fd, { kernel }],
   'DmaBuf.fromMemory': ({ memory, kernel }, random) => [
     Array.from({ length: random.below(4) }, () => ({ memory: random.pick([memory, memory.fd]), length: 8192n })),

@@ -1,4 +1,5 @@
 import { readdirSync, fstatSync, readlinkSync } from 'node:fs';
+import { Readable, Writable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { types } from 'node:util';
 import { defaultKernel, DmaMemory } from '../../../lib';
@@ -36,6 +37,7 @@ export class Round {
   readonly #fixture: Fixture;
   readonly #members: Member[];
   readonly #pending: Promise<void>[] = [];
+  readonly #streams: (Readable | Writable)[] = [];
 
   /**
    * @param wild what is internal is called, too, and properties that the types call read-only are written: then nothing
@@ -60,6 +62,7 @@ export class Round {
 
   /** Keeps an object that came out of a call: to call on, and to close. */
   #keep(label: string, value: unknown, forged: boolean): void {
+    if (value instanceof Readable || value instanceof Writable) this.#streams.push(value);
     if (Array.isArray(value)) for (const item of value.slice(0, 4) as unknown[]) this.#keep(label, item, forged);
     if (
       !this.#surface.isOurs(value) ||
@@ -173,6 +176,7 @@ export class Round {
     const settled = await Promise.race([all, late]);
     timer.abort();
     this.#fixture.close(); // what came out of the last promises
+    for (const stream of this.#streams) stream.on('error', () => undefined).destroy(); // it may be another kernel's
     if (this.#wild) return;
     if (!settled) this.#log.fail('a promise never settles', 'settles');
     // What is closed behind a call that was under way is so only now, on a pool thread.

@@ -1,0 +1,44 @@
+// Mediated devices in a fake machine's sysfs.
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { mdevDriver } from './machine';
+import { link, writeCdev } from './sysfs';
+
+/** The types whose names are not what their folders are called. */
+const names: Readonly<Record<string, string>> = { 'mtty-1': 'Single port serial', 'mtty-2': 'Dual port serial' };
+
+/** What a mediated device's folder shows. */
+export interface SysfsMdev {
+  uuid: string;
+  /** 'mtty-2' */
+  type: string;
+  cdev: string;
+  group: number;
+}
+
+/** Writes one, and its parent and type with the first of them. */
+export function writeMdev(root: string, { uuid, type, cdev, group }: SysfsMdev): void {
+  const driver = mdevDriver(type);
+  const parent = join(root, 'devices/virtual', driver, driver);
+  const types = join(parent, 'mdev_supported_types', type);
+  const driverFolder = join(root, 'bus/mdev/drivers', driver);
+  if (!existsSync(parent)) link(parent, join(root, 'class/mdev_bus', driver));
+  if (!existsSync(types)) {
+    mkdirSync(join(types, 'devices'), { recursive: true });
+    mkdirSync(driverFolder, { recursive: true });
+    writeFileSync(join(types, 'name'), `${names[type] ?? type}\n`);
+    writeFileSync(join(types, 'device_api'), 'vfio-pci\n');
+    writeFileSync(join(types, 'create'), '');
+  }
+  const folder = join(parent, uuid);
+  mkdirSync(folder);
+  link(types, join(folder, 'mdev_type'));
+  link(folder, join(types, 'devices', uuid));
+  link(driverFolder, join(folder, 'driver'));
+  link(folder, join(driverFolder, uuid));
+  link(folder, join(root, 'bus/mdev/devices', uuid));
+  const groupFolder = join(root, 'kernel/iommu_groups', String(group));
+  link(groupFolder, join(folder, 'iommu_group'));
+  link(folder, join(groupFolder, 'devices', uuid));
+  writeCdev(root, folder, cdev);
+}

@@ -1,0 +1,125 @@
+// The log that a device keeps of the pages it writes to, for migration with the memory that belongs to it.
+import { kernelCall, kernelCallAsync } from '../errors';
+import { native } from '../native';
+import { array, integer, options, outOfRange, u64 } from '../validate';
+import type { DeviceFile } from './device-file';
+
+const mostRanges = 65536; // of which the kernel takes as many as fit a page: 256
+const mostPages = 1n << 30n;
+
+/** A part of the I/O address space, in bytes. */
+export interface IovaRange {
+  iova: bigint;
+  length: bigint;
+}
+
+/** The same, as it may be passed in. */
+export interface IovaRangeInput {
+  iova: number | bigint;
+  length: number | bigint;
+}
+
+/** A device's own log of its DMA writes. Where a driver has none, all methods throw ENOTTY. */
+export class DmaLogging {
+  readonly #device: DeviceFile;
+
+  /** @internal */
+  constructor(device: DeviceFile) {
+    this.#device = device;
+  }
+
+  /**
+   * Starts the log (VFIO_DEVICE_FEATURE_DMA_LOGGING_START) for these ranges, with pages of this size in bytes. Returns the
+   * page size that the device tracks in, which may be another.
+   *
+   * @throws KernelError EINVAL: no range, ranges that overlap or are not multiples of the page size; or the log is on. E2BIG:
+   *   more than 256 ranges. EOVERFLOW: past 2^64 - 1. ENOTTY: the device keeps no log.
+   */
+  async start(opts: { ranges: readonly IovaRangeInput[]; pageSize: number | bigint }): Promise<bigint> {
+    const { pageSize, words } = toStart(opts);
+    const device = this.#device.handle;
+    const call = kernelCallAsync(args(this.#device, pageSize, words), () =>
+      native.dmaLoggingStart(device, pageSize, words, true),
+    );
+    return this.#device.track(call);
+  }
+
+  /** {@link start}, waiting. */
+  startSync(opts: { ranges: readonly IovaRangeInput[]; pageSize: number | bigint }): bigint {
+    const { pageSize, words } = toStart(opts);
+    return kernelCall(args(this.#device, pageSize, words), () =>
+      native.dmaLoggingStart(this.#device.handle, pageSize, words, false),
+    );
+  }
+
+  /** Ends the log (VFIO_DEVICE_FEATURE_DMA_LOGGING_STOP). */
+  async stop(): Promise<void> {
+    const device = this.#device.handle;
+    await this.#device.track(kernelCallAsync(this.#device.args(), () => native.dmaLoggingStop(device, true)));
+  }
+
+  /** {@link stop}, waiting. */
+  stopSync(): void {
+    kernelCall(this.#device.args(), () => {
+      native.dmaLoggingStop(this.#device.handle, false);
+    });
+  }
+
+  /**
+   * What the device has written to in a range since the last report or the start, in ascending order, and forgets it
+   * (VFIO_DEVICE_FEATURE_DMA_LOGGING_REPORT). At most 2^30 pages at a time (RangeError).
+   *
+   * @throws KernelError EINVAL: a page size that is no power of two or less than 4096; or the log is off. EOVERFLOW: past
+   *   2^64 - 1. ENOTTY: the device keeps no log.
+   */
+  async report(opts: IovaRangeInput & { pageSize: number | bigint }): Promise<IovaRange[]> {
+    const { iova, length, pageSize } = toReport(opts);
+    const device = this.#device.handle;
+    const call = kernelCallAsync({ ...this.#device.args(), iova, length, pageSize }, () =>
+      native.dmaLoggingReport(device, iova, length, pageSize, true),
+    );
+    return toRanges(await this.#device.track(call));
+  }
+
+  /** {@link report}, waiting. */
+  reportSync(opts: IovaRangeInput & { pageSize: number | bigint }): IovaRange[] {
+    const { iova, length, pageSize } = toReport(opts);
+    return toRanges(
+      kernelCall({ ...this.#device.args(), iova, length, pageSize }, () =>
+        native.dmaLoggingReport(this.#device.handle, iova, length, pageSize, false),
+      ),
+    );
+  }
+}
+
+function args(device: DeviceFile, pageSize: bigint, words: BigUint64Array) {
+  return { ...device.args(), pageSize, iova: words[0], length: words[1], ranges: words.length / 2 };
+}
+
+function toStart(opts: { ranges: readonly IovaRangeInput[]; pageSize: number | bigint }) {
+  const what = options(opts);
+  const ranges = array(what.ranges, 'ranges');
+  integer(ranges.length, 'ranges.length', 0, mostRanges);
+  const words = new BigUint64Array(2 * ranges.length);
+  for (const [i, range] of ranges.entries()) {
+    const { iova, length } = options(range, 'range');
+    words[2 * i] = u64(iova, 'iova');
+    words[2 * i + 1] = u64(length, 'length');
+  }
+  return { pageSize: u64(what.pageSize, 'pageSize'), words };
+}
+
+function toReport(opts: IovaRangeInput & { pageSize: number | bigint }) {
+  const what = options(opts);
+  const [iova, length] = [u64(what.iova, 'iova'), u64(what.length, 'length')];
+  const pageSize = u64(what.pageSize, 'pageSize', 1n);
+  if (length / pageSize > mostPages) throw outOfRange('length', `at most ${String(mostPages)} pages`, length);
+  return { iova, length, pageSize };
+}
+
+function toRanges(words: BigUint64Array): IovaRange[] {
+  return Array.from({ length: words.length / 2 }, (_, i) => ({
+    iova: words[2 * i] ?? 0n,
+    length: words[2 * i + 1] ?? 0n,
+  }));
+}

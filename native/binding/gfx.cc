@@ -1,0 +1,54 @@
+#include "core/gfx.h"
+
+#include "binding/addon.h"
+#include "binding/call.h"
+#include "binding/handle.h"
+
+namespace binding {
+namespace {
+
+// gfxProbe(device, kind): boolean
+Napi::Value GfxProbe(const Napi::CallbackInfo& info) {
+  const auto device = Unwrap<core::VfioDevice>(info[0]);
+  const uint32_t kind = ToU32(info[1]);
+  return Napi::Boolean::New(info.Env(), Call(info.Env(), [&] { return core::ProbeGfxPlane(*device, kind); }));
+}
+
+// gfxPlane(device, kind, plane): NativePlane
+Napi::Value GfxPlane(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const auto device = Unwrap<core::VfioDevice>(info[0]);
+  const uint32_t kind = ToU32(info[1]);
+  const uint32_t type = ToU32(info[2]);
+  const auto plane = Call(env, [&] { return core::QueryGfxPlane(*device, kind, type); });
+  auto result = Napi::Object::New(env);
+  result.Set("format", plane.drm_format);
+  result.Set("modifier", FromU64(env, plane.drm_format_mod));
+  result.Set("width", plane.width);
+  result.Set("height", plane.height);
+  result.Set("stride", plane.stride);
+  result.Set("size", plane.size);
+  result.Set("x", plane.x_pos);
+  result.Set("y", plane.y_pos);
+  result.Set("hotX", plane.x_hot);
+  result.Set("hotY", plane.y_hot);
+  result.Set("id", plane.dmabuf_id);
+  return result;
+}
+
+// gfxDmaBuf(device, id): Fd
+Napi::Value GfxDmaBuf(const Napi::CallbackInfo& info) {
+  const auto device = Unwrap<core::VfioDevice>(info[0]);
+  const uint32_t id = ToU32(info[1]);
+  return Wrap(info.Env(), Call(info.Env(), [&] { return core::GetGfxDmaBuf(*device, id); }));
+}
+
+}  // namespace
+
+void InitGfx(Napi::Env env, Napi::Object exports) {
+  Export<GfxProbe>(env, exports, "gfxProbe");
+  Export<GfxPlane>(env, exports, "gfxPlane");
+  Export<GfxDmaBuf>(env, exports, "gfxDmaBuf");
+}
+
+}  // namespace binding

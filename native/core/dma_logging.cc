@@ -1,0 +1,66 @@
+#include "core/dma_logging.h"
+
+#include <algorithm>
+#include <bit>
+
+namespace core {
+namespace {
+
+constexpr uint64_t kPagesAtOnce = uint64_t{1} << 21;  // whose bitmap the kernel pins in one go
+
+void Append(std::vector<DmaRange>* ranges, uint64_t iova, uint64_t length) {
+  if (!ranges->empty() && ranges->back().iova + ranges->back().length == iova) {
+    ranges->back().length += length;
+  } else {
+    ranges->push_back({iova, length});
+  }
+}
+
+void Decode(const std::vector<uint64_t>& bitmap, uint64_t iova, uint64_t page_size, std::vector<DmaRange>* ranges) {
+  for (std::size_t i = 0; i < bitmap.size(); ++i) {
+    for (uint64_t word = bitmap[i]; word != 0; word &= word - 1) {
+      const auto page = i * 64 + static_cast<unsigned>(std::countr_zero(word));
+      Append(ranges, iova + page * page_size, page_size);
+    }
+  }
+}
+
+}  // namespace
+
+uint64_t StartDmaLogging(const VfioDevice& device, uint64_t page_size, const std::vector<DmaRange>& ranges) {
+  uapi::vfio_device_feature_dma_logging_control control = {
+      .page_size = page_size,
+      .num_ranges = static_cast<uint32_t>(ranges.size()),
+      .ranges = reinterpret_cast<uint64_t>(ranges.data()),
+  };
+  device.Feature(uapi::VFIO_DEVICE_FEATURE_SET | uapi::VFIO_DEVICE_FEATURE_DMA_LOGGING_START,
+                 "VFIO_DEVICE_FEATURE_DMA_LOGGING_START", &control, sizeof(control));
+  return control.page_size;
+}
+
+void StopDmaLogging(const VfioDevice& device) {
+  device.Feature(uapi::VFIO_DEVICE_FEATURE_SET | uapi::VFIO_DEVICE_FEATURE_DMA_LOGGING_STOP,
+                 "VFIO_DEVICE_FEATURE_DMA_LOGGING_STOP");
+}
+
+std::vector<DmaRange> ReportDmaLogging(const VfioDevice& device, uint64_t iova, uint64_t length, uint64_t page_size) {
+  std::vector<DmaRange> ranges;
+  // What does not fit 64 bits the kernel is to refuse as a whole, before it clears a part.
+  const bool overflows = iova + length < iova;
+  const uint64_t unit = std::max<uint64_t>(page_size, 1);
+  const uint64_t most = overflows || unit > ~uint64_t{0} / kPagesAtOnce ? ~uint64_t{0} : unit * kPagesAtOnce;
+  do {
+    const uint64_t part = std::min(length, most);
+    std::vector<uint64_t> bitmap(part / unit / 64 + 1);
+    uapi::vfio_device_feature_dma_logging_report report = {
+        .iova = iova, .length = part, .page_size = page_size, .bitmap = reinterpret_cast<uint64_t>(bitmap.data())};
+    device.Feature(uapi::VFIO_DEVICE_FEATURE_GET | uapi::VFIO_DEVICE_FEATURE_DMA_LOGGING_REPORT,
+                   "VFIO_DEVICE_FEATURE_DMA_LOGGING_REPORT", &report, sizeof(report));
+    Decode(bitmap, iova, page_size, &ranges);
+    iova += part;
+    length -= part;
+  } while (length > 0);
+  return ranges;
+}
+
+}  // namespace core
