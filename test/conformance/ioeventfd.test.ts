@@ -95,7 +95,7 @@ describe('an ioeventfd', () => {
   });
 
   conforms('the same write is taken although the eventfd of the first is closed', async () => {
-    const eventfd = Eventfd.create();
+    using eventfd = Eventfd.create();
     rig.keep(memory().ioeventfd({ offset: 0, width: 4, value: 7, eventfd }));
     eventfd.close();
     await refuses('EEXIST', () => memory().ioeventfd({ offset: 0, width: 4, value: 7 }));
