@@ -17,6 +17,7 @@ export { examineHost, type DoctorOptions, type Finding, type HostReport } from '
 export type { IommufdDevice } from './iommufd/bound';
 export type { DirtyOptions, DirtyPages, DirtyRange } from './iommufd/dirty';
 export type { HwInfo, HwInfoType, IommuInfo } from './iommufd/hw-info';
+export type { EventQueue } from './iommufd/event-queue';
 export { FaultQueue, type PageRequest, type PageRequestGroup, type PageResponse } from './iommufd/fault-queue';
 export { Hwpt, type HwptOptions, type NestedHwptOptions } from './iommufd/hwpt';
 export type { HwptData, VtdStage1 } from './iommufd/hwpt-data';
@@ -25,6 +26,7 @@ export type { InvalidateData, VtdInvalidation } from './iommufd/invalidate';
 export { Ioas, type IoasEvents, type IovaRanges } from './iommufd/ioas';
 export { Iommufd, type RlimitMode } from './iommufd/iommufd';
 export { IoasMapping, type MappingState } from './iommufd/mapping';
+export type { IommufdObject } from './iommufd/object';
 export type { MapDmaBufOptions, MapOptions } from './iommufd/placement';
 export { Kernel } from './kernel';
 export type { RegisterArray } from './native';

@@ -7,6 +7,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { constants, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Hwpt, Ioas, Iommufd } from '../../lib';
+import { kernelCall } from '../../lib/errors';
 import { FakeKernel } from '../../lib/fake';
 import { native } from '../../lib/native';
 import { aboutDevice } from './witness';
@@ -202,7 +203,9 @@ export class MockDevice {
 
   /** Detaches, unbinds and destroys it. */
   close(): void {
-    native.iommufdDestroy(this.iommufd.handle, this.stdevId);
+    kernelCall({ mock: this.stdevId }, () => {
+      native.iommufdDestroy(this.iommufd.handle, this.stdevId);
+    });
   }
 }
 
