@@ -159,8 +159,8 @@ export class DmaBuf {
   }
 
   /**
-   * A name for debugging, seen in fdinfo and debugfs by everybody who holds the buffer; '' if it has none. At most 31
-   * bytes of UTF-8 (RangeError).
+   * A name for debugging, seen in fdinfo and debugfs by everybody who holds the buffer; '' if it has none
+   * (DMA_BUF_SET_NAME). At most 31 bytes of UTF-8 (RangeError).
    */
   get name(): string {
     return this.#fdinfo('name') ?? '';

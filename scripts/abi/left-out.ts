@@ -24,7 +24,4 @@ export const noTestBed: Readonly<Partial<Record<string, string>>> = {
   IOMMU_IOAS_NOIOMMU_GET_PA:
     'wants a device that no IOMMU is in front of, and a kernel that gives such to user space all the same ' +
     '(CONFIG_VFIO_NOIOMMU, enable_unsafe_noiommu_mode)',
-  VFIO_DEVICE_FEATURE_DMA_LOGGING_START: 'no driver of an emulated device logs DMA (mlx5, pds and others do)',
-  VFIO_DEVICE_FEATURE_DMA_LOGGING_STOP: 'no driver of an emulated device logs DMA',
-  VFIO_DEVICE_FEATURE_DMA_LOGGING_REPORT: 'no driver of an emulated device logs DMA',
 };

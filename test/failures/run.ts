@@ -1,7 +1,7 @@
-// npm run test:failures: every scenario of the conformance suite on the fake kernel, again and again, with its first,
-// second, third … system call failing, until it runs through. Each time there must be a coded error, and afterwards nothing
-// may be left open or mapped.
-//   run.ts [PART-OF-A-TITLE]
+// A part of `npm run test:failures` (scripts/test-failures.ts): scenarios of the conformance suite on the fake kernel, again
+// and again, with their first, second, third … system call failing, until they run through. Each time there must be a coded
+// error, and afterwards nothing may be left open or mapped. What was seen is sent to the parent.
+//   run.ts PART PARTS ROUNDS [PART-OF-A-TITLE]
 import assert from 'node:assert/strict';
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
@@ -12,6 +12,16 @@ import { FakeKernel } from '../../lib/fake';
 import { expectFailure, takeReport } from '../conformance/record';
 import { contextOf, loadScenarios, Skipped, type Scenario } from './suite';
 
+/** What a part has seen. */
+export interface Report {
+  scenarios: number;
+  injected: number;
+  faults: [fault: string, times: number][];
+  absorbed: [call: string, times: number][];
+}
+
+const [part = 0, parts = 1, rounds = 1] = process.argv.slice(2, 5).map(Number);
+const wanted = process.argv[5] ?? '';
 const codes = ['EMFILE', 'ENOMEM', 'EINTR', 'EIO'];
 const unfinished = 99;
 const patience = 1000; // turns of the event loop
@@ -94,11 +104,12 @@ function judge(failure: unknown, call: string, injectedCode: string): void {
   count(faults, `${where}: ${text(failure)}`);
 }
 
-/** Fails call after call of one scenario. */
-async function failEach(scenario: Scenario): Promise<void> {
+/** Fails call after call of one scenario, with the codes in turn, from another one on in each round. */
+async function failEach(scenario: Scenario, first: number): Promise<void> {
   const fds = openFds();
-  for (const code of codes) {
+  for (let round = 0; round < rounds; round += 1) {
     for (let n = 1; ; n += 1) {
+      const code = codes[(first + round + n) % codes.length] ?? 'EIO';
       where = `${scenario.title}, call ${String(n)} fails with ${code}`;
       expectFailure(code);
       kernel.failCall(n, code);
@@ -127,31 +138,25 @@ async function failEach(scenario: Scenario): Promise<void> {
 
 async function main(): Promise<void> {
   const files = readdirSync(folder).filter((name) => name.endsWith('.test.ts'));
-  const wanted = process.argv[2] ?? '';
-  const scenarios = (await loadScenarios(files.map((name) => join(folder, name)))).filter(({ title }) =>
-    title.includes(wanted),
-  );
+  const all = await loadScenarios(files.map((name) => join(folder, name)));
+  const scenarios = all.filter(({ title }) => title.includes(wanted)).filter((_, i) => i % parts === part);
   let run = 0;
-  for (const scenario of scenarios) {
+  for (const [index, scenario] of scenarios.entries()) {
     const failure = await attempt(scenario);
     if (failure instanceof Skipped) continue;
     assert.ifError(failure);
     await collect();
     const mappings = kernel.openMappings;
-    await failEach(scenario);
+    await failEach(scenario, index);
     await collect();
     if (kernel.openMappings !== mappings) {
       count(faults, `${scenario.title}: leaves ${String(kernel.openMappings - mappings)} mappings`);
     }
     run += 1;
   }
-  for (const [fault, times] of faults) console.log(`FAULT (${String(times)}): ${fault}`);
-  console.log(`failures that made no difference: ${JSON.stringify(Object.fromEntries(absorbed))}`);
-  console.log(
-    `${String(run)} scenarios, ${String(injected)} failures injected, ${String(faults.size)} faults (leaks, or errors ` +
-      'without a code)',
-  );
-  process.exitCode = faults.size === 0 ? 0 : 1;
+  const report: Report = { scenarios: run, injected, faults: [...faults], absorbed: [...absorbed] };
+  process.send?.(report);
+  process.exitCode = 0;
 }
 
 process.on('exit', (code) => {
