@@ -23,7 +23,7 @@ describe('a virtual display', () => {
     display = rig.device('framebuffer');
   });
   afterEach(() => {
-    if (!display.closed) display.resetSync();
+    for (const device of rig.devices) if (device === display) device.resetSync();
   });
 
   /** The plane, asked for until it is there: at most twice. */

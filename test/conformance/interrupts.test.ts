@@ -387,12 +387,17 @@ describe('INTx', () => {
   conforms('is unmasked after the listeners of the event were called', async () => {
     intx().enable();
     const seen: [number, bigint][] = [];
-    const all = new Promise<void>((resolve) => {
+    const all = new Promise<void>((resolve, reject) => {
+      intx().on('error', reject);
       intx().on('interrupt', (vector, count) => {
         seen.push([vector, count]);
-        acknowledge();
-        if (seen.length < 5) raise();
-        else resolve();
+        try {
+          acknowledge();
+          if (seen.length < 5) raise();
+          else resolve();
+        } catch (error) {
+          reject(error);
+        }
       });
     });
     raise();

@@ -37,7 +37,7 @@ describe('migration', () => {
   });
   // A device that is closed while it is resuming keeps that state, and the sample cannot leave it again.
   afterEach(() => {
-    for (const role of ['serial', 'serialTwin', 'serialSingle'] as const) rig.device(role).resetSync();
+    for (const device of rig.devices) device.resetSync();
   });
 
   /** What moves the data of the state that was asked for. */

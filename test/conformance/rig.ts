@@ -83,6 +83,11 @@ export class Rig {
     this.iommufd.close();
   }
 
+  /** All that are open. */
+  get devices(): VfioDevice[] {
+    return [...this.#devices.values()].filter(({ closed }) => !closed);
+  }
+
   device(role: Role): VfioDevice {
     const device = this.#devices.get(role);
     if (!device) throw new Error(`the rig has no ${role}`);
