@@ -12,7 +12,8 @@ export function paint(style: Style, text: string): string {
   return inColour() ? styleText(style, text) : text;
 }
 
-const lineWidth = () => (process.stdout.isTTY ? process.stdout.columns : Number.MAX_SAFE_INTEGER);
+/** Of the terminal, in characters; elsewhere lines have no end. */
+export const lineWidth = (): number => (process.stdout.isTTY ? process.stdout.columns : Number.MAX_SAFE_INTEGER);
 
 /** Cuts words into lines of at most `width` characters. A word that is longer stays whole, so that it can be copied. */
 function wrap(text: string, width: number): string[] {

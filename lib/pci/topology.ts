@@ -5,6 +5,7 @@ import { attempt, list, text } from '../causes/look';
 import { codedError } from '../errors';
 import { array, options, string, u64 } from '../validate';
 import { readFunction, type LoneFunction, type PciFunction } from './function';
+import { isBridge } from './names';
 import { P2pRules, type P2pPath } from './p2p';
 import { P2pMatrix } from './p2p-matrix';
 import { shareIoas, type SharedIoas } from './shared-ioas';
@@ -143,11 +144,6 @@ export class PciTopology {
         : array(devices, 'devices').map((name) => this.find(name));
     return new P2pMatrix(this.#rules, chosen);
   }
-}
-
-/** Whether it is a bridge, a host's or one between buses. */
-function isBridge({ classCode }: PciFunction): boolean {
-  return classCode >> 16 === 0x06;
 }
 
 /** All functions in a folder of sysfs, each with its place in the tree. */

@@ -1,0 +1,81 @@
+// vfio-dmabuf devices
+import type { Command } from 'commander';
+import type { PciBar, PciFunction } from '../pci/function';
+import { isBridge, likelyUse, shortAddress, shortName } from '../pci/names';
+import { linkText, readHost, rootOption, toJson } from './host';
+import { json, print, size, table } from './output';
+
+const uses = { cmb: ' (CMB?)', 'video-memory': ' (video memory?)' };
+
+function barText(device: PciFunction, bar: PciBar): string {
+  const use = likelyUse(device, bar);
+  return `BAR ${String(bar.index)} ${size(bar.size)}${bar.kind === 'io' ? ' I/O' : ''}${use ? uses[use] : ''}`;
+}
+
+/** Keeps what belongs together on one line of a table; {@link show} makes them spaces again. */
+const together = (text: string): string => text.replaceAll(' ', '\u00a0');
+
+function show(devices: readonly PciFunction[]): void {
+  const rows = devices.map((device) => {
+    const { address, driver, iommuGroup, numaNode, cdev, bars } = device;
+    const details = [
+      cdev === undefined ? undefined : `/dev/vfio/devices/${cdev}`,
+      linkText(device),
+      ...bars.map((bar) => barText(device, bar)),
+    ];
+    const number = (value: number | undefined) => (value === undefined ? '-' : String(value));
+    return [
+      shortAddress(address),
+      shortName(device),
+      driver ?? '-',
+      number(iommuGroup),
+      number(numaNode),
+      details.flatMap((detail) => (detail === undefined ? [] : together(detail))).join(', '),
+    ];
+  });
+  const titles = ['address', 'device', 'driver', 'group', 'node', together('VFIO, link, memory')];
+  print(table(titles, rows).replaceAll('\u00a0', ' '));
+}
+
+interface Options {
+  all?: boolean;
+  json?: boolean;
+  root?: string;
+}
+
+export function addDevices(program: Command): void {
+  program
+    .command('devices')
+    .description('the PCI devices, what they are bound to, their IOMMU groups, links and memory')
+    .option('-a, --all', 'bridges, too')
+    .option('--json', 'as JSON (see below)')
+    .addOption(rootOption())
+    .addHelpText(
+      'after',
+      `
+group is the IOMMU group, node the NUMA node. CMB? and video memory? are guesses from the class and the BARs.
+
+JSON: [{ address, name, vendor, device, class, driver, cdev, iommuGroup, numaNode,
+  link: { speed, width, maxSpeed, maxWidth, bandwidth },
+  bars: [{ index, kind, start, size, prefetchable, wide, sizes, use }] }]
+  null is what is not there or not known; speeds in GT/s, bandwidth in GB/s, sizes in bytes as "0x…".
+
+Examples:
+  $ vfio-dmabuf devices
+  $ vfio-dmabuf devices --json | jq -r '.[] | select(.driver == "vfio-pci").address'
+  $ VFIO_DMABUF_KERNEL=fake vfio-dmabuf devices
+`,
+    )
+    .action(({ all = false, root, ...options }: Options) => {
+      const devices = [...readHost(root).functions.values()].filter((found) => all || !isBridge(found));
+      if (!options.json) {
+        show(devices);
+        return;
+      }
+      const told = devices.map((device) => ({
+        ...toJson(device, shortName(device)),
+        bars: device.bars.map((bar) => ({ ...bar, use: likelyUse(device, bar) ?? null })),
+      }));
+      print(json(told));
+    });
+}

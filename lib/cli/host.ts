@@ -1,0 +1,35 @@
+// Which host the commands that only read look at.
+import { join } from 'node:path';
+import { Option } from 'commander';
+import { defaultKernel } from '../default-kernel';
+import type { PciFunction } from '../pci/function';
+import { PciTopology } from '../pci/topology';
+
+export const rootOption = (): Option =>
+  new Option('--root <folder>', 'another host: a folder with copies of its sys, and of its proc/cpuinfo');
+
+export function readHost(root: string | undefined): PciTopology {
+  return PciTopology.read({ sysfs: root === undefined ? defaultKernel().sysfs : join(root, 'sys') });
+}
+
+/** '32 GT/s x16' */
+export function linkText({ link }: PciFunction): string | undefined {
+  return link && `${String(link.speed)} GT/s x${String(link.width)}`;
+}
+
+/** A function as `--json` of any command has it: null is what is not there, or not known. */
+export function toJson(found: PciFunction, name: string): Record<string, unknown> {
+  const hex = (value: number, digits: number) => `0x${value.toString(16).padStart(digits, '0')}`;
+  return {
+    address: found.address,
+    name,
+    vendor: hex(found.vendor, 4),
+    device: hex(found.device, 4),
+    class: hex(found.classCode, 6),
+    driver: found.driver ?? null,
+    cdev: found.cdev === undefined ? null : `/dev/vfio/devices/${found.cdev}`,
+    iommuGroup: found.iommuGroup ?? null,
+    numaNode: found.numaNode ?? null,
+    link: found.link ?? null,
+  };
+}

@@ -1,0 +1,99 @@
+// The way between two devices, as text and as JSON.
+import type { PciFunction } from '../pci/function';
+import { shortAddress, shortName } from '../pci/names';
+import type { P2pAdvice, P2pPath } from '../pci/p2p';
+import type { SharedIoas } from '../pci/shared-ioas';
+import { linkText } from './host';
+import { paint, table, type Style } from './output';
+import { verdictLooks } from './verdict';
+
+/**
+ * Adds a kernel parameter, where GRUB starts the kernel. It has semicolons, which end a command of GRUB's unless quoted: in
+ * the file it stands in escaped quotes.
+ */
+function toGrub(parameter: string): string[] {
+  return [`sed -i 's/^GRUB_CMDLINE_LINUX="/&\\\\"${parameter}\\\\" /' /etc/default/grub`, 'update-grub', 'reboot'];
+}
+
+function adviceLines({ text, kernelParameter, cost }: P2pAdvice): string[] {
+  const commands = kernelParameter === undefined ? [] : toGrub(kernelParameter);
+  return [
+    table(['Better:'], [[text]]),
+    ...(cost === undefined ? [] : [table(['Its cost:'], [[cost]])]),
+    ...(commands.length > 0 ? [paint('bold', 'As root:'), ...commands.map((command) => `  ${command}`)] : []),
+  ];
+}
+
+function hopText(hop: PciFunction, { from, to, common, redirects }: P2pPath): string {
+  const facts = [
+    shortName(hop),
+    hop === from || hop === to ? linkText(hop) : undefined,
+    hop === common ? 'above both' : undefined,
+    redirects.includes(hop) ? 'redirects to the host bridge' : undefined,
+  ];
+  return facts.filter((fact) => fact !== undefined).join(', ');
+}
+
+/** What IOMMUFD says, in one sentence each. */
+function ioasRows({ possible, objections, windows }: SharedIoas): string[][] {
+  if (possible) return [['IOMMUFD', 'yes: both can be attached to one Ioas. It does not ask about the path']];
+  const why = objections.map(({ text }) => text);
+  if (windows.length === 0) why.push('no IOVA is free: the devices reserve all of them');
+  return [['IOMMUFD', 'no: one Ioas cannot have both as things are'], ...why.map((text) => ['', text])];
+}
+
+/** What gives VFIO the devices that others have. */
+function bindLines({ objections }: SharedIoas): string[] {
+  const taken = objections.filter(({ device }) => device.iommuGroup !== undefined).map(({ device }) => device.address);
+  if (taken.length === 0) return [];
+  const command = `vfio-dmabuf bind ${taken.map(shortAddress).join(' ')}`;
+  return ['', paint('bold', 'For IOMMUFD, as root:'), `  ${command}`];
+}
+
+export function pathLines(path: P2pPath, ioas: SharedIoas): string[] {
+  const { verdict, reason, hops, bandwidth, slowest, distance, advice } = path;
+  const { text, style } = verdictLooks[verdict];
+  const slow =
+    bandwidth === undefined
+      ? 'no link on the way tells its speed'
+      : `at most ${bandwidth.toFixed(1)} GB/s one way: the link of ${shortAddress(slowest?.address ?? '')}`;
+  const rows = [
+    ['verdict', text],
+    ['because', reason],
+    ...hops.map((hop, i) => [i === 0 ? 'path' : '', `${shortAddress(hop.address)}  ${hopText(hop, path)}`]),
+    ['distance', String(distance)],
+    ['bandwidth', slow],
+    ...ioasRows(ioas),
+  ];
+  const styles: (Style | undefined)[] = [style];
+  return [
+    table(['', `${shortAddress(path.from.address)} and ${shortAddress(path.to.address)}`], rows, styles),
+    ...bindLines(ioas),
+    ...advice.flatMap((one) => ['', ...adviceLines(one)]),
+  ];
+}
+
+const addresses = (functions: readonly PciFunction[]) => functions.map(({ address }) => address);
+
+export function pathJson(path: P2pPath, { possible, objections, windows }: SharedIoas): unknown {
+  const { from, to, common, slowest, hops, redirects, unreadable, bandwidth, advice } = path;
+  return {
+    from: from.address,
+    to: to.address,
+    verdict: path.verdict,
+    reason: path.reason,
+    distance: path.distance,
+    common: common?.address ?? null,
+    hops: addresses(hops),
+    redirects: addresses(redirects),
+    unreadable: addresses(unreadable),
+    bandwidth: bandwidth ?? null,
+    slowest: slowest?.address ?? null,
+    advice: advice.map(({ text, kernelParameter = null, cost = null }) => ({ text, kernelParameter, cost })),
+    sharedIoas: {
+      possible,
+      objections: objections.map(({ device, text }) => ({ device: device.address, text })),
+      windows,
+    },
+  };
+}

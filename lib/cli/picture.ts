@@ -1,0 +1,200 @@
+// Where everything is in the picture of a host: the tree from left to right, a row for each device, and beside it the
+// verdicts on its pairs. Only geometry: svg.ts draws it.
+import type { PciFunction } from '../pci/function';
+import { shortAddress, shortName } from '../pci/names';
+import type { P2pVerdict } from '../pci/p2p';
+import type { P2pMatrix } from '../pci/p2p-matrix';
+import type { PciTopology } from '../pci/topology';
+import { withDevices, type Branch } from './branches';
+import { linkText } from './host';
+import { allVerdicts, verdictLooks } from './verdict';
+
+export interface Rectangle {
+  x: number;
+  y: number;
+  width: number;
+  height: number;
+}
+
+/** A place of the tree. */
+export interface Box extends Rectangle {
+  text: string;
+  /** At the right end, paler. */
+  detail: string | undefined;
+  kind: 'host' | 'bridge' | 'device';
+}
+
+/** From a place to those behind it: a trunk with twigs. */
+export interface Trunk {
+  from: { x: number; y: number };
+  /** Where the trunk stands. */
+  x: number;
+  to: { x: number; y: number }[];
+  /** Of those whose paths meet here. */
+  verdicts: P2pVerdict[];
+}
+
+/** A square for a pair, or a device's number above them or at their left. */
+export interface Cell extends Rectangle {
+  verdict: P2pVerdict;
+}
+
+export interface Label {
+  x: number;
+  y: number;
+  text: string;
+  align: 'start' | 'middle' | 'end';
+}
+
+export interface Picture {
+  width: number;
+  height: number;
+  title: string;
+  boxes: Box[];
+  trunks: Trunk[];
+  cells: Cell[];
+  /** The numbers of the devices, beside and above the cells. */
+  labels: Label[];
+  legend: (Rectangle & { verdict: P2pVerdict; text: string })[];
+}
+
+/** Of a character of the font size that boxes have, at most on average. */
+export const characterWidth = 7.4;
+const margin = 24;
+const rowHeight = 34;
+const boxHeight = 26;
+const gap = 44;
+const padding = 10;
+const titleHeight = 40;
+const numberWidth = 34;
+const legendHeight = 56;
+/** More than these have narrower cells. */
+const manyDevices = 24;
+
+const textWidth = (text: string): number => text.length * characterWidth;
+
+function textOf({ name, self, branches }: Branch, cpu: PciTopology['cpu']): string {
+  if (self)
+    return `${shortAddress(name)}  ${self.port?.endsWith('-port') ? self.port.replace('-', ' ') : shortName(self)}`;
+  if (name === '') return cpu?.vendor === undefined ? 'host' : `host (${cpu.vendor})`;
+  const node = branches.find((branch) => branch.self?.numaNode !== undefined)?.self?.numaNode;
+  return node === undefined ? name : `${name}, node ${String(node)}`;
+}
+
+interface Placed extends Branch {
+  text: string;
+  detail: string | undefined;
+  column: number;
+  branches: Placed[];
+}
+
+/** In which column it stands: devices in the last one, whatever is above them. */
+function place(branch: Branch, column: number, cpu: PciTopology['cpu']): Placed {
+  const { self } = branch;
+  const isDevice = branch.branches.length === 0;
+  return {
+    ...branch,
+    text: textOf(branch, cpu),
+    detail: self && isDevice ? linkText(self) : undefined,
+    column: isDevice ? Number.POSITIVE_INFINITY : column,
+    branches: branch.branches.map((child) => place(child, column + 1, cpu)),
+  };
+}
+
+const flatten = (branch: Placed): Placed[] => [branch, ...branch.branches.flatMap(flatten)];
+
+function widthOf({ text, detail }: Placed): number {
+  return Math.ceil(2 * padding + textWidth(text) + (detail === undefined ? 0 : textWidth(detail) + padding));
+}
+
+/** The left edges of the columns, and how wide each is; the last is the devices'. */
+function columnsOf(all: readonly Placed[]): { x: number; width: number }[] {
+  const inner = all.filter(({ column }) => Number.isFinite(column)).map(({ column }) => column);
+  const order = [...new Set(inner)].sort((a, b) => a - b);
+  let x = margin;
+  return [...order, Number.POSITIVE_INFINITY].map((column) => {
+    const width = Math.max(...all.filter((branch) => branch.column === column).map(widthOf));
+    const placed = { x, width };
+    x += width + gap;
+    return placed;
+  });
+}
+
+export function layOut(topology: PciTopology, whole: Branch, matrix: P2pMatrix): Picture {
+  const root = place(withDevices(whole), 0, topology.cpu);
+  const columns = columnsOf(flatten(root));
+  const boxes: Box[] = [];
+  const trunks: Trunk[] = [];
+  const rows: { index: number; y: number }[] = [];
+  const top = margin + titleHeight + boxHeight;
+  const kindOf = (self: PciFunction | undefined, isDevice: boolean): Box['kind'] => {
+    if (isDevice) return 'device';
+    return self ? 'bridge' : 'host';
+  };
+
+  /** Puts it and what is behind it in the next rows; returns its middle. */
+  const put = (branch: Placed): number => {
+    const isDevice = branch.branches.length === 0;
+    const middles = branch.branches.map(put);
+    const y = isDevice
+      ? top + rows.length * rowHeight + rowHeight / 2
+      : ((middles[0] ?? 0) + (middles.at(-1) ?? 0)) / 2;
+    const [index] = branch.devices;
+    if (isDevice && index !== undefined) rows.push({ index, y });
+    const { x, width } = columns.at(isDevice ? -1 : branch.column) ?? { x: 0, width: 0 };
+    const { text, detail, self, verdicts } = branch;
+    boxes.push({ x, y: y - boxHeight / 2, width, height: boxHeight, text, detail, kind: kindOf(self, isDevice) });
+    if (!isDevice) {
+      const to = branch.branches.map((child, i) => ({
+        x: columns.at(child.branches.length === 0 ? -1 : child.column)?.x ?? 0,
+        y: middles[i] ?? 0,
+      }));
+      trunks.push({ from: { x: x + width, y }, x: x + width + gap / 2, to, verdicts });
+    }
+    return y;
+  };
+  put(root);
+
+  const cellSize = rows.length > manyDevices ? 20 : 26;
+  const last = columns.at(-1) ?? { x: 0, width: 0 };
+  const cellsAt = last.x + last.width + numberWidth;
+  const labels: Label[] = rows.flatMap(({ y }, i) => {
+    const text = String(i + 1);
+    return [
+      { x: cellsAt - 8, y, text, align: 'end' as const },
+      { x: cellsAt + (i + 0.5) * cellSize, y: top - boxHeight / 2, text, align: 'middle' as const },
+    ];
+  });
+  const cells = rows.flatMap(({ index, y }, i) =>
+    rows.flatMap((other, j): Cell[] =>
+      i === j
+        ? []
+        : [
+            {
+              ...{
+                x: cellsAt + j * cellSize + 1,
+                y: y - rowHeight / 2 + 1,
+                width: cellSize - 2,
+                height: rowHeight - 2,
+              },
+              verdict: matrix.verdict(index, other.index),
+            },
+          ],
+    ),
+  );
+  const bottom = top + rows.length * rowHeight;
+  let legendAt = margin;
+  const legend = allVerdicts.map((verdict) => {
+    const { text } = verdictLooks[verdict];
+    const item = { x: legendAt, y: bottom + 24, width: 18, height: 18, verdict, text };
+    legendAt += item.width + padding + textWidth(text) + gap / 2;
+    return item;
+  });
+  const title = `${String(rows.length)} PCI devices: whether DMA of one reaches the memory of another`;
+  const right = Math.max(cellsAt + rows.length * cellSize, legendAt - gap / 2, margin + textWidth(title) * 1.3);
+  return {
+    width: Math.ceil(right + margin),
+    height: bottom + legendHeight + margin,
+    ...{ title, boxes, trunks, cells, labels, legend },
+  };
+}

@@ -1,0 +1,40 @@
+// The tree of a host as text.
+import { shortAddress, shortName } from '../pci/names';
+import type { Branch } from './branches';
+import { linkText } from './host';
+import { lineWidth, paint } from './output';
+import { verdictLooks } from './verdict';
+
+function nodeOf({ self, branches }: Branch): string | undefined {
+  const node = self ? undefined : branches.find((branch) => branch.self?.numaNode !== undefined)?.self?.numaNode;
+  return node === undefined ? undefined : `NUMA node ${String(node)}`;
+}
+
+function about(branch: Branch): string {
+  const { self, name } = branch;
+  if (!self) return [name === '' ? 'host' : name, nodeOf(branch)].filter((part) => part !== undefined).join(', ');
+  const { driver, iommuGroup, acs } = self;
+  const facts = [
+    shortName(self),
+    driver === 'pcieport' ? undefined : driver,
+    iommuGroup === undefined ? undefined : `group ${String(iommuGroup)}`,
+    linkText(self),
+    acs.state === 'present' && acs.redirects ? 'ACS redirects' : undefined,
+  ];
+  return `${shortAddress(name)}  ${facts.filter((fact) => fact !== undefined).join(', ')}`;
+}
+
+/** Its lines: what is below two devices' meeting place says whether they reach each other. */
+export function treeLines(branch: Branch, first = '', rest = ''): string[] {
+  const { branches, verdicts } = branch;
+  const plain = `${first}${about(branch)}`;
+  const meet = verdicts.length > 0 ? ` [${verdicts.map((verdict) => verdictLooks[verdict].text).join(' | ')}]` : '';
+  const cut = plain.length + meet.length > lineWidth() ? `${plain.slice(0, lineWidth() - meet.length - 1)}…` : plain;
+  const [only] = verdicts;
+  const painted = only && verdicts.length === 1 ? paint(verdictLooks[only].style, meet) : meet;
+  const below = branches.flatMap((child, i) => {
+    const last = i === branches.length - 1;
+    return treeLines(child, `${rest}${last ? '└─ ' : '├─ '}`, `${rest}${last ? '   ' : '│  '}`);
+  });
+  return [`${cut}${painted}`, ...below];
+}
