@@ -5,22 +5,23 @@ import { isBridge, likelyUse, shortAddress, shortName } from '../pci/names';
 import { linkText, readHost, rootOption, toJson } from './host';
 import { json, print, size, table } from './output';
 
-const uses = { cmb: ' (CMB?)', 'video-memory': ' (video memory?)' };
-
-function barText(device: PciFunction, bar: PciBar): string {
-  const use = likelyUse(device, bar);
-  return `BAR ${String(bar.index)} ${size(bar.size)}${bar.kind === 'io' ? ' I/O' : ''}${use ? uses[use] : ''}`;
-}
+const uses = { cmb: '(CMB?)', 'video-memory': '(video memory?)' };
 
 /** Keeps what belongs together on one line of a table; {@link show} makes them spaces again. */
 const together = (text: string): string => text.replaceAll(' ', '\u00a0');
+
+function barText(device: PciFunction, bar: PciBar): string {
+  const use = likelyUse(device, bar);
+  const what = `BAR ${String(bar.index)} ${size(bar.size)}${bar.kind === 'io' ? ' I/O' : ''}`;
+  return use ? `${together(what)} ${together(uses[use])}` : together(what);
+}
 
 function show(devices: readonly PciFunction[]): void {
   const rows = devices.map((device) => {
     const { address, driver, iommuGroup, numaNode, cdev, bars } = device;
     const details = [
       cdev === undefined ? undefined : `/dev/vfio/devices/${cdev}`,
-      linkText(device),
+      together(linkText(device) ?? '') || undefined,
       ...bars.map((bar) => barText(device, bar)),
     ];
     const number = (value: number | undefined) => (value === undefined ? '-' : String(value));
@@ -30,7 +31,7 @@ function show(devices: readonly PciFunction[]): void {
       driver ?? '-',
       number(iommuGroup),
       number(numaNode),
-      details.flatMap((detail) => (detail === undefined ? [] : together(detail))).join(', '),
+      details.filter((detail) => detail !== undefined).join(', '),
     ];
   });
   const titles = ['address', 'device', 'driver', 'group', 'node', together('VFIO, link, memory')];
