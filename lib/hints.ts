@@ -385,6 +385,18 @@ export const hints: Readonly<Record<string, Readonly<Record<string, Hint>>>> = {
     EINVAL: 'not a nested page table; or an entry, or the type of the entries, does not suit its IOMMU',
     EOPNOTSUPP: 'the IOMMU does not know a flag of the entry, or forgets nothing by request',
   },
+  IOMMU_VIOMMU_ALLOC: {
+    EOPNOTSUPP: "the device's IOMMU has no virtual ones, or not of this type",
+    EINVAL:
+      'the page table is no nesting parent: ioas.allocHwpt(device, { nestParent: true }); or the data are too short or too long',
+    ENOENT: 'the device is not bound to this iommufd any more',
+  },
+  IOMMU_VDEVICE_ALLOC: {
+    EEXIST: 'the device is a virtual one already, or the virtual IOMMU has another one by this number',
+    EINVAL: 'the device is behind another IOMMU than the virtual one',
+    ENOENT: 'the device is not bound to this iommufd any more',
+  },
+  IOMMU_VEVENTQ_ALLOC: { EEXIST: 'the virtual IOMMU has a queue of this type: one is all it can have' },
   IOMMU_GET_HW_INFO: {
     EOPNOTSUPP: "the device's IOMMU is not of this type: leave the type out to see which it is",
     ENOENT: 'the device is not bound to this iommufd any more',

@@ -25,6 +25,8 @@ export { Eventfd } from './eventfd';
 export type { InvalidateData, VtdInvalidation } from './iommufd/invalidate';
 export { Ioas, type IoasEvents, type IovaRanges } from './iommufd/ioas';
 export { Iommufd, type RlimitMode } from './iommufd/iommufd';
+export { VeventQueue, type VeventQueueOptions, type VirtualEvent } from './iommufd/vevent-queue';
+export { Vdevice, Viommu, type ViommuData } from './iommufd/viommu';
 export { IoasMapping, type MappingState } from './iommufd/mapping';
 export type { IommufdObject } from './iommufd/object';
 export type { MapDmaBufOptions, MapOptions } from './iommufd/placement';

@@ -13,6 +13,9 @@ export interface Handle<T extends string> {
 /** @internal */ export type IoasHandle = Handle<'ioas'>;
 /** @internal */ export type HwptHandle = Handle<'hwpt'>;
 /** @internal */ export type FaultQueueHandle = Handle<'faultQueue'>;
+/** @internal */ export type ViommuHandle = Handle<'viommu'>;
+/** @internal */ export type VdeviceHandle = Handle<'vdevice'>;
+/** @internal */ export type VeventQueueHandle = Handle<'veventQueue'>;
 /** @internal */ export type VfioHandle = Handle<'vfio'>;
 /** @internal */ export type MappingHandle = Handle<'mapping'>;
 
@@ -196,7 +199,7 @@ interface Native {
 
   hwptAllocate: NowOrLater<
     [
-      parent: IoasHandle | HwptHandle,
+      parent: IoasHandle | HwptHandle | ViommuHandle,
       device: number,
       flags: number,
       type: number,
@@ -221,6 +224,22 @@ interface Native {
   faultQueueAllocate(iommufd: FdHandle): FaultQueueHandle;
   faultQueueFile(queue: FaultQueueHandle): FdHandle;
   faultQueue: NativeObject<FaultQueueHandle>;
+
+  /** `data` is answered in. */
+  viommuAllocate(parent: HwptHandle, device: number, type: number, data: Uint8Array): ViommuHandle;
+  viommu: NativeObject<ViommuHandle>;
+  viommuInvalidate(
+    viommu: ViommuHandle,
+    type: number,
+    entryLength: number,
+    bytes: Uint8Array,
+    heeded: Uint32Array,
+  ): void;
+  vdeviceAllocate(viommu: ViommuHandle, device: number, virtualId: bigint): VdeviceHandle;
+  vdevice: NativeObject<VdeviceHandle>;
+  veventQueueAllocate(viommu: ViommuHandle, type: number, depth: number): VeventQueueHandle;
+  veventQueueFile(queue: VeventQueueHandle): FdHandle;
+  veventQueue: NativeObject<VeventQueueHandle>;
 
   vfioDevice(fd: FdHandle, address: string): VfioHandle;
   vfioClose: NowOrLater<[device: VfioHandle], void>;

@@ -16,6 +16,7 @@ import { invalidate, type InvalidateData } from './invalidate';
 import type { Attached, Ioas } from './ioas';
 import type { Iommufd } from './iommufd';
 import { IommufdObject, owned, type Keeper } from './object';
+import type { Viommu } from './viommu';
 
 /** What a page table is to be able to do. */
 export interface HwptOptions {
@@ -50,8 +51,8 @@ function toFlags(opts: Partial<Record<keyof typeof allocFlags, boolean | undefin
   return flags;
 }
 
-/** An IOAS or a page table: what the next one is built on. */
-type Parent = Pick<Ioas | Hwpt, 'iommufd' | 'id' | 'handle' | 'calls' | 'closed' | 'dependents'>;
+/** An IOAS, a page table or a virtual IOMMU: what the next one is built on. */
+type Parent = Pick<Ioas | Hwpt | Viommu, 'iommufd' | 'id' | 'handle' | 'calls' | 'closed' | 'dependents'>;
 
 /**
  * A hardware page table: what the IOMMU in front of a device translates by. One that is made from an {@link Ioas} holds
@@ -102,19 +103,13 @@ export class Hwpt extends IommufdObject {
    * @throws KernelError EINVAL: this one is no nesting parent, or of another IOMMU. EOPNOTSUPP: the IOMMU has no nesting,
    *   or not of this format.
    */
-  async allocNested(device: IommufdDevice, data: HwptData, opts?: NestedHwptOptions): Promise<Hwpt> {
-    const { args, call, keepers } = toNested(this, device, data, opts);
-    return make(this, async () => {
-      const handle = await kernelCallAsync(args, () => native.hwptAllocate(...call, true));
-      return new Hwpt(handle, this.ioas, this, keepers);
-    });
+  allocNested(device: IommufdDevice, data: HwptData, opts?: NestedHwptOptions): Promise<Hwpt> {
+    return nest(this, this, device, data, opts);
   }
 
   /** {@link allocNested}, waiting. */
   allocNestedSync(device: IommufdDevice, data: HwptData, opts?: NestedHwptOptions): Hwpt {
-    const { args, call, keepers } = toNested(this, device, data, opts);
-    const handle = kernelCall(args, () => native.hwptAllocate(...call, false));
-    return new Hwpt(handle, this.ioas, this, keepers);
+    return nestSync(this, this, device, data, opts);
   }
 
   /**
@@ -192,7 +187,35 @@ export class Hwpt extends IommufdObject {
   }
 }
 
-function toNested(parent: Hwpt, device: IommufdDevice, data: HwptData, opts: NestedHwptOptions | undefined) {
+/** A page table that is made from `parent` and nested in `below`. @internal */
+export async function nest(
+  parent: Parent,
+  below: Hwpt,
+  device: IommufdDevice,
+  data: HwptData,
+  opts?: NestedHwptOptions,
+): Promise<Hwpt> {
+  const { args, call, keepers } = toNested(parent, device, data, opts);
+  return make(parent, async () => {
+    const handle = await kernelCallAsync(args, () => native.hwptAllocate(...call, true));
+    return new Hwpt(handle, below.ioas, below, keepers);
+  });
+}
+
+/** @internal */
+export function nestSync(
+  parent: Parent,
+  below: Hwpt,
+  device: IommufdDevice,
+  data: HwptData,
+  opts?: NestedHwptOptions,
+): Hwpt {
+  const { args, call, keepers } = toNested(parent, device, data, opts);
+  const handle = kernelCall(args, () => native.hwptAllocate(...call, false));
+  return new Hwpt(handle, below.ioas, below, keepers);
+}
+
+function toNested(parent: Parent, device: IommufdDevice, data: HwptData, opts: NestedHwptOptions | undefined) {
   const { pasid, faultQueue } = options(opts);
   return toAlloc(parent, device, toFlags({ pasid }), options(data, 'data'), faultQueue);
 }

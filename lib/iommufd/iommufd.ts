@@ -7,7 +7,9 @@ import { instance, integer, oneOf, options, string } from '../validate';
 import { boundId, type IommufdDevice } from './bound';
 import { FaultQueue } from './fault-queue';
 import { hwInfoTypes, toHwInfo, type HwInfo, type HwInfoType } from './hw-info';
+import type { Hwpt } from './hwpt';
 import { Ioas } from './ioas';
+import { Viommu, type ViommuData } from './viommu';
 
 /** Something that must be closed before the iommufd. @internal */
 export interface Dependent {
@@ -110,6 +112,17 @@ export class Iommufd {
       this,
       kernelCall({}, () => native.faultQueueAllocate(this.handle)),
     );
+  }
+
+  /**
+   * A new virtual IOMMU, a share of the physical one in front of a device (IOMMU_VIOMMU_ALLOC).
+   *
+   * @param parent a nesting parent ({@link HwptOptions.nestParent}), for what the guest takes for physical memory
+   * @throws KernelError EOPNOTSUPP: the device's IOMMU has none, or not of this type. EINVAL: not a nesting parent; or the data
+   *   do not suit the type.
+   */
+  allocViommu(device: IommufdDevice, parent: Hwpt, data: ViommuData): Viommu {
+    return Viommu.alloc(this, device, parent, data);
   }
 
   /** What is closed with it, and before IOASes. @internal */

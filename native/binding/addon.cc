@@ -15,6 +15,7 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   InitIommufdOptions(env, exports);
   InitHwpt(env, exports);
   InitEventQueue(env, exports);
+  InitViommu(env, exports);
   InitVfioDevice(env, exports);
   InitVfioReset(env, exports);
   InitVfioFeature(env, exports);

@@ -15,6 +15,7 @@ void InitIommufd(Napi::Env env, Napi::Object exports);
 void InitIommufdOptions(Napi::Env env, Napi::Object exports);
 void InitHwpt(Napi::Env env, Napi::Object exports);
 void InitEventQueue(Napi::Env env, Napi::Object exports);
+void InitViommu(Napi::Env env, Napi::Object exports);
 void InitVfioDevice(Napi::Env env, Napi::Object exports);
 void InitVfioReset(Napi::Env env, Napi::Object exports);
 void InitVfioFeature(Napi::Env env, Napi::Object exports);

@@ -15,6 +15,7 @@
 #include "core/mapping.h"
 #include "core/memory.h"
 #include "core/vfio.h"
+#include "core/viommu.h"
 
 namespace binding {
 
@@ -58,6 +59,21 @@ template <>
 struct HandleType<core::FaultQueue> {
   static constexpr napi_type_tag kTag = {0x6a3f0d1c52b84e12, 0x9b1d7f3e20c64a12};
   static constexpr const char* kName = "fault queue";
+};
+template <>
+struct HandleType<core::Viommu> {
+  static constexpr napi_type_tag kTag = {0x6a3f0d1c52b84e13, 0x9b1d7f3e20c64a13};
+  static constexpr const char* kName = "vIOMMU";
+};
+template <>
+struct HandleType<core::Vdevice> {
+  static constexpr napi_type_tag kTag = {0x6a3f0d1c52b84e14, 0x9b1d7f3e20c64a14};
+  static constexpr const char* kName = "virtual device";
+};
+template <>
+struct HandleType<core::VeventQueue> {
+  static constexpr napi_type_tag kTag = {0x6a3f0d1c52b84e15, 0x9b1d7f3e20c64a15};
+  static constexpr const char* kName = "event queue";
 };
 
 template <typename T>

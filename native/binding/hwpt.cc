@@ -17,6 +17,12 @@ std::vector<uint8_t> ToBytes(const Napi::Value& value) {
   return {array.Data(), array.Data() + array.ByteLength()};
 }
 
+// What a HWPT is made from.
+std::shared_ptr<core::IommufdObject> UnwrapParent(const Napi::Value& value) {
+  if (IsHandleOf<core::Viommu>(value)) return Unwrap<core::Viommu>(value);
+  return UnwrapPageTable(value);
+}
+
 // hwptAllocate(parent, device, flags, type, data, faultQueue | undefined, async): Hwpt
 Napi::Value HwptAllocate(const Napi::CallbackInfo& info) {
   core::Hwpt::Request request = {
@@ -29,15 +35,17 @@ Napi::Value HwptAllocate(const Napi::CallbackInfo& info) {
   }
   return Run(
       info.Env(), info[6],
-      [parent = UnwrapPageTable(info[0]), request = std::move(request), also = std::move(also)] {
+      [parent = UnwrapParent(info[0]), request = std::move(request), also = std::move(also)] {
         return core::Hwpt::Allocate(parent, request, also);
       },
       Wrap<core::Hwpt>);
 }
 
-// hwptInvalidate(hwpt, type, entryLength, bytes, heeded): `heeded`, a Uint32Array, gets their number, also on failure
-void HwptInvalidate(const Napi::CallbackInfo& info) {
-  const auto object = Unwrap<core::Hwpt>(info[0]);
+// hwptInvalidate(hwpt, type, entryLength, bytes, heeded), viommuInvalidate(viommu, …): `heeded`, a Uint32Array, gets
+// their number, also on failure
+template <typename T>
+void Invalidate(const Napi::CallbackInfo& info) {
+  const auto object = Unwrap<T>(info[0]);
   auto heeded = ToArray<Napi::Uint32Array>(info[4], napi_uint32_array);
   if (heeded.ElementLength() == 0) throw Napi::TypeError::New(info.Env(), "expected room for a number");
   int error = 0;
@@ -89,7 +97,8 @@ void IommufdDestroy(const Napi::CallbackInfo& info) {
 void InitHwpt(Napi::Env env, Napi::Object exports) {
   Export<HwptAllocate>(env, exports, "hwptAllocate");
   ExportObject<core::Hwpt>(env, exports, "hwpt");
-  Export<HwptInvalidate>(env, exports, "hwptInvalidate");
+  Export<Invalidate<core::Hwpt>>(env, exports, "hwptInvalidate");
+  Export<Invalidate<core::Viommu>>(env, exports, "viommuInvalidate");
   Export<HwptSetDirtyTracking>(env, exports, "hwptSetDirtyTracking");
   Export<HwptGetDirtyBitmap>(env, exports, "hwptGetDirtyBitmap");
   Export<IommufdHwInfo>(env, exports, "iommufdHwInfo");

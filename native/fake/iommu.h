@@ -72,6 +72,7 @@ class Iommu {
   // `flags` without those that are IOMMUFD's own business; `data` may be nullptr.
   virtual int AllocatePaging(uint32_t flags, const DriverData* data, PageTable* out) const = 0;
   virtual int AllocateNested(uint32_t, const DriverData&, MockTlb*) const { return -EOPNOTSUPP; }
+  virtual bool has_viommu(uint32_t /*type*/) const { return false; }
   // Whether a table made for another device of the same driver fits.
   virtual bool Fits(const PageTable&) const { return true; }
 

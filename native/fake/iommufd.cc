@@ -60,6 +60,9 @@ constexpr Entry kCommands[] = {
     COMMAND(IOMMU_HWPT_GET_DIRTY_BITMAP, HwptGetDirtyBitmap),
     COMMAND(IOMMU_HWPT_INVALIDATE, HwptInvalidate),
     COMMAND(IOMMU_FAULT_QUEUE_ALLOC, FaultQueueAllocate),
+    COMMAND(IOMMU_VIOMMU_ALLOC, ViommuAllocate),
+    COMMAND(IOMMU_VDEVICE_ALLOC, VdeviceAllocate),
+    COMMAND(IOMMU_VEVENTQ_ALLOC, VeventQueueAllocate),
     COMMAND(IOMMU_GET_HW_INFO, GetHwInfo, offsetof(uapi::iommu_hw_info, out_capabilities)),
     COMMAND(IOMMU_TEST_CMD, Test, offsetof(uapi::iommu_test_cmd, last) + sizeof(uint32_t)),
 };
@@ -69,6 +72,7 @@ constexpr Entry kCommands[] = {
 
 // Those that nothing holds go first.
 Iommufd::~Iommufd() {
+  std::erase_if(objects_, [](const auto& entry) { return !entry.second; });
   while (!objects_.empty()) {
     const auto unheld = std::ranges::find_if(objects_, [](const auto& entry) { return entry.second->users == 0; });
     if (unheld == objects_.end()) return;
@@ -96,6 +100,11 @@ void Iommufd::Remove(uint32_t id) {
   const auto node = objects_.extract(id);
   if (vfio_ioas == id) vfio_ioas = 0;
   node.mapped()->Leave(*this);
+}
+
+void Iommufd::Bury(uint32_t id) {
+  Remove(id);
+  objects_.emplace(id, nullptr);
 }
 
 int Destroy(Iommufd& iommufd, uapi::iommu_destroy& command) {

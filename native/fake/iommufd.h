@@ -31,6 +31,8 @@ class Iommufd : public File, public std::enable_shared_from_this<Iommufd> {
   const std::map<uint32_t, std::shared_ptr<IommufdObject>>& objects() const { return objects_; }
   // Takes it out of the table; it goes with the last hold on it.
   void Remove(uint32_t id);
+  // The same, and no other object gets its number.
+  void Bury(uint32_t id);
 
   // For VFIO devices. Attach returns the id of the HWPT that serves the device, or a negated errno.
   uint32_t AddDevice(std::optional<uint32_t> group = {});

@@ -37,6 +37,11 @@ int HwptInvalidate(Iommufd& iommufd, uapi::iommu_hwpt_invalidate& command);
 // iommufd_fault_queue.cc
 int FaultQueueAllocate(Iommufd& iommufd, uapi::iommu_fault_alloc& command);
 
+// iommufd_viommu.cc
+int ViommuAllocate(Iommufd& iommufd, uapi::iommu_viommu_alloc& command);
+int VdeviceAllocate(Iommufd& iommufd, uapi::iommu_vdevice_alloc& command);
+int VeventQueueAllocate(Iommufd& iommufd, uapi::iommu_veventq_alloc& command);
+
 // iommufd_device.cc
 int GetHwInfo(Iommufd& iommufd, uapi::iommu_hw_info& command);
 

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "fake/iommufd_commands.h"
+#include "fake/iommufd_viommu.h"
 
 namespace fake {
 
@@ -110,6 +111,7 @@ int IommufdDevice::AttachTo(Iommufd& iommufd, const std::shared_ptr<Hwpt>& hwpt,
   int bad = old == hwpt ? 0 : CheckPasid(*hwpt, pasid);
   if (bad == 0 && !hwpt->Fits(*iommu_)) bad = -EINVAL;
   if (bad == 0 && hwpt->faults && !iommu_->takes_page_requests()) bad = -ENODEV;
+  if (bad == 0 && pasid == 0 && old != hwpt) bad = FindVirtualId(*hwpt);
   for (auto* const device : devices) {
     if (bad != 0 && pasid == 0) ioas.space.Unreserve(device);
     if (bad != 0) continue;
@@ -122,11 +124,24 @@ int IommufdDevice::AttachTo(Iommufd& iommufd, const std::shared_ptr<Hwpt>& hwpt,
   return bad == 0 ? id : bad;
 }
 
+int IommufdDevice::FindVirtualId(const Hwpt& hwpt) {
+  const auto* nested = dynamic_cast<const NestedHwpt*>(&hwpt);
+  auto* const viommu = nested && nested->viommu ? dynamic_cast<Viommu*>(&*nested->viommu) : nullptr;
+  const auto found = viommu ? viommu->FindId(*this) : 0;
+  if (!found) return -ENOENT;
+  if (viommu != viommu_) virtual_id_ = *found;
+  viommu_ = viommu;
+  return 0;
+}
+
 void IommufdDevice::Detach(Iommufd& iommufd, uint32_t pasid) {
   auto node = attached_.extract(pasid);
   if (node.empty()) return;
   auto& hwpt = *node.mapped();
-  if (pasid == 0) hwpt.paging().ioas().space.Unreserve(this);
+  if (pasid == 0) {
+    hwpt.paging().ioas().space.Unreserve(this);
+    viommu_ = nullptr;
+  }
   if (hwpt.faults) hwpt.faults->Drop(id, pasid);
   LetGo(iommufd, std::move(node.mapped()));
 }
@@ -144,6 +159,7 @@ void IommufdDevice::LetGo(Iommufd& iommufd, Use<Hwpt> hwpt) {
 
 void IommufdDevice::Leave(Iommufd& iommufd) {
   while (!attached_.empty()) Detach(iommufd, attached_.begin()->first);
+  if (vdevice != 0) iommufd.Bury(vdevice);
 }
 
 // find_fault_handler(): requests for a PASID that is the guest's own business go to the guest's page table.

@@ -11,6 +11,8 @@
 
 namespace fake {
 
+class Viommu;
+
 class IommufdDevice : public IommufdObject {
  public:
   // In use by its driver until that removes it. `group`: its IOMMU group; none: one of its own.
@@ -34,6 +36,12 @@ class IommufdDevice : public IommufdObject {
   // What its DMA goes through; nullptr: nothing.
   const IoAddressSpace* address_space() const;
 
+  uint32_t vdevice = 0;  // its virtual device; 0: none
+
+  // What the mock IOMMU tells its guest's: nullptr while it is not behind a virtual one.
+  Viommu* viommu() const { return viommu_; }
+  uint64_t virtual_id() const { return virtual_id_; }
+
  private:
   int AttachToIoas(Iommufd& iommufd, const std::shared_ptr<Ioas>& ioas, uint32_t pasid);
   int AttachTo(Iommufd& iommufd, const std::shared_ptr<Hwpt>& hwpt, uint32_t pasid);
@@ -43,7 +51,12 @@ class IommufdDevice : public IommufdObject {
   int CheckPasid(const Hwpt& hwpt, uint32_t pasid) const;
   static void LetGo(Iommufd& iommufd, Use<Hwpt> hwpt);
 
+  // mock_domain_nop_attach(): what it is called in its virtual IOMMU is looked up once.
+  int FindVirtualId(const Hwpt& hwpt);
+
   std::shared_ptr<const Iommu> iommu_;
+  Viommu* viommu_ = nullptr;
+  uint64_t virtual_id_ = 0;
   std::optional<uint32_t> group_;
   std::map<uint32_t, Use<Hwpt>> attached_;  // by PASID; 0 is the device without one
 };

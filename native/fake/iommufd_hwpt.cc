@@ -5,6 +5,7 @@
 
 #include "fake/iommufd_commands.h"
 #include "fake/iommufd_device.h"
+#include "fake/iommufd_viommu.h"
 
 namespace fake {
 namespace {
@@ -25,15 +26,18 @@ int AllocatePaging(Iommufd& iommufd, const IommufdDevice& device, std::shared_pt
 }
 
 // iommufd_hwpt_nested_alloc()
-int AllocateNested(Iommufd& iommufd, const IommufdDevice& device, std::shared_ptr<PagingHwpt> parent, uint32_t flags,
-                   const DriverData& data, std::shared_ptr<Hwpt>* out) {
+int AllocateNested(Iommufd& iommufd, const IommufdDevice& device, std::shared_ptr<PagingHwpt> parent,
+                   std::shared_ptr<Viommu> viommu, uint32_t flags, const DriverData& data, std::shared_ptr<Hwpt>* out) {
   constexpr uint32_t kKnown = uapi::IOMMU_HWPT_FAULT_ID_VALID | uapi::IOMMU_HWPT_ALLOC_PASID;
   if ((flags & ~kKnown) != 0 || data.length == 0) return -EOPNOTSUPP;
-  if (parent->automatic || !parent->nest_parent || !parent->Hwpt::Fits(device.iommu())) return -EINVAL;
+  const bool nests = !parent->automatic && parent->nest_parent && parent->Hwpt::Fits(device.iommu());
+  if (!viommu && !nests) return -EINVAL;
   MockTlb tlb = {};
   const int made = device.iommu().AllocateNested(flags & ~uapi::IOMMU_HWPT_FAULT_ID_VALID, data, &tlb);
   if (made != 0) return made;
-  *out = std::make_shared<NestedHwpt>(device.iommu(), std::move(parent), flags, tlb);
+  auto nested = std::make_shared<NestedHwpt>(device.iommu(), std::move(parent), flags, tlb);
+  nested->viommu = Use<IommufdObject>(std::move(viommu));
+  *out = std::move(nested);
   iommufd.Add(*out);
   return 0;
 }
@@ -80,7 +84,9 @@ int HwptAllocate(Iommufd& iommufd, uapi::iommu_hwpt_alloc& command) {
   if (auto ioas = iommufd.Find<Ioas>(command.pt_id)) {
     result = AllocatePaging(iommufd, *device, std::move(ioas), command.flags, data, &hwpt);
   } else if (auto parent = iommufd.Find<PagingHwpt>(command.pt_id)) {
-    result = AllocateNested(iommufd, *device, std::move(parent), command.flags, data, &hwpt);
+    result = AllocateNested(iommufd, *device, std::move(parent), nullptr, command.flags, data, &hwpt);
+  } else if (auto viommu = iommufd.Find<Viommu>(command.pt_id); viommu && viommu->Fits(device->iommu())) {
+    result = AllocateNested(iommufd, *device, viommu->parent(), viommu, command.flags, data, &hwpt);
   }
   if (result != 0) return result;
   if ((command.flags & uapi::IOMMU_HWPT_FAULT_ID_VALID) != 0) {

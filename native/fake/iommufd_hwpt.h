@@ -65,6 +65,7 @@ class NestedHwpt : public Hwpt {
   PagingHwpt& paging() override { return *parent_; }
 
   MockTlb tlb;
+  Use<IommufdObject> viommu;  // what it was made from; none: the parent
 
  private:
   Use<PagingHwpt> parent_;

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "fake/iommufd_commands.h"
+#include "fake/iommufd_viommu.h"
 #include "fake/mock_device.h"
 #include "fake/mock_iommu.h"
 
@@ -90,19 +91,11 @@ int CheckCache(const Cache& cache, uint32_t index, uint32_t value) {
   return index < cache.size() && cache.at(index) == value ? 0 : -EINVAL;
 }
 
-std::shared_ptr<MockDevice> MockOf(const Iommufd& iommufd, uint32_t device) {
-  for (const auto& [_, object] : iommufd.objects()) {
-    auto mock = std::dynamic_pointer_cast<MockDevice>(object);
-    if (mock && mock->device().id == device) return mock;
-  }
-  return nullptr;
-}
-
 int TriggerFault(Iommufd& iommufd, const Command& command) {
   const auto& arguments = command.trigger_iopf;
   const auto device = iommufd.Find<IommufdDevice>(arguments.dev_id);
   if (!device) return -ENOENT;
-  if (!MockOf(iommufd, device->id)) return -EINVAL;
+  if (!MockDevice::Of(iommufd, device->id)) return -EINVAL;
   device->Report({.flags = uapi::IOMMU_PGFAULT_FLAGS_LAST_PAGE |
                            (arguments.pasid == 0 ? 0 : uapi::IOMMU_PGFAULT_FLAGS_PASID_VALID),
                   .dev_id = device->id,
@@ -111,6 +104,13 @@ int TriggerFault(Iommufd& iommufd, const Command& command) {
                   .perm = arguments.perm,
                   .addr = arguments.addr});
   return 0;
+}
+
+int TriggerEvent(Iommufd& iommufd, const Command& command) {
+  const auto device = iommufd.Find<IommufdDevice>(command.trigger_vevent.dev_id);
+  if (!device || !device->viommu() || device->virtual_id() == 0) return -ENOENT;
+  const uapi::iommu_viommu_event_selftest event = {.virt_id = static_cast<uint32_t>(device->virtual_id())};
+  return device->viommu()->Tell(uapi::IOMMU_VEVENTQ_TYPE_SELFTEST, &event, sizeof(event));
 }
 
 }  // namespace
@@ -132,8 +132,10 @@ int Test(Iommufd& iommufd, Command& command) {
     }
     case uapi::IOMMU_TEST_OP_TRIGGER_IOPF:
       return TriggerFault(iommufd, command);
+    case uapi::IOMMU_TEST_OP_TRIGGER_VEVENT:
+      return TriggerEvent(iommufd, command);
     case uapi::IOMMU_TEST_OP_DEV_CHECK_CACHE: {
-      const auto mock = MockOf(iommufd, command.id);
+      const auto mock = MockDevice::Of(iommufd, command.id);
       return mock ? CheckCache(mock->cache, command.check_dev_cache.id, command.check_dev_cache.cache) : -ENOENT;
     }
     case uapi::IOMMU_TEST_OP_PASID_ATTACH:

@@ -110,4 +110,27 @@ struct iommu_hwpt_invalidate_selftest {
   uint32_t iotlb_id;
 };
 
+constexpr uint32_t IOMMU_VIOMMU_TYPE_SELFTEST = 0xdeadbeef;
+
+struct iommu_viommu_selftest {
+  uint32_t in_data;
+  uint32_t out_data;  // the same again
+  uint64_t out_mmap_offset;
+  uint64_t out_mmap_length;
+};
+
+constexpr uint32_t IOMMU_VIOMMU_INVALIDATE_DATA_SELFTEST = 0xdeadbeef;
+
+struct iommu_viommu_invalidate_selftest {
+  uint32_t flags;
+  uint32_t vdev_id;
+  uint32_t cache_id;
+};
+
+constexpr uint32_t IOMMU_VEVENTQ_TYPE_SELFTEST = 0xbeefbeef;
+
+struct iommu_viommu_event_selftest {
+  uint32_t virt_id;
+};
+
 }  // namespace uapi

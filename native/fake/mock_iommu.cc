@@ -19,6 +19,8 @@ uint64_t MockIommu::capabilities() const {
 
 uint8_t MockIommu::max_pasid_log2() const { return (flags_ & uapi::MOCK_FLAGS_DEVICE_PASID) != 0 ? kPasidWidth : 0; }
 
+bool MockIommu::has_viommu(uint32_t type) const { return type == uapi::IOMMU_VIOMMU_TYPE_SELFTEST; }
+
 int MockIommu::Describe(uint32_t* type, std::vector<uint8_t>* data) const {
   if (*type != uapi::IOMMU_HW_INFO_TYPE_DEFAULT && *type != uapi::IOMMU_HW_INFO_TYPE_SELFTEST) return -EOPNOTSUPP;
   const uapi::iommu_test_hw_info info = {.flags = 0, .test_reg = uapi::IOMMU_HW_INFO_SELFTEST_REGVAL};

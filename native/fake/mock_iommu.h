@@ -16,6 +16,7 @@ class MockIommu : public Iommu {
   uint64_t capabilities() const override;
   uint8_t max_pasid_log2() const override;
   bool takes_page_requests() const override { return true; }
+  bool has_viommu(uint32_t type) const override;
   int Describe(uint32_t* type, std::vector<uint8_t>* data) const override;
   int AllocatePaging(uint32_t flags, const DriverData* data, PageTable* out) const override;
   int AllocateNested(uint32_t flags, const DriverData& data, MockTlb* tlb) const override;

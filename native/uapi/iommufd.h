@@ -23,6 +23,9 @@ constexpr request_t IOMMU_HWPT_SET_DIRTY_TRACKING = IoctlNone(IOMMUFD_TYPE, 0x8b
 constexpr request_t IOMMU_HWPT_GET_DIRTY_BITMAP = IoctlNone(IOMMUFD_TYPE, 0x8c);
 constexpr request_t IOMMU_HWPT_INVALIDATE = IoctlNone(IOMMUFD_TYPE, 0x8d);
 constexpr request_t IOMMU_FAULT_QUEUE_ALLOC = IoctlNone(IOMMUFD_TYPE, 0x8e);
+constexpr request_t IOMMU_VIOMMU_ALLOC = IoctlNone(IOMMUFD_TYPE, 0x90);
+constexpr request_t IOMMU_VDEVICE_ALLOC = IoctlNone(IOMMUFD_TYPE, 0x91);
+constexpr request_t IOMMU_VEVENTQ_ALLOC = IoctlNone(IOMMUFD_TYPE, 0x93);
 constexpr request_t IOMMU_IOAS_MAP_FILE = IoctlNone(IOMMUFD_TYPE, 0x8f);
 constexpr request_t IOMMU_IOAS_CHANGE_PROCESS = IoctlNone(IOMMUFD_TYPE, 0x92);
 constexpr request_t IOMMU_IOAS_NOIOMMU_GET_PA = IoctlNone(IOMMUFD_TYPE, 0x95);
@@ -369,5 +372,74 @@ struct iommu_hwpt_page_response {
   uint32_t code;
 };
 static_assert(sizeof(iommu_hwpt_page_response) == 8);
+
+constexpr uint32_t IOMMU_VIOMMU_TYPE_DEFAULT = 0;
+constexpr uint32_t IOMMU_VIOMMU_TYPE_ARM_SMMUV3 = 1;
+constexpr uint32_t IOMMU_VIOMMU_TYPE_TEGRA241_CMDQV = 2;
+
+// Where the iommufd is mapped for the guest to reach the registers of its command queues.
+struct iommu_viommu_tegra241_cmdqv {
+  uint64_t out_vintf_mmap_offset;
+  uint64_t out_vintf_mmap_length;
+};
+static_assert(sizeof(iommu_viommu_tegra241_cmdqv) == 16);
+
+struct iommu_viommu_alloc {
+  uint32_t size;
+  uint32_t flags;
+  uint32_t type;
+  uint32_t dev_id;
+  uint32_t hwpt_id;  // a nesting parent
+  uint32_t out_viommu_id;
+  uint32_t data_len;
+  uint32_t __reserved;
+  uint64_t data_uptr;  // address of the driver's own struct, which it may answer in
+};
+static_assert(sizeof(iommu_viommu_alloc) == 40 && offsetof(iommu_viommu_alloc, data_uptr) == 32);
+
+struct iommu_vdevice_alloc {
+  uint32_t size;
+  uint32_t viommu_id;
+  uint32_t dev_id;
+  uint32_t out_vdevice_id;
+  uint64_t virt_id;  // the guest's number for the device
+};
+static_assert(sizeof(iommu_vdevice_alloc) == 24 && offsetof(iommu_vdevice_alloc, virt_id) == 16);
+
+constexpr uint32_t IOMMU_VEVENTQ_FLAG_LOST_EVENTS = 1U << 0;
+
+// Before each event, or, if the last events were lost, in place of them.
+struct iommufd_vevent_header {
+  uint32_t flags;
+  uint32_t sequence;  // 31 bits; those that are left out were lost
+};
+static_assert(sizeof(iommufd_vevent_header) == 8);
+
+constexpr uint32_t IOMMU_VEVENTQ_TYPE_DEFAULT = 0;
+constexpr uint32_t IOMMU_VEVENTQ_TYPE_ARM_SMMUV3 = 1;
+constexpr uint32_t IOMMU_VEVENTQ_TYPE_TEGRA241_CMDQV = 2;
+
+struct iommu_vevent_arm_smmuv3 {
+  uint64_t evt[4];
+};
+static_assert(sizeof(iommu_vevent_arm_smmuv3) == 32);
+
+struct iommu_vevent_tegra241_cmdqv {
+  uint64_t lvcmdq_err_map[2];
+};
+static_assert(sizeof(iommu_vevent_tegra241_cmdqv) == 16);
+
+// The new queue's fd is read for events.
+struct iommu_veventq_alloc {
+  uint32_t size;
+  uint32_t flags;
+  uint32_t viommu_id;
+  uint32_t type;
+  uint32_t veventq_depth;
+  uint32_t out_veventq_id;
+  uint32_t out_veventq_fd;
+  uint32_t __reserved;
+};
+static_assert(sizeof(iommu_veventq_alloc) == 32);
 
 }  // namespace uapi

@@ -1,0 +1,42 @@
+// Virtual IOMMUs: a guest's share of a physical one.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "core/event_queue.h"
+#include "core/hwpt.h"
+
+namespace core {
+
+class Viommu : public IommufdObject {
+ public:
+  // `data`: the driver's own struct, which it may answer in.
+  static std::shared_ptr<Viommu> Allocate(std::shared_ptr<const Hwpt> parent, uint32_t device, uint32_t type,
+                                          std::vector<uint8_t>* data);
+
+ private:
+  using IommufdObject::IommufdObject;
+};
+
+// A device as its guest's IOMMU knows it.
+class Vdevice : public IommufdObject {
+ public:
+  static std::shared_ptr<Vdevice> Allocate(std::shared_ptr<const Viommu> viommu, uint32_t device, uint64_t virtual_id);
+  // If it went with its device, that is no error.
+  void Destroy() override;
+
+ private:
+  using IommufdObject::IommufdObject;
+};
+
+// What the physical IOMMU has to tell the guest's.
+class VeventQueue : public EventQueue {
+ public:
+  static std::shared_ptr<VeventQueue> Allocate(std::shared_ptr<const Viommu> viommu, uint32_t type, uint32_t depth);
+
+ private:
+  using EventQueue::EventQueue;
+};
+
+}  // namespace core
