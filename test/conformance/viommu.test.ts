@@ -79,9 +79,16 @@ describe('a virtual IOMMU', () => {
 
   conforms('loses a device that leaves, and its number', () => {
     const second = MockDevice.attach(rig.ioas);
+    let left = false;
+    rig.keep({
+      close: () => {
+        if (!left) second.close();
+      },
+    });
     const vdevice = rig.keep(viommu.allocVdevice(second, 9));
     const { id } = vdevice;
     second.close();
+    left = true;
     vdevice.close();
     const next = rig.keep(rig.iommufd.allocIoas());
     const after = rig.keep(rig.iommufd.allocIoas());

@@ -14,6 +14,7 @@ import {
 } from '../../../lib';
 import { Counts } from '../../../lib/counter';
 import { FakeKernel, FenceTimeline } from '../../../lib/fake';
+import { native } from '../../../lib/native';
 import type { Random } from './random';
 import type { Sample } from './values';
 
@@ -39,6 +40,16 @@ function enabled(index: InterruptIndex): InterruptIndex {
 }
 
 const vfToken = '01234567-89ab-cdef-0123-456789abcdef';
+
+/** A device of the fake kernel's own, whose IOMMU can do everything (IOMMU_TEST_OP_MOCK_DOMAIN_FLAGS). */
+function mockDevice(kernel: FakeKernel, iommufd: Iommufd) {
+  const command = Buffer.alloc(72);
+  command.writeUInt32LE(command.length, 0);
+  command.writeUInt32LE(12, 4);
+  command.writeUInt32LE(iommufd.allocIoas().id, 8);
+  native.fakeIommufdTest(kernel.handle, iommufd.fd, command, undefined);
+  return { iommufd, id: command.readUInt32LE(24) };
+}
 
 /** The objects of one kernel, or what is left of them when they are closed. */
 function build(kernel: FakeKernel) {
@@ -70,6 +81,9 @@ function build(kernel: FakeKernel) {
   const { group } = grouped;
   if (!group) throw new Error('not opened through its group');
   const split = ssd.exportDmaBuf({ region: 2, ranges: [part, part] });
+  const mock = mockDevice(kernel, iommufd);
+  const nestParent = ioas.allocHwptSync(mock, { nestParent: true });
+  const viommu = iommufd.allocViommu(mock, nestParent, { type: 0xdeadbeef });
   return {
     kernel,
     iommufd,
@@ -101,6 +115,10 @@ function build(kernel: FakeKernel) {
     split,
     hwpt: ioas.allocHwptSync(engine, { pasid: true }),
     faults: iommufd.allocFaultQueue(),
+    nestParent,
+    viommu,
+    vdevice: viommu.allocVdevice(mock, 5),
+    events: viommu.allocEventQueue({ type: 'arm-smmuv3', depth: 4 }),
     udmabuf: memory.exportDmaBuf(),
     udmabufOfTwo: DmaBuf.fromMemory([{ memory, length: 4096 }, { memory }], { kernel }),
     heap,
