@@ -61,7 +61,11 @@ export class Counter {
     return kept;
   }
 
-  /** A listener goes. What it got and did not take is the next one's. */
+  /**
+   * A listener goes. What it got and did not take is the next one's.
+   *
+   * @throws what settling failed with, when nobody else is there to be told.
+   */
   remove(listener: CountListener, untaken: bigint): void {
     if (!this.#listeners.delete(listener)) return;
     if (this.#listeners.size === 0) {
@@ -83,7 +87,12 @@ export class Counter {
     try {
       this.#settled?.();
     } catch (error) {
-      this.#over(error);
+      if (listeners.length > 0) {
+        this.#over(error);
+        return;
+      }
+      this.#owed = true; // it is tried again with the next listener
+      throw error;
     }
   }
 
@@ -143,8 +152,7 @@ export class Counts implements AsyncIterableIterator<bigint, undefined> {
   readonly #waiters: Waiter[] = [];
   readonly #listener: CountListener;
   readonly #abort = (): void => {
-    this.#leave();
-    this.#finish(this.#signal?.reason, true);
+    this.#finish(this.#leave() ?? this.#signal?.reason, true);
   };
   #untaken = 0n;
   #busy = false;
@@ -199,12 +207,18 @@ export class Counts implements AsyncIterableIterator<bigint, undefined> {
     else resolve({ value: undefined, done: true });
   }
 
-  #leave(): void {
+  /** An error, if there is one to tell. */
+  #leave(): unknown {
     const untaken = this.#untaken;
     this.#untaken = 0n;
     this.#busy = false;
     this.#state = 'over';
-    this.#counter.remove(this.#listener, untaken);
+    try {
+      this.#counter.remove(this.#listener, untaken);
+    } catch (error) {
+      return error;
+    }
+    return undefined;
   }
 
   /** The next count, once there is one; what the signal was aborted with is thrown once. */
@@ -234,12 +248,13 @@ export class Counts implements AsyncIterableIterator<bigint, undefined> {
     this.#signal?.addEventListener('abort', this.#abort, { once: true });
   }
 
-  /** Ends it. */
-  return(): Promise<IteratorResult<bigint, undefined>> {
-    if (this.#state === 'listening') this.#leave();
+  /** Ends it. @throws KernelError: an INTx could not be unmasked. */
+  async return(): Promise<IteratorResult<bigint, undefined>> {
+    const error = this.#state === 'listening' ? this.#leave() : undefined;
     this.#untaken = 0n;
     this.#failure = undefined;
     this.#finish(undefined, false);
+    if (error !== undefined) throw error as Error;
     return Promise.resolve({ value: undefined, done: true });
   }
 

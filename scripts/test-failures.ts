@@ -40,6 +40,8 @@ async function main(): Promise<number> {
   const scenarios = whole.reduce((all, report) => all + report.scenarios, 0);
   const injected = whole.reduce((all, report) => all + report.injected, 0);
   for (const [fault, times] of faults) console.log(`FAULT (${String(times)}): ${fault}`);
+  const slowest = whole.flatMap((report) => report.times).sort(([, a], [, b]) => b - a);
+  for (const [title, seconds] of slowest.slice(0, 5)) console.log(`slow (${seconds.toFixed(0)} s): ${title}`);
   console.log(`failures that made no difference: ${JSON.stringify(Object.fromEntries(absorbed))}`);
   console.log(
     `${String(scenarios)} scenarios, ${String(injected)} failures injected, ${String(faults.size)} faults (leaks, or ` +

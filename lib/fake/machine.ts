@@ -1,6 +1,6 @@
 // A machine: which devices there are, behind which ports, and what its IOMMU can do. One description, realised as a
 // fake kernel (kernel.ts) and as QEMU's arguments (qemu.ts).
-import { outOfRange } from '../validate';
+import { integer, outOfRange, string } from '../validate';
 import type { DeviceKindName } from './devices';
 
 /** A device, named by the part it plays. */
@@ -93,12 +93,12 @@ export function functionsOf({ ports }: Machine): MachineFunction[] {
 
 /** The UUID of mediated device `index`. */
 export function mdevUuid(index: number): string {
-  return `6d646576-0000-4000-8000-${index.toString(16).padStart(12, '0')}`;
+  return `6d646576-0000-4000-8000-${integer(index, 'index', 0, 0xffff_ffff).toString(16).padStart(12, '0')}`;
 }
 
 /** Who makes a mediated device of this type up: the driver's name, which its parent device shares. */
 export function mdevDriver(type: string): string {
-  return type.split('-')[0] ?? type;
+  return string(type, 'type').split('-')[0] ?? type;
 }
 
 /** The PCI address of the device that plays `role`; a mediated device's UUID. */

@@ -387,8 +387,10 @@ describe('INTx', () => {
   conforms('is unmasked after the listeners of the event were called', async () => {
     intx().enable();
     const seen: [number, bigint][] = [];
-    const all = new Promise<void>((resolve, reject) => {
-      intx().on('error', reject);
+    const all = new Promise<void>((resolve, reject: (error: Error) => void) => {
+      intx().on('error', (error) => {
+        reject(error as Error);
+      });
       intx().on('interrupt', (vector, count) => {
         seen.push([vector, count]);
         try {
@@ -396,7 +398,7 @@ describe('INTx', () => {
           if (seen.length < 5) raise();
           else resolve();
         } catch (error) {
-          reject(error);
+          reject(error as Error);
         }
       });
     });
@@ -1017,7 +1019,12 @@ describe('listening to interrupts', () => {
     const counts = msix().listen(0, { signal: controller.signal });
     const next = counts.next();
     controller.abort();
-    await assert.rejects(next, { name: 'AbortError' });
+    await assert.rejects(next, (error: Error) => {
+      unlessFailing(() => {
+        assert.equal(error.name, 'AbortError');
+      });
+      return true;
+    });
     observe(await counts.next());
     msix().trigger();
     const other = listening(msix());
@@ -1028,15 +1035,22 @@ describe('listening to interrupts', () => {
   conforms('many from software: the sum is exact', async () => {
     msix().enable(1);
     let sum = 0n;
+    let failure: unknown;
+    msix().on('error', (error) => (failure = error));
     msix().on('interrupt', (_, count) => {
       sum += count;
     });
-    for (let i = 0; i < 2000; i += 1) {
+    let most = 20; // when each call fails once
+    unlessFailing(() => {
+      most = 2000;
+    });
+    for (let i = 0; i < most; i += 1) {
       msix().trigger();
       if (i % 100 === 0) await sleep(1);
     }
     msix().disable();
     await sleep(1);
-    assert.equal(observe(sum), 2000n);
+    if (failure !== undefined) throw failure as Error;
+    assert.equal(observe(sum), BigInt(most));
   });
 });

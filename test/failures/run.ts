@@ -18,6 +18,8 @@ export interface Report {
   injected: number;
   faults: [fault: string, times: number][];
   absorbed: [call: string, times: number][];
+  /** How long each scenario took, in seconds. */
+  times: [title: string, seconds: number][];
 }
 
 const [part = 0, parts = 1, rounds = 1] = process.argv.slice(2, 5).map(Number);
@@ -145,6 +147,7 @@ async function main(): Promise<void> {
   const all = await loadScenarios(files.map((name) => join(folder, name)));
   const scenarios = all.filter(({ title }) => title.includes(wanted)).filter((_, i) => i % parts === part);
   let run = 0;
+  const times: Report['times'] = [];
   for (const [index, scenario] of scenarios.entries()) {
     const failure = await attempt(scenario);
     if (failure instanceof Skipped) continue;
@@ -154,14 +157,16 @@ async function main(): Promise<void> {
     }
     await collect();
     const mappings = kernel.openMappings;
+    const start = performance.now();
     await failEach(scenario, index);
     await collect();
+    times.push([scenario.title, (performance.now() - start) / 1000]);
     if (kernel.openMappings !== mappings) {
       count(faults, `${scenario.title}: leaves ${String(kernel.openMappings - mappings)} mappings`);
     }
     run += 1;
   }
-  const report: Report = { scenarios: run, injected, faults: [...faults], absorbed: [...absorbed] };
+  const report: Report = { scenarios: run, injected, faults: [...faults], absorbed: [...absorbed], times };
   process.send?.(report);
   process.exitCode = 0;
 }
