@@ -324,7 +324,7 @@ export const hints: Readonly<Record<string, Readonly<Record<string, Hint>>>> = {
   IOMMU_IOAS_UNMAP: {
     ENOENT: [notWhole, 'nothing is mapped there, or the range cuts a mapping: whole mappings only'],
     EINVAL: 'the length is 0',
-    EBUSY: 'the mapping is in use by another object or being changed by another thread',
+    EBUSY: 'the mapping is in use by another object (a hardware queue) or being changed by another thread',
     EOVERFLOW: 'iova plus length does not fit 64 bits',
   },
   IOMMU_IOAS_IOVA_RANGES: {
@@ -395,6 +395,15 @@ export const hints: Readonly<Record<string, Readonly<Record<string, Hint>>>> = {
     EEXIST: 'the device is a virtual one already, or the virtual IOMMU has another one by this number',
     EINVAL: 'the device is behind another IOMMU than the virtual one',
     ENOENT: 'the device is not bound to this iommufd any more',
+  },
+  IOMMU_HW_QUEUE_ALLOC: {
+    EOPNOTSUPP: 'the virtual IOMMU has no queues of this type in hardware',
+    ENOENT: 'the memory of the queue is not mapped, all of it, in the IOAS of the nesting parent',
+    EFAULT: 'the pages of the queue must follow each other in physical memory: back it with one huge page',
+    EEXIST: 'the virtual IOMMU has a queue by this index',
+    EIO: 'the queues are made in ascending order of their index',
+    EINVAL: 'the IOMMU has no queue by this index, or takes no queue of this length or place',
+    EOVERFLOW: 'iova plus length does not fit 64 bits',
   },
   IOMMU_VEVENTQ_ALLOC: { EEXIST: 'the virtual IOMMU has a queue of this type: one is all it can have' },
   IOMMU_GET_HW_INFO: {

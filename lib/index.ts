@@ -19,6 +19,7 @@ export type { DirtyOptions, DirtyPages, DirtyRange } from './iommufd/dirty';
 export type { HwInfo, HwInfoType, IommuInfo } from './iommufd/hw-info';
 export type { EventQueue } from './iommufd/event-queue';
 export { FaultQueue, type PageRequest, type PageRequestGroup, type PageResponse } from './iommufd/fault-queue';
+export { HwQueue, type HwQueueOptions } from './iommufd/hw-queue';
 export { Hwpt, type HwptOptions, type NestedHwptOptions } from './iommufd/hwpt';
 export type { HwptData, VtdStage1 } from './iommufd/hwpt-data';
 export { Eventfd } from './eventfd';

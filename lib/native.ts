@@ -15,6 +15,7 @@ export interface Handle<T extends string> {
 /** @internal */ export type FaultQueueHandle = Handle<'faultQueue'>;
 /** @internal */ export type ViommuHandle = Handle<'viommu'>;
 /** @internal */ export type VdeviceHandle = Handle<'vdevice'>;
+/** @internal */ export type HwQueueHandle = Handle<'hwQueue'>;
 /** @internal */ export type VeventQueueHandle = Handle<'veventQueue'>;
 /** @internal */ export type VfioHandle = Handle<'vfio'>;
 /** @internal */ export type MappingHandle = Handle<'mapping'>;
@@ -237,6 +238,8 @@ interface Native {
   ): void;
   vdeviceAllocate(viommu: ViommuHandle, device: number, virtualId: bigint): VdeviceHandle;
   vdevice: NativeObject<VdeviceHandle>;
+  hwQueueAllocate(viommu: ViommuHandle, type: number, index: number, iova: bigint, length: bigint): HwQueueHandle;
+  hwQueue: NativeObject<HwQueueHandle>;
   veventQueueAllocate(viommu: ViommuHandle, type: number, depth: number): VeventQueueHandle;
   veventQueueFile(queue: VeventQueueHandle): FdHandle;
   veventQueue: NativeObject<VeventQueueHandle>;

@@ -7,6 +7,7 @@ import { Hwpt, nest, nestSync, type NestedHwptOptions } from './hwpt';
 import type { HwptData } from './hwpt-data';
 import { invalidate, type InvalidateData } from './invalidate';
 import type { Iommufd } from './iommufd';
+import { HwQueue, type HwQueueOptions } from './hw-queue';
 import { IommufdObject, owned } from './object';
 import { VeventQueue, type VeventQueueOptions } from './vevent-queue';
 
@@ -112,6 +113,17 @@ export class Viommu extends IommufdObject {
    */
   allocVdevice(device: IommufdDevice, virtualId: number | bigint): Vdevice {
     return Vdevice.alloc(this, device, virtualId);
+  }
+
+  /**
+   * A new queue of commands in the guest's memory, which the IOMMU reads by itself (IOMMU_HW_QUEUE_ALLOC).
+   *
+   * @throws KernelError EOPNOTSUPP: no such queues. ENOENT: not all of its memory is mapped. EFAULT: its pages do not follow
+   *   each other in physical memory. EEXIST: there is one by this index. EIO: the one before is not there. EINVAL: no such
+   *   index. EOVERFLOW: iova plus length does not fit 64 bits.
+   */
+  allocHwQueue(opts: HwQueueOptions): HwQueue {
+    return HwQueue.alloc(this, opts);
   }
 
   /**

@@ -71,6 +71,11 @@ struct HandleType<core::Vdevice> {
   static constexpr const char* kName = "virtual device";
 };
 template <>
+struct HandleType<core::HwQueue> {
+  static constexpr napi_type_tag kTag = {0x6a3f0d1c52b84e16, 0x9b1d7f3e20c64a16};
+  static constexpr const char* kName = "hardware queue";
+};
+template <>
 struct HandleType<core::VeventQueue> {
   static constexpr napi_type_tag kTag = {0x6a3f0d1c52b84e15, 0x9b1d7f3e20c64a15};
   static constexpr const char* kName = "event queue";

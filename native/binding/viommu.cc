@@ -25,6 +25,15 @@ Napi::Value VdeviceAllocate(const Napi::CallbackInfo& info) {
               }));
 }
 
+// hwQueueAllocate(viommu, type, index, iova, length): HwQueue
+Napi::Value HwQueueAllocate(const Napi::CallbackInfo& info) {
+  auto viommu = Unwrap<core::Viommu>(info[0]);
+  return Wrap(info.Env(), Call(info.Env(), [&] {
+                return core::HwQueue::Allocate(std::move(viommu), ToU32(info[1]), ToU32(info[2]), ToU64(info[3]),
+                                               ToU64(info[4]));
+              }));
+}
+
 // veventQueueAllocate(viommu, type, depth): VeventQueue
 Napi::Value VeventQueueAllocate(const Napi::CallbackInfo& info) {
   auto viommu = Unwrap<core::Viommu>(info[0]);
@@ -47,6 +56,8 @@ void InitViommu(Napi::Env env, Napi::Object exports) {
   ExportObject<core::Viommu>(env, exports, "viommu");
   Export<VdeviceAllocate>(env, exports, "vdeviceAllocate");
   ExportObject<core::Vdevice>(env, exports, "vdevice");
+  Export<HwQueueAllocate>(env, exports, "hwQueueAllocate");
+  ExportObject<core::HwQueue>(env, exports, "hwQueue");
   Export<VeventQueueAllocate>(env, exports, "veventQueueAllocate");
   Export<VeventQueueFile>(env, exports, "veventQueueFile");
   ExportObject<core::VeventQueue>(env, exports, "veventQueue");

@@ -35,6 +35,21 @@ void Vdevice::Destroy() {
   }
 }
 
+std::shared_ptr<HwQueue> HwQueue::Allocate(std::shared_ptr<const Viommu> viommu, uint32_t type, uint32_t index,
+                                           uint64_t iova, uint64_t length) {
+  uapi::iommu_hw_queue_alloc command = {
+      .size = sizeof(command),
+      .viommu_id = viommu->id(),
+      .type = type,
+      .index = index,
+      .nesting_parent_iova = iova,
+      .length = length,
+  };
+  auto iommufd = viommu->iommufd();
+  iommufd->Ioctl(VFIO_DMABUF_REQUEST(IOMMU_HW_QUEUE_ALLOC), &command);
+  return std::shared_ptr<HwQueue>(new HwQueue(std::move(iommufd), command.out_hw_queue_id, {std::move(viommu)}));
+}
+
 std::shared_ptr<VeventQueue> VeventQueue::Allocate(std::shared_ptr<const Viommu> viommu, uint32_t type,
                                                    uint32_t depth) {
   uapi::iommu_veventq_alloc command = {

@@ -30,6 +30,16 @@ class Vdevice : public IommufdObject {
   using IommufdObject::IommufdObject;
 };
 
+// A queue of commands in the guest's memory that the physical IOMMU reads by itself.
+class HwQueue : public IommufdObject {
+ public:
+  static std::shared_ptr<HwQueue> Allocate(std::shared_ptr<const Viommu> viommu, uint32_t type, uint32_t index,
+                                           uint64_t iova, uint64_t length);
+
+ private:
+  using IommufdObject::IommufdObject;
+};
+
 // What the physical IOMMU has to tell the guest's.
 class VeventQueue : public EventQueue {
  public:

@@ -124,8 +124,12 @@ int IoAddressSpace::Find(uint64_t iova, uint64_t length, std::vector<Piece>* pie
 int IoAddressSpace::Unmap(uint64_t iova, uint64_t length, uint64_t* unmapped) {
   *unmapped = 0;
   if (iova == 0 && length == ~uint64_t{0}) {
-    for (const auto& [first, area] : areas_) *unmapped += area.last - first + 1;
-    areas_.clear();
+    while (!areas_.empty()) {
+      const auto& [first, area] = *areas_.begin();
+      if (area.locks > 0) return -EBUSY;
+      *unmapped += area.last - first + 1;
+      areas_.erase(areas_.begin());
+    }
     return 0;
   }
   if (iova == ~uint64_t{0} || length == ~uint64_t{0}) return -EOVERFLOW;
@@ -135,6 +139,7 @@ int IoAddressSpace::Unmap(uint64_t iova, uint64_t length, uint64_t* unmapped) {
   auto area = areas_.upper_bound(iova);
   if (area != areas_.begin() && std::prev(area)->second.last >= iova) --area;
   while (area != areas_.end() && area->first <= last) {
+    if (area->second.locks > 0) return -EBUSY;
     if (area->first < iova || area->second.last > last) return -ENOENT;
     *unmapped += area->second.last - area->first + 1;
     area = areas_.erase(area);
@@ -292,6 +297,23 @@ int IoAddressSpace::AddAccess() {
 void IoAddressSpace::RemoveAccess() {
   --accesses_;
   alignment_ = WantedAlignment();
+}
+
+int IoAddressSpace::Lock(uint64_t first, uint64_t last) {
+  uint64_t next = first;
+  auto area = areas_.upper_bound(first);
+  if (area != areas_.begin()) --area;
+  for (; area != areas_.end() && area->first <= next && next <= last; ++area) {
+    if (area->second.last < next) continue;
+    next = area->second.last + 1;
+  }
+  if (next <= last) return -ENOENT;
+  for (auto& [start, its] : areas_) its.locks += start <= last && its.last >= first ? 1 : 0;
+  return 0;
+}
+
+void IoAddressSpace::Unlock(uint64_t first, uint64_t last) {
+  for (auto& [start, its] : areas_) its.locks -= start <= last && its.last >= first ? 1 : 0;
 }
 
 std::optional<IoAddressSpace::Fault> IoAddressSpace::Move(Access access, uint64_t iova, void* buffer,

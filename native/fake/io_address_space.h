@@ -60,6 +60,9 @@ class IoAddressSpace {
   // pages. -EADDRINUSE: a mapping has others.
   int AddAccess();
   void RemoveAccess();
+  // What is mapped there cannot be unmapped until it is let go of again. ENOENT: not all of it is mapped.
+  int Lock(uint64_t first, uint64_t last);
+  void Unlock(uint64_t first, uint64_t last);
 
   // Moves bytes page by page, as an IOMMU translates. A page that does not translate is left out, and the rest goes on.
   // Returns why the first such page faulted.
@@ -71,6 +74,7 @@ class IoAddressSpace {
     uint64_t last;
     uint32_t flags;
     Piece piece;
+    unsigned locks = 0;
     std::map<Owner, std::set<uint64_t>> dirty = {};  // where the pages start
   };
   Area* AreaAt(uint64_t iova, uint64_t* first);

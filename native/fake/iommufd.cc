@@ -62,6 +62,7 @@ constexpr Entry kCommands[] = {
     COMMAND(IOMMU_FAULT_QUEUE_ALLOC, FaultQueueAllocate),
     COMMAND(IOMMU_VIOMMU_ALLOC, ViommuAllocate),
     COMMAND(IOMMU_VDEVICE_ALLOC, VdeviceAllocate),
+    COMMAND(IOMMU_HW_QUEUE_ALLOC, HwQueueAllocate),
     COMMAND(IOMMU_VEVENTQ_ALLOC, VeventQueueAllocate),
     COMMAND(IOMMU_GET_HW_INFO, GetHwInfo, offsetof(uapi::iommu_hw_info, out_capabilities)),
     COMMAND(IOMMU_TEST_CMD, Test, offsetof(uapi::iommu_test_cmd, last) + sizeof(uint32_t)),

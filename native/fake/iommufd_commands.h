@@ -40,6 +40,7 @@ int FaultQueueAllocate(Iommufd& iommufd, uapi::iommu_fault_alloc& command);
 // iommufd_viommu.cc
 int ViommuAllocate(Iommufd& iommufd, uapi::iommu_viommu_alloc& command);
 int VdeviceAllocate(Iommufd& iommufd, uapi::iommu_vdevice_alloc& command);
+int HwQueueAllocate(Iommufd& iommufd, uapi::iommu_hw_queue_alloc& command);
 int VeventQueueAllocate(Iommufd& iommufd, uapi::iommu_veventq_alloc& command);
 
 // iommufd_device.cc

@@ -127,6 +127,7 @@ struct iommu_viommu_invalidate_selftest {
   uint32_t cache_id;
 };
 
+constexpr uint32_t IOMMU_HW_QUEUE_TYPE_SELFTEST = 0xdeadbeef;
 constexpr uint32_t IOMMU_VEVENTQ_TYPE_SELFTEST = 0xbeefbeef;
 
 struct iommu_viommu_event_selftest {

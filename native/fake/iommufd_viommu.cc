@@ -28,6 +28,15 @@ int Answer(const uapi::iommu_viommu_alloc& command) {
   return 0;
 }
 
+constexpr uint32_t kHwQueues = 2;
+constexpr uint64_t kPageSize = 4096;
+
+int CheckIndex(const Viommu& viommu, uint32_t index) {
+  if (index >= kHwQueues) return -EINVAL;
+  if (viommu.hw_queues.contains(index)) return -EEXIST;
+  return index > 0 && !viommu.hw_queues.contains(index - 1) ? -EIO : 0;
+}
+
 }  // namespace
 
 std::optional<uint64_t> Viommu::FindId(const IommufdDevice& device) const {
@@ -41,6 +50,18 @@ int Viommu::Tell(uint32_t type, const void* data, std::size_t length) {
   if (queue == queues.end()) return -EOPNOTSUPP;
   queue->second->Add(data, length);
   return 0;
+}
+
+HwQueue::HwQueue(std::shared_ptr<Viommu> viommu, uint32_t index, uint64_t first, uint64_t last)
+    : viommu_(std::move(viommu)), index_(index), first_(first), last_(last) {
+  if (index > 0) before_ = Use<HwQueue>(viommu_->hw_queues.at(index - 1).lock());
+}
+
+void HwQueue::Leave(Iommufd&) {
+  auto& space = viommu_->parent()->ioas().space;
+  space.Unlock(first_, last_);
+  space.RemoveAccess();
+  viommu_->hw_queues.erase(index_);
 }
 
 Vdevice::Vdevice(std::shared_ptr<Viommu> viommu, std::shared_ptr<IommufdDevice> device, uint64_t virtual_id)
@@ -119,6 +140,33 @@ int VdeviceAllocate(Iommufd& iommufd, uapi::iommu_vdevice_alloc& command) {
   if (device->vdevice != 0 || viommu->devices.contains(command.virt_id)) return -EEXIST;
   device->vdevice = iommufd.Add(std::make_shared<Vdevice>(viommu, device, command.virt_id));
   command.out_vdevice_id = device->vdevice;
+  return 0;
+}
+
+// iommufd_hw_queue_alloc_ioctl(), mock_hw_queue_init_phys()
+int HwQueueAllocate(Iommufd& iommufd, uapi::iommu_hw_queue_alloc& command) {
+  if (command.flags != 0 || command.type == uapi::IOMMU_HW_QUEUE_TYPE_DEFAULT) return -EOPNOTSUPP;
+  if (command.length == 0) return -EINVAL;
+  const uint64_t last = command.nesting_parent_iova + (command.length - 1);
+  if (last < command.nesting_parent_iova) return -EOVERFLOW;
+  const auto viommu = iommufd.Find<Viommu>(command.viommu_id);
+  if (!viommu) return -ENOENT;
+  if (command.type != uapi::IOMMU_HW_QUEUE_TYPE_SELFTEST) return -EOPNOTSUPP;
+  auto& space = viommu->parent()->ioas().space;
+  const uint64_t first = command.nesting_parent_iova & ~(kPageSize - 1);
+  if (const int refused = space.AddAccess(); refused != 0) return refused;
+  int refused = space.Lock(first, last | (kPageSize - 1));
+  if (refused == 0) {
+    refused = CheckIndex(*viommu, command.index);
+    if (refused != 0) space.Unlock(first, last | (kPageSize - 1));
+  }
+  if (refused != 0) {
+    space.RemoveAccess();
+    return refused;
+  }
+  const auto queue = std::make_shared<HwQueue>(viommu, command.index, first, last | (kPageSize - 1));
+  viommu->hw_queues[command.index] = queue;
+  command.out_hw_queue_id = iommufd.Add(queue);
   return 0;
 }
 

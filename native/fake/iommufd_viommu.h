@@ -15,6 +15,7 @@ namespace fake {
 
 class Iommufd;
 class IommufdDevice;
+class HwQueue;
 class VeventQueue;
 
 class Viommu : public IommufdObject {
@@ -29,12 +30,27 @@ class Viommu : public IommufdObject {
   // An event for the queue of this type: EOPNOTSUPP if there is none.
   int Tell(uint32_t type, const void* data, std::size_t length);
 
-  std::map<uint64_t, IommufdDevice*> devices;  // by the guest's number for it
-  std::map<uint32_t, VeventQueue*> queues;     // by type
+  std::map<uint64_t, IommufdDevice*> devices;            // by the guest's number for it
+  std::map<uint32_t, VeventQueue*> queues;               // by type
+  std::map<uint32_t, std::weak_ptr<HwQueue>> hw_queues;  // by index
 
  private:
   std::string_view driver_;
   Use<PagingHwpt> parent_;
+};
+
+// The mock's queues: two, the second only beside the first.
+class HwQueue : public IommufdObject {
+ public:
+  HwQueue(std::shared_ptr<Viommu> viommu, uint32_t index, uint64_t first, uint64_t last);
+  void Leave(Iommufd& iommufd) override;
+
+ private:
+  Use<Viommu> viommu_;
+  Use<HwQueue> before_;
+  uint32_t index_;
+  uint64_t first_;
+  uint64_t last_;
 };
 
 class Vdevice : public IommufdObject {

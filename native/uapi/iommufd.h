@@ -28,6 +28,7 @@ constexpr request_t IOMMU_VDEVICE_ALLOC = IoctlNone(IOMMUFD_TYPE, 0x91);
 constexpr request_t IOMMU_VEVENTQ_ALLOC = IoctlNone(IOMMUFD_TYPE, 0x93);
 constexpr request_t IOMMU_IOAS_MAP_FILE = IoctlNone(IOMMUFD_TYPE, 0x8f);
 constexpr request_t IOMMU_IOAS_CHANGE_PROCESS = IoctlNone(IOMMUFD_TYPE, 0x92);
+constexpr request_t IOMMU_HW_QUEUE_ALLOC = IoctlNone(IOMMUFD_TYPE, 0x94);
 constexpr request_t IOMMU_IOAS_NOIOMMU_GET_PA = IoctlNone(IOMMUFD_TYPE, 0x95);
 
 struct iommu_destroy {
@@ -405,6 +406,21 @@ struct iommu_vdevice_alloc {
   uint64_t virt_id;  // the guest's number for the device
 };
 static_assert(sizeof(iommu_vdevice_alloc) == 24 && offsetof(iommu_vdevice_alloc, virt_id) == 16);
+
+constexpr uint32_t IOMMU_HW_QUEUE_TYPE_DEFAULT = 0;
+constexpr uint32_t IOMMU_HW_QUEUE_TYPE_TEGRA241_CMDQV = 1;
+
+struct iommu_hw_queue_alloc {
+  uint32_t size;
+  uint32_t flags;
+  uint32_t viommu_id;
+  uint32_t type;
+  uint32_t index;
+  uint32_t out_hw_queue_id;
+  uint64_t nesting_parent_iova;  // of the queue's memory, in bytes as the length
+  uint64_t length;
+};
+static_assert(sizeof(iommu_hw_queue_alloc) == 40 && offsetof(iommu_hw_queue_alloc, nesting_parent_iova) == 24);
 
 constexpr uint32_t IOMMU_VEVENTQ_FLAG_LOST_EVENTS = 1U << 0;
 

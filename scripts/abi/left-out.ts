@@ -13,7 +13,6 @@ export const leftOut: Readonly<Partial<Record<string, string>>> = {
   IOMMU_IOAS_MAP:
     'maps memory by its address: what lies there when a device is attached, which may be somebody else’s by then. ' +
     'Memory is mapped by its file (IOMMU_IOAS_MAP_FILE), which holds it',
-  IOMMU_HW_QUEUE_ALLOC: 'not written yet: queues of commands for Arm’s SMMUv3 with NVIDIA’s CMDQV',
   DMA_BUF_SET_NAME: 'DMA_BUF_SET_NAME_A on 32-bit systems, DMA_BUF_SET_NAME_B on others',
   DMA_BUF_SET_NAME_A: 'the form of 32-bit systems',
 };

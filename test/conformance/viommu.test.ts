@@ -1,6 +1,6 @@
 // Virtual IOMMUs on the mock device: their devices, page tables and events.
 import assert from 'node:assert/strict';
-import { Iommufd, type Hwpt, type HwptData, type VeventQueue, type Viommu } from '../../lib';
+import { DmaMemory, Iommufd, type Hwpt, type HwptData, type VeventQueue, type Viommu } from '../../lib';
 import { MockDevice, mockType } from './mock';
 import { conforms, observe, refuses } from './record';
 import { useRig } from './rig';
@@ -210,5 +210,47 @@ describe('a virtual IOMMU', () => {
     assert(viommu.closed && vdevice.closed && queue.closed && nested.closed);
     await refuses('ERR_CLOSED', () => viommu.allocVdevice(mock, 6));
     await refuses('ERR_CLOSED', () => viommu.allocNested(mock, guest));
+  });
+
+  describe('with queues in hardware', () => {
+    const queue = (index: number, iova = 0x200_0000n, length = 4096n) =>
+      rig.keep(viommu.allocHwQueue({ type: selftest, index, iova, length }));
+
+    conforms('are made in ascending order, in mapped memory', async () => {
+      const memory = rig.keep(DmaMemory.alloc(0x4000));
+      const mapping = rig.ioas.mapMemorySync(memory, { iova: 0x200_0000n });
+      await refuses('EIO', () => queue(1));
+      const first = queue(0);
+      observe(first.id - viommu.id);
+      assert.equal(first.index, 0);
+      await refuses('EEXIST', () => queue(0));
+      await refuses('EINVAL', () => queue(2));
+      const second = queue(1, 0x200_1010n, 100n);
+      await refuses('EBUSY', () => {
+        mapping.close();
+      });
+      await refuses('EBUSY', () => rig.ioas.unmap(0x200_0000n, 0x4000n));
+      await refuses('EBUSY', () => {
+        first.close();
+      });
+      second.close();
+      first.close();
+      mapping.close();
+    });
+
+    conforms('are of a type that the IOMMU has, in memory that is there', async () => {
+      const type = (number: number | 'tegra241-cmdqv') => () =>
+        viommu.allocHwQueue({ type: number, index: 0, iova: 0, length: 4096 });
+      await refuses('EOPNOTSUPP', type('tegra241-cmdqv'));
+      await refuses('EOPNOTSUPP', type(0));
+      await refuses('ENOENT', () => queue(0));
+      const memory = rig.keep(DmaMemory.alloc(0x1000));
+      const mapping = rig.ioas.mapMemorySync(memory, { iova: 0x200_0000n });
+      await refuses('ENOENT', () => queue(0, 0x200_0000n, 0x1001n));
+      await refuses('EOVERFLOW', () => queue(0, 0xffff_ffff_ffff_f000n, 0x1001n));
+      await refuses('ERR_OUT_OF_RANGE', () => queue(0, 0x200_0000n, 0n));
+      await refuses('ERR_INVALID_ARG_TYPE', () => viommu.allocHwQueue(undefined as never));
+      mapping.close();
+    });
   });
 });
