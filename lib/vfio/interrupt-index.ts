@@ -170,12 +170,12 @@ export class InterruptIndex extends EventEmitter<InterruptEvents> {
     if (!this.#enabled || (this.name !== 'MSI' && this.name !== 'MSI-X')) return;
     const touched = this.vectors.filter((number) => number >= start && number < start + count);
     for (const number of touched) {
+      this.#assign(number, null, undefined);
       try {
         native.irqSetEventfds(this.device.handle, irqActions.trigger, this.index, number, Int32Array.of(-1));
       } catch {
-        // It had none any more, or has to be closed with the device.
+        this.#foreign.add(number); // it may still be signaled, until disable()
       }
-      this.#assign(number, null, undefined);
     }
   }
 

@@ -100,8 +100,9 @@ describe('a fault queue', () => {
       aborting.abort(Object.assign(new Error('enough'), { code: 'ERR_ENOUGH' }));
     }, 10);
     await refuses('ERR_ENOUGH', () => faults.listen({ signal: aborting.signal }).next());
+    const queue = faults;
     setTimeout(() => {
-      faults.close();
+      queue.close();
     }, 10);
     assert.deepEqual(await faults.listen().next(), { value: undefined, done: true });
     assert(faults.closed && hwpt.closed);

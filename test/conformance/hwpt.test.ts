@@ -13,10 +13,10 @@ describe('a mock device', () => {
   const rig = useRig('engine');
 
   conforms('is bound and attached in one go, with numbers of the iommufd', () => {
-    const mock = MockDevice.attach(rig.ioas);
+    const mock = rig.keep(MockDevice.attach(rig.ioas));
     observe([mock.stdevId, mock.id, mock.hwptId].map((id) => id - rig.ioas.id));
     mock.close();
-    observe(rig.iommufd.allocIoas().id - rig.ioas.id);
+    observe(rig.keep(rig.iommufd.allocIoas()).id - rig.ioas.id);
   });
 
   conforms('narrows its IOAS to the aperture and page size of its IOMMU', () => {
@@ -27,7 +27,7 @@ describe('a mock device', () => {
   });
 
   conforms('keeps its IOAS from being destroyed, and goes with the iommufd', async () => {
-    const iommufd = Iommufd.open();
+    const iommufd = rig.keep(Iommufd.open());
     const ioas = iommufd.allocIoas();
     MockDevice.attach(ioas);
     await refuses('EBUSY', () => {
@@ -92,7 +92,7 @@ describe('a HWPT', () => {
 
   conforms('takes a device, and cannot be closed while that is attached', async () => {
     const hwpt = rig.keep(rig.ioas.allocHwptSync(mock));
-    const attached = MockDevice.attach(hwpt);
+    const attached = rig.keep(MockDevice.attach(hwpt));
     assert.equal(attached.hwptId, hwpt.id);
     await refuses('EBUSY', () => {
       hwpt.close();
@@ -103,11 +103,11 @@ describe('a HWPT', () => {
   });
 
   conforms('is closed with its IOAS, and with its iommufd', async () => {
-    const ioas = rig.iommufd.allocIoas();
+    const ioas = rig.keep(rig.iommufd.allocIoas());
     const hwpt = await ioas.allocHwpt(mock);
     ioas.close();
     assert.equal(hwpt.closed, true);
-    const iommufd = Iommufd.open();
+    const iommufd = rig.keep(Iommufd.open());
     const other = iommufd.allocIoas();
     const its = MockDevice.attach(other);
     const second = await other.allocHwpt(its);
@@ -262,6 +262,7 @@ describe('a HWPT', () => {
     const device = rig.keep(MockDevice.attach(own, { pasid: true }));
     const plain = rig.keep(rig.ioas.allocHwptSync(mock));
     const table = rig.keep(rig.ioas.allocHwptSync(mock, { pasid: true }));
+    rig.keep(device); // it goes before its page tables
     await refuses('EINVAL', () => {
       device.attachPasid(7, plain);
     });
@@ -279,7 +280,6 @@ describe('a HWPT', () => {
     device.detachPasid(7);
     device.checkPasid(7, undefined);
     device.replace(plain);
-    device.replace(own);
   });
 });
 
@@ -306,6 +306,7 @@ describe('a nested HWPT', () => {
 
   conforms('takes a device', async () => {
     const nested = rig.keep(await parent.allocNested(mock, guest));
+    rig.keep({ close: () => mock.replace(rig.ioas) });
     mock.replace(nested);
     await refuses('EBUSY', () => {
       nested.close();
@@ -314,7 +315,6 @@ describe('a nested HWPT', () => {
       parent.close();
     });
     observe(rig.ioas.iovaRanges());
-    mock.replace(rig.ioas);
   });
 
   conforms('has no dirty pages of its own: ENOENT', async () => {
@@ -538,14 +538,16 @@ describe('a VFIO device on a HWPT', () => {
     engine.attachSync(hwpt);
     hwpt.close();
     assert.equal(engine.ioas, undefined);
-    const ioas = rig.iommufd.allocIoas();
+    const ioas = rig.keep(rig.iommufd.allocIoas());
     await engine.attach(await ioas.allocHwpt(engine));
     await ioas[Symbol.asyncDispose]();
     assert.equal(engine.hwpt, undefined);
-    const own = rig.keep(rig.ioas.allocHwptSync(engine));
+    const another = rig.iommufd.allocIoas();
+    const own = another.allocHwptSync(engine);
     engine.attachSync(own);
     await own[Symbol.asyncDispose]();
     assert.deepEqual([own.closed, engine.ioas], [true, undefined]);
+    another.close();
   });
 
   conforms('reaches memory and its peers’, and what is revoked when it is mapped again', async () => {
@@ -598,12 +600,13 @@ describe('a VFIO device on a HWPT', () => {
 
   conforms('is closed with calls under way', async () => {
     const engine = rig.device('engine');
-    const attaching = engine.attach(hwpt);
-    hwpt.close();
-    await refuses('ERR_CLOSED', () => attaching);
-    await hwpt[Symbol.asyncDispose]();
-    assert.equal(engine.hwpt, undefined);
     const ioas = rig.iommufd.allocIoas();
+    const own = ioas.allocHwptSync(engine);
+    const attaching = engine.attach(own);
+    own.close();
+    await refuses('ERR_CLOSED', () => attaching);
+    await own[Symbol.asyncDispose]();
+    assert.equal(engine.hwpt, undefined);
     const making = ioas.allocHwpt(engine);
     ioas.close();
     await refuses('ERR_CLOSED', () => making);
@@ -611,7 +614,7 @@ describe('a VFIO device on a HWPT', () => {
   });
 
   conforms('is closed with its IOAS while calls on it are under way', async () => {
-    const ioas = rig.iommufd.allocIoas();
+    const ioas = rig.keep(rig.iommufd.allocIoas());
     const own = ioas.allocHwptSync(rig.device('engine'));
     const attaching = rig.device('engine').attach(own);
     ioas.close();

@@ -221,6 +221,7 @@ describe('a mediated device', () => {
 
   conforms('a serial port sends to itself', () => {
     const port = rig.device('serial').region(0);
+    port.write8(3, 0x03);
     port.write8(2, 7);
     port.write8(0, 0x61);
     port.write8(0, 0x62);

@@ -103,6 +103,8 @@ export class MockDevice {
   readonly stdevId: number;
   /** Of the HWPT that served it first. */
   readonly hwptId: number;
+  readonly #pasids = new Set<number>();
+  #closed = false;
 
   private constructor(iommufd: Iommufd, answer: Buffer) {
     this.iommufd = iommufd;
@@ -134,6 +136,7 @@ export class MockDevice {
 
   attachPasid(pasid: number, table: Ioas | Hwpt): void {
     this.#pasid(op.pasidAttach, pasid, table.id);
+    this.#pasids.add(pasid);
   }
 
   replacePasid(pasid: number, table: Ioas | Hwpt): void {
@@ -142,6 +145,7 @@ export class MockDevice {
 
   detachPasid(pasid: number): void {
     this.#pasid(op.pasidDetach, pasid, 0);
+    this.#pasids.delete(pasid);
   }
 
   /** Throws EINVAL unless the PASID is attached to the HWPT; undefined: to none. */
@@ -203,9 +207,12 @@ export class MockDevice {
 
   /** Detaches, unbinds and destroys it. */
   close(): void {
+    if (this.#closed || this.iommufd.closed) return;
+    for (const pasid of this.#pasids) this.detachPasid(pasid);
     kernelCall({ mock: this.stdevId }, () => {
       native.iommufdDestroy(this.iommufd.handle, this.stdevId);
     });
+    this.#closed = true;
   }
 }
 

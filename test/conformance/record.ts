@@ -1,6 +1,7 @@
 // Cases that run on the fake and on a real kernel, and what each saw: values and errors, to be compared.
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { KernelError } from '../../lib';
 import { startWitness, witness, type Ioctls } from './witness';
 
@@ -76,6 +77,23 @@ export async function refuses(code: string, call: () => unknown): Promise<Error 
   }
   assert.equal(seen.code, code, error.message);
   return seen;
+}
+
+/** Expects a failure with an error that is not the library's: an AbortError, or one that was handed in. */
+export async function endsWith(wanted: { name: string; message?: string }, call: () => unknown): Promise<void> {
+  try {
+    await call();
+  } catch (error) {
+    if (expected !== undefined && (error as { code?: unknown }).code === expected) throw error;
+    for (const [key, value] of Object.entries(wanted)) assert.equal((error as Error)[key as 'name'], value);
+    return;
+  }
+  assert.fail(`expected ${wanted.name}, and it succeeded`);
+}
+
+/** Whether a promise is still pending after the event loop has turned some times. */
+export async function isPending(promise: Promise<unknown>): Promise<boolean> {
+  return Promise.race([promise.then(() => false), sleep(30, true)]);
 }
 
 type Body = () => Promise<void> | void;

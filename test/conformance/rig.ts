@@ -51,6 +51,7 @@ export class Rig {
 
   async start(): Promise<void> {
     this.#devices.clear();
+    this.#open.length = 0; // what did not close is gone with the iommufd
     this.iommufd = Iommufd.open();
     for (const role of this.#roles) {
       this.#devices.set(role, await VfioDevice.open(addresses[role], { iommufd: this.iommufd }));
@@ -72,7 +73,7 @@ export class Rig {
       this.#open.pop();
     }
     this.ioas.close();
-    for (const device of this.#devices.values()) {
+    for (const device of this.devices) {
       for (const index of device.interrupts) if (index.enabled) index.disable();
       device.command.memory = true;
       device.command.busMaster = false;

@@ -153,7 +153,8 @@ describe('the limit of locked memory', () => {
     iommufd.rlimitMode = 'user';
     assert.equal(observe(iommufd.rlimitMode), 'user');
     iommufd.rlimitMode = 'process';
-    iommufd.allocIoas().mapMemorySync(DmaMemory.alloc(4096));
+    using memory = DmaMemory.alloc(4096);
+    iommufd.allocIoas().mapMemorySync(memory);
     assert.equal(observe(iommufd.rlimitMode), 'process');
   });
 
@@ -181,11 +182,10 @@ describe('the limit of locked memory', () => {
     const ioas = iommufd.allocIoas();
     const device = await VfioDevice.open(addresses.engine, { iommufd });
     await device.attach(ioas);
-    const memory = DmaMemory.alloc(4096);
+    using memory = DmaMemory.alloc(4096);
     const { iova } = await ioas.mapMemory(memory);
     await new Edu(device).load(iova, 64);
     observe(ioas.unmap());
-    memory.close();
   });
 });
 
@@ -258,7 +258,7 @@ describe('an iommufd that is handed over', () => {
   });
 
   conforms('gives its IOASes by number', async () => {
-    const first = Iommufd.open();
+    const first = rig.keep(Iommufd.open());
     using copy = Iommufd.fromFd(first.fd);
     const ioas = first.allocIoas();
     const device = await VfioDevice.open(addresses.engine, { iommufd: first });

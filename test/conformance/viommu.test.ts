@@ -78,17 +78,10 @@ describe('a virtual IOMMU', () => {
   });
 
   conforms('loses a device that leaves, and its number', () => {
-    const second = MockDevice.attach(rig.ioas);
-    let left = false;
-    rig.keep({
-      close: () => {
-        if (!left) second.close();
-      },
-    });
+    const second = rig.keep(MockDevice.attach(rig.ioas));
     const vdevice = rig.keep(viommu.allocVdevice(second, 9));
     const { id } = vdevice;
     second.close();
-    left = true;
     vdevice.close();
     const next = rig.keep(rig.iommufd.allocIoas());
     const after = rig.keep(rig.iommufd.allocIoas());
@@ -177,8 +170,9 @@ describe('a virtual IOMMU', () => {
 
   conforms('tells events through the event loop', async () => {
     const queue = queueOf(4);
+    const device = mock;
     setTimeout(() => {
-      mock.triggerVevent();
+      device.triggerVevent();
     }, 10);
     for await (const { sequence } of queue.listen()) {
       observe(sequence);

@@ -5,12 +5,12 @@
 import assert from 'node:assert/strict';
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { setImmediate } from 'node:timers/promises';
+import { setImmediate, setTimeout } from 'node:timers/promises';
 import { inspect } from 'node:util';
 import { defaultKernel, type Kernel } from '../../lib';
 import { FakeKernel } from '../../lib/fake';
-import { expectFailure, takeReport } from '../conformance/record';
-import { contextOf, loadScenarios, Skipped, type Scenario } from './suite';
+import { expectFailure, report, takeReport } from '../conformance/record';
+import { contextOf, loadScenarios, Skipped, type Context, type Scenario, type Step } from './suite';
 
 /** What a part has seen. */
 export interface Report {
@@ -27,6 +27,7 @@ const wanted = process.argv[5] ?? '';
 const codes = ['EMFILE', 'ENOMEM', 'EINTR', 'EIO'];
 const unfinished = 99;
 const patience = 1000; // turns of the event loop
+const longest = 5000; // milliseconds of a step
 const folder = join(__dirname, '../conformance');
 process.env['VFIO_DMABUF_KERNEL'] = 'fake';
 const kernel = toFake(defaultKernel());
@@ -43,11 +44,26 @@ function count(map: Map<string, number>, key: string): void {
   map.set(key, (map.get(key) ?? 0) + 1);
 }
 
-/** What a listener threw: nobody else is there to catch it. */
+/** What a listener threw, and what nobody waits for: nobody else is there to catch it. */
 let uncaught: unknown;
 process.on('uncaughtException', (error) => {
   uncaught = error;
+  report(error);
 });
+
+/** Takes a step, and says so if it takes for ever. */
+async function take(step: Step, context: Context): Promise<void> {
+  const done = new AbortController();
+  const late = setTimeout(longest, undefined, { signal: done.signal }).then(() => {
+    throw new Error('never comes to its end');
+  });
+  try {
+    await Promise.race([step.call(context), late]);
+  } finally {
+    done.abort();
+    late.catch(() => undefined);
+  }
+}
 
 /** Runs a scenario whole. What fails in cleaning up is done once more. */
 async function attempt(scenario: Scenario): Promise<unknown> {
@@ -56,17 +72,17 @@ async function attempt(scenario: Scenario): Promise<unknown> {
   uncaught = undefined;
   takeReport();
   try {
-    for (const step of [...scenario.before, scenario.body]) await step.call(context);
+    for (const step of [...scenario.before, scenario.body]) await take(step, context);
   } catch (error) {
     failure = error;
   }
   for (const step of scenario.after) {
     try {
-      await step.call(context);
+      await take(step, context);
     } catch (error) {
       failure ??= error;
       try {
-        await step.call(context);
+        await take(step, context);
       } catch (again) {
         count(faults, `${where}: cleaning up fails twice: ${text(again)}`);
       }
@@ -161,20 +177,20 @@ async function main(): Promise<void> {
     await failEach(scenario, index);
     await collect();
     times.push([scenario.title, (performance.now() - start) / 1000]);
-    if (kernel.openMappings !== mappings) {
+    if (kernel.openMappings > mappings) {
       count(faults, `${scenario.title}: leaves ${String(kernel.openMappings - mappings)} mappings`);
     }
     run += 1;
   }
   const report: Report = { scenarios: run, injected, faults: [...faults], absorbed: [...absorbed], times };
-  process.send?.(report);
-  process.exitCode = 0;
+  process.send?.(report, () => process.exit(0)); // even if something was left that keeps the process alive
 }
 
 process.on('exit', (code) => {
   if (code === unfinished) console.log(`ended in the middle of ${where}: something never came to its end`);
 });
 process.exitCode = unfinished;
+process.channel?.unref(); // what waits for ever is seen by the event loop's end
 main().catch((error: unknown) => {
   console.error(error);
   process.exitCode = 1;

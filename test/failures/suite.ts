@@ -2,12 +2,12 @@
 // suite's files are loaded.
 
 /** What mocha's hooks and cases are given as `this`, as far as the suite uses it. */
-interface Context {
+export interface Context {
   test: { fullTitle: () => string };
   skip: () => never;
 }
 
-type Step = (this: Context) => unknown;
+export type Step = (this: Context) => unknown;
 
 /** A case with everything that has to run before and after it. */
 export interface Scenario {
