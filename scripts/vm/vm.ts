@@ -20,6 +20,14 @@ export interface VmOptions {
   timeout: number;
   /** Default: VFIO_DMABUF_BZIMAGE, or one that is built. */
   image?: string;
+  /** Which of the machine's roles VFIO has; the others keep the kernel's own drivers. Default: all. */
+  vfio?: readonly string[];
+  /** Whether the kernel is told to use the IOMMU. Default true. */
+  iommu?: boolean;
+  /** More of the kernel's command line. */
+  parameters?: readonly string[];
+  /** QEMU's name for the CPU. Default: all that QEMU can do. */
+  cpu?: string;
 }
 
 const checkout = resolve(__dirname, '../..');
@@ -33,9 +41,11 @@ const quote = (word: string) => `'${word.replaceAll("'", `'\\''`)}'`;
 const compiled = () => join(tmpdir(), `tsx-${String(process.geteuid?.() ?? 0)}`);
 
 /** Pid 1 of the guest: mounts, gives the machine's devices to vfio-pci, runs the command, powers off. */
-function initScript({ machine, command, environment = {}, shared }: VmOptions, stage: string): string {
+function initScript(options: VmOptions, stage: string): string {
+  const { machine, command, environment = {}, shared, vfio } = options;
   const variables = { PATH: process.env['PATH'] ?? '/usr/bin:/bin', HOME: '/tmp', TERM: 'dumb', ...environment };
-  const physical = functionsOf(machine).filter((device) => device.physical === undefined);
+  const given = ({ role }: { role: string }) => vfio?.includes(role) ?? true;
+  const physical = functionsOf(machine).filter((device) => device.physical === undefined && given(device));
   return [
     '#!/bin/bash',
     ...Object.entries(variables).map(([name, value]) => `export ${name}=${quote(value)}`),
@@ -98,15 +108,19 @@ function qemuCommand(options: VmOptions, stage: string): string[] {
     `local,path=${path},mount_tag=${tag},security_model=none,multidevs=remap${more}`;
   return [
     ...qemuArguments(options.machine),
-    ...['-accel', acceleratorOptions[accelerator()], '-cpu', 'max', '-smp', '2', '-m', '2G'],
+    ...['-accel', acceleratorOptions[accelerator()], '-cpu', options.cpu ?? 'max', '-smp', '2', '-m', '2G'],
     ...['-nodefaults', '-display', 'none', '-serial', 'stdio', '-monitor', 'none', '-no-reboot'],
     ...['-virtfs', shareAs('/', 'hostfs', ',readonly=on')],
     ...(options.shared === undefined ? [] : ['-virtfs', shareAs(options.shared, 'shared', '')]),
     ...['-kernel', options.image ?? kernelImage()],
     '-append',
     // On a busy host the kernel's test whether the timer's interrupt arrives fails, and it panics: it need not test.
-    'console=ttyS0 panic=-1 loglevel=1 no_timer_check intel_iommu=on vfio_pci.enable_sriov=1 root=hostfs rootfstype=9p ' +
+    [
+      'console=ttyS0 panic=-1 loglevel=1 no_timer_check vfio_pci.enable_sriov=1 root=hostfs rootfstype=9p',
       `rootflags=trans=virtio,ro,msize=1048576,cache=loose init=${join(stage, 'init')}`,
+      ...(options.iommu === false ? [] : ['intel_iommu=on']),
+      ...(options.parameters ?? []),
+    ].join(' '),
   ];
 }
 
