@@ -11,6 +11,8 @@ import { kernelImage } from './kernel-image';
 
 export interface VmOptions {
   machine: Machine;
+  /** More of QEMU's arguments: devices that no {@link Machine} has. */
+  hardware?: readonly string[];
   /** Run in the checkout, with these variables. */
   command: readonly string[];
   environment?: Readonly<Record<string, string>>;
@@ -112,6 +114,8 @@ function qemuCommand(options: VmOptions, stage: string): string[] {
     ...['-nodefaults', '-display', 'none', '-serial', 'stdio', '-monitor', 'none', '-no-reboot'],
     ...['-virtfs', shareAs('/', 'hostfs', ',readonly=on')],
     ...(options.shared === undefined ? [] : ['-virtfs', shareAs(options.shared, 'shared', '')]),
+    // Last: a second host bridge takes no devices of its own, and would be given those above.
+    ...(options.hardware ?? []),
     ...['-kernel', options.image ?? kernelImage()],
     '-append',
     // On a busy host the kernel's test whether the timer's interrupt arrives fails, and it panics: it need not test.

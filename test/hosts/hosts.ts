@@ -1,5 +1,9 @@
-// Hosts as they are built: for tests, and to try the command line on (write.ts).
-import { acs, ports, type Host, type HostFunction, type Link } from './host';
+// Hosts, most of them made as such are built: for tests, and to try the command line on (write.ts).
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { P2pVerdict } from '../../lib';
+import { acs, ports, writeHost, type Host, type HostFunction, type Link } from './host';
+import { writeRecorded, type RecordedHost } from './recorded';
 
 const gigabyte = 2 ** 30;
 const megabyte = 2 ** 20;
@@ -156,10 +160,25 @@ function gpuServer(control: number): Host {
   };
 }
 
-/** By name. */
+/** Made, by name. */
 export const hosts: Readonly<Record<string, Host>> = {
   laptop,
   'two-sockets': twoSockets,
   'gpu-server': gpuServer(acs.plain),
   'gpu-server-acs': gpuServer(acs.isolating),
 };
+
+/** A real one: test/p2p/fabric.ts in QEMU, with what Linux 7.3.4 made of every pair (`npm run test:p2p -- --record`). */
+export function virtualMachine(): { host: RecordedHost; verdicts: [from: string, to: string, P2pVerdict, number][] } {
+  return JSON.parse(readFileSync(join(__dirname, 'virtual-machine.json'), 'utf8')) as ReturnType<typeof virtualMachine>;
+}
+
+export const hostNames: readonly string[] = [...Object.keys(hosts), 'virtual-machine'];
+
+/** Writes the host of this name as files, and returns where sysfs is then. */
+export function writeNamed(folder: string, name: string): string {
+  const made = hosts[name];
+  if (made) return writeHost(folder, made);
+  if (name === 'virtual-machine') return writeRecorded(folder, virtualMachine().host);
+  throw new Error(`there is no host ${name}`);
+}

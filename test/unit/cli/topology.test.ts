@@ -11,7 +11,7 @@ import { characterWidth, layOut, type Picture, type Rectangle } from '../../../l
 import { toSvg } from '../../../lib/cli/svg';
 import { treeLines } from '../../../lib/cli/tree';
 import { acs, ports, writeHost, type Host, type HostFunction } from '../../hosts/host';
-import { hosts } from '../../hosts/hosts';
+import { hostNames, writeNamed } from '../../hosts/hosts';
 
 const checkout = resolve(__dirname, '../../..');
 
@@ -81,12 +81,12 @@ describe('vfio-dmabuf devices and topology', function () {
 
   let folder: string;
   const roots = new Map<string, string>();
-  const root = (name: string, host: Host | undefined = hosts[name]): string => {
+  const root = (name: string, host?: Host): string => {
     const known = roots.get(name);
     if (known !== undefined) return known;
-    assert(host);
     const at = join(folder, name);
-    writeHost(at, host);
+    if (host) writeHost(at, host);
+    else writeNamed(at, name);
     roots.set(name, at);
     return at;
   };
@@ -257,7 +257,7 @@ describe('vfio-dmabuf devices and topology', function () {
       const matrix = topology.p2pMatrix();
       return layOut(topology, toBranches(topology, matrix), matrix);
     };
-    for (const name of [...Object.keys(hosts), 'many']) {
+    for (const name of [...hostNames, 'many']) {
       it(`${name}: nothing overlaps, and texts fit`, () => {
         const topology = read(name, name === 'many' ? many() : undefined);
         const drawn = picture(topology);

@@ -1,11 +1,13 @@
-// The PCI tree and the verdicts on it, on hosts that are files. Whether the kernel says the same is test/vm's matter.
+// The PCI tree and the verdicts on it, on hosts that are files. Whether the kernel says
+// the same is test/p2p's matter.
 import assert from 'node:assert/strict';
 import { appendFileSync, mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { PciTopology, type P2pPath } from '../../../lib';
 import { acs, ports, writeHost, type Host, type HostFunction } from '../../hosts/host';
-import { hosts } from '../../hosts/hosts';
+import { hosts, virtualMachine } from '../../hosts/hosts';
+import { writeRecorded } from '../../hosts/recorded';
 
 const addresses = (functions: readonly { address: string }[]) => functions.map(({ address }) => address.slice(5));
 
@@ -27,6 +29,17 @@ describe('the PCI topology of a host', () => {
   });
   after(() => {
     rmSync(folder, { recursive: true, force: true });
+  });
+
+  it('says of every pair what Linux 7.3.4 did, on the machine where it did', () => {
+    const { host: recorded, verdicts } = virtualMachine();
+    const topology = PciTopology.read({ sysfs: writeRecorded(join(folder, 'recorded'), recorded) });
+    const seen = verdicts.map(([from, to]) => topology.p2pPath(from, to));
+    assert.deepEqual(
+      seen.map(({ from, to, verdict, distance }) => [from.address, to.address, verdict, distance]),
+      verdicts,
+    );
+    assert(verdicts.length > 200 && new Set(seen.map(({ verdict }) => verdict)).size > 1);
   });
 
   it('has the tree, the BARs, and the links', () => {

@@ -1,0 +1,85 @@
+// npm run test:p2p [-- --record]: the verdicts on every pair of devices, of the library and of a real kernel, in a machine
+// with every kind of way (test/p2p/fabric.ts): on a CPU that the kernel does not trust, on one that it does, and with the
+// kernel parameter that was advised. --record: writes the machine down as test/hosts/virtual-machine.json, with
+// the verdicts.
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { reference } from '../lib/fake';
+import type { RecordedHost } from '../test/hosts/recorded';
+import type { Pair } from '../test/p2p/agree';
+import { fabric } from '../test/p2p/fabric';
+import { exitWith } from './exit';
+import { runInVm } from './vm/vm';
+
+const { values } = parseArgs({ options: { record: { type: 'boolean', default: false } } });
+const recorded = join(__dirname, '../test/hosts/virtual-machine.json');
+const shared = mkdtempSync(join(tmpdir(), 'vfio-dmabuf-p2p-'));
+process.once('exit', () => {
+  rmSync(shared, { recursive: true, force: true });
+});
+
+/** Boots, and returns what was seen of each pair, which the library and the kernel agree on. */
+async function boot(cpu: string, parameters: readonly string[] = []): Promise<Pair[]> {
+  const [pairs, host] = [join(shared, 'pairs.json'), join(shared, 'host.json')];
+  const status = await runInVm({
+    machine: { ...reference, name: 'fabric', ports: [], mdevs: [] },
+    hardware: fabric,
+    command: ['node', '--import', 'tsx', 'test/p2p/agree.ts', pairs, host],
+    cpu,
+    parameters,
+    shared,
+    timeout: 600,
+  });
+  if (status !== 0) throw new Error(`the library and the kernel do not agree (on ${cpu})`);
+  return JSON.parse(readFileSync(pairs, 'utf8')) as Pair[];
+}
+
+function tell(title: string, pairs: readonly Pair[]): void {
+  console.log(`\n${title}:`);
+  for (const { names, verdict, distance, judge } of pairs) {
+    const [from, to] = names;
+    console.log(`  ${from.padEnd(14)} ${to.padEnd(14)} ${String(distance).padStart(2)} ${verdict.padEnd(12)} ${judge}`);
+  }
+}
+
+const between = (pairs: readonly Pair[], a: string, b: string) =>
+  pairs.filter(({ names }) => names.includes(a) && names.includes(b));
+
+async function main(): Promise<number> {
+  const plain = await boot('max');
+  tell('A CPU that the kernel does not trust', plain);
+  if (values.record) {
+    const host = JSON.parse(readFileSync(join(shared, 'host.json'), 'utf8')) as RecordedHost;
+    const verdicts = plain.map(({ from, to, verdict, distance }) => [from, to, verdict, distance]);
+    writeFileSync(recorded, `${JSON.stringify({ host, verdicts })}\n`);
+  }
+  const trusted = await boot('max,vendor=AuthenticAMD,family=23');
+  tell(
+    'A CPU that it trusts, where the kernel spoke',
+    trusted.filter(({ judge }) => judge === 'kernel'),
+  );
+  const advised = plain.find(({ judge, advice }) => judge === 'kernel' && advice !== undefined)?.advice;
+  if (advised === undefined) throw new Error('no pair has advice');
+  const better = await boot('max', [advised]);
+  tell(`With ${advised}`, between(better, 'pair0', 'pair1'));
+
+  const verdicts = (pairs: readonly Pair[]) =>
+    between(pairs, 'pair0', 'pair1')
+      .map(({ verdict }) => verdict)
+      .join();
+  const seen = [plain, trusted, better].map(verdicts);
+  const wanted = ['unsupported,unsupported', 'host-bridge,host-bridge', 'direct,direct'];
+  const all = [...plain, ...trusted, ...better];
+  const spoken = all.filter(({ judge }) => judge === 'kernel').length;
+  console.log(
+    `\n${String(all.length)} verdicts agree: ${String(spoken)} with what the kernel did, ` +
+      `${String(all.length - spoken)} with what its source says`,
+  );
+  if (seen.join() === wanted.join()) return 0;
+  console.log(`two functions of one device: ${seen.join(' / ')} instead of ${wanted.join(' / ')}`);
+  return 1;
+}
+
+exitWith(main());
