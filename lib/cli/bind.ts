@@ -1,5 +1,5 @@
 // vfio-dmabuf bind, unbind
-import { Option, type Command } from 'commander';
+import type { Command } from 'commander';
 import {
   bindToVfio,
   planBind,
@@ -8,13 +8,14 @@ import {
   type BindingOptions,
   type BindingPlan,
 } from '../pci/binding';
+import { rootOption, sysfsOf } from './host';
 import { json, paint, print } from './output';
 
 interface Options {
   dryRun?: boolean;
   force?: boolean;
   json?: boolean;
-  root: string;
+  root?: string;
 }
 
 /** Words of a shell. */
@@ -48,7 +49,7 @@ function add(
     .option('-n, --dry-run', 'only tell the commands')
     .option('-f, --force', 'also where it hurts')
     .option('--json', 'what was done as JSON: [{ address, from, to, steps: [{ file, value }], objections }]')
-    .addOption(new Option('--root <folder>', 'another sysfs').default('/sys'))
+    .addOption(rootOption())
     .addHelpText(
       'after',
       `\nRefuses, with 1, a disk that is in use, a network interface that is up, the boot display and bridges.\n\nExample:\n  $ sudo vfio-dmabuf ${name} 03:00.0 04:00.0 --dry-run\n`,
@@ -56,7 +57,7 @@ function add(
     .action((addresses: string[], { dryRun = false, force = false, ...options }: Options) => {
       const call = dryRun ? plan : carryOut;
       const plans = addresses.map((address) => {
-        const done = call(address, { sysfs: options.root, force });
+        const done = call(address, { sysfs: sysfsOf(options.root), force });
         if (!options.json) tell(done, dryRun);
         return done;
       });

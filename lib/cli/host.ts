@@ -1,4 +1,4 @@
-// Which host the commands that only read look at.
+// Which host the commands look at.
 import { join } from 'node:path';
 import { Option } from 'commander';
 import { defaultKernel } from '../default-kernel';
@@ -8,8 +8,12 @@ import { PciTopology } from '../pci/topology';
 export const rootOption = (): Option =>
   new Option('--root <folder>', 'another host: a folder with copies of its sys, and of its proc/cpuinfo');
 
+export function sysfsOf(root: string | undefined): string {
+  return root === undefined ? defaultKernel().sysfs : join(root, 'sys');
+}
+
 export function readHost(root: string | undefined): PciTopology {
-  return PciTopology.read({ sysfs: root === undefined ? defaultKernel().sysfs : join(root, 'sys') });
+  return PciTopology.read({ sysfs: sysfsOf(root) });
 }
 
 /** '32 GT/s x16' */

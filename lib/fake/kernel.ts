@@ -5,7 +5,8 @@ import { native, type KernelHandle, type NativeDevice } from '../native';
 import { integer, options, outOfRange, string } from '../validate';
 import { barFlags, configSpace } from './config-space';
 import { deviceKinds, type DeviceKind } from './devices';
-import { addressOf, bridgeAddress, functionsOf, mdevUuid, type Machine } from './machine';
+import { bridges } from './bridges';
+import { addressOf, bridgeAddress, defaultCpu, functionsOf, mdevUuid, type Machine } from './machine';
 import { reference } from './machines';
 import { writeMdev } from './mdev-sysfs';
 import { writeSysfs, type SysfsDevice } from './sysfs';
@@ -28,6 +29,8 @@ export interface FakeKernelToken {
   sysfs: string;
 }
 
+/** As QEMU's endpoints have it. */
+const endpointLink = { speed: 2.5, width: 1, maxSpeed: 2.5, maxWidth: 1 };
 const windowStart = 0xfb00_0000n;
 const portBase = 0xc000n;
 const resourceSlots = 13;
@@ -79,7 +82,7 @@ function make(machine: Machine): KernelHandle {
       parent,
     ),
   );
-  writeSysfs(native.fakeSysfs(handle), sysfs);
+  writeSysfs(native.fakeSysfs(handle), sysfs, machine.cpu ?? defaultCpu);
   for (const [i, { cdev, type }] of mdevs.entries()) {
     writeMdev(native.fakeSysfs(handle), {
       uuid: mdevUuid(i),
@@ -96,12 +99,8 @@ function realise(machine: Machine): { devices: NativeDevice[]; sysfs: SysfsDevic
   const sysfs: SysfsDevice[] = [];
   const next = { memory: windowStart, io: portBase };
   const reserved = reservedRegions(machine);
-  const noBars = { resource: resourceFile([], []), config: new Uint8Array(256) };
-  const port = { vendor: 0x1b36, device: 0x000c, classCode: 0x060400, revision: 0 };
-  for (const i of machine.ports.keys()) {
-    const place = { address: bridgeAddress(i), parent: undefined, group: 2 * i, reserved, virtualFunctions: 0 };
-    sysfs.push({ ...port, ...noBars, ...place, driver: 'pcieport', cdev: undefined, hasFile: false });
-  }
+  const groups = 2 * machine.ports.length + functionsOf(machine).length + (machine.mdevs?.length ?? 0);
+  sysfs.push(...bridges(machine, reserved, groups));
   for (const [i, place] of functionsOf(machine).entries()) {
     const { address, physical, virtualFunctions } = place;
     const own: DeviceKind = deviceKinds[place.kind];
@@ -142,6 +141,7 @@ function realise(machine: Machine): { devices: NativeDevice[]; sysfs: SysfsDevic
       group,
       reserved,
       driver: 'vfio-pci',
+      link: kind.express ? endpointLink : undefined,
       cdev,
       hasFile: machine.iommufd ?? true,
     });

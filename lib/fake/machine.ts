@@ -33,6 +33,8 @@ export interface Machine {
   name: string;
   /** Port i (from 0) is the bridge 00:(i+1).0 and leads to bus i+1, where its device is device 0. */
   ports: readonly MachinePort[];
+  /** The CPU, which the kernel's rules for peer-to-peer DMA ask for. Default: {@link defaultCpu}. */
+  cpu?: { vendor: string; family: number };
   /** Whether its kernel has IOMMUFD, and with it VFIO's character devices. Default true. */
   iommufd?: boolean;
   /** VFIO has them behind those of the ports. */
@@ -47,6 +49,9 @@ export interface Machine {
     extendedCapability?: bigint;
   };
 }
+
+/** QEMU's own, which the kernel does not trust to pass DMA between host bridges. @internal */
+export const defaultCpu = { vendor: 'AuthenticAMD', family: 15 } as const;
 
 /** A function of a device, and where it is. @internal */
 export interface MachineFunction {

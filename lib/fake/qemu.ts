@@ -1,13 +1,13 @@
 // A machine as QEMU's arguments.
 import { deviceKinds, type DeviceKind, type DeviceKindName } from './devices';
-import type { Machine } from './machine';
+import { defaultCpu, type Machine } from './machine';
 
 const toArguments = (kind: DeviceKindName, bus: string, role: string): string[] => {
   const description: DeviceKind = deviceKinds[kind];
   return description.qemu(bus, role);
 };
 
-/** The arguments that make QEMU's q35 the machine: its IOMMU, root ports and devices, at the same PCI addresses. */
+/** The arguments that make QEMU's q35 the machine: its CPU, which can do all that QEMU can, its IOMMU, root ports and devices, at the same PCI addresses. */
 export function qemuArguments(machine: Machine): string[] {
   const devices = machine.ports.flatMap(({ role, kind, functions = [] }, i) => {
     const number = String(i + 1);
@@ -21,8 +21,9 @@ export function qemuArguments(machine: Machine): string[] {
       ),
     ];
   });
+  const { vendor, family } = machine.cpu ?? defaultCpu;
   return [
-    ...['-machine', 'q35,kernel-irqchip=split'],
+    ...['-machine', 'q35,kernel-irqchip=split', '-cpu', `max,vendor=${vendor},family=${String(family)}`],
     // Before the devices that it translates for.
     ...['-device', 'intel-iommu,intremap=on,device-iotlb=on,caching-mode=on'],
     ...devices,

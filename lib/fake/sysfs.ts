@@ -18,7 +18,9 @@ export interface SysfsDevice {
   group: number;
   /** IOVAs that no device of the group can have mapped, as in the kernel's `reserved_regions` file. */
   reserved: string;
-  driver: string;
+  driver: string | undefined;
+  /** Of a PCI Express function: the link above it, in GT/s and lanes. */
+  link?: { speed: number; width: number; maxSpeed: number; maxWidth: number } | undefined;
   /** The physical function's address, of a virtual one. */
   physical?: string | undefined;
   /** How many it has. */
@@ -51,6 +53,12 @@ function writeDevice(root: string, device: SysfsDevice): void {
     config: device.config,
     resource: device.resource,
     numa_node: '-1\n',
+    ...(device.link && {
+      current_link_speed: `${device.link.speed.toFixed(1)} GT/s PCIe\n`,
+      current_link_width: `${String(device.link.width)}\n`,
+      max_link_speed: `${device.link.maxSpeed.toFixed(1)} GT/s PCIe\n`,
+      max_link_width: `${String(device.link.maxWidth)}\n`,
+    }),
   };
   for (const [name, content] of Object.entries(files)) writeFileSync(join(folder, name), content);
   link(folder, join(root, 'bus/pci/devices', device.address));
@@ -65,10 +73,12 @@ function writeDevice(root: string, device: SysfsDevice): void {
     link(folder, join(physical, `virtfn${String(Number(device.address.at(-1)) - 1)}`));
   }
 
-  const driver = join(root, 'bus/pci/drivers', device.driver);
-  mkdirSync(driver, { recursive: true });
-  link(driver, join(folder, 'driver'));
-  link(folder, join(driver, device.address));
+  if (device.driver !== undefined) {
+    const driver = join(root, 'bus/pci/drivers', device.driver);
+    mkdirSync(driver, { recursive: true });
+    link(driver, join(folder, 'driver'));
+    link(folder, join(driver, device.address));
+  }
 
   const group = join(root, 'kernel/iommu_groups', String(device.group));
   mkdirSync(group, { recursive: true });
@@ -109,8 +119,22 @@ function writeHost(root: string): void {
   }
 }
 
-/** Writes the tree into a folder. */
-export function writeSysfs(root: string, devices: readonly SysfsDevice[]): void {
+/** What the topology is told from outside of sysfs: /proc/cpuinfo. */
+function writeCpu(root: string, { vendor, family }: { vendor: string; family: number }): void {
+  const proc = join(root, '../proc');
+  mkdirSync(proc);
+  const fields = `vendor_id\t: ${vendor}\ncpu family\t: ${String(family)}\n`;
+  writeFileSync(join(proc, 'cpuinfo'), `processor\t: 0\n${fields}`);
+}
+
+/** Writes the tree to `root`, which becomes /sys, and the CPU's description beside it. */
+export function writeSysfs(
+  root: string,
+  devices: readonly SysfsDevice[],
+  cpu: { vendor: string; family: number },
+): void {
+  mkdirSync(root, { recursive: true });
+  writeCpu(root, cpu);
   for (const device of devices) writeDevice(root, device);
   writeHost(root);
 }

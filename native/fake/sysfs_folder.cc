@@ -52,7 +52,7 @@ InUse& TheInUse() {
   static auto* in_use = [] {
     std::atexit([] {
       const std::lock_guard guard(TheInUse().mutex);
-      for (const auto* folder : TheInUse().folders) RemoveTree(folder->path());
+      for (const auto* folder : TheInUse().folders) RemoveTree(folder->root());
     });
     return new InUse;
   }();
@@ -66,14 +66,15 @@ SysfsFolder::SysfsFolder(const std::string& parent) {
   // Until it is locked, somebody else may take it for one that was left behind: then there is no link to it any more.
   for (struct stat info = {}; info.st_nlink == 0;) {
     if (lock_ >= 0) close(lock_);
-    path_ = parent + "/" + std::string(kPrefix) + std::string(kPattern);
-    if (!mkdtemp(path_.data())) throw std::system_error(errno, std::generic_category(), "mkdtemp");
-    lock_ = OpenFolder(path_);
+    root_ = parent + "/" + std::string(kPrefix) + std::string(kPattern);
+    if (!mkdtemp(root_.data())) throw std::system_error(errno, std::generic_category(), "mkdtemp");
+    lock_ = OpenFolder(root_);
     if (lock_ < 0 && errno == ENOENT) continue;
     if (lock_ < 0) throw std::system_error(errno, std::generic_category(), "open");
     flock(lock_, LOCK_EX);
     fstat(lock_, &info);
   }
+  sysfs_ = root_ + "/sys"; // made with what is in it
   const std::lock_guard guard(TheInUse().mutex);
   TheInUse().folders.insert(this);
 }
@@ -83,7 +84,7 @@ SysfsFolder::~SysfsFolder() { Remove(); }
 void SysfsFolder::Remove() {
   const std::lock_guard guard(TheInUse().mutex);
   if (TheInUse().folders.erase(this) == 0) return;
-  RemoveTree(path_);
+  RemoveTree(root_);
   close(lock_);
   lock_ = -1;
 }

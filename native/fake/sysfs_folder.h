@@ -1,4 +1,4 @@
-// The folder that plays a fake machine's /sys. It is removed with its object, or when the process exits; if the process
+// The folder that plays a fake machine's root: /sys, and what of /proc belongs to it. It is removed with its object, or when the process exits; if the process
 // is killed, by whoever makes the next one. A folder that is in use is locked (flock): the kernel lets go of the lock
 // when the process is gone, however it went, so that neither a pid that is used again nor a container misleads.
 #pragma once
@@ -18,11 +18,14 @@ class SysfsFolder {
   // Again is no error.
   void Remove();
 
-  const std::string& path() const { return path_; }
+  // Of /sys.
+  const std::string& path() const { return sysfs_; }
+  const std::string& root() const { return root_; }
 
  private:
-  std::string path_;
-  int lock_ = -1;  // the folder itself, locked; -1: removed
+  std::string root_;
+  std::string sysfs_;
+  int lock_ = -1;  // the root, locked; -1: removed
 };
 
 }  // namespace fake

@@ -28,8 +28,6 @@ export interface VmOptions {
   iommu?: boolean;
   /** More of the kernel's command line. */
   parameters?: readonly string[];
-  /** QEMU's name for the CPU. Default: all that QEMU can do. */
-  cpu?: string;
 }
 
 const checkout = resolve(__dirname, '../..');
@@ -110,7 +108,7 @@ function qemuCommand(options: VmOptions, stage: string): string[] {
     `local,path=${path},mount_tag=${tag},security_model=none,multidevs=remap${more}`;
   return [
     ...qemuArguments(options.machine),
-    ...['-accel', acceleratorOptions[accelerator()], '-cpu', options.cpu ?? 'max', '-smp', '2', '-m', '2G'],
+    ...['-accel', acceleratorOptions[accelerator()], '-smp', '2', '-m', '2G'],
     ...['-nodefaults', '-display', 'none', '-serial', 'stdio', '-monitor', 'none', '-no-reboot'],
     ...['-virtfs', shareAs('/', 'hostfs', ',readonly=on')],
     ...(options.shared === undefined ? [] : ['-virtfs', shareAs(options.shared, 'shared', '')]),
