@@ -98,24 +98,34 @@ function nameOf(file: 'passwd' | 'group', id: number): string {
   return entries.find(([, , number]) => number === String(id))?.[0] ?? String(id);
 }
 
-/** EACCES */
-export function noPermission({ path }: Arguments): string | undefined {
-  if (path === undefined) return undefined;
+/** Why this process may not open a file. `mayBeGiven`: it is a device file, which a udev rule gives to a group. */
+export function refusalOf(path: string): { text: string; mayBeGiven: boolean } | undefined {
   const file = attempt(() => statSync(path, { throwIfNoEntry: false }) ?? 'gone');
   if (file === 'gone') return undefined;
   const [user, group] = [process.geteuid?.() ?? 0, process.getegid?.() ?? 0];
-  if (!file) return `a folder on the way to ${path} lets nobody like user ${nameOf('passwd', user)} through`;
+  if (!file) {
+    const text = `a folder on the way to ${path} lets nobody like user ${nameOf('passwd', user)} through`;
+    return { text, mayBeGiven: false };
+  }
   const mode = (file.mode & 0o7777).toString(8).padStart(4, '0');
   const is = `${path} belongs to ${nameOf('passwd', file.uid)}:${nameOf('group', file.gid)} with mode ${mode}`;
   const allowed = attempt(() => {
     accessSync(path, constants.R_OK | constants.W_OK);
     return true;
   });
-  if (allowed) return `${is}, which allows it: a security module (SELinux, AppArmor) does not`;
+  if (allowed) {
+    return { text: `${is}, which allows it: a security module (SELinux, AppArmor) does not`, mayBeGiven: false };
+  }
   const who = `${is}, and this process is user ${nameOf('passwd', user)} of group ${nameOf('group', group)}`;
-  return file.isCharacterDevice()
-    ? `${who}. To give it to that group, as root: ${udevRule(path, nameOf('group', group))}`
-    : who;
+  return { text: who, mayBeGiven: file.isCharacterDevice() };
+}
+
+/** EACCES */
+export function noPermission({ path }: Arguments): string | undefined {
+  const refusal = path === undefined ? undefined : refusalOf(path);
+  if (path === undefined || !refusal?.mayBeGiven) return refusal?.text;
+  const group = nameOf('group', process.getegid?.() ?? 0);
+  return `${refusal.text}. To give it to that group, as root: ${udevRule(path, group)}`;
 }
 
 /** The commands that give a device file to a group, now and whenever it appears. */

@@ -1,6 +1,7 @@
 // vfio-dmabuf doctor
 import type { Command } from 'commander';
 import { examineHost, type Finding, type HostReport } from '../host/doctor';
+import { shortAddress } from '../pci/names';
 import { json, paint, print, table, type Style } from './output';
 
 const marks: Record<Finding['verdict'], { mark: string; style: Style | undefined }> = {
@@ -10,13 +11,30 @@ const marks: Record<Finding['verdict'], { mark: string; style: Style | undefined
   unknown: { mark: '?', style: 'dim' },
 };
 
+type Row = Pick<Finding, 'check' | 'verdict' | 'text'>;
+
+/** Devices of which the same was found are one row. */
+function toRows(findings: readonly Finding[]): Row[] {
+  const groups = new Map<string, Finding[]>();
+  for (const finding of findings) {
+    const key = `${finding.verdict} ${finding.text}`;
+    groups.set(key, [...(groups.get(key) ?? []), finding]);
+  }
+  return [...groups.values()].flatMap((group): Row[] => {
+    const [first] = group;
+    if (!first?.check.startsWith('device ') || group.length === 1) return group;
+    const addresses = group.map(({ check }) => shortAddress(check.replace('device ', '')));
+    return [{ ...first, check: `${String(group.length)} devices`, text: `${first.text}: ${addresses.join(', ')}` }];
+  });
+}
+
 function show({ findings, healthy }: HostReport): void {
-  const rows = findings.map(({ check, verdict, text }) => [marks[verdict].mark, check, text]);
+  const rows = toRows(findings);
   print(
     table(
       ['', 'what', 'found'],
-      rows,
-      findings.map(({ verdict }) => marks[verdict].style),
+      rows.map(({ check, verdict, text }) => [marks[verdict].mark, check, text]),
+      rows.map(({ verdict }) => marks[verdict].style),
     ),
   );
   const first = findings.find(({ verdict }) => verdict === 'bad');

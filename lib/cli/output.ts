@@ -12,8 +12,11 @@ export function paint(style: Style, text: string): string {
   return inColour() ? styleText(style, text) : text;
 }
 
-/** Of the terminal, in characters; elsewhere lines have no end. */
-export const lineWidth = (): number => (process.stdout.isTTY ? process.stdout.columns : Number.MAX_SAFE_INTEGER);
+/** Of the terminal, in characters; a serial line does not tell. Elsewhere lines have no end. */
+export function lineWidth(): number {
+  if (!process.stdout.isTTY) return Number.MAX_SAFE_INTEGER;
+  return process.stdout.columns > 0 ? process.stdout.columns : 80;
+}
 
 /** Cuts words into lines of at most `width` characters. A word that is longer stays whole, so that it can be copied. */
 function wrap(text: string, width: number): string[] {

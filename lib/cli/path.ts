@@ -1,4 +1,5 @@
 // The way between two devices, as text and as JSON.
+import { addParameter } from '../host/command-line';
 import type { PciFunction } from '../pci/function';
 import { shortAddress, shortName } from '../pci/names';
 import type { P2pAdvice, P2pPath } from '../pci/p2p';
@@ -7,16 +8,8 @@ import { linkText } from './host';
 import { paint, table, type Style } from './output';
 import { verdictLooks } from './verdict';
 
-/**
- * Adds a kernel parameter, where GRUB starts the kernel. It has semicolons, which end a command of GRUB's unless quoted: in
- * the file it stands in escaped quotes.
- */
-function toGrub(parameter: string): string[] {
-  return [`sed -i 's/^GRUB_CMDLINE_LINUX="/&\\\\"${parameter}\\\\" /' /etc/default/grub`, 'update-grub', 'reboot'];
-}
-
 function adviceLines({ text, kernelParameter, cost }: P2pAdvice): string[] {
-  const commands = kernelParameter === undefined ? [] : toGrub(kernelParameter);
+  const commands = kernelParameter === undefined ? [] : addParameter(kernelParameter);
   return [
     table(['Better:'], [[text]]),
     ...(cost === undefined ? [] : [table(['Its cost:'], [[cost]])]),

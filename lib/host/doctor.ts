@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { cpus, release } from 'node:os';
 import { join } from 'node:path';
-import { udevRule } from '../causes/open';
+import { refusalOf, udevRule } from '../causes/open';
 import { attempt, linked, list, text } from '../causes/look';
 import { DmaMemory } from '../dmabuf/dma-memory';
 import { KernelError } from '../errors';
@@ -10,45 +10,33 @@ import { Iommufd } from '../iommufd/iommufd';
 import { toKernel } from '../default-kernel';
 import type { Kernel } from '../kernel';
 import { options } from '../validate';
+import type { P2pVerdict } from '../pci/p2p';
+import { PciTopology } from '../pci/topology';
 import { VfioDevice } from '../vfio/device';
+import { addParameter, changeParameter } from './command-line';
+import { bad, good, note, unknown, type Finding } from './finding';
 
-/** What one look found. */
-export interface Finding {
-  /** What was looked at: 'iommu', 'vfio-pci', 'iommufd', 'map-file', 'device 0000:03:00.0', … */
-  check: string;
-  /** `bad`: the main job cannot run. `unknown`: it could not be seen, as something else is bad. */
-  verdict: 'good' | 'bad' | 'note' | 'unknown';
-  text: string;
-  /** What to do about it: commands for a root shell, to copy. */
-  fix: string[];
-}
-
-const good = (check: string, what: string): Finding => ({ check, verdict: 'good', text: what, fix: [] });
-const note = (check: string, what: string, ...fix: string[]): Finding => ({ check, verdict: 'note', text: what, fix });
-const bad = (check: string, what: string, ...fix: string[]): Finding => ({ check, verdict: 'bad', text: what, fix });
-const unknown = (check: string, what: string): Finding => ({ check, verdict: 'unknown', text: what, fix: [] });
-
-const addToCommandLine = (parameter: string) => [
-  `sed -i 's/^GRUB_CMDLINE_LINUX="/&${parameter} /' /etc/default/grub`,
-  'update-grub',
-  'reboot',
-];
+export type { Finding };
 
 function iommu(sysfs: string): Finding {
-  const groups = list(join(sysfs, 'kernel/iommu_groups')).length;
+  // Not all in kernel/iommu_groups: mediated devices have groups without any IOMMU.
+  const devices = join(sysfs, 'bus/pci/devices');
+  const groups = new Set(list(devices).flatMap((address) => linked(join(devices, address, 'iommu_group')) ?? [])).size;
   const units = list(join(sysfs, 'class/iommu')).filter((name) => !name.startsWith('iommufd_selftest'));
   if (groups > 0) return good('iommu', `on: ${groups} groups${units.length > 0 ? `, ${units.join(', ')}` : ''}`);
   const intel = cpus()[0]?.model.includes('Intel') === true || text('/proc/cpuinfo').includes('GenuineIntel');
-  const asked = /\b(?:intel_iommu=on|iommu=pt)\b/.test(text('/proc/cmdline'));
+  const commandLine = text('/proc/cmdline');
+  const [refused] = /\b(?:intel_iommu|amd_iommu|iommu)=off\b/.exec(commandLine) ?? [];
+  if (refused !== undefined) {
+    const on = refused === 'intel_iommu=off' ? 'intel_iommu=on' : 'iommu=pt';
+    return bad('iommu', `off: the kernel was started with ${refused}`, ...changeParameter(refused, on));
+  }
+  const asked = /\b(?:intel_iommu=on|iommu=pt)\b/.test(commandLine);
   const firmware = 'switch it on in the firmware (VT-d, AMD-Vi, SMMU); a virtual machine must be given one';
   // Where the firmware tells of an IOMMU, the kernel only has to use it.
   const present = list(join(sysfs, 'firmware/acpi/tables')).some((name) => /^(?:DMAR|IVRS)$/.test(name));
   return (intel || present) && !asked
-    ? bad(
-        'iommu',
-        'off: this kernel does not use the IOMMU unless it is told to',
-        ...addToCommandLine('intel_iommu=on'),
-      )
+    ? bad('iommu', 'off: this kernel does not use the IOMMU unless it is told to', ...addParameter('intel_iommu=on'))
     : bad('iommu', `off: ${firmware}`);
 }
 
@@ -74,9 +62,11 @@ const ownGroup = () => {
   return line?.split(':')[0] ?? id;
 };
 
-/** What gives this process's group a file that it may not open. */
-function permit(error: unknown, path: string): string[] {
-  return error instanceof KernelError && error.code === 'EACCES' ? udevRule(path, ownGroup()).split('; ') : [];
+/** A device file that does not open: where this process may not, with what gives it to its group. */
+function closed(check: string, error: unknown, path: string): Finding {
+  const refusal = error instanceof KernelError && error.code === 'EACCES' ? refusalOf(path) : undefined;
+  if (refusal?.mayBeGiven !== true) return bad(check, why(error));
+  return bad(check, `EACCES: ${refusal.text}`, ...udevRule(path, ownGroup()).split('; '));
 }
 
 const tooOld = `this kernel (${release()}) is too old: dma-bufs of VFIO are mapped from Linux 6.19 on`;
@@ -115,7 +105,7 @@ function device({ address, cdev }: Held, iommufd: Iommufd, kernel: Kernel): Find
     // It could be opened, and is bound with a secret of whoever holds the other functions (VF token).
     if (error instanceof KernelError && error.code === 'EACCES' && error.ioctl === 'VFIO_DEVICE_BIND_IOMMUFD')
       return note(check, `cannot be tried: ${why(error)}`);
-    return bad(check, why(error), ...permit(error, `/dev/vfio/devices/${cdev}`));
+    return closed(check, error, `/dev/vfio/devices/${cdev}`);
   }
 }
 
@@ -144,6 +134,36 @@ function* devices(iommufd: Iommufd, kernel: Kernel): Generator<Finding> {
     yield note('devices', 'only one device can be used: a peer is wanted, too', 'npx vfio-dmabuf bind ADDRESS');
   if (usable === 0 && findings.every(({ verdict }) => verdict === 'note'))
     yield unknown('devices', 'all devices are in use');
+}
+
+/** What there is besides IOMMUFD. */
+function olderInterface(sysfs: string): Finding[] {
+  const groups = list(join(sysfs, 'class/vfio')).length;
+  if (groups === 0) return [];
+  return [
+    note(
+      'groups',
+      `${String(groups)} IOMMU groups can be had by VFIO's older interface: their devices open and export, but only ` +
+        'IOMMUFD maps for a device what another has exported',
+    ),
+  ];
+}
+
+/** Whether the devices reach each other. IOMMUFD does not ask. */
+function peers(sysfs: string): Finding[] {
+  const held = heldByVfio(sysfs).map(({ address }) => address);
+  const topology = attempt(() => PciTopology.read({ sysfs }));
+  if (!topology || held.length < 2) return [];
+  const matrix = topology.p2pMatrix(held);
+  const verdicts = held.flatMap((_, i) => held.slice(i + 1).map((_other, j) => matrix.verdict(i, i + 1 + j)));
+  const count = (verdict: P2pVerdict) => verdicts.filter((one) => one === verdict).length;
+  const parts = (['direct', 'host-bridge', 'unsupported', 'unknown'] as const)
+    .filter((verdict) => count(verdict) > 0)
+    .map((verdict) => `${String(count(verdict))} ${verdict}`);
+  const told = `pairs of devices, by the rules of the kernel's own drivers: ${parts.join(', ')}`;
+  if (count('direct') + count('host-bridge') === verdicts.length) return [good('peers', told)];
+  const which = 'npx vfio-dmabuf topology --matrix';
+  return [note('peers', `${told}. IOMMUFD does not ask them; whether DMA arrives is the host's matter`, which)];
 }
 
 function lockedMemory(): Finding {
@@ -197,10 +217,11 @@ export function examineHost(opts?: DoctorOptions): HostReport {
     using iommufd = Iommufd.open({ kernel });
     findings.push(good('iommufd', '/dev/iommu can be opened'), mapFile(iommufd, kernel), ...devices(iommufd, kernel));
   } catch (error) {
-    findings.push(bad('iommufd', why(error), ...permit(error, '/dev/iommu')));
+    findings.push(closed('iommufd', error, '/dev/iommu'));
+    if (error instanceof KernelError && error.code === 'ENOENT') findings.push(...olderInterface(kernel.sysfs));
     findings.push(unknown('map-file', 'not seen without IOMMUFD'), unknown('devices', 'not seen without IOMMUFD'));
   }
-  findings.push(lockedMemory(), hugePages());
+  findings.push(...peers(kernel.sysfs), lockedMemory(), hugePages());
   const exporter = findings.some(({ check, verdict }) => check.startsWith('device ') && verdict === 'good');
   return { healthy: exporter && findings.every(({ verdict }) => verdict !== 'bad'), findings };
 }

@@ -24,7 +24,7 @@ export interface VmOptions {
   image?: string;
   /** Which of the machine's roles VFIO has; the others keep the kernel's own drivers. Default: all. */
   vfio?: readonly string[];
-  /** Whether the kernel is told to use the IOMMU. Default true. */
+  /** Whether the kernel uses the IOMMU. Default true. */
   iommu?: boolean;
   /** More of the kernel's command line. */
   parameters?: readonly string[];
@@ -120,7 +120,7 @@ function qemuCommand(options: VmOptions, stage: string): string[] {
     [
       'console=ttyS0 panic=-1 loglevel=1 no_timer_check vfio_pci.enable_sriov=1 root=hostfs rootfstype=9p',
       `rootflags=trans=virtio,ro,msize=1048576,cache=loose init=${join(stage, 'init')}`,
-      ...(options.iommu === false ? [] : ['intel_iommu=on']),
+      `intel_iommu=${options.iommu === false ? 'off' : 'on'}`,
       ...(options.parameters ?? []),
     ].join(' '),
   ];

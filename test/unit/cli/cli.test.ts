@@ -9,9 +9,11 @@ import { bindToVfio, planBind, planUnbind } from '../../../lib';
 
 const checkout = resolve(__dirname, '../../..');
 
-function run(...args: string[]): { status: number | null; stdout: string; stderr: string } {
+const run = (...args: string[]) => runOn('fake', ...args);
+
+function runOn(kernel: string, ...args: string[]): { status: number | null; stdout: string; stderr: string } {
   const command = ['--import=tsx', join(checkout, 'lib/cli/main.ts'), ...args];
-  const env = { ...process.env, VFIO_DMABUF_KERNEL: 'fake' };
+  const env = { ...process.env, VFIO_DMABUF_KERNEL: kernel };
   return spawnSync(process.execPath, command, { cwd: checkout, encoding: 'utf8', env });
 }
 
@@ -23,7 +25,7 @@ describe('vfio-dmabuf', function () {
     assert.equal(told.status, 0, told.stderr);
     assert.match(
       told.stdout,
-      /^ok {4}device 0000:01:00\.0 {2}bound to vfio-pci, can be opened, and exports its memory$/m,
+      /^ok {4}7 devices {2}bound to vfio-pci, can be opened, and exports its memory: 01:00\.0, /m,
     );
     assert.match(told.stdout, /This host can do it/);
     // No colour, and no line cut, where no terminal is.
@@ -35,6 +37,13 @@ describe('vfio-dmabuf', function () {
     assert(healthy);
     assert.equal(findings.filter(({ verdict }) => verdict === 'bad').length, 0);
     for (const finding of findings) assert.deepEqual(Object.keys(finding), ['check', 'verdict', 'text', 'fix']);
+  });
+
+  it('doctor tells of VFIO’s older interface where IOMMUFD is missing', () => {
+    const { status, stdout } = runOn('fake:legacy', 'doctor');
+    assert.equal(status, 1);
+    assert.match(stdout, /^note {2}groups .* older interface/m);
+    assert.match(stdout, /^To do first \(iommufd\): ENOENT: this kernel has no IOMMUFD/m);
   });
 
   it('export tells what a dma-buf is', () => {

@@ -1,0 +1,98 @@
+// npm run test:doctor [-- --old-kernel IMAGE]: what `vfio-dmabuf doctor` says on real kernels, in the situations that people
+// are in: each time the one thing to do, and the right one.
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { isDeepStrictEqual, parseArgs } from 'node:util';
+import { reference } from '../lib/fake';
+import type { HostReport } from '../lib';
+import { exitWith } from './exit';
+import { runInVm, type VmOptions } from './vm/vm';
+
+const { values } = parseArgs({ options: { 'old-kernel': { type: 'string' } } });
+const shared = mkdtempSync(join(tmpdir(), 'vfio-dmabuf-doctor-'));
+process.once('exit', () => {
+  rmSync(shared, { recursive: true, force: true });
+});
+
+/** A host, and what is wrong with it. */
+interface Situation {
+  title: string;
+  host: Partial<VmOptions>;
+  user?: 'nobody';
+  /** The first finding that is bad; undefined: all is well. */
+  wrong?: string;
+  fix?: string[];
+  says: RegExp;
+}
+
+const situations: Situation[] = [
+  { title: 'a host that can do it', host: {}, says: /exports its memory/ },
+  {
+    ...{ title: 'a user without rights', host: {}, user: 'nobody', wrong: 'iommufd' },
+    fix: [
+      `echo 'SUBSYSTEM=="misc", KERNEL=="iommu", GROUP="nogroup", MODE="0660"' > /etc/udev/rules.d/70-iommu.rules`,
+      'udevadm control --reload',
+      'udevadm trigger /dev/iommu',
+    ],
+    says: /root:root with mode 0660, and this process is user nobody/,
+  },
+  {
+    ...{ title: 'the IOMMU is off', host: { iommu: false }, wrong: 'iommu' },
+    fix: ["sed -i 's/\\bintel_iommu=off\\b/intel_iommu=on/' /etc/default/grub", 'update-grub', 'reboot'],
+    says: /started with intel_iommu=off/,
+  },
+  {
+    ...{ title: 'no device is VFIO’s', host: { vfio: [] }, wrong: 'devices' },
+    fix: ['npx vfio-dmabuf devices', 'npx vfio-dmabuf bind ADDRESS'],
+    says: /no PCI device is bound to vfio-pci/,
+  },
+  ...(values['old-kernel'] === undefined
+    ? []
+    : [
+        {
+          ...{ title: 'a kernel that is too old', host: { image: values['old-kernel'] }, wrong: 'map-file' },
+          says: /too old: dma-bufs of VFIO are mapped from Linux 6\.19 on/,
+        },
+      ]),
+];
+
+const doctor = 'node --import tsx lib/cli/main.ts doctor';
+const asNobody = 'setpriv --reuid=nobody --regid=nogroup --clear-groups';
+
+async function examine({ host, user }: Situation): Promise<{ report: HostReport; status: number }> {
+  const file = join(shared, 'report.json');
+  const run = `${user === undefined ? '' : asNobody} ${doctor}`;
+  const status = await runInVm({
+    machine: reference,
+    command: ['bash', '-c', `${run}; ${run} --json >${file}`],
+    shared,
+    timeout: 300,
+    ...host,
+  });
+  return { report: JSON.parse(readFileSync(file, 'utf8')) as HostReport, status };
+}
+
+async function main(): Promise<number> {
+  let failed = 0;
+  for (const situation of situations) {
+    const { title, wrong, fix = [], says } = situation;
+    console.log(`\n=== ${title}`);
+    const { report, status } = await examine(situation);
+    const first = report.findings.find(({ verdict }) => verdict === 'bad');
+    const told = first ?? report.findings.find(({ text }) => says.test(text));
+    const right =
+      first?.check === wrong &&
+      (wrong === undefined || isDeepStrictEqual(first?.fix, fix)) &&
+      says.test(told?.text ?? '') &&
+      report.healthy === (wrong === undefined) &&
+      status === (report.healthy ? 0 : 1);
+    if (right) continue;
+    failed += 1;
+    console.log(`FAILED: ${title}: ${JSON.stringify({ status, healthy: report.healthy, told }, undefined, 2)}`);
+  }
+  console.log(`\n${String(situations.length - failed)} situations told right, ${String(failed)} not`);
+  return failed === 0 ? 0 : 1;
+}
+
+exitWith(main());
