@@ -20,11 +20,16 @@ interface Situation {
   title: string;
   host: Partial<VmOptions>;
   user?: 'nobody';
+  /** Shell commands before, and after: what fails there fails the whole. */
+  before?: string;
+  after?: string;
   /** The first finding that is bad; undefined: all is well. */
   wrong?: string;
   fix?: string[];
   says: RegExp;
 }
+
+const cli = 'node --import tsx lib/cli/main.ts';
 
 const situations: Situation[] = [
   { title: 'a host that can do it', host: {}, says: /exports its memory/ },
@@ -47,6 +52,12 @@ const situations: Situation[] = [
     fix: ['npx vfio-dmabuf devices', 'npx vfio-dmabuf bind ADDRESS'],
     says: /no PCI device is bound to vfio-pci/,
   },
+  {
+    ...{ title: 'the same, when its advice was followed', host: { vfio: [] } },
+    before: `${cli} bind 01:00.0 02:00.0`,
+    after: `${cli} unbind 01:00.0 02:00.0 && readlink /sys/bus/pci/devices/0000:01:00.0/driver | grep nvme`,
+    says: /exports its memory/,
+  },
   ...(values['old-kernel'] === undefined
     ? []
     : [
@@ -57,15 +68,23 @@ const situations: Situation[] = [
       ]),
 ];
 
-const doctor = 'node --import tsx lib/cli/main.ts doctor';
 const asNobody = 'setpriv --reuid=nobody --regid=nogroup --clear-groups';
 
-async function examine({ host, user }: Situation): Promise<{ report: HostReport; status: number }> {
+async function examine({
+  host,
+  user,
+  before = 'true',
+  after = 'true',
+}: Situation): Promise<{ report: HostReport; status: number }> {
   const file = join(shared, 'report.json');
-  const run = `${user === undefined ? '' : asNobody} ${doctor}`;
+  const run = `${user === undefined ? '' : asNobody} ${cli} doctor`;
   const status = await runInVm({
     machine: reference,
-    command: ['bash', '-c', `${run}; ${run} --json >${file}`],
+    command: [
+      'bash',
+      '-c',
+      `${before} && { ${run}; ${run} --json >${file}; status=$?; ${after} && exit $status; }; exit 9`,
+    ],
     shared,
     timeout: 300,
     ...host,

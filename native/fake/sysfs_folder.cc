@@ -74,7 +74,7 @@ SysfsFolder::SysfsFolder(const std::string& parent) {
     flock(lock_, LOCK_EX);
     fstat(lock_, &info);
   }
-  sysfs_ = root_ + "/sys"; // made with what is in it
+  sysfs_ = root_ + "/sys";  // made with what is in it
   const std::lock_guard guard(TheInUse().mutex);
   TheInUse().folders.insert(this);
 }

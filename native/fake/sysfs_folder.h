@@ -1,6 +1,7 @@
-// The folder that plays a fake machine's root: /sys, and what of /proc belongs to it. It is removed with its object, or when the process exits; if the process
-// is killed, by whoever makes the next one. A folder that is in use is locked (flock): the kernel lets go of the lock
-// when the process is gone, however it went, so that neither a pid that is used again nor a container misleads.
+// The folder that plays a fake machine's root: /sys, and what of /proc belongs to it. It is removed with its object, or
+// when the process exits; if the process is killed, by whoever makes the next one. A folder that is in use is locked
+// (flock): the kernel lets go of the lock when the process is gone, however it went, so that neither a pid that is used
+// again nor a container misleads.
 #pragma once
 
 #include <string>

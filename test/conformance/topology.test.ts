@@ -20,7 +20,8 @@ describe('the PCI topology', () => {
 
   conforms('has the devices, the root ports above them, and the host bridge', () => {
     const { functions, hostBridges } = read();
-    for (const role of [...roles, 'virtual0', 'virtual1'] as const) {
+    // Not the virtual functions: QEMU's lose their config space when other cases reset the physical one.
+    for (const role of roles) {
       const found = functions.get(addresses[role]);
       assert(found?.parent);
       observe([known(found), known({ ...found.parent, bars: [] })]);

@@ -43,7 +43,7 @@ describe('vfio-dmabuf', function () {
     const { status, stdout } = runOn('fake:legacy', 'doctor');
     assert.equal(status, 1);
     assert.match(stdout, /^note {2}groups .* older interface/m);
-    assert.match(stdout, /^To do first \(iommufd\): ENOENT: this kernel has no IOMMUFD/m);
+    assert.match(stdout, /^To do first \(iommufd\): ENOENT: /m);
   });
 
   it('export tells what a dma-buf is', () => {
