@@ -11,7 +11,7 @@ export { DmaMemory, type HugePageSize, type Seal } from './dmabuf/dma-memory';
 export { MappedDmaBuf } from './dmabuf/mapped-dma-buf';
 export { SyncFile, type FenceInfo, type FenceState, type SyncFileInfo } from './dmabuf/sync-file';
 export type { MemoryRange } from './dmabuf/udmabuf';
-export type { WaitOptions } from './dmabuf/waits';
+export type { WaitOptions } from './waits';
 export { KernelError, type KernelErrorArguments } from './errors';
 export { examineHost, type DoctorOptions, type Finding, type HostReport } from './host/doctor';
 export type { IommufdDevice } from './iommufd/bound';
@@ -23,6 +23,16 @@ export { HwQueue, type HwQueueOptions } from './iommufd/hw-queue';
 export { Hwpt, type HwptOptions, type NestedHwptOptions } from './iommufd/hwpt';
 export type { HwptData, VtdStage1 } from './iommufd/hwpt-data';
 export { Eventfd } from './eventfd';
+export {
+  FdChannel,
+  type ChannelKind,
+  type ChannelOptions,
+  type FdMessage,
+  type FdSource,
+  type PeerCredentials,
+} from './ipc/fd-channel';
+export { FdServer, type ListenSocketOptions } from './ipc/fd-server';
+export { ReceivedFd } from './ipc/received-fd';
 export type { InvalidateData, VtdInvalidation } from './iommufd/invalidate';
 export { Ioas, type IoasEvents, type IovaRanges } from './iommufd/ioas';
 export { Iommufd, type RlimitMode } from './iommufd/iommufd';

@@ -158,6 +158,21 @@ interface Native {
   fdInode(fd: FdHandle): bigint;
   fdPath(fd: FdHandle): string;
   fdShare(fd: FdHandle): FdHandle;
+
+  socketPair(kernel: KernelHandle, type: number): [FdHandle, FdHandle];
+  socketConnect(kernel: KernelHandle, path: string, type: number): FdHandle;
+  socketListen(kernel: KernelHandle, path: string, type: number, mode: number, backlog: number): FdHandle;
+  /** undefined: nobody is waiting. */
+  socketAccept(socket: FdHandle): FdHandle | undefined;
+  /** The bytes moved; undefined: there is no room now. */
+  socketSend(socket: FdHandle, bytes: Uint8Array, fds: Int32Array): number | undefined;
+  /** undefined: nothing is there now. */
+  socketReceive(
+    socket: FdHandle,
+    size: number,
+  ): { bytes: Uint8Array; fds: FdHandle[]; cut: boolean; lostFds: boolean } | undefined;
+  socketPeer(socket: FdHandle): { pid: number; uid: number; gid: number };
+  pidfdGetfd(kernel: KernelHandle, pid: number, fd: number): FdHandle;
   fdClose: NowOrLater<[fd: FdHandle], void>;
 
   traceStart(): TraceHandle;

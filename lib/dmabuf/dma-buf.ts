@@ -22,7 +22,7 @@ import { Exported } from './exported';
 import { MappedDmaBuf } from './mapped-dma-buf';
 import { SyncFile } from './sync-file';
 import { createUdmabuf, type MemoryRange } from './udmabuf';
-import { toSignal, Waits, type WaitOptions } from './waits';
+import { toSignal, Waits, type WaitOptions } from '../waits';
 
 // linux/dma-buf.h
 const syncRead = 1;

@@ -6,7 +6,7 @@ import { expectClose, wasClosed } from '../lost';
 import { native, type FdHandle } from '../native';
 import { pollEvents } from '../poll';
 import { instance, integer, options, outOfRange, string, u64 } from '../validate';
-import { toSignal, Waits, type WaitOptions } from './waits';
+import { toSignal, Waits, type WaitOptions } from '../waits';
 
 // linux/sync_file.h
 const nameLength = 31;

@@ -29,6 +29,7 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   InitHostDmaBuf(env, exports);
   InitSyncFile(env, exports);
   InitDmaMemory(env, exports);
+  InitUnixSocket(env, exports);
   return exports;
 }
 

@@ -29,6 +29,7 @@ void InitDmaBuf(Napi::Env env, Napi::Object exports);
 void InitHostDmaBuf(Napi::Env env, Napi::Object exports);
 void InitSyncFile(Napi::Env env, Napi::Object exports);
 void InitDmaMemory(Napi::Env env, Napi::Object exports);
+void InitUnixSocket(Napi::Env env, Napi::Object exports);
 
 template <auto function>
 void Export(Napi::Env env, Napi::Object exports, const char* name) {

@@ -187,6 +187,23 @@ int FakeKernel::Ioctl(int fd, unsigned long request, void* argument) {
   }
 }
 
+int64_t FakeKernel::Receive(int fd, void* bytes, std::size_t size, kernel::Received* out) {
+  const kernel::Lock guard(lock_);
+  const int64_t result = LinuxKernel::Receive(fd, bytes, size, out);
+  for (unsigned i = 0; i < out->count; ++i) {
+    if (Entry* entry = FindEntry(out->fds[i])) ++entry->references;
+  }
+  return result;
+}
+
+int FakeKernel::PidfdGetfd(int pid, int number) {
+  const kernel::Lock guard(lock_);
+  const int copy = LinuxKernel::PidfdGetfd(pid, number);
+  if (copy < 0) return copy;
+  if (Entry* entry = FindEntry(copy)) ++entry->references;
+  return copy;
+}
+
 int64_t FakeKernel::Pread(int fd, void* buffer, std::size_t size, uint64_t offset) {
   const kernel::Lock guard(lock_);
   const auto file = Find(fd);

@@ -44,6 +44,9 @@ class FakeKernel : public kernel::LinuxKernel, public FileTable {
 
   int Munmap(void* address, std::size_t length) override;
 
+  int64_t Receive(int fd, void* bytes, std::size_t size, kernel::Received* out) override;
+  int PidfdGetfd(int pid, int number) override;
+
   std::vector<DmaFault> TakeFaults();
   // Open files of this kernel, by kind, for leak checks.
   std::size_t OpenFiles();

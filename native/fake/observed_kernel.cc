@@ -132,4 +132,49 @@ int ObservedKernel::Munmap(void* address, std::size_t length) {
   return FakeKernel::Munmap(address, length);
 }
 
+int ObservedKernel::Socket(int type) {
+  const int error = Fail("socket");
+  return error != 0 ? error : FakeKernel::Socket(type);
+}
+
+int ObservedKernel::SocketPair(int type, int out[2]) {
+  const int error = Fail("socketpair");
+  return error != 0 ? error : FakeKernel::SocketPair(type, out);
+}
+
+int ObservedKernel::Connect(int fd, const char* path) {
+  const int error = Fail("connect");
+  return error != 0 ? error : FakeKernel::Connect(fd, path);
+}
+
+int ObservedKernel::Listen(int fd, const char* path, unsigned mode, int backlog) {
+  const int error = Fail("bind");
+  return error != 0 ? error : FakeKernel::Listen(fd, path, mode, backlog);
+}
+
+int ObservedKernel::Accept(int fd) {
+  const int error = Fail("accept4");
+  return error != 0 ? error : FakeKernel::Accept(fd);
+}
+
+int64_t ObservedKernel::Send(int fd, const void* bytes, std::size_t size, const int* fds, unsigned count) {
+  const int error = Fail("sendmsg");
+  return error != 0 ? error : FakeKernel::Send(fd, bytes, size, fds, count);
+}
+
+int64_t ObservedKernel::Receive(int fd, void* bytes, std::size_t size, kernel::Received* out) {
+  const int error = Fail("recvmsg");
+  return error != 0 ? error : FakeKernel::Receive(fd, bytes, size, out);
+}
+
+int ObservedKernel::PeerCredentials(int fd, struct ucred* out) {
+  const int error = Fail("getsockopt");
+  return error != 0 ? error : FakeKernel::PeerCredentials(fd, out);
+}
+
+int ObservedKernel::PidfdGetfd(int pid, int number) {
+  const int error = Fail("pidfd_getfd");
+  return error != 0 ? error : FakeKernel::PidfdGetfd(pid, number);
+}
+
 }  // namespace fake

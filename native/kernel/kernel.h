@@ -2,6 +2,7 @@
 // fake kernel answers the same requests, with the same bytes, from models.
 #pragma once
 
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/types.h>
 
@@ -23,6 +24,14 @@ struct MappedPages {
   void* address = nullptr;
   std::shared_ptr<MmioTrap> trap;  // set when loads and stores at `address` would not reach the device
   std::shared_ptr<void> hold;      // whatever is to go with the mapping
+};
+
+// What comes with the bytes of a message.
+struct Received {
+  static constexpr unsigned kMost = 253;  // SCM_MAX_FD
+  int fds[kMost];                         // close-on-exec; the caller's
+  unsigned count;
+  int flags;  // recvmsg(2)'s: MSG_TRUNC, MSG_CTRUNC
 };
 
 // Every method returns a result >= 0, or a negated errno. All may be called from several threads at once.
@@ -54,6 +63,19 @@ class Kernel {
   virtual int GetSeals(int fd) = 0;
   virtual int Mmap(std::size_t length, int protection, int flags, int fd, uint64_t offset, MappedPages* out) = 0;
   virtual int Munmap(void* address, std::size_t length) = 0;
+
+  // Unix sockets; `type` is SOCK_STREAM or SOCK_SEQPACKET. New fds are close-on-exec and do not block.
+  virtual int Socket(int type) = 0;
+  virtual int SocketPair(int type, int out[2]) = 0;
+  virtual int Connect(int fd, const char* path) = 0;
+  // `mode`: of the socket file from its first moment on.
+  virtual int Listen(int fd, const char* path, unsigned mode, int backlog) = 0;
+  virtual int Accept(int fd) = 0;
+  virtual int64_t Send(int fd, const void* bytes, std::size_t size, const int* fds, unsigned count) = 0;
+  virtual int64_t Receive(int fd, void* bytes, std::size_t size, Received* out) = 0;
+  virtual int PeerCredentials(int fd, struct ucred* out) = 0;
+  // Another process's fd, as an fd of this one's.
+  virtual int PidfdGetfd(int pid, int number) = 0;
 };
 
 }  // namespace kernel

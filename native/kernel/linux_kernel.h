@@ -29,6 +29,15 @@ class LinuxKernel : public Kernel {
   int GetSeals(int fd) override;
   int Mmap(std::size_t length, int protection, int flags, int fd, uint64_t offset, MappedPages* out) override;
   int Munmap(void* address, std::size_t length) override;
+  int Socket(int type) override;
+  int SocketPair(int type, int out[2]) override;
+  int Connect(int fd, const char* path) override;
+  int Listen(int fd, const char* path, unsigned mode, int backlog) override;
+  int Accept(int fd) override;
+  int64_t Send(int fd, const void* bytes, std::size_t size, const int* fds, unsigned count) override;
+  int64_t Receive(int fd, void* bytes, std::size_t size, Received* out) override;
+  int PeerCredentials(int fd, struct ucred* out) override;
+  int PidfdGetfd(int pid, int number) override;
 };
 
 }  // namespace kernel

@@ -1,8 +1,9 @@
 // The promises that wait for an object's fd, and what becomes of them when the object is closed.
-import { codedError } from '../errors';
-import type { FdHandle } from '../native';
-import { Watch } from '../poll';
-import { instance, options } from '../validate';
+import { addAbortListener } from 'node:events';
+import { codedError } from './errors';
+import type { FdHandle } from './native';
+import { Watch } from './poll';
+import { instance, options } from './validate';
 
 /** What can end a wait early. */
 export interface WaitOptions {
@@ -51,5 +52,20 @@ export class Waits {
   /** Ends all. */
   reject(error: unknown): void {
     for (const end of [...this.#ends]) end(error);
+  }
+}
+
+/** What the promise comes to, unless the signal comes first. @internal */
+export async function orAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (!signal) return promise;
+  let listening: Disposable | undefined;
+  const aborted = new Promise<never>((_, reject) => {
+    // eslint-disable-next-line @typescript-eslint/prefer-promise-reject-errors -- the reason is the caller's choice
+    listening = addAbortListener(signal, () => reject(signal.reason));
+  });
+  try {
+    return await Promise.race([promise, aborted]);
+  } finally {
+    listening?.[Symbol.dispose]();
   }
 }

@@ -1,0 +1,27 @@
+// What an errno means, for each call.
+import { attempt, type Arguments, type Around } from '../causes/look';
+import { containerHints } from './container';
+import { dmaBufHints } from './dma-buf';
+import { fileHints } from './file';
+import type { Hints } from './hint';
+import { iommufdHints } from './iommufd';
+import { socketHints } from './socket';
+import { vfioHints } from './vfio';
+
+export const hints: Hints = {
+  ...vfioHints,
+  ...containerHints,
+  ...iommufdHints,
+  ...dmaBufHints,
+  ...socketHints,
+  ...fileHints,
+};
+
+/** @internal */
+export function hintFor(call: string, code: string, args: Arguments, around: Around): string | undefined {
+  const family = `${call.split('_')[0] ?? ''}_*`;
+  const hint = hints[call]?.[code] ?? hints[family]?.[code] ?? hints['*']?.[code];
+  if (hint === undefined || typeof hint === 'string') return hint;
+  const [look, otherwise] = hint;
+  return attempt(() => look(args, around)) ?? otherwise;
+}

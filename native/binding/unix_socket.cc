@@ -1,0 +1,109 @@
+#include "core/unix_socket.h"
+
+#include "binding/addon.h"
+#include "binding/call.h"
+#include "binding/handle.h"
+
+namespace binding {
+namespace {
+
+std::string ToText(const Napi::Value& value) { return value.As<Napi::String>().Utf8Value(); }
+
+// socketPair(kernel, type): [Fd, Fd]
+Napi::Value SocketPair(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const auto kernel = Unwrap<kernel::Kernel>(info[0]);
+  const auto type = static_cast<int>(ToU32(info[1]));
+  auto [one, other] = Call(env, [&] { return core::SocketPair(kernel, type); });
+  auto result = Napi::Array::New(env, 2);
+  result.Set(0U, Wrap(env, std::move(one)));
+  result.Set(1U, Wrap(env, std::move(other)));
+  return result;
+}
+
+// socketConnect(kernel, path, type): Fd
+Napi::Value SocketConnect(const Napi::CallbackInfo& info) {
+  const auto kernel = Unwrap<kernel::Kernel>(info[0]);
+  const std::string path = ToText(info[1]);
+  const auto type = static_cast<int>(ToU32(info[2]));
+  return Wrap(info.Env(), Call(info.Env(), [&] { return core::ConnectSocket(kernel, path, type); }));
+}
+
+// socketListen(kernel, path, type, mode, backlog): Fd
+Napi::Value SocketListen(const Napi::CallbackInfo& info) {
+  const auto kernel = Unwrap<kernel::Kernel>(info[0]);
+  const std::string path = ToText(info[1]);
+  const auto type = static_cast<int>(ToU32(info[2]));
+  const uint32_t mode = ToU32(info[3]);
+  const auto backlog = static_cast<int>(ToU32(info[4]));
+  return Wrap(info.Env(), Call(info.Env(), [&] { return core::ListenSocket(kernel, path, type, mode, backlog); }));
+}
+
+// socketAccept(socket): Fd | undefined
+Napi::Value SocketAccept(const Napi::CallbackInfo& info) {
+  const auto socket = Unwrap<core::Fd>(info[0]);
+  auto accepted = Call(info.Env(), [&] { return core::AcceptSocket(*socket); });
+  return accepted ? Wrap(info.Env(), std::move(accepted)) : info.Env().Undefined();
+}
+
+// socketSend(socket, Uint8Array, Int32Array of fds): bytes moved | undefined
+Napi::Value SocketSend(const Napi::CallbackInfo& info) {
+  const auto socket = Unwrap<core::Fd>(info[0]);
+  const auto bytes = ToArray<Napi::Uint8Array>(info[1], napi_uint8_array);
+  const auto numbers = ToArray<Napi::Int32Array>(info[2], napi_int32_array);
+  const std::vector<int> fds(numbers.Data(), numbers.Data() + numbers.ElementLength());
+  const auto moved =
+      Call(info.Env(), [&] { return core::SendMessage(*socket, bytes.Data(), bytes.ByteLength(), fds); });
+  return moved ? Napi::Number::New(info.Env(), static_cast<double>(*moved)) : info.Env().Undefined();
+}
+
+// socketReceive(socket, size): { bytes, fds: Fd[], cut, lostFds } | undefined
+Napi::Value SocketReceive(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const auto socket = Unwrap<core::Fd>(info[0]);
+  const uint32_t size = ToU32(info[1]);
+  auto message = Call(env, [&] { return core::ReceiveMessage(*socket, size); });
+  if (!message) return env.Undefined();
+  auto fds = Napi::Array::New(env, message->fds.size());
+  for (uint32_t i = 0; i < message->fds.size(); ++i) fds.Set(i, Wrap(env, std::move(message->fds[i])));
+  auto result = Napi::Object::New(env);
+  result.Set("bytes", FromBytes(env, message->bytes));
+  result.Set("fds", fds);
+  result.Set("cut", message->cut);
+  result.Set("lostFds", message->lost_fds);
+  return result;
+}
+
+// socketPeer(socket): { pid, uid, gid }
+Napi::Value SocketPeer(const Napi::CallbackInfo& info) {
+  const auto socket = Unwrap<core::Fd>(info[0]);
+  const struct ucred peer = Call(info.Env(), [&] { return core::PeerOf(*socket); });
+  auto result = Napi::Object::New(info.Env());
+  result.Set("pid", peer.pid);
+  result.Set("uid", peer.uid);
+  result.Set("gid", peer.gid);
+  return result;
+}
+
+// pidfdGetfd(kernel, pid, number): Fd
+Napi::Value PidfdGetfd(const Napi::CallbackInfo& info) {
+  const auto kernel = Unwrap<kernel::Kernel>(info[0]);
+  const auto pid = static_cast<int>(ToU32(info[1]));
+  const auto number = static_cast<int>(ToU32(info[2]));
+  return Wrap(info.Env(), Call(info.Env(), [&] { return core::TakeFrom(kernel, pid, number); }));
+}
+
+}  // namespace
+
+void InitUnixSocket(Napi::Env env, Napi::Object exports) {
+  Export<SocketPair>(env, exports, "socketPair");
+  Export<SocketConnect>(env, exports, "socketConnect");
+  Export<SocketListen>(env, exports, "socketListen");
+  Export<SocketAccept>(env, exports, "socketAccept");
+  Export<SocketSend>(env, exports, "socketSend");
+  Export<SocketReceive>(env, exports, "socketReceive");
+  Export<SocketPeer>(env, exports, "socketPeer");
+  Export<PidfdGetfd>(env, exports, "pidfdGetfd");
+}
+
+}  // namespace binding

@@ -1,0 +1,114 @@
+// Unix sockets of the kernel this process runs on.
+#include <fcntl.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "kernel/linux_kernel.h"
+
+namespace kernel {
+namespace {
+
+constexpr int kFlags = SOCK_CLOEXEC | SOCK_NONBLOCK;
+
+template <typename T>
+T OrErrno(T result) {
+  return result < 0 ? static_cast<T>(-errno) : result;
+}
+
+// 0, or -ENAMETOOLONG. A path that begins with '@' is in the abstract namespace.
+int ToAddress(const char* path, struct sockaddr_un* out, socklen_t* length) {
+  *out = {};
+  out->sun_family = AF_UNIX;
+  const std::size_t size = strlen(path);
+  if (size >= sizeof(out->sun_path)) return -ENAMETOOLONG;
+  memcpy(out->sun_path, path, size);
+  if (path[0] == '@') out->sun_path[0] = '\0';
+  *length = static_cast<socklen_t>(offsetof(struct sockaddr_un, sun_path) + size + (path[0] == '@' ? 0 : 1));
+  return 0;
+}
+
+}  // namespace
+
+int LinuxKernel::Socket(int type) { return OrErrno(socket(AF_UNIX, type | kFlags, 0)); }
+
+int LinuxKernel::SocketPair(int type, int out[2]) { return OrErrno(socketpair(AF_UNIX, type | kFlags, 0, out)); }
+
+int LinuxKernel::Connect(int fd, const char* path) {
+  struct sockaddr_un address;
+  socklen_t length = 0;
+  const int result = ToAddress(path, &address, &length);
+  return result < 0 ? result : OrErrno(connect(fd, reinterpret_cast<struct sockaddr*>(&address), length));
+}
+
+int LinuxKernel::Listen(int fd, const char* path, unsigned mode, int backlog) {
+  struct sockaddr_un address;
+  socklen_t length = 0;
+  const int result = ToAddress(path, &address, &length);
+  if (result < 0) return result;
+  // The file is made with the mode that the socket has, less the umask: never more than is asked for.
+  if (fchmod(fd, mode) < 0) return -errno;
+  if (bind(fd, reinterpret_cast<struct sockaddr*>(&address), length) < 0) return -errno;
+  if (path[0] != '@' && chmod(path, mode) < 0) return -errno;
+  return OrErrno(listen(fd, backlog));
+}
+
+int LinuxKernel::Accept(int fd) { return OrErrno(accept4(fd, nullptr, nullptr, kFlags)); }
+
+int64_t LinuxKernel::Send(int fd, const void* bytes, std::size_t size, const int* fds, unsigned count) {
+  alignas(struct cmsghdr) char control[CMSG_SPACE(Received::kMost * sizeof(int))] = {};
+  struct iovec part = {const_cast<void*>(bytes), size};
+  struct msghdr message = {};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  if (count > Received::kMost) return -EINVAL;
+  if (count > 0) {
+    message.msg_control = control;
+    message.msg_controllen = CMSG_SPACE(count * sizeof(int));
+    struct cmsghdr* header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(count * sizeof(int));
+    memcpy(CMSG_DATA(header), fds, count * sizeof(int));
+  }
+  return OrErrno<int64_t>(sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT));
+}
+
+int64_t LinuxKernel::Receive(int fd, void* bytes, std::size_t size, Received* out) {
+  alignas(struct cmsghdr) char control[CMSG_SPACE(Received::kMost * sizeof(int))];
+  struct iovec part = {bytes, size};
+  struct msghdr message = {};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  message.msg_control = control;
+  message.msg_controllen = sizeof(control);
+  out->count = 0;
+  const int64_t result = OrErrno<int64_t>(recvmsg(fd, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT));
+  if (result < 0) return result;
+  out->flags = message.msg_flags;
+  for (struct cmsghdr* header = CMSG_FIRSTHDR(&message); header; header = CMSG_NXTHDR(&message, header)) {
+    if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
+    const unsigned count = static_cast<unsigned>((header->cmsg_len - CMSG_LEN(0)) / sizeof(int));
+    memcpy(out->fds + out->count, CMSG_DATA(header), count * sizeof(int));
+    out->count += count;
+  }
+  return result;
+}
+
+int LinuxKernel::PeerCredentials(int fd, struct ucred* out) {
+  socklen_t length = sizeof(*out);
+  return OrErrno(getsockopt(fd, SOL_SOCKET, SO_PEERCRED, out, &length));
+}
+
+int LinuxKernel::PidfdGetfd(int pid, int number) {
+  const auto process = static_cast<int>(OrErrno(syscall(SYS_pidfd_open, pid, 0)));
+  if (process < 0) return process;
+  const auto copy = static_cast<int>(OrErrno(syscall(SYS_pidfd_getfd, process, number, 0)));
+  close(process);
+  return copy;
+}
+
+}  // namespace kernel

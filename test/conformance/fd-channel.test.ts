@@ -1,0 +1,256 @@
+// Channels that carry file descriptors: between objects of this process, and with Python's own.
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
+import { DmaBuf, DmaMemory, FdChannel, FdServer, type ChannelKind, type FdMessage } from '../../lib';
+import { conforms, endsWith, isPending, observe, refuses } from './record';
+import { cmb, MiB, useRig } from './rig';
+
+const kinds = ['seqpacket', 'stream'] as const satisfies ChannelKind[];
+const openFds = () => readdirSync('/proc/self/fd').length;
+
+describe('a channel for fds', () => {
+  const rig = useRig('ssd');
+  const pair = (kind: ChannelKind = 'seqpacket', maxBytes?: number) => {
+    const [one, other] = FdChannel.pair(maxBytes === undefined ? { kind } : { kind, maxBytes });
+    return [rig.keep(one), rig.keep(other)] as const;
+  };
+  const next = async (channel: FdChannel): Promise<FdMessage> => {
+    const message = await channel.receive();
+    assert(message, 'the channel ended');
+    for (const fd of message.fds) rig.keep(fd);
+    return message;
+  };
+  const told = ({ bytes, fds }: FdMessage) => [Buffer.from(bytes).toString(), fds.length];
+  const memory = (content: string) => {
+    const made = rig.keep(DmaMemory.alloc(4096));
+    Buffer.from(made.buffer).write(content);
+    return made;
+  };
+
+  for (const kind of kinds) {
+    conforms(`${kind}: bytes and fds, both ways`, async () => {
+      const [one, other] = pair(kind);
+      const source = memory('from one');
+      await one.send('hello', [source, source.fd]);
+      const message = await next(other);
+      assert.deepEqual(observe(told(message)), ['hello', 2]);
+      const [first] = message.fds;
+      assert(first);
+      assert.notEqual(first.fd, source.fd);
+      assert.deepEqual(
+        statSync(`/proc/self/fd/${String(first.fd)}`).ino,
+        statSync(`/proc/self/fd/${String(source.fd)}`).ino,
+      );
+      await other.send(new Uint8Array([7]));
+      assert.deepEqual(observe(told(await next(one))), ['\u0007', 0]);
+      assert.equal(observe(one.peer.pid === process.pid), true);
+    });
+
+    conforms(`${kind}: the end, when the peer closes`, async () => {
+      const [one, other] = pair(kind);
+      await one.send('last');
+      one.close();
+      observe(told(await next(other)));
+      assert.equal(observe(await other.receive()), undefined);
+      await refuses('EPIPE', () => other.send('to nobody'));
+    });
+
+    conforms(`${kind}: what is not taken makes the sender wait, in order`, async () => {
+      const [one, other] = pair(kind);
+      const parts = Array.from({ length: 100 }, (_, i) => Buffer.alloc(20_000, i));
+      const source = memory('kept');
+      const sending = parts.map((part) => one.send(part, [source]));
+      const all = Promise.all(sending);
+      assert.equal(await isPending(all), true);
+      source.close(); // the peer gets what was meant
+      let [bytes, fds] = [0, 0];
+      const seen: number[] = [];
+      while (bytes < 2_000_000) {
+        const message = await next(other);
+        bytes += message.bytes.length;
+        fds += message.fds.length;
+        for (const fd of message.fds) fd.close();
+        for (const i of [message.bytes[0], message.bytes.at(-1)]) if (i !== seen.at(-1)) seen.push(i ?? -1);
+      }
+      await all;
+      assert.equal(observe(fds), 100);
+      assert.deepEqual(observe(seen), [...parts.keys()]);
+    });
+
+    conforms(`${kind}: waiting ends by a signal, and by close`, async () => {
+      const [one] = pair(kind);
+      const aborting = new AbortController();
+      const waiting = one.receive({ signal: aborting.signal });
+      aborting.abort();
+      await endsWith({ name: 'AbortError' }, () => waiting);
+      await endsWith({ name: 'AbortError' }, () => one.send('x', [], { signal: AbortSignal.abort() }));
+      const closing = one.receive();
+      one.close();
+      await refuses('ERR_CLOSED', () => closing);
+      await refuses('ERR_CLOSED', () => one.send('x'));
+      await refuses('ERR_CLOSED', () => one.receive());
+      await refuses('ERR_CLOSED', () => one.fd);
+    });
+  }
+
+  conforms('a dma-buf goes over as itself', async () => {
+    const [one, other] = pair();
+    const exported = rig.exported('ssd', cmb.region, MiB);
+    await one.send('a piece of the CMB', [exported]);
+    const { fds } = await next(other);
+    const same = rig.keep(DmaBuf.fromFd(fds[0]?.fd ?? -1));
+    assert.deepEqual([same.inode, observe(same.size)], [exported.inode, MiB]);
+    const mapping = rig.ioas.mapDmaBuf(same);
+    await rig.device('ssd').reset();
+    assert.equal(observe(mapping.state), 'revoked');
+  });
+
+  conforms('messages keep their bounds, and one that is too long is an error', async () => {
+    const [one, other] = pair('seqpacket', 8);
+    const source = memory('lost');
+    const before = openFds();
+    await one.send('12345678');
+    await one.send('123456789', [source]);
+    await one.send('short');
+    observe(told(await next(other)));
+    await refuses('ERR_MESSAGE_TOO_LONG', () => other.receive());
+    observe(told(await next(other)));
+    assert.equal(openFds(), before);
+  });
+
+  conforms('several who receive get one each, in order', async () => {
+    const [one, other] = pair();
+    const receiving = [next(other), next(other)];
+    for (const word of ['first', 'second']) await one.send(word);
+    assert.deepEqual(observe((await Promise.all(receiving)).map(told)), [
+      ['first', 0],
+      ['second', 0],
+    ]);
+    const seen: unknown[] = [];
+    for (const word of ['third', 'fourth']) await one.send(word);
+    one.close();
+    for await (const message of other) seen.push(told(message));
+    assert.deepEqual(observe(seen), [
+      ['third', 0],
+      ['fourth', 0],
+    ]);
+  });
+
+  conforms('what cannot be sent', async () => {
+    const [one] = pair();
+    await refuses('ERR_OUT_OF_RANGE', () => one.send(''));
+    await refuses('ERR_OUT_OF_RANGE', () => one.send(new Uint8Array((1 << 20) + 1)));
+    await refuses('ERR_OUT_OF_RANGE', () => one.send('x', new Array<number>(254).fill(0)));
+    await refuses('ERR_OUT_OF_RANGE', () => one.send('x', [-1]));
+    await refuses('ERR_INVALID_ARG_TYPE', () => one.send(7 as unknown as string));
+    await refuses('ERR_INVALID_ARG_TYPE', () => one.send('x', ['0' as unknown as number]));
+    await refuses('EBADF', () => one.send('x', [999_999]));
+    await refuses('ERR_OUT_OF_RANGE', () => FdChannel.pair({ kind: 'datagram' as 'stream' }));
+    await refuses('ERR_OUT_OF_RANGE', () => FdChannel.pair({ maxBytes: 0 }));
+    const source = memory('no socket');
+    await refuses('ENOTSOCK', () => FdChannel.fromFd(source.fd));
+  });
+
+  describe('at a path', () => {
+    let folder: string;
+    beforeEach(() => {
+      folder = mkdtempSync(join(tmpdir(), 'fd-server-'));
+    });
+    afterEach(() => {
+      rmSync(folder, { recursive: true });
+    });
+
+    conforms('is connected to, and tells who', async () => {
+      const path = join(folder, 'socket');
+      const server = rig.keep(FdServer.listen(path, { mode: 0o640 }));
+      assert.equal(observe((statSync(path).mode & 0o777).toString(8)), '640');
+      const client = rig.keep(FdChannel.connect(path));
+      const accepted = rig.keep(await server.accept());
+      assert.deepEqual(accepted.peer, { pid: process.pid, uid: process.getuid?.(), gid: process.getgid?.() });
+      await client.send('in');
+      observe(told(await next(accepted)));
+      server.close();
+      assert.equal(observe(existsSync(path)), false);
+      await accepted.send('still there');
+      observe(told(await next(client)));
+      await refuses('ENOENT', () => FdChannel.connect(path));
+    });
+
+    conforms('is taken: EADDRINUSE; left by a dead process: replaced', async () => {
+      const path = join(folder, 'socket');
+      const server = rig.keep(FdServer.listen(path));
+      await refuses('EADDRINUSE', () => FdServer.listen(path));
+      await refuses('EPROTOTYPE', () => FdChannel.connect(path, { kind: 'stream' }));
+      // What is left when nobody closes it: its file.
+      const left = `${path}-left`;
+      const script = `import socket; s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET); s.bind(${JSON.stringify(left)})`;
+      await once(spawn('python3', ['-c', script], { stdio: 'inherit' }), 'exit');
+      rig.keep(FdServer.listen(left));
+      rig.keep(FdChannel.connect(left));
+      writeFileSync(`${path}-file`, '');
+      await refuses('EADDRINUSE', () => FdServer.listen(`${path}-file`));
+      server.close();
+      await refuses('ERR_CLOSED', () => server.accept());
+      await refuses('ERR_OUT_OF_RANGE', () => FdServer.listen('x'.repeat(108)));
+    });
+
+    conforms('in the abstract namespace there is no file', async () => {
+      const path = `@vfio-dmabuf-test-${String(process.pid)}`;
+      const server = rig.keep(FdServer.listen(path));
+      const client = rig.keep(FdChannel.connect(path));
+      const accepted = rig.keep(await server.accept());
+      await accepted.send('hello');
+      observe(told(await next(client)));
+      const waiting = server.accept();
+      server.close();
+      await refuses('ERR_CLOSED', () => waiting);
+    });
+  });
+
+  describe('with Python', () => {
+    const python = async (channel: FdChannel, script: string): Promise<string> => {
+      const child = spawn('python3', ['-c', `import socket, os, mmap\ns = socket.socket(fileno=3)\n${script}`], {
+        stdio: ['ignore', 'pipe', 'inherit', channel.fd],
+      });
+      channel.close(); // the child has it
+      const [output, [status]] = await Promise.all([text(child.stdout!), once(child, 'exit') as Promise<[number]>]);
+      assert.equal(status, 0);
+      return output.trim();
+    };
+
+    for (const kind of kinds) {
+      conforms(`${kind}: it reads what is sent, and writes into it`, async () => {
+        const [one, other] = pair(kind);
+        const source = memory('written by us');
+        await one.send('look', [source]);
+        const output = await python(
+          other,
+          `data, fds, flags, _ = socket.recv_fds(s, 100, 4)
+m = mmap.mmap(fds[0], 4096)
+print(data.decode(), len(fds), m[:13].decode())
+m[:9] = b"by Python"`,
+        );
+        assert.equal(observe(output), 'look 1 written by us');
+        assert.equal(Buffer.from(source.buffer).toString('latin1', 0, 9), 'by Python');
+      });
+
+      conforms(`${kind}: it sends fds`, async () => {
+        const [one, other] = pair(kind);
+        await python(
+          other,
+          `fds = [os.memfd_create("m") for _ in range(3)]
+[os.write(fd, b"memory %d" % i) for i, fd in enumerate(fds)]
+socket.send_fds(s, [b"three"], fds)`,
+        );
+        const message = await next(one);
+        assert.deepEqual(observe(told(message)), ['three', 3]);
+        assert.equal(observe(await one.receive()), undefined);
+      });
+    }
+  });
+});
