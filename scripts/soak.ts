@@ -1,5 +1,6 @@
 // npm run soak -- --cycles N [--vm]: N cycles of map and unmap, and a share of other operations; nothing may grow.
 // npm run soak -- --interrupts N [--vm]: N interrupts in bursts; none may be lost, and the event loop must stay alive.
+// npm run soak -- --fds N [--seed N] [--vm]: N fds to other processes and back, some of which are killed; none may leak.
 // npm run soak -- --threads N --seconds S [--seed N] [--vm]: worker threads that compete for the same devices and share
 // them, and switch a device's memory off while others load from its registers.
 import { spawnSync } from 'node:child_process';
@@ -13,6 +14,7 @@ const { values } = parseArgs({
   options: {
     cycles: { type: 'string' },
     interrupts: { type: 'string' },
+    fds: { type: 'string' },
     threads: { type: 'string', default: '4' },
     seconds: { type: 'string', default: '60' },
     seed: { type: 'string', default: '1' },
@@ -33,6 +35,7 @@ function command(): string[] {
     return node('scripts/soak/cycles.ts', values.cycles, ...(values.vm ? ['kernel'] : []));
   }
   if (values.interrupts !== undefined) return node('scripts/soak/interrupts.ts', values.interrupts);
+  if (values.fds !== undefined) return node('scripts/soak/fds.ts', values.fds, values.seed);
   return node('scripts/soak/threads.ts', values.threads, values.seconds, values.seed);
 }
 

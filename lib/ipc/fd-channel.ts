@@ -13,6 +13,9 @@ import { ReceivedFd } from './received-fd';
 const mostFds = 253;
 const mostBytes = 1 << 20;
 
+/** Of a socket whose peer is gone: the next call says what there is to say. */
+const whenGone = pollEvents.error | pollEvents.hangUp;
+
 /**
  * How messages travel. `seqpacket`: each arrives whole, as it was sent. `stream`: as bytes in a row, which the programs
  * divide themselves; for peers that speak so, as QEMU does.
@@ -199,7 +202,7 @@ export class FdChannel {
         const socket = this.#socket;
         const moved = kernelCall({}, () => native.socketSend(socket, rest, numbers));
         if (moved === undefined) {
-          await this.#waits.until(socket, pollEvents.writable, signal);
+          await this.#waits.until(socket, pollEvents.writable | whenGone, signal);
           continue;
         }
         rest = rest.subarray(moved);
@@ -234,7 +237,7 @@ export class FdChannel {
       const socket = this.#socket;
       const message = kernelCall({}, () => native.socketReceive(socket, this.#maxBytes));
       if (!message) {
-        await this.#waits.until(socket, pollEvents.readable, signal);
+        await this.#waits.until(socket, pollEvents.readable | whenGone, signal);
         continue;
       }
       const { bytes, fds, cut, lostFds } = message;
