@@ -33,6 +33,9 @@ export {
 } from './ipc/fd-channel';
 export { FdServer, type ListenSocketOptions } from './ipc/fd-server';
 export { ReceivedFd } from './ipc/received-fd';
+export { ShareClient, type SharedBuffer, type ShareClientEvents } from './ipc/share-client';
+export { shareVersion, type SharedBufferInfo } from './ipc/share-protocol';
+export { ShareServer, type ShareOffer, type ShareOptions, type ShareServerEvents } from './ipc/share-server';
 export type { InvalidateData, VtdInvalidation } from './iommufd/invalidate';
 export { Ioas, type IoasEvents, type IovaRanges } from './iommufd/ioas';
 export { Iommufd, type RlimitMode } from './iommufd/iommufd';

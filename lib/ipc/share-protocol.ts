@@ -1,0 +1,132 @@
+// What is said on a socket that shares dma-bufs: one JSON object a message, seqpacket (docs/share.md).
+import { attempt } from '../causes/look';
+import { codedError } from '../errors';
+import type { DmaRange } from '../vfio/export';
+
+/** The version of the protocol. */
+export const shareVersion = 1;
+
+/** What is known of a shared dma-buf, beside its fd. */
+export interface SharedBufferInfo {
+  /** What its owner calls it. */
+  name: string;
+  /** The PCI address of the device that exported it. */
+  device: string | undefined;
+  /** The region (BAR) that it is a part of. */
+  region: number | undefined;
+  /** The parts of the region, in their order. */
+  ranges: DmaRange[] | undefined;
+  /** In bytes. */
+  size: bigint;
+  /** The same number for everybody who has the buffer. */
+  inode: bigint;
+  /** 'vfio_pci_core', 'udmabuf', …; undefined: the kernel did not tell. */
+  exporter: string | undefined;
+  /** How often the device has taken it back: mappings of before are dead, and must be made anew. */
+  generation: number;
+  /** 'live': it can be mapped; 'revoked': not now. */
+  state: 'live' | 'revoked';
+}
+
+/** The first message, with an fd for each buffer. */
+export interface Hello {
+  vfioDmabufShare: number;
+  buffers: SharedBufferInfo[];
+}
+
+/** A later message, without fds: the device has taken a buffer back, or it can be mapped again. */
+export interface ShareEvent {
+  event: 'revoked' | 'restored';
+  /** Its place in the first message. */
+  buffer: number;
+  generation: number;
+}
+
+const hex = (_: string, value: unknown) => (typeof value === 'bigint' ? `0x${value.toString(16)}` : value);
+
+export function encode(message: Hello | ShareEvent): string {
+  return JSON.stringify(message, hex);
+}
+
+type Json = Record<string, unknown>;
+
+const isObject = (value: unknown): value is Json =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
+
+function wrong(): Error {
+  return codedError('ERR_SHARE_PROTOCOL', 'the other end does not share dma-bufs as this library does');
+}
+
+function parse(bytes: Uint8Array): Json {
+  const value = attempt(() => JSON.parse(Buffer.from(bytes).toString('utf8')) as unknown);
+  if (!isObject(value)) throw wrong();
+  return value;
+}
+
+function u64(value: unknown): bigint {
+  if (typeof value !== 'string' || !/^0x[0-9a-f]{1,16}$/.test(value)) throw wrong();
+  return BigInt(value);
+}
+
+function count(value: unknown): number {
+  if (typeof value !== 'number' || !Number.isSafeInteger(value) || value < 0) throw wrong();
+  return value;
+}
+
+function text(value: unknown): string {
+  if (typeof value !== 'string') throw wrong();
+  return value;
+}
+
+const optional = <T>(value: unknown, decode: (value: unknown) => T): T | undefined =>
+  value === undefined ? undefined : decode(value);
+
+function range(value: unknown): DmaRange {
+  if (!isObject(value)) throw wrong();
+  return { offset: u64(value['offset']), length: u64(value['length']) };
+}
+
+function list<T>(value: unknown, decode: (value: unknown) => T): T[] {
+  if (!Array.isArray(value)) throw wrong();
+  return value.map(decode);
+}
+
+function state(value: unknown): SharedBufferInfo['state'] {
+  if (value !== 'live' && value !== 'revoked') throw wrong();
+  return value;
+}
+
+function bufferInfo(value: unknown): SharedBufferInfo {
+  if (!isObject(value)) throw wrong();
+  return {
+    name: text(value['name']),
+    device: optional(value['device'], text),
+    region: optional(value['region'], count),
+    ranges: optional(value['ranges'], (ranges) => list(ranges, range)),
+    size: u64(value['size']),
+    inode: u64(value['inode']),
+    exporter: optional(value['exporter'], text),
+    generation: count(value['generation']),
+    state: state(value['state']),
+  };
+}
+
+/** @throws Error ERR_SHARE_PROTOCOL; ERR_SHARE_VERSION */
+export function decodeHello(bytes: Uint8Array): Hello {
+  const { vfioDmabufShare, buffers } = parse(bytes);
+  const version = count(vfioDmabufShare);
+  if (version !== shareVersion) {
+    throw codedError(
+      'ERR_SHARE_VERSION',
+      `the other end speaks version ${String(version)}, not ${String(shareVersion)}`,
+    );
+  }
+  return { vfioDmabufShare: version, buffers: list(buffers, bufferInfo) };
+}
+
+/** @throws Error ERR_SHARE_PROTOCOL */
+export function decodeEvent(bytes: Uint8Array): ShareEvent {
+  const { event, buffer, generation } = parse(bytes);
+  if (event !== 'revoked' && event !== 'restored') throw wrong();
+  return { event, buffer: count(buffer), generation: count(generation) };
+}

@@ -1,0 +1,230 @@
+// Serves dma-bufs to other processes on a Unix socket.
+import { EventEmitter } from 'node:events';
+import { DmaBuf } from '../dmabuf/dma-buf';
+import type { Watcher } from '../dmabuf/exported';
+import { wasClosed, expectClose } from '../lost';
+import type { DmaRange } from '../vfio/export';
+import { array, instance, integer, options, outOfRange, string, u64 } from '../validate';
+import type { FdChannel, PeerCredentials } from './fd-channel';
+import { FdServer, type ListenSocketOptions } from './fd-server';
+import { encode, shareVersion, type ShareEvent, type SharedBufferInfo } from './share-protocol';
+
+const mostBuffers = 253; // fds in one message
+
+/** A dma-buf to share, and what to say of it. */
+export interface ShareOffer {
+  name: string;
+  /** It is duplicated: it may be closed. */
+  dmaBuf: DmaBuf;
+  device?: string;
+  region?: number;
+  ranges?: readonly DmaRange[];
+}
+
+/** Who is served, and how long one is waited for. */
+export interface ShareOptions extends Omit<ListenSocketOptions, 'kind'> {
+  /** User ids that are served; default: this process's, and root. */
+  uids?: readonly number[];
+  /** Group ids that are served besides. */
+  gids?: readonly number[];
+  /** How long a client may not read before it is dropped, in milliseconds: 5000 unless told. */
+  patience?: number;
+  /** How many at once: 64 unless told. Others are refused. */
+  clients?: number;
+}
+
+/** What a {@link ShareServer} tells. */
+export interface ShareServerEvents {
+  /** A client was given the buffers. */
+  connected: [peer: PeerCredentials];
+  /** Somebody was not: a user that is not served, or too many. */
+  refused: [peer: PeerCredentials, why: string];
+  /** A client is gone: it closed, or was dropped for what it did. */
+  gone: [peer: PeerCredentials, why: string];
+}
+
+interface Shared {
+  dmaBuf: DmaBuf;
+  info: SharedBufferInfo;
+  revocations: number;
+  mappable: boolean;
+}
+
+/**
+ * Shares dma-bufs with the processes that connect to a path. Each gets all of them, and is told when a device takes one back
+ * and when it can be mapped again. A client that says anything, or reads nothing, is dropped; the others do not notice.
+ */
+export class ShareServer extends EventEmitter<ShareServerEvents> {
+  readonly #server: FdServer;
+  readonly #shared: Shared[];
+  readonly #settings: { uids: readonly number[]; gids: readonly number[]; patience: number; most: number };
+  readonly #clients = new Map<FdChannel, PeerCredentials>();
+  readonly #watcher: WeakRef<Watcher>;
+  readonly #accepting: Promise<void>;
+
+  /**
+   * @throws as {@link FdServer.listen}; RangeError ERR_OUT_OF_RANGE: more than 253 buffers, or none; two of one name.
+   */
+  constructor(path: string, offers: readonly ShareOffer[], opts?: ShareOptions) {
+    super();
+    const { uids, gids = [], patience = 5000, clients = 64, ...listen } = options(opts);
+    this.#settings = {
+      uids: array(uids ?? [0, process.geteuid?.() ?? 0], 'uids').map((id) => integer(id, 'uids', 0, 0xffff_ffff)),
+      gids: array(gids, 'gids').map((id) => integer(id, 'gids', 0, 0xffff_ffff)),
+      patience: integer(patience, 'patience', 1, 0x7fff_ffff),
+      most: integer(clients, 'clients', 1, 65536),
+    };
+    const wanted = array(offers, 'offers').map((offer) => toOffer(offer));
+    integer(wanted.length, 'offers.length', 1, mostBuffers);
+    const names = wanted.map(({ name }) => name);
+    if (new Set(names).size < names.length) throw outOfRange('offers', 'of different names', names.join(', '));
+    this.#shared = [];
+    try {
+      for (const offer of wanted) this.#shared.push(share(offer));
+      this.#server = FdServer.listen(path, { ...listen, kind: 'seqpacket' });
+    } catch (error) {
+      for (const { dmaBuf } of this.#shared) dmaBuf.close();
+      throw error;
+    }
+    const watcher: Watcher = { lookAtMappings: () => this.#look() };
+    this.#watcher = new WeakRef(watcher);
+    keepers.set(this, watcher);
+    for (const { dmaBuf } of this.#shared) dmaBuf.kernel.watchers.add(this.#watcher);
+    expectClose(this, 'share server');
+    this.#accepting = this.#accept();
+  }
+
+  /** Where it listens. */
+  get path(): string {
+    return this.#server.path;
+  }
+
+  /** Who is served now. */
+  get clients(): PeerCredentials[] {
+    return [...this.#clients.values()];
+  }
+
+  async #accept(): Promise<void> {
+    for await (const channel of this.#server) {
+      const { peer } = channel;
+      const { uids, gids, most } = this.#settings;
+      const known = uids.includes(peer.uid) || gids.includes(peer.gid);
+      if (known && this.#clients.size < most) {
+        void this.#serve(channel, peer);
+        continue;
+      }
+      channel.close();
+      this.emit('refused', peer, known ? 'too many clients' : `user ${String(peer.uid)} of group ${String(peer.gid)}`);
+    }
+  }
+
+  async #serve(channel: FdChannel, peer: PeerCredentials): Promise<void> {
+    this.#clients.set(channel, peer);
+    let why = 'it closed';
+    try {
+      const hello = encode({ vfioDmabufShare: shareVersion, buffers: this.#shared.map(({ info }) => info) });
+      await this.#send(
+        channel,
+        hello,
+        this.#shared.map(({ dmaBuf }) => dmaBuf),
+      );
+      this.emit('connected', peer);
+      using message = await channel.receive();
+      if (message) why = 'it said something';
+    } catch (error) {
+      why = error instanceof Error ? error.message : String(error);
+    }
+    this.#drop(channel, why);
+  }
+
+  #send(channel: FdChannel, text: string, fds: readonly DmaBuf[]): Promise<void> {
+    return channel.send(text, fds, { signal: AbortSignal.timeout(this.#settings.patience) });
+  }
+
+  #drop(channel: FdChannel, why: string): void {
+    const peer = this.#clients.get(channel);
+    if (!peer) return;
+    this.#clients.delete(channel);
+    channel.close();
+    this.emit('gone', peer, why);
+  }
+
+  /** What the devices did. */
+  #look(): void {
+    for (const [buffer, shared] of this.#shared.entries()) {
+      const { exported } = shared.dmaBuf;
+      if (!exported) continue;
+      const { revocations, mappable } = exported;
+      const revoked = revocations !== shared.revocations;
+      const restored = mappable && (revoked || !shared.mappable);
+      if (revoked) shared.info.generation += 1;
+      Object.assign(shared, { revocations, mappable });
+      shared.info.state = mappable ? 'live' : 'revoked';
+      const { generation } = shared.info;
+      if (revoked) this.#tell({ event: 'revoked', buffer, generation });
+      if (restored) this.#tell({ event: 'restored', buffer, generation });
+    }
+  }
+
+  #tell(event: ShareEvent): void {
+    const text = encode(event);
+    for (const channel of [...this.#clients.keys()]) {
+      this.#send(channel, text, []).catch((error: unknown) => {
+        this.#drop(channel, error instanceof Error ? error.message : String(error));
+      });
+    }
+  }
+
+  /** Whether close() was called. */
+  get closed(): boolean {
+    return this.#server.closed;
+  }
+
+  /** Stops serving. What clients have stays theirs. */
+  close(): void {
+    if (this.closed) return;
+    wasClosed(this);
+    this.#server.close();
+    for (const channel of [...this.#clients.keys()]) this.#drop(channel, 'the server closed');
+    for (const { dmaBuf } of this.#shared) {
+      dmaBuf.kernel.watchers.delete(this.#watcher);
+      dmaBuf.close();
+    }
+    keepers.delete(this);
+    this.#accepting.catch(() => undefined);
+  }
+
+  /** close(), for `using`. */
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}
+
+/** A watcher lives as long as its server. */
+const keepers = new WeakMap<ShareServer, Watcher>();
+
+function toOffer(offer: ShareOffer): ShareOffer {
+  const { name, dmaBuf, device, region, ranges } = options(offer, 'offer');
+  return {
+    name: string(name, 'name'),
+    dmaBuf: instance(dmaBuf, 'dmaBuf', DmaBuf),
+    ...(device === undefined ? {} : { device: string(device, 'device') }),
+    ...(region === undefined ? {} : { region: integer(region, 'region', 0, 0xffff_ffff) }),
+    ...(ranges === undefined ? {} : { ranges: array(ranges, 'ranges') }),
+  };
+}
+
+function share({ name, dmaBuf: original, device, region, ranges }: ShareOffer): Shared {
+  const dmaBuf = DmaBuf.fromFd(original.fd, { kernel: original.kernel });
+  const { exported, size, inode, exporterName: exporter } = dmaBuf;
+  const parts = ranges?.map(({ offset, length }) => ({ offset: u64(offset, 'offset'), length: u64(length, 'length') }));
+  return {
+    dmaBuf,
+    info: {
+      ...{ name, device, region, ranges: parts, size, inode, exporter, generation: 0 },
+      state: exported?.mappable === false ? 'revoked' : 'live',
+    },
+    revocations: exported?.revocations ?? 0,
+    mappable: exported?.mappable ?? true,
+  };
+}

@@ -1,0 +1,202 @@
+// Sharing dma-bufs on a socket: with our own client, and with others that mean no good.
+import assert from 'node:assert/strict';
+import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { chmodSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
+import { ShareClient, ShareServer, type ShareOptions } from '../../lib';
+import { conforms, observe, refuses } from './record';
+import { addresses, cmb, MiB, page, useRig, vram } from './rig';
+
+describe('sharing dma-bufs', () => {
+  const rig = useRig('ssd', 'display', 'engine');
+  let folder: string;
+  let path: string;
+  beforeEach(() => {
+    folder = mkdtempSync(join(tmpdir(), 'share-'));
+    path = join(folder, 'socket');
+  });
+  afterEach(() => {
+    rmSync(folder, { recursive: true });
+  });
+
+  const serve = (opts?: ShareOptions) => {
+    const offers = [
+      {
+        ...{ name: 'cmb', dmaBuf: rig.exported('ssd', cmb.region, MiB), device: addresses.ssd, region: cmb.region },
+        ranges: [{ offset: 0n, length: MiB }],
+      },
+      { name: 'vram', dmaBuf: rig.exported('display', vram.region, 16n * page) },
+    ];
+    return rig.keep(new ShareServer(path, offers, opts));
+  };
+  const connect = async () => rig.keep(await ShareClient.connect(path));
+
+  conforms('gives a client all buffers, and what they are', async () => {
+    serve();
+    const client = await connect();
+    assert.deepEqual(observe(client.buffers.map(({ inode: _, dmaBuf: __, ...known }) => known)), [
+      {
+        ...{ name: 'cmb', device: addresses.ssd, region: cmb.region, ranges: [{ offset: 0n, length: MiB }] },
+        ...{ size: MiB, exporter: 'vfio_pci_core', generation: 0, state: 'live' },
+      },
+      {
+        ...{ name: 'vram', device: undefined, region: undefined, ranges: undefined },
+        ...{ size: 16n * page, exporter: 'vfio_pci_core', generation: 0, state: 'live' },
+      },
+    ]);
+    for (const { dmaBuf, inode } of client.buffers) assert.equal(dmaBuf.inode, inode);
+    const shared = client.find('cmb');
+    assert(shared);
+    const engine = await rig.engine();
+    const memory = await rig.memory();
+    const { iova } = rig.ioas.mapDmaBuf(shared.dmaBuf);
+    await engine.copy(memory.iova, iova, 256);
+    const bytes = Buffer.alloc(256);
+    rig.device('ssd').region(cmb.region).read(0n, bytes);
+    assert.deepEqual(bytes, memory.bytes.subarray(0, 256));
+  });
+
+  conforms('tells clients that a device took a buffer back, and when it can be mapped again', async () => {
+    serve();
+    const [one, other] = [await connect(), await connect()];
+    const news: unknown[] = [];
+    for (const client of [one, other]) {
+      client.on('revoked', ({ name, generation, state }) => news.push(['revoked', name, generation, state]));
+      client.on('restored', ({ name, generation, state }) => news.push(['restored', name, generation, state]));
+    }
+    const both = (event: 'revoked' | 'restored') => Promise.all([once(one, event), once(other, event)]);
+    const reset = both('restored');
+    await rig.device('ssd').reset();
+    await reset;
+    const off = both('revoked');
+    rig.device('display').command.memory = false;
+    await off;
+    const on = both('restored');
+    rig.device('display').command.memory = true;
+    await on;
+    assert.deepEqual(observe(news.map(String).sort()), [
+      ...['restored,cmb,1,live', 'restored,cmb,1,live', 'restored,vram,1,live', 'restored,vram,1,live'],
+      ...['revoked,cmb,1,revoked', 'revoked,cmb,1,revoked', 'revoked,vram,1,revoked', 'revoked,vram,1,revoked'],
+    ]);
+    const late = await connect();
+    observe(late.buffers.map(({ generation, state }) => [generation, state]));
+  });
+
+  conforms('ends: what was given stays', async () => {
+    const server = serve();
+    const client = await connect();
+    const ended = once(client, 'end');
+    server.close();
+    assert.deepEqual(await ended, [undefined]);
+    assert.equal(observe(client.closed), true);
+    assert.equal(observe(client.buffers[0]?.dmaBuf.size), MiB);
+    await refuses('ENOENT', () => ShareClient.connect(path));
+  });
+
+  conforms('of nothing, of too much, and of two of one name', async () => {
+    const dmaBuf = rig.exported('ssd', cmb.region, MiB);
+    await refuses('ERR_OUT_OF_RANGE', () => new ShareServer(path, []));
+    await refuses('ERR_OUT_OF_RANGE', () => new ShareServer(path, new Array(254).fill({ name: 'x', dmaBuf }) as never));
+    await refuses(
+      'ERR_OUT_OF_RANGE',
+      () =>
+        new ShareServer(
+          path,
+          [1, 2].map(() => ({ name: 'x', dmaBuf })),
+        ),
+    );
+    await refuses('ERR_INVALID_ARG_TYPE', () => new ShareServer(path, [{ name: 'x', dmaBuf: {} as never }]));
+    assert.equal(observe(dmaBuf.references), 1);
+  });
+
+  describe('with others', () => {
+    const start = (script: string): ChildProcess =>
+      spawn('python3', ['-c', `import socket, os, json, time\npath = ${JSON.stringify(path)}\n${script}`], {
+        stdio: ['pipe', 'pipe', 'inherit'],
+      });
+    const connected = 's = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET); s.connect(path)\n';
+    /** What becomes of a client that does this, while another is served. */
+    const fate = async (server: ShareServer, script: string): Promise<string> => {
+      const good = await connect();
+      const fds = readdirSync('/proc/self/fd').length;
+      const outcome = new Promise<string>((resolve) => {
+        server.once('gone', (_, why) => resolve(why));
+        server.once('refused', (_, why) => resolve(`refused: ${why}`));
+      });
+      const child = start(connected + script);
+      const why = await outcome;
+      await once(child, 'exit');
+      assert.equal(readdirSync('/proc/self/fd').length, fds);
+      const told = once(good, 'restored');
+      await rig.device('ssd').reset();
+      await told;
+      good.close();
+      return why;
+    };
+
+    conforms('Python takes them', async () => {
+      serve();
+      const child = start(
+        `${connected}data, fds, flags, _ = socket.recv_fds(s, 65536, 253)
+hello = json.loads(data)
+print(hello["vfioDmabufShare"], [b["name"] for b in hello["buffers"]], len(fds), [os.lseek(fd, 0, 2) for fd in fds])`,
+      );
+      const output = (await text(child.stdout!)).trim();
+      assert.match(output, /^1 \['cmb', 'vram'\] 2 /);
+      observe(output.slice(0, 22));
+    });
+
+    conforms('who says something is dropped', async () => {
+      const server = serve();
+      assert.equal(observe(await fate(server, 's.send(b"hello")')), 'it said something');
+    });
+
+    conforms('who sends fds, or too much, is dropped, and nothing is leaked', async () => {
+      const server = serve();
+      const many = '[os.dup(0) for _ in range(200)]';
+      assert.equal(observe(await fate(server, `socket.send_fds(s, [b"x"], ${many})`)), 'it said something');
+      assert.match(observe(await fate(server, 's.send(b"x" * 100000)')), /more than 65536 bytes/);
+    });
+
+    conforms('who just closes is forgotten', async () => {
+      const server = serve();
+      assert.match(await fate(server, 's.close()'), /it closed|peer has closed/);
+      if (server.clients.length > 0) await once(server, 'gone');
+      assert.equal(observe(server.clients.length), 0);
+    });
+
+    conforms('who never reads is dropped after a while', async () => {
+      const server = serve({ patience: 200 });
+      const stalled = start(`${connected}print("in", flush=True)\ntime.sleep(60)`);
+      const [peer] = (await once(server, 'connected')) as [{ pid: number }];
+      const dropped = once(server, 'gone') as Promise<[{ pid: number }, string]>;
+      const { command } = rig.device('display');
+      for (let i = 0; i < 2000; i += 1) {
+        command.memory = false;
+        command.memory = true;
+      }
+      const [who, why] = await dropped;
+      assert.equal(who.pid, peer.pid);
+      observe(why);
+      stalled.kill();
+      await once(stalled, 'exit');
+    });
+
+    conforms('who is not served is refused', async () => {
+      chmodSync(folder, 0o755);
+      const server = serve({ mode: 0o666, uids: [0] });
+      const child = start(`os.setgid(65534); os.setuid(65534)\n${connected}print(len(s.recv(100)))`);
+      const [peer] = (await once(server, 'refused')) as [{ uid: number }];
+      assert.equal(observe(peer.uid), 65534);
+      assert.equal(observe((await text(child.stdout!)).trim()), '0');
+      const full = rig.keep(
+        new ShareServer(`${path}-full`, [{ name: 'x', dmaBuf: rig.exported('ssd', cmb.region, MiB) }], { clients: 1 }),
+      );
+      rig.keep(await ShareClient.connect(full.path));
+      await refuses('ERR_SHARE_REFUSED', () => ShareClient.connect(full.path));
+    });
+  });
+});
