@@ -126,7 +126,7 @@ describe('sharing dma-bufs', () => {
         server.once('gone', (_, why) => resolve(why));
         server.once('refused', (_, why) => resolve(`refused: ${why}`));
       });
-      const child = start(connected + script);
+      const child = start(`${connected}s.recv(65536)\n${script}`);
       const why = await outcome;
       await once(child, 'exit');
       assert.equal(readdirSync('/proc/self/fd').length, fds);
