@@ -1,26 +1,10 @@
 // vfio-dmabuf export
-import { InvalidArgumentError, type Command } from 'commander';
+import type { Command } from 'commander';
 import { Iommufd } from '../iommufd/iommufd';
 import { VfioDevice } from '../vfio/device';
 import type { DmaRange } from '../vfio/export';
 import { json, print, size } from './output';
-
-const units: Readonly<Record<string, bigint>> = { '': 1n, k: 1n << 10n, m: 1n << 20n, g: 1n << 30n };
-
-/** '0x1000', '64k', '16M' */
-function toBytes(text: string): bigint {
-  const match = /^(0x[0-9a-f]+|\d+)([kmg]?)$/i.exec(text);
-  const unit = units[match?.[2]?.toLowerCase() ?? ''];
-  if (!match?.[1] || unit === undefined) throw new InvalidArgumentError(`${text} is no number of bytes`);
-  return BigInt(match[1]) * unit;
-}
-
-/** 'OFFSET:LENGTH', one more of them. */
-function toRange(text: string, before: DmaRange[]): DmaRange[] {
-  const [offset = '', length, rest] = text.split(':');
-  if (length === undefined || rest !== undefined) throw new InvalidArgumentError('a range is OFFSET:LENGTH');
-  return [...before, { offset: toBytes(offset), length: toBytes(length) }];
-}
+import { rangeOption, regionOption } from './ranges';
 
 interface Options {
   region: number;
@@ -33,16 +17,8 @@ export function addExport(program: Command): void {
     .command('export')
     .description('export a part of a BAR as a dma-buf, tell what it is, and close it')
     .argument('<address>', 'PCI address of a device that vfio-pci has')
-    .requiredOption('-r, --region <index>', 'the BAR, 0 to 5', (text) => {
-      if (!/^[0-5]$/.test(text)) throw new InvalidArgumentError('a BAR is 0 to 5');
-      return Number(text);
-    })
-    .option(
-      '--range <offset:length>',
-      'in bytes, 0x…, or with k, M, G; again for more; default: the whole BAR',
-      toRange,
-      [],
-    )
+    .addOption(regionOption())
+    .addOption(rangeOption('which make one dma-buf'))
     .option('--json', 'as JSON: { address, region, ranges: [{ offset, length }], size, inode, exporter }')
     .addHelpText('after', '\nExample:\n  $ vfio-dmabuf export 03:00.0 --region 2 --range 0:1M\n')
     .action(async (address: string, { region, range, ...options }: Options) => {

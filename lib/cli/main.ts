@@ -6,6 +6,7 @@ import { addDevices } from './devices';
 import { addDoctor } from './doctor';
 import { addExport } from './export';
 import { paint } from './output';
+import { addShare } from './share';
 import { addTopology } from './topology';
 
 /** Exit codes: 0 done, 1 it cannot be done (errors of the system, refusals), 2 the command line is wrong. */
@@ -18,7 +19,7 @@ async function main(): Promise<void> {
       'after',
       '\nVFIO_DMABUF_KERNEL=fake (or fake:MACHINE) tries everything on a kernel that needs no hardware.\n',
     );
-  for (const add of [addDoctor, addDevices, addTopology, addBind, addExport]) add(program);
+  for (const add of [addDoctor, addDevices, addTopology, addBind, addExport, addShare]) add(program);
   try {
     await program.parseAsync();
   } catch (error) {

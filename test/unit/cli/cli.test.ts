@@ -1,18 +1,28 @@
 // The command line on the fake kernel and on made sysfs trees.
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
+import { createInterface } from 'node:readline';
 import { FakeKernel } from '../../../lib/fake';
 import { bindToVfio, planBind, planUnbind } from '../../../lib';
 
 const checkout = resolve(__dirname, '../../..');
 
+const main = join(checkout, 'lib/cli/main.ts');
+/** What a client in another language sees. */
+const client = `
+import json, socket, sys
+s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET); s.connect(sys.argv[1])
+message, fds, _, _ = socket.recv_fds(s, 65536, 253)
+print([buffer["size"] for buffer in json.loads(message)["buffers"]], len(fds))`;
+
 const run = (...args: string[]) => runOn('fake', ...args);
 
 function runOn(kernel: string, ...args: string[]): { status: number | null; stdout: string; stderr: string } {
-  const command = ['--import=tsx', join(checkout, 'lib/cli/main.ts'), ...args];
+  const command = ['--import=tsx', main, ...args];
   const env = { ...process.env, VFIO_DMABUF_KERNEL: kernel };
   return spawnSync(process.execPath, command, { cwd: checkout, encoding: 'utf8', env });
 }
@@ -61,6 +71,25 @@ describe('vfio-dmabuf', function () {
       size: '0x101000',
       exporter: 'vfio_pci_core',
     });
+  });
+
+  it('share serves dma-bufs until it is stopped', async () => {
+    const path = join(mkdtempSync(join(tmpdir(), 'share-')), 'socket');
+    const options = ['--region', '2', '--range', '0:1M', '--range', '1M:64k', '--socket', path];
+    const server = spawn(process.execPath, ['--import=tsx', main, 'share', '01:00.0', ...options], {
+      env: { ...process.env, VFIO_DMABUF_KERNEL: 'fake' },
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    const lines = createInterface(server.stdout)[Symbol.asyncIterator]();
+    assert.match(String((await lines.next()).value), /BAR 2 0x0, 1 MiB; 0000:01:00\.0 BAR 2 0x100000, 64 KiB$/);
+    const { stdout } = spawnSync('python3', ['-c', client, path], { encoding: 'utf8' });
+    assert.equal(stdout.trim(), "['0x100000', '0x10000'] 2");
+    assert.match(String((await lines.next()).value), /^serving pid \d+, user \d+, group \d+$/);
+    assert.match(String((await lines.next()).value), /^gone pid /);
+    server.kill('SIGTERM');
+    assert.deepEqual(await once(server, 'exit'), [0, null]);
+    assert(!existsSync(path));
+    rmSync(dirname(path), { recursive: true });
   });
 
   it('errors of the system exit with 1, wrong command lines with 2', () => {

@@ -1,0 +1,94 @@
+// vfio-dmabuf share
+import { once } from 'node:events';
+import { InvalidArgumentError, Option, type Command } from 'commander';
+import { Iommufd } from '../iommufd/iommufd';
+import type { PeerCredentials } from '../ipc/fd-channel';
+import { ShareServer, type ShareOffer } from '../ipc/share-server';
+import { VfioDevice } from '../vfio/device';
+import type { DmaRange } from '../vfio/export';
+import { print, size } from './output';
+import { rangeOption, regionOption } from './ranges';
+
+interface Options {
+  region: number;
+  range: DmaRange[];
+  socket: string;
+  mode: number;
+  uid: number[];
+  gid: number[];
+}
+
+function toId(text: string, before: number[]): number[] {
+  if (!/^\d+$/.test(text)) throw new InvalidArgumentError('an id is a number');
+  return [...before, Number(text)];
+}
+
+function toMode(text: string): number {
+  if (!/^0?[0-7]{1,3}$/.test(text)) throw new InvalidArgumentError('a mode is octal: 660');
+  return Number.parseInt(text, 8);
+}
+
+const who = ({ pid, uid, gid }: PeerCredentials) => `pid ${String(pid)}, user ${String(uid)}, group ${String(gid)}`;
+const hex = (value: number | bigint) => `0x${value.toString(16)}`;
+
+/** Tells what happens, until a signal comes. */
+async function serve(server: ShareServer): Promise<void> {
+  server.on('connected', (peer) => print(`serving ${who(peer)}`));
+  server.on('refused', (peer, why) => print(`refused ${who(peer)}: ${why}`));
+  server.on('gone', (peer, why) => print(`gone ${who(peer)}: ${why}`));
+  const stop = new AbortController();
+  try {
+    await Promise.race(['SIGINT', 'SIGTERM'].map((name) => once(process, name, { signal: stop.signal })));
+  } finally {
+    stop.abort();
+  }
+}
+
+export function addShare(program: Command): void {
+  program
+    .command('share')
+    .description('serve parts of a BAR as dma-bufs on a Unix socket, until it is stopped')
+    .argument('<address>', 'PCI address of a device that vfio-pci has')
+    .addOption(regionOption())
+    .addOption(rangeOption('each a dma-buf of its own'))
+    .requiredOption('-s, --socket <path>', 'where to listen; @NAME: in the abstract namespace')
+    .addOption(
+      new Option('--mode <octal>', "the socket's mode: who may connect").default(0o600, '600').argParser(toMode),
+    )
+    .addOption(
+      new Option('--uid <id>', 'a user who is served; again for more')
+        .default([], 'this one, and root')
+        .argParser(toId),
+    )
+    .addOption(
+      new Option('--gid <id>', 'a group that is served besides; again for more').default([], 'none').argParser(toId),
+    )
+    .addHelpText(
+      'after',
+      `
+A client gets all buffers, an fd each, with a JSON message that tells what they are; it is told when the device takes them
+back, and when they can be mapped again. docs/share.md has the protocol; in JavaScript it is ShareClient.connect(path).
+
+Example:
+  $ sudo vfio-dmabuf share 03:00.0 --region 2 --range 0:1M --socket /run/cmb --mode 660 --gid 100
+`,
+    )
+    .action(async (address: string, { region, range, socket, mode, uid, gid }: Options) => {
+      await using iommufd = Iommufd.open();
+      await using device = await VfioDevice.open(address, { iommufd });
+      device.command.memory = true;
+      const ranges = range.length > 0 ? range : [{ offset: 0n, length: device.region(region).size }];
+      const name = device.address ?? address;
+      const offers = ranges.map(({ offset, length }): ShareOffer => ({
+        ...{ name: `${name} BAR ${String(region)} ${hex(offset)}`, device: name, region, ranges: [{ offset, length }] },
+        dmaBuf: device.exportDmaBuf({ region, offset, length }),
+      }));
+      const users = uid.length > 0 || gid.length > 0 ? { uids: uid, gids: gid } : {};
+      using server = new ShareServer(socket, offers, { mode, ...users });
+      for (const { dmaBuf } of offers) dmaBuf.close();
+      print(
+        `${socket}: ${offers.map(({ name, ranges: [part] = [] }) => `${name}, ${size(BigInt(part?.length ?? 0))}`).join('; ')}`,
+      );
+      await serve(server);
+    });
+}
