@@ -3,7 +3,7 @@ import { EventEmitter } from 'node:events';
 import { DmaBuf } from '../dmabuf/dma-buf';
 import { codedError } from '../errors';
 import { expectClose, wasClosed } from '../lost';
-import { options } from '../validate';
+import { instance, options } from '../validate';
 import type { WaitOptions } from '../waits';
 import { FdChannel, type ChannelOptions } from './fd-channel';
 import { decodeEvent, decodeHello, type SharedBufferInfo } from './share-protocol';
@@ -31,7 +31,7 @@ export class ShareClient extends EventEmitter<ShareClientEvents> {
 
   private constructor(channel: FdChannel, buffers: readonly SharedBuffer[]) {
     super();
-    this.#channel = channel;
+    this.#channel = instance(channel, 'channel', FdChannel);
     this.buffers = buffers;
     expectClose(this, 'share client');
     void this.#listen();

@@ -5,6 +5,9 @@ import {
   DmaHeap,
   DmaMemory,
   Eventfd,
+  FdChannel,
+  FdServer,
+  ShareServer,
   Iommufd,
   KernelError,
   PciTopology,
@@ -52,6 +55,14 @@ function mockDevice(kernel: FakeKernel, iommufd: Iommufd) {
 }
 
 /** The objects of one kernel, or what is left of them when they are closed. */
+let sockets = 0;
+
+/** In the abstract namespace: nothing is left when it is closed. */
+function socketPath(): string {
+  sockets += 1;
+  return `@vfio-dmabuf-fuzz-${String(process.pid)}-${String(sockets)}`;
+}
+
 function build(kernel: FakeKernel) {
   const iommufd = Iommufd.open({ kernel });
   const ioas = iommufd.allocIoas();
@@ -84,7 +95,14 @@ function build(kernel: FakeKernel) {
   const mock = mockDevice(kernel, iommufd);
   const nestParent = ioas.allocHwptSync(mock, { nestParent: true });
   const viommu = iommufd.allocViommu(mock, nestParent, { type: 0xdeadbeef });
+  const [channel, otherEnd] = FdChannel.pair({ kernel });
+  const fdServer = FdServer.listen(socketPath(), { kernel });
   return {
+    channel,
+    otherEnd,
+    fdServer,
+    client: FdChannel.connect(fdServer.path, { kernel }),
+    shareServer: new ShareServer(socketPath(), [{ name: 'a', dmaBuf: cmb }], { kernel }),
     kernel,
     iommufd,
     ioas,
@@ -302,6 +320,13 @@ export const validCalls: Record<string, (objects: Objects, random: Random) => un
   'VfioDevice#attach': ({ ioas, spare, hwpt }, random) => [random.pick([ioas, spare, hwpt])],
   'VfioDevice#attachSync': ({ ioas, spare, hwpt }, random) => [random.pick([ioas, spare, hwpt])],
   'VfioDevice#region': (_, random) => [random.below(9)],
+  'FdChannel.pair': ({ kernel }) => [{ kernel }],
+  'FdChannel.connect': ({ fdServer, kernel }) => [fdServer.path, { kernel }],
+  'FdChannel.fromFd': ({ channel, kernel }) => [channel.fd, { kernel }],
+  'FdChannel#send': ({ cmb }) => ['some bytes', [cmb]],
+  'FdServer.listen': ({ kernel }) => [socketPath(), { kernel }],
+  'new ShareServer': ({ cmb, kernel }) => [socketPath(), [{ name: 'b', dmaBuf: cmb }], { kernel }],
+  'ShareClient.connect': ({ shareServer, kernel }) => [shareServer.path, { kernel }],
   'Eventfd.create': ({ kernel }, random) => [{ kernel, count: random.below(3) }],
   'Eventfd.fromFd': ({ kernel, eventfd }) => [eventfd.fd, { kernel }],
   'Eventfd#signal': (_, random) => random.pick<unknown[]>([[], [3]]),
