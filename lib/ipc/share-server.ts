@@ -214,8 +214,17 @@ function toOffer(offer: ShareOffer): ShareOffer {
   };
 }
 
-function share({ name, dmaBuf: original, device, region, ranges }: ShareOffer): Shared {
-  const dmaBuf = DmaBuf.fromFd(original.fd, { kernel: original.kernel });
+function share(offer: ShareOffer): Shared {
+  const dmaBuf = DmaBuf.fromFd(offer.dmaBuf.fd, { kernel: offer.dmaBuf.kernel });
+  try {
+    return describe(dmaBuf, offer);
+  } catch (error) {
+    dmaBuf.close();
+    throw error;
+  }
+}
+
+function describe(dmaBuf: DmaBuf, { name, device, region, ranges }: ShareOffer): Shared {
   const { exported, size, inode, exporterName: exporter } = dmaBuf;
   const parts = ranges?.map(({ offset, length }) => ({ offset: u64(offset, 'offset'), length: u64(length, 'length') }));
   return {

@@ -162,7 +162,7 @@ describe('a channel for fds', () => {
       folder = mkdtempSync(join(tmpdir(), 'fd-server-'));
     });
     afterEach(() => {
-      rmSync(folder, { recursive: true });
+      rmSync(folder, { recursive: true, force: true });
     });
 
     conforms('is connected to, and tells who', async () => {

@@ -19,7 +19,7 @@ describe('sharing dma-bufs', () => {
     path = join(folder, 'socket');
   });
   afterEach(() => {
-    rmSync(folder, { recursive: true });
+    rmSync(folder, { recursive: true, force: true });
   });
 
   const serve = (opts?: ShareOptions) => {
