@@ -1,5 +1,6 @@
 // Serves dma-bufs to other processes on a Unix socket.
 import { EventEmitter } from 'node:events';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { DmaBuf } from '../dmabuf/dma-buf';
 import type { Watcher } from '../dmabuf/exported';
 import { wasClosed, expectClose } from '../lost';
@@ -10,6 +11,7 @@ import { FdServer, type ListenSocketOptions } from './fd-server';
 import { encode, shareVersion, type ShareEvent, type SharedBufferInfo } from './share-protocol';
 
 const mostBuffers = 253; // fds in one message
+const pause = 100; // milliseconds, after a failure
 
 /** A dma-buf to share, and what to say of it. */
 export interface ShareOffer {
@@ -41,6 +43,8 @@ export interface ShareServerEvents {
   refused: [peer: PeerCredentials, why: string];
   /** A client is gone: it closed, or was dropped for what it did. */
   gone: [peer: PeerCredentials, why: string];
+  /** Somebody could not be let in, for want of something here; it is tried again. */
+  failed: [error: unknown];
 }
 
 interface Shared {
@@ -105,17 +109,34 @@ export class ShareServer extends EventEmitter<ShareServerEvents> {
   }
 
   async #accept(): Promise<void> {
-    for await (const channel of this.#server) {
-      const { peer } = channel;
-      const { uids, gids, most } = this.#settings;
-      const known = uids.includes(peer.uid) || gids.includes(peer.gid);
-      if (known && this.#clients.size < most) {
-        void this.#serve(channel, peer);
-        continue;
+    while (!this.closed) {
+      try {
+        this.#admit(await this.#server.accept());
+      } catch (error) {
+        if (this.closed) return;
+        // Too many open files, for one: who waits to be let in still does.
+        this.emit('failed', error);
+        await sleep(pause, undefined, { ref: false });
       }
-      channel.close();
-      this.emit('refused', peer, known ? 'too many clients' : `user ${String(peer.uid)} of group ${String(peer.gid)}`);
     }
+  }
+
+  #admit(channel: FdChannel): void {
+    const { uids, gids, most } = this.#settings;
+    let peer: PeerCredentials;
+    try {
+      ({ peer } = channel);
+    } catch (error) {
+      channel.close();
+      throw error;
+    }
+    const known = uids.includes(peer.uid) || gids.includes(peer.gid);
+    if (known && this.#clients.size < most) {
+      void this.#serve(channel, peer);
+      return;
+    }
+    channel.close();
+    this.emit('refused', peer, known ? 'too many clients' : `user ${String(peer.uid)} of group ${String(peer.gid)}`);
   }
 
   async #serve(channel: FdChannel, peer: PeerCredentials): Promise<void> {
