@@ -41,8 +41,8 @@ export interface ShareServerEvents {
   connected: [peer: PeerCredentials];
   /** Somebody was not: a user that is not served, or too many. */
   refused: [peer: PeerCredentials, why: string];
-  /** A client is gone: it closed, or was dropped for what it did. */
-  gone: [peer: PeerCredentials, why: string];
+  /** A client is gone: it closed, or was dropped for what it did, or for the error. */
+  gone: [peer: PeerCredentials, why: string, error?: unknown];
   /** Somebody could not be let in, for want of something here; it is tried again. */
   failed: [error: unknown];
 }
@@ -113,7 +113,7 @@ export class ShareServer extends EventEmitter<ShareServerEvents> {
       try {
         this.#admit(await this.#server.accept());
       } catch (error) {
-        if (this.closed) return;
+        if (this.#server.closed) return;
         // Too many open files, for one: who waits to be let in still does.
         this.emit('failed', error);
         await sleep(pause, undefined, { ref: false });
@@ -141,7 +141,7 @@ export class ShareServer extends EventEmitter<ShareServerEvents> {
 
   async #serve(channel: FdChannel, peer: PeerCredentials): Promise<void> {
     this.#clients.set(channel, peer);
-    let why = 'it closed';
+    let [why, failure]: [string, unknown] = ['it closed', undefined];
     try {
       const hello = encode({ vfioDmabufShare: shareVersion, buffers: this.#shared.map(({ info }) => info) });
       await this.#send(
@@ -153,21 +153,21 @@ export class ShareServer extends EventEmitter<ShareServerEvents> {
       using message = await channel.receive();
       if (message) why = 'it said something';
     } catch (error) {
-      why = error instanceof Error ? error.message : String(error);
+      [why, failure] = [messageOf(error), error];
     }
-    this.#drop(channel, why);
+    this.#drop(channel, why, failure);
   }
 
   #send(channel: FdChannel, text: string, fds: readonly DmaBuf[]): Promise<void> {
     return channel.send(text, fds, { signal: AbortSignal.timeout(this.#settings.patience) });
   }
 
-  #drop(channel: FdChannel, why: string): void {
+  #drop(channel: FdChannel, why: string, error?: unknown): void {
     const peer = this.#clients.get(channel);
     if (!peer) return;
     this.#clients.delete(channel);
     channel.close();
-    this.emit('gone', peer, why);
+    this.emit('gone', peer, why, error);
   }
 
   /** What the devices did. */
@@ -191,7 +191,7 @@ export class ShareServer extends EventEmitter<ShareServerEvents> {
     const text = encode(event);
     for (const channel of [...this.#clients.keys()]) {
       this.#send(channel, text, []).catch((error: unknown) => {
-        this.#drop(channel, error instanceof Error ? error.message : String(error));
+        this.#drop(channel, messageOf(error), error);
       });
     }
   }
@@ -223,6 +223,8 @@ export class ShareServer extends EventEmitter<ShareServerEvents> {
 
 /** A watcher lives as long as its server. */
 const keepers = new WeakMap<ShareServer, Watcher>();
+
+const messageOf = (error: unknown) => (error instanceof Error ? error.message : String(error));
 
 function toOffer(offer: ShareOffer): ShareOffer {
   const { name, dmaBuf, device, region, ranges } = options(offer, 'offer');

@@ -31,12 +31,13 @@ export function observe<T>(value: T): T {
 }
 
 let expected: string | undefined;
+let failing = false;
 
 let reported: unknown;
 
-/** Notes an error that the library gave to a listener. */
+/** Notes an error that the library gave to a listener: the first, which the others come of. */
 export function report(error: unknown): void {
-  reported = error;
+  reported ??= error;
 }
 
 /** What was reported since the last time. */
@@ -44,6 +45,11 @@ export function takeReport(): unknown {
   const error = reported;
   reported = undefined;
   return error;
+}
+
+/** From now on, cases are run with system calls that fail. */
+export function startFailing(): void {
+  failing = true;
 }
 
 /** For runs in which some system call fails with `code`: then {@link refuses} passes such an error on. */
@@ -99,8 +105,9 @@ export async function isPending(promise: Promise<unknown>): Promise<boolean> {
 type Body = () => Promise<void> | void;
 
 /** A case that runs on every kernel. */
-export function conforms(title: string, body: Body): void {
+export function conforms(title: string, body: Body, runs = () => true): void {
   it(title, async function () {
+    if (!runs()) this.skip();
     const name = this.test?.fullTitle() ?? title;
     assert(!(name in cases), `two cases are called ${name}`);
     const record: Case = (cases[name] = { outcome: 'failed', observations: [] });
@@ -115,6 +122,11 @@ export function conforms(title: string, body: Body): void {
       current = undefined;
     }
   });
+}
+
+/** A case with another program in it: what that does when a call fails here is its own. */
+export function conformsBeside(title: string, body: Body): void {
+  conforms(title, body, () => !failing);
 }
 
 /** A case that only one side can run. The other lists it with the reason. */

@@ -9,7 +9,7 @@ import { setImmediate, setTimeout } from 'node:timers/promises';
 import { inspect } from 'node:util';
 import { defaultKernel, type Kernel } from '../../lib';
 import { FakeKernel } from '../../lib/fake';
-import { expectFailure, report, takeReport } from '../conformance/record';
+import { expectFailure, report, startFailing, takeReport } from '../conformance/record';
 import { contextOf, loadScenarios, Skipped, type Context, type Scenario, type Step } from './suite';
 
 /** What a part has seen. */
@@ -159,6 +159,7 @@ async function failEach(scenario: Scenario, first: number): Promise<void> {
 }
 
 async function main(): Promise<void> {
+  startFailing();
   const files = readdirSync(folder).filter((name) => name.endsWith('.test.ts'));
   const all = await loadScenarios(files.map((name) => join(folder, name)));
   const scenarios = all.filter(({ title }) => title.includes(wanted)).filter((_, i) => i % parts === part);
