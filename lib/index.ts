@@ -47,6 +47,13 @@ export type { MapDmaBufOptions, MapOptions } from './iommufd/placement';
 export { Kernel } from './kernel';
 export type { RegisterArray } from './native';
 export {
+  NvmeController,
+  type BarRange,
+  type EnableCmbOptions,
+  type NvmeCapabilities,
+  type NvmeCmb,
+} from './nvme/controller';
+export {
   bindToVfio,
   planBind,
   planUnbind,
@@ -70,6 +77,14 @@ export type { P2pAdvice, P2pPath, P2pVerdict } from './pci/p2p';
 export { P2pMatrix } from './pci/p2p-matrix';
 export type { IoasObjection, IovaWindow, SharedIoas } from './pci/shared-ioas';
 export { PciTopology, type Cpu, type FunctionName, type TopologyOptions } from './pci/topology';
+export {
+  PeerSpace,
+  type PeerDevice,
+  type PeerMemory,
+  PeerShare,
+  type PeerSpaceEvents,
+  type PeerSpaceOptions,
+} from './peer-space';
 export { ioctlChannel, type IoctlMessage } from './trace';
 export type { Access } from './validate';
 export type { DeviceCapability, RegionCapability, UnknownCapability } from './vfio/capabilities';
@@ -96,6 +111,7 @@ export type { PasidDevice } from './vfio/pasid-device';
 export type { RegionRange } from './vfio/ranges';
 export { Region } from './vfio/region';
 export type { ResettableDevice } from './vfio/resettable-device';
+export { videoMemory } from './vfio/video-memory';
 export { WakeUp } from './vfio/wake-up';
 export { DmaLogging, type IovaRange, type IovaRangeInput } from './vfio/dma-logging';
 export { Gfx, type GfxKind, type GfxPlane, type GfxPlaneName } from './vfio/gfx';

@@ -78,6 +78,14 @@ export const edu: DeviceKind = {
   qemu: (bus, id) => ['-device', `edu,bus=${bus},id=${id},dma_mask=0xffffffffff`],
 };
 
+/** A drive of 64 MiB, empty, which keeps what is written as long as QEMU runs. */
+const nvmeArguments = (bus: string, id: string, options: string): string[] => [
+  '-drive',
+  `driver=raw,file.driver=null-co,file.read-zeroes=on,file.size=64M,snapshot=on,if=none,id=${id}-drive`,
+  '-device',
+  `nvme,serial=${id},drive=${id}-drive,${options},bus=${bus},id=${id}`,
+];
+
 /** An NVMe drive with a Controller Memory Buffer of 16 MiB, which is the whole of BAR 2. */
 export const nvmeCmb: DeviceKind = {
   vendor: 0x1b36,
@@ -98,12 +106,13 @@ export const nvmeCmb: DeviceKind = {
   ],
   irqs: [intx, none, { flags: 1, count: 65 }, one, one],
   msix: { bar: 0, offset: 0x2000n, size: 65n * 16n },
-  qemu: (bus, id) => [
-    '-drive',
-    `file=null-co://,if=none,id=${id}-drive,file.size=64M,format=raw`,
-    '-device',
-    `nvme,serial=${id},drive=${id}-drive,cmb_size_mb=16,legacy-cmb=on,bus=${bus},id=${id}`,
-  ],
+  qemu: (bus, id) => nvmeArguments(bus, id, 'cmb_size_mb=16,legacy-cmb=on'),
+};
+
+/** The same, with a CMB that appears when the controller is told to (CMBMSC), as since version 1.4 of its specification. */
+export const nvmeCmbmsc: DeviceKind = {
+  ...nvmeCmb,
+  qemu: (bus, id) => nvmeArguments(bus, id, 'cmb_size_mb=16'),
 };
 
 /** A display with 16 MiB of video memory in BAR 0: a stand-in for a GPU. */
@@ -193,6 +202,7 @@ export const sdhci: DeviceKind = {
 export const deviceKinds = {
   edu,
   nvme: nvmeCmb,
+  'nvme-cmbmsc': nvmeCmbmsc,
   'bochs-display': bochsDisplay,
   'pci-testdev': pciTestdev,
   'nvme-sriov': nvmeSriov,

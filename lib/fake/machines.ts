@@ -1,8 +1,8 @@
 import type { Machine } from './machine';
 
 /**
- * The machine that the tests and the demo run on: a DMA engine, a drive with a CMB, a display, and I/O ports; and mediated
- * devices: serial cards that can be migrated, and virtual displays that show their picture as a dma-buf or as a region.
+ * The machine that the tests and the examples run on: a DMA engine, two drives with CMBs, a display, and I/O ports; and
+ * mediated devices: serial cards that can be migrated, and virtual displays that show their picture as a dma-buf or as a region.
  */
 export const reference: Machine = {
   name: 'reference',
@@ -13,6 +13,7 @@ export const reference: Machine = {
     { role: 'ports', kind: 'pci-testdev' },
     { role: 'physical', kind: 'nvme-sriov', virtualFunctions: ['virtual0', 'virtual1'] },
     { role: 'twin0', kind: 'bochs-display', functions: [{ role: 'twin1', kind: 'sdhci' }] },
+    { role: 'disk', kind: 'nvme-cmbmsc' },
   ],
   mdevs: [
     { role: 'serial', type: 'mtty-2' },

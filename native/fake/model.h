@@ -13,7 +13,10 @@ namespace fake {
 class DmaPort {
  public:
   virtual ~DmaPort() = default;
-  virtual void Dma(Access access, uint64_t iova, void* buffer, std::size_t size) = 0;
+  // False: not all of it got there.
+  virtual bool Dma(Access access, uint64_t iova, void* buffer, std::size_t size) = 0;
+  // The device's own memory BAR.
+  virtual uint8_t* Memory(unsigned bar) = 0;
 };
 
 // The device's way to interrupt.
@@ -22,6 +25,7 @@ class InterruptPort {
   virtual ~InterruptPort() = default;
   virtual void SetIntx(bool asserted) = 0;
   virtual bool MsiEnabled() = 0;
+  virtual bool MsixEnabled() = 0;
   virtual void SendMsi(unsigned vector) = 0;
 };
 
@@ -31,6 +35,8 @@ class Model {
   // One access of 1, 2, 4 or 8 bytes to a register or I/O port BAR.
   virtual uint64_t Read(unsigned bar, uint64_t offset, unsigned width) = 0;
   virtual void Write(unsigned bar, uint64_t offset, unsigned width, uint64_t value) = 0;
+  // Function-level, or of the bus. QEMU's simpler devices keep what they have.
+  virtual void Reset() {}
 };
 
 // nullptr: no such model. The ports outlive the model.

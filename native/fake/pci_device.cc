@@ -114,6 +114,7 @@ void PciDevice::Disable() {
   interrupts_.Release();
   ioeventfds_.clear();
   config_.Restore();
+  model_->Reset();
   low_power_ = false;
   ForgetWakeUp();
   CountVfUser(-1);
@@ -286,6 +287,7 @@ int PciDevice::Reset() {
   if (!SetRevoked(true)) return kSleeps;
   if (MemoryEnabled()) SetRevoked(false);
   interrupts_.Reset();
+  model_->Reset();
   return 0;
 }
 
@@ -501,15 +503,17 @@ void PciDevice::WriteBar(unsigned bar, uint64_t offset, const void* buffer, std:
   }
 }
 
-void PciDevice::Dma(Access access, uint64_t iova, void* buffer, std::size_t size) {
-  if (access == Access::kRead) std::memset(buffer, 0, size);      // what a read that gets no answer leaves
-  if (!config_.BusMaster() || !(iommufd_ || container_)) return;  // never reaches the bus
+bool PciDevice::Dma(Access access, uint64_t iova, void* buffer, std::size_t size) {
+  if (access == Access::kRead) std::memset(buffer, 0, size);            // what a read that gets no answer leaves
+  if (!config_.BusMaster() || !(iommufd_ || container_)) return false;  // never reaches the bus
   const auto* space = AddressSpace();
   if (!space) {
     report_({description_.address, iova, access, "unattached"});
-  } else if (const auto fault = space->Move(access, iova, buffer, size)) {
-    report_({description_.address, fault->first, access, fault->second});
+    return false;
   }
+  const auto fault = space->Move(access, iova, buffer, size);
+  if (fault) report_({description_.address, fault->first, access, fault->second});
+  return !fault;
 }
 
 }  // namespace fake

@@ -74,10 +74,12 @@ class PciDevice : public CdevDevice,
 
   void ReadBar(unsigned bar, uint64_t offset, void* buffer, std::size_t size) override REQUIRES(lock_);
   void WriteBar(unsigned bar, uint64_t offset, const void* buffer, std::size_t size) override REQUIRES(lock_);
-  void Dma(Access access, uint64_t iova, void* buffer, std::size_t size) override REQUIRES(lock_);
+  bool Dma(Access access, uint64_t iova, void* buffer, std::size_t size) override REQUIRES(lock_);
+  uint8_t* Memory(unsigned bar) override REQUIRES(lock_) { return memory_.at(bar)->bytes(); }
 
   void SetIntx(bool asserted) override REQUIRES(lock_) { interrupts_.SetPin(asserted); }
   bool MsiEnabled() override REQUIRES(lock_) { return interrupts_.msi_sends(); }
+  bool MsixEnabled() override REQUIRES(lock_) { return interrupts_.Is(uapi::VFIO_PCI_MSIX_IRQ_INDEX); }
   void SendMsi(unsigned vector) override REQUIRES(lock_);
 
   const DeviceDescription& description() const { return description_; }

@@ -31,21 +31,6 @@ void RegisterFile::Write(unsigned bar, uint64_t offset, unsigned width, uint64_t
   }
 }
 
-// NVMe base specification, section 3.1: CAP at 0, VS at 8, CC at 14h, AQA to ACQ from 24h, CMBLOC and CMBSZ at 38h. The
-// CMB is the whole of BAR 2: 16 units of 1 MiB, for submission queues, lists and data.
-std::vector<RegisterBlock> NvmeRegisters() {
-  return {{.bar = 0,
-           .offset = 0,
-           .reset = {0x0f0107ff, 0x02401820, 0x00010400, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x00000062, 0x0001021d},
-           .writable = {0, 0, 0, 0, 0, 0x00fffff0, 0, 0, 0, 0x0fff0fff, 0xfffff000, ~0U, 0xfffff000, ~0U}}};
-}
-
-std::vector<RegisterBlock> NvmeRegistersWithoutCmb() {
-  auto blocks = NvmeRegisters();
-  blocks[0].reset.resize(0x38 / 4);
-  return blocks;
-}
-
 // SD host controller specification, section 2.2: the capabilities at 40h.
 std::vector<RegisterBlock> SdhciRegisters() { return {{.bar = 0, .offset = 0x40, .reset = {0x057834b4}}}; }
 

@@ -1,5 +1,5 @@
 // A device whose registers hold values and do nothing: what is read is what was reset to, or written where a write
-// sticks. Enough for finding a CMB in an NVMe controller or a display's mode registers.
+// sticks. Enough for a display's mode registers.
 #pragma once
 
 #include <map>
@@ -32,8 +32,6 @@ class RegisterFile : public Model {
 };
 
 // Of QEMU's devices, as read from them.
-std::vector<RegisterBlock> NvmeRegisters();
-std::vector<RegisterBlock> NvmeRegistersWithoutCmb();
 std::vector<RegisterBlock> BochsDisplayRegisters();
 std::vector<RegisterBlock> SdhciRegisters();
 

@@ -14,6 +14,7 @@ describe('a machine', () => {
       ...['pcie-root-port', 'edu', 'pcie-root-port', 'pci-testdev'],
       ...['pcie-root-port', 'nvme-subsys', 'nvme'],
       ...['pcie-root-port', 'bochs-display', 'sdhci-pci'],
+      ...['pcie-root-port', 'nvme'],
     ]);
   });
 

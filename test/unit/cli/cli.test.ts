@@ -35,7 +35,7 @@ describe('vfio-dmabuf', function () {
     assert.equal(told.status, 0, told.stderr);
     assert.match(
       told.stdout,
-      /^ok {4}7 devices {2}bound to vfio-pci, can be opened, and exports its memory: 01:00\.0, /m,
+      /^ok {4}8 devices {2}bound to vfio-pci, can be opened, and exports its memory: 01:00\.0, /m,
     );
     assert.match(told.stdout, /This host can do it/);
     // No colour, and no line cut, where no terminal is.
