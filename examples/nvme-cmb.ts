@@ -14,10 +14,10 @@ run(async () => {
   const [disk, ssd] = await Promise.all(space.devices.map((device) => NvmeDrive.start(device, space.ioas)));
   assert(disk && ssd);
   for (const { device, serial, blocks, blockSize, controller } of [disk, ssd]) {
-    const found = controller.capabilities.cmbHasControl ? 'enabled by CMBMSC' : 'always there';
+    const found = controller.cmb ? 'is there' : 'has to be enabled';
     step(
       `Drive ${device.address ?? ''} is in service: ${serial}, NVMe ${controller.version}`,
-      `${String(blocks)} blocks of ${String(blockSize)} bytes; a CMB would be ${found}`,
+      `${String(blocks)} blocks of ${String(blockSize)} bytes; its CMB ${found}`,
     );
   }
 

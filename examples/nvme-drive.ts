@@ -1,6 +1,13 @@
 // A driver for NVMe drives, as small as one can be: an admin queue, and one pair of queues to read and write blocks with.
 import { setTimeout as sleep } from 'node:timers/promises';
-import { DmaMemory, NvmeController, type Ioas, type MappedRegion, type VfioDevice } from 'vfio-dmabuf';
+import {
+  DmaMemory,
+  NvmeController,
+  type Ioas,
+  type IoasMapping,
+  type MappedRegion,
+  type VfioDevice,
+} from 'vfio-dmabuf';
 
 const registers = { cc: 0x14, csts: 0x1c, aqa: 0x24, asq: 0x28, acq: 0x30 } as const;
 const page = 4096;
@@ -53,7 +60,8 @@ export class NvmeDrive {
   readonly #doorbells: MappedRegion;
   readonly #admin = queue(0, pages.adminCommands, pages.adminCompletions);
   readonly #io = queue(1, pages.commands, pages.completions);
-  #iova = 0n;
+  #mapping?: IoasMapping;
+  #closed = false;
 
   private constructor(device: VfioDevice) {
     this.device = device;
@@ -65,28 +73,37 @@ export class NvmeDrive {
   static async start(device: VfioDevice, ioas: Ioas): Promise<NvmeDrive> {
     Object.assign(device.command, { memory: true, busMaster: true });
     const drive = new NvmeDrive(device);
-    drive.#iova = (await ioas.mapMemory(drive.#memory)).iova;
-    await drive.#enable();
-    await drive.#identify();
-    const shape = ((depth - 1) << 16) | 1;
-    await drive.#run(drive.#admin, 0x05, drive.#address(pages.completions), 0n, { 10: shape, 11: 1 });
-    await drive.#run(drive.#admin, 0x01, drive.#address(pages.commands), 0n, { 10: shape, 11: (1 << 16) | 1 });
+    try {
+      drive.#mapping = await ioas.mapMemory(drive.#memory);
+      await drive.#setUp();
+    } catch (error) {
+      drive.close();
+      throw error;
+    }
     return drive;
   }
 
+  async #setUp(): Promise<void> {
+    await this.#enable();
+    await this.#identify();
+    const shape = ((depth - 1) << 16) | 1;
+    await this.#run(this.#admin, 0x05, this.#address(pages.completions), 0n, { 10: shape, 11: 1 });
+    await this.#run(this.#admin, 0x01, this.#address(pages.commands), 0n, { 10: shape, 11: (1 << 16) | 1 });
+  }
+
   #address(which: number): bigint {
-    return this.#iova + BigInt(which * page);
+    return (this.#mapping?.iova ?? 0n) + BigInt(which * page);
   }
 
   async #enable(): Promise<void> {
     const { registers: map } = this.controller;
     map.write32(registers.cc, 0);
-    await until(() => (map.read32(registers.csts) & 1) === 0);
+    await this.#until(() => (map.read32(registers.csts) & 1) === 0);
     map.write32(registers.aqa, ((depth - 1) << 16) | (depth - 1));
     map.write64(registers.asq, this.#address(pages.adminCommands));
     map.write64(registers.acq, this.#address(pages.adminCompletions));
     map.write32(registers.cc, (4 << 20) | (6 << 16) | 1); // entries of 2^4 and 2^6 bytes, pages of 4096
-    await until(() => (map.read32(registers.csts) & 1) === 1);
+    await this.#until(() => (map.read32(registers.csts) & 1) === 1);
   }
 
   async #identify(): Promise<void> {
@@ -113,7 +130,7 @@ export class NvmeDrive {
 
   async #reap(from: Queue): Promise<void> {
     const at = from.completions * page + from.head * 16 + 12;
-    await until(() => ((this.#view.getUint32(at, true) >>> 16) & 1) === from.phase);
+    await this.#until(() => ((this.#view.getUint32(at, true) >>> 16) & 1) === from.phase);
     const status = this.#view.getUint32(at, true) >>> 17;
     from.head = (from.head + 1) % depth;
     if (from.head === 0) from.phase ^= 1;
@@ -161,12 +178,22 @@ export class NvmeDrive {
   async write(block: bigint, count: number, iova: bigint): Promise<void> {
     await this.#move('write', block, count, iova);
   }
-}
 
-async function until(condition: () => boolean): Promise<void> {
-  const deadline = Date.now() + patience;
-  while (!condition()) {
-    if (Date.now() > deadline) throw new Error('the drive does not answer');
-    await sleep(1);
+  async #until(condition: () => boolean): Promise<void> {
+    const deadline = Date.now() + patience;
+    while (!condition()) {
+      await sleep(1);
+      if (this.#closed) throw new Error('the drive was taken out of service');
+      if (Date.now() > deadline) throw new Error('the drive does not answer');
+    }
+  }
+
+  /** Out of service: what waits for the drive ends. It must not reach its queues any more: reset or close the device first. */
+  close(): void {
+    this.#closed = true;
+    this.#doorbells.close();
+    this.controller.close();
+    this.#mapping?.close();
+    this.#memory.close();
   }
 }

@@ -124,6 +124,7 @@ export class PeerSpace extends EventEmitter<PeerSpaceEvents> {
   readonly #shares = new Map<IoasMapping, PeerShare>();
   readonly #memories: DmaMemory[] = [];
   readonly #bound: readonly string[];
+  #closing = false;
 
   private constructor(ioas: Ioas, devices: readonly VfioDevice[], bound: readonly string[]) {
     super();
@@ -134,7 +135,7 @@ export class PeerSpace extends EventEmitter<PeerSpaceEvents> {
     this.#bound = bound;
     const tell = (name: keyof PeerSpaceEvents) => (mapping: IoasMapping, error?: unknown) => {
       const share = this.#shares.get(mapping);
-      if (share) (this as EventEmitter).emit(name, share, error);
+      if (share && !this.#closing) (this as EventEmitter).emit(name, share, error);
     };
     for (const name of ['revoked', 'restored', 'restoreFailed'] as const) ioas.on(name, tell(name));
     expectClose(this, 'peer space');
@@ -293,6 +294,7 @@ export class PeerSpace extends EventEmitter<PeerSpaceEvents> {
    */
   async close(): Promise<void> {
     wasClosed(this);
+    this.#closing = true;
     await this.iommufd[Symbol.asyncDispose]();
     for (const { dmaBuf } of this.#shares.values()) dmaBuf.close();
     for (const memory of this.#memories) memory.close();
