@@ -1,11 +1,14 @@
-// A file descriptor that another process has sent.
-import { closedError } from '../errors';
+// A file descriptor of another process's.
+import { toKernel } from '../default-kernel';
+import { closedError, kernelCall } from '../errors';
+import type { Kernel } from '../kernel';
 import { expectClose, wasClosed } from '../lost';
 import { native, type FdHandle } from '../native';
+import { integer, options } from '../validate';
 
 /**
- * A file descriptor that came over an {@link FdChannel}. It is this object's until it is closed: what makes something of
- * it, as `DmaBuf.fromFd(received.fd)`, duplicates it.
+ * A file descriptor that came over an {@link FdChannel}, or was taken from a process. It is this object's until it is closed:
+ * what makes something of it, as `DmaBuf.fromFd(received.fd)`, duplicates it.
  */
 export class ReceivedFd {
   readonly #handle: FdHandle;
@@ -15,6 +18,21 @@ export class ReceivedFd {
   constructor(handle: FdHandle) {
     this.#handle = handle;
     expectClose(this, 'received fd');
+  }
+
+  /**
+   * A duplicate of what another process has open, without its help (pidfd_getfd(2), Linux 5.6).
+   *
+   * @param pid of a process that this one may trace: of the same user, or with CAP_SYS_PTRACE; Yama may want more
+   *   (/proc/sys/kernel/yama/ptrace_scope)
+   * @param fd its number there
+   * @throws KernelError ESRCH, EPERM; EBADF: it has no such fd. RangeError ERR_OUT_OF_RANGE.
+   */
+  static fromProcess(pid: number, fd: number, opts?: { kernel?: Kernel }): ReceivedFd {
+    const kernel = toKernel(options(opts).kernel);
+    const process = integer(pid, 'pid', 1, 0x7fff_ffff);
+    const number = integer(fd, 'fd', 0, 0x7fff_ffff);
+    return new ReceivedFd(kernelCall({ pid, fd }, () => native.pidfdGetfd(kernel.handle, process, number)));
   }
 
   /** Its number in this process, with close-on-exec set. @throws Error ERR_CLOSED */

@@ -29,6 +29,7 @@ constexpr uint32_t kFatal = 1U << 1;
 constexpr uint32_t kShutdownComplete = 2U << 2;
 constexpr uint32_t kCmbRegisters = 1U << 0;
 constexpr uint32_t kCmbMemory = 1U << 1;
+constexpr uint32_t kAddressInvalid = 1U << 0;
 constexpr unsigned kCmbBar = 2;
 constexpr uint64_t kCmbBytes = 16U << 20;
 
@@ -65,6 +66,11 @@ Nvme::Nvme(const Kind& kind, DmaPort& port, InterruptPort& interrupts)
 void Nvme::EnableCmb() {
   Word(kCmbLocation) = 0x00000062;
   Word(kCmbSize) = 0x0001021d;
+}
+
+void Nvme::CheckCmbAddress() {
+  const uint64_t start = Long(kCmbControl) & ~uint64_t{0xfff};
+  Word(kCmbStatus) = start + kCmbBytes < start ? kAddressInvalid : 0;
 }
 
 void Nvme::Reset() {
@@ -112,11 +118,12 @@ void Nvme::WriteWord(uint64_t offset, uint32_t value) {
     case kCmbControl:
       if (!kind_.cmb) break;
       Word(offset) = value;
-      if ((value & kCmbRegisters) != 0) {
-        EnableCmb();
-      } else {
+      if ((value & kCmbRegisters) == 0) {
         Word(kCmbLocation) = Word(kCmbSize) = 0;
+        break;
       }
+      EnableCmb();
+      if ((value & kCmbMemory) != 0) CheckCmbAddress();
       break;
     case kCmbControl + 4:
       if (kind_.cmb) Word(offset) = value;
@@ -366,8 +373,8 @@ bool Nvme::Move(Access access, uint64_t address, void* bytes, std::size_t size) 
   const uint64_t control = Long(kCmbControl);
   constexpr uint64_t kCmbOn = kCmbRegisters | kCmbMemory;
   const uint64_t start = control & ~uint64_t{0xfff};
-  if (kind_.cmb && (control & kCmbOn) == kCmbOn && address >= start && address - start < kCmbBytes &&
-      size <= kCmbBytes - (address - start)) {
+  const bool is_on = kind_.cmb && (control & kCmbOn) == kCmbOn && (Word(kCmbStatus) & kAddressInvalid) == 0;
+  if (is_on && address >= start && address - start < kCmbBytes && size <= kCmbBytes - (address - start)) {
     uint8_t* own = port_.Memory(kCmbBar) + (address - start);
     std::memcpy(access == Access::kRead ? bytes : own, access == Access::kRead ? own : bytes, size);
     return true;

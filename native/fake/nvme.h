@@ -55,6 +55,7 @@ class Nvme : public Model {
   void Configure(uint32_t value);
   bool Enable();
   void EnableCmb();
+  void CheckCmbAddress();
   void Ring(uint64_t doorbell, uint32_t value);
   void Execute(uint16_t queue);
   void Complete(uint16_t queue, const Submission& submission, uint32_t id, Status status);

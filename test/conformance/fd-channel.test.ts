@@ -2,16 +2,40 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
-import { DmaBuf, DmaMemory, FdChannel, FdServer, type ChannelKind, type FdMessage } from '../../lib';
+import { setTimeout as sleep } from 'node:timers/promises';
+import {
+  DmaBuf,
+  DmaMemory,
+  FdChannel,
+  FdServer,
+  ReceivedFd,
+  type ChannelKind,
+  type FdMessage,
+  type FdSource,
+} from '../../lib';
 import { conforms, conformsBeside, endsWith, isPending, observe, refuses, report } from './record';
 import { cmb, MiB, useRig } from './rig';
 
 const kinds = ['seqpacket', 'stream'] as const satisfies ChannelKind[];
 const openFds = () => readdirSync('/proc/self/fd').length;
+
+const inode = (fd: number) => statSync(`/proc/self/fd/${String(fd)}`).ino;
+
+/** What comes over a stream, line by line. */
+async function* linesOf(channel: FdChannel): AsyncGenerator<string, undefined> {
+  let rest = '';
+  for await (const message of channel) {
+    using _ = message;
+    const lines = (rest + Buffer.from(message.bytes).toString()).split('\n');
+    rest = lines.pop() ?? '';
+    yield* lines;
+  }
+  return undefined;
+}
 
 describe('a channel for fds', () => {
   const rig = useRig('ssd');
@@ -214,6 +238,68 @@ describe('a channel for fds', () => {
       server.close();
       await refuses('ERR_CLOSED', () => waiting);
     });
+  });
+
+  conforms('an fd is taken from a process', async () => {
+    const source = memory('taken');
+    const taken = rig.keep(ReceivedFd.fromProcess(process.pid, source.fd));
+    assert.notEqual(taken.fd, source.fd);
+    assert.equal(inode(taken.fd), inode(source.fd));
+    const exported = rig.exported('ssd', cmb.region, MiB);
+    const same = rig.keep(DmaBuf.fromFd(rig.keep(ReceivedFd.fromProcess(process.pid, exported.fd)).fd));
+    assert.equal(observe(same.size), MiB);
+    await refuses('EBADF', () => ReceivedFd.fromProcess(process.pid, 999_999));
+    await refuses('ESRCH', () => ReceivedFd.fromProcess(0x3fff_ffff, 0));
+    await refuses('ERR_OUT_OF_RANGE', () => ReceivedFd.fromProcess(0, 0));
+  });
+
+  conformsBeside('an fd is taken from a child process', async () => {
+    const script =
+      'import os, sys; fd = os.memfd_create("m"); os.write(fd, b"of a child"); print(fd, flush=True); sys.stdin.read()';
+    const child = spawn('python3', ['-c', script], { stdio: ['pipe', 'pipe', 'inherit'] });
+    const [line] = (await once(child.stdout, 'data')) as [Buffer];
+    const taken = rig.keep(ReceivedFd.fromProcess(child.pid ?? 0, Number(line.toString())));
+    assert.equal(observe(readFileSync(`/proc/self/fd/${String(taken.fd)}`, 'latin1')), 'of a child');
+    child.stdin.end();
+    await once(child, 'exit');
+  });
+
+  conformsBeside('QEMU takes fds over its QMP socket', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'qmp-'));
+    const path = join(folder, 'socket');
+    const child = spawn(
+      'qemu-system-x86_64',
+      ['-machine', 'none', '-nodefaults', '-display', 'none', '-qmp', `unix:${path},server=on,wait=off`],
+      { stdio: 'inherit' },
+    );
+    try {
+      while (!existsSync(path)) await sleep(20);
+      const channel = rig.keep(FdChannel.connect(path, { kind: 'stream' }));
+      const lines = linesOf(channel);
+      const ask = async (execute: string, args: object = {}, fds: FdSource[] = []): Promise<unknown> => {
+        await channel.send(JSON.stringify({ execute, arguments: args }), fds);
+        const answer = JSON.parse((await lines.next()).value ?? '') as { return?: unknown; error?: { desc: string } };
+        assert.equal(answer.error, undefined);
+        return answer.return;
+      };
+      assert.match((await lines.next()).value ?? '', /"QMP"/);
+      await ask('qmp_capabilities');
+      const exported = rig.exported('ssd', cmb.region, MiB);
+      await ask('getfd', { fdname: 'cmb' }, [exported]);
+      const { 'fdset-id': set, fd } = (await ask('add-fd', { opaque: 'cmb' }, [exported])) as Record<string, number>;
+      const sets = (await ask('query-fdsets')) as { 'fdset-id': number; fds: { fd: number; opaque: string }[] }[];
+      assert.deepEqual(observe(sets.map(({ fds }) => fds.map(({ opaque }) => opaque))), [['cmb']]);
+      assert.deepEqual([sets[0]?.['fdset-id'], sets[0]?.fds[0]?.fd], [set, fd]);
+      // And back again: what QEMU has is what it was given.
+      const back = rig.keep(ReceivedFd.fromProcess(child.pid ?? 0, fd ?? -1));
+      assert.equal(inode(back.fd), inode(exported.fd));
+      await ask('closefd', { fdname: 'cmb' });
+      await ask('quit');
+      await once(child, 'exit');
+    } finally {
+      child.kill();
+      rmSync(folder, { recursive: true, force: true });
+    }
   });
 
   describe('with Python', () => {

@@ -21,6 +21,8 @@ export const addresses = {
   /** Two functions of one device. `twin0` is a display; `twin1` has one BAR, smaller than a page. */
   twin0: addressOf(reference, 'twin0'),
   twin1: addressOf(reference, 'twin1'),
+  /** Its CMB has to be enabled. */
+  disk: addressOf(reference, 'disk'),
   serial: addressOf(reference, 'serial'),
   serialTwin: addressOf(reference, 'serialTwin'),
   serialSingle: addressOf(reference, 'serialSingle'),
