@@ -57,7 +57,7 @@ constexpr uint16_t kNoCompletion = 0xffff;  // an event is waited for
 Nvme::Nvme(const Kind& kind, DmaPort& port, InterruptPort& interrupts)
     : kind_(kind), port_(port), interrupt_port_(interrupts) {
   Word(kCapabilities) = 0x0f0107ff;
-  Word(kCapabilities + 4) = 0x02401820;
+  Word(kCapabilities + 4) = kind.cmb ? 0x02401820 : 0x00401820;
   Word(kVersion) = 0x00010400;
   if (kind.cmb_at_once) EnableCmb();
 }

@@ -12,7 +12,9 @@ import {
   DmaMemory,
   FdChannel,
   FdServer,
+  Iommufd,
   ReceivedFd,
+  VfioDevice,
   type ChannelKind,
   type FdMessage,
   type FdSource,
@@ -136,6 +138,24 @@ describe('a channel for fds', () => {
     const mapping = rig.ioas.mapDmaBuf(same);
     await rig.device('ssd').reset();
     assert.equal(observe(mapping.state), 'revoked');
+  });
+
+  conforms('an iommufd and a device that is bound to it go over', async () => {
+    const [one, other] = pair();
+    await one.send('both', [rig.iommufd, rig.device('ssd')]);
+    const { fds } = await next(other);
+    const iommufd = rig.keep(Iommufd.fromFd(fds[0]?.fd ?? -1));
+    const device = rig.keep(await VfioDevice.open(fds[1]?.fd ?? -1));
+    assert.equal(observe(device.region(cmb.region).size), cmb.size);
+    const ioas = rig.keep(iommufd.allocIoas());
+    assert.notEqual(ioas.id, rig.ioas.id); // of the same iommufd
+    const exported = rig.keep(device.exportDmaBuf({ region: cmb.region, offset: 0n, length: MiB }));
+    assert.equal(observe(ioas.mapDmaBuf(exported).state), 'live');
+    await device.attach(ioas);
+    await device.detach();
+    await refuses('EBUSY', () => {
+      iommufd.rlimitMode = 'process'; // that is said before there is anything
+    });
   });
 
   conforms('messages keep their bounds, and one that is too long is an error', async () => {

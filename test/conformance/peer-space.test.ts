@@ -89,7 +89,7 @@ describe('a peer space', () => {
     await refuses('ERR_OUT_OF_RANGE', () => peers.device(display));
     await refuses('EINVAL', () => peers.share(ssd, { region: 17 }));
     await refuses('EINVAL', () => peers.share(ssd, { region: cmb.region, length: 100 }));
-    await refuses('EADDRINUSE', () => {
+    await refuses('EEXIST', () => {
       peers.share(ssd, { region: cmb.region, length: MiB }, { iova: 0x100_0000n });
       peers.share(ssd, { region: cmb.region, length: MiB }, { iova: 0x100_0000n });
     });

@@ -155,7 +155,7 @@ describe('sharing dma-bufs', () => {
       const child = start(`${connected}s.recv(65536)\n${script}`);
       const why = await outcome;
       await once(child, 'exit');
-      assert.equal(readdirSync('/proc/self/fd').length, fds);
+      assert(readdirSync('/proc/self/fd').length <= fds);
       const reset = told(good, 'restored');
       await rig.device('ssd').reset();
       await reset;

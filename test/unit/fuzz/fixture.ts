@@ -10,7 +10,9 @@ import {
   ShareServer,
   Iommufd,
   KernelError,
+  NvmeController,
   PciTopology,
+  PeerShare,
   VfioContainer,
   VfioDevice,
   type InterruptIndex,
@@ -113,6 +115,13 @@ function build(kernel: FakeKernel) {
     unbound,
     physical,
     virtual,
+    nvme: new NvmeController(ssd),
+    share: new PeerShare(
+      ssd,
+      { region: 2, offset: 0n },
+      [split, ioas.mapDmaBuf(cmb, { iova: 0x300_0000n })],
+      () => undefined,
+    ),
     small: VfioDevice.openSync(kernel.addressOf('twin1'), { iommufd }).region(0),
     command: engine.command,
     config: ssd.config,
@@ -262,7 +271,10 @@ export class Fixture {
 export function makeOthers(): ObjectSample[] {
   const closed = new Fixture(new FakeKernel(), []);
   const foreign = new Fixture(new FakeKernel(), []);
-  foreign.objects.timeline.advance(100); // nobody closes these, to end what waits for a fence
+  // Nobody closes these, to end what waits for a fence or for a peer.
+  foreign.objects.timeline.advance(100);
+  const { channel, otherEnd, client, fdServer, shareServer } = foreign.objects;
+  for (const waited of [channel, otherEnd, client, fdServer, shareServer]) waited.close();
   closed.close();
   closed.objects.kernel.close();
   const named = (prefix: string, samples: readonly ObjectSample[]) =>
@@ -326,6 +338,24 @@ export const validCalls: Record<string, (objects: Objects, random: Random) => un
   'FdChannel#send': ({ cmb }) => ['some bytes', [cmb]],
   'FdServer.listen': ({ kernel }) => [socketPath(), { kernel }],
   'new ShareServer': ({ cmb, kernel }) => [socketPath(), [{ name: 'b', dmaBuf: cmb }], { kernel }],
+  'ReceivedFd.fromProcess': ({ memory, cmb, kernel }, random) => [
+    process.pid,
+    random.pick([memory, cmb]).fd,
+    { kernel },
+  ],
+  'new NvmeController': ({ ssd }) => [ssd],
+  'NvmeController#enableCmb': (_, random) => [
+    random.pick<unknown>([undefined, { controllerAddress: 0x40_0000_0000n }]),
+  ],
+  'NvmeController#doorbell': (_, random) => [random.below(600), random.pick(['submission', 'completion'])],
+  'NvmeController#doorbells': (_, random) => [random.below(600)],
+  'videoMemory()': ({ display }) => [display],
+  'PeerSpace.open': ({ kernel }) => [{ kernel, devices: [kernel.addressOf('disk')] }],
+  'PeerSpace#device': ({ kernel }) => [kernel.addressOf('disk')],
+  'PeerSpace#share': ({ kernel }) => [kernel.addressOf('disk'), { region: 2, length: 4096 }],
+  'PeerSpace#memory': () => [4096],
+  'PeerSpace#reset': ({ kernel }) => [kernel.addressOf('disk')],
+  'PeerSpace#path': ({ kernel }) => [kernel.addressOf('disk'), kernel.addressOf('disk')],
   'ShareClient.connect': ({ shareServer, kernel }) => [shareServer.path, { kernel }],
   'Eventfd.create': ({ kernel }, random) => [{ kernel, count: random.below(3) }],
   'Eventfd.fromFd': ({ kernel, eventfd }) => [eventfd.fd, { kernel }],
