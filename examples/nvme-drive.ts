@@ -55,8 +55,8 @@ export class NvmeDrive {
   blockSize = 512;
   blocks = 0n;
   serial = '';
-  readonly #memory = DmaMemory.alloc(pages.all * page);
-  readonly #view = new DataView(this.#memory.buffer);
+  readonly #memory: DmaMemory;
+  readonly #view: DataView;
   readonly #doorbells: MappedRegion;
   readonly #admin = queue(0, pages.adminCommands, pages.adminCompletions);
   readonly #io = queue(1, pages.commands, pages.completions);
@@ -67,6 +67,8 @@ export class NvmeDrive {
     this.device = device;
     this.controller = new NvmeController(device);
     this.#doorbells = device.region(0).map(this.controller.doorbells(1));
+    this.#memory = DmaMemory.alloc(pages.all * page);
+    this.#view = new DataView(this.#memory.buffer);
   }
 
   /** Takes a drive that is attached to `ioas` into service: at the start, and after each reset. */
