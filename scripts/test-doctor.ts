@@ -86,7 +86,7 @@ async function examine({
       `${before} && { ${run}; ${run} --json >${file}; status=$?; ${after} && exit $status; }; exit 9`,
     ],
     shared,
-    timeout: 300,
+    timeout: 600,
     ...host,
   });
   return { report: JSON.parse(readFileSync(file, 'utf8')) as HostReport, status };
