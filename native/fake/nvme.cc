@@ -171,10 +171,12 @@ void Nvme::Ring(uint64_t doorbell, uint32_t value) {
 
 void Nvme::Execute(uint16_t queue) {
   running_ = true;
-  // A command may delete its own queue; and what it writes may ring again, which must not go on for ever.
-  const uint32_t last = submissions_.at(queue).tail;
-  for (auto found = submissions_.find(queue); found != submissions_.end() && found->second.head != last;
-       found = submissions_.find(queue)) {
+  // As many as there are now: what they do may ring again, which must not go on for ever, and may delete their own
+  // queue.
+  const Submission& rung = submissions_.at(queue);
+  for (uint32_t left = (rung.tail + rung.entries - rung.head) % rung.entries; left > 0; --left) {
+    const auto found = submissions_.find(queue);
+    if (found == submissions_.end()) break;
     Submission& submission = found->second;
     Command command = {};
     if (!Move(Access::kRead, submission.address + uint64_t{submission.head} * sizeof(command), &command.words,
@@ -351,6 +353,7 @@ Nvme::Status Nvme::Transfer(Access access, const Command& command, std::vector<u
     return move(next) ? kOk : kTransferError;
   }
   while (moved < data.size()) {
+    if (next % sizeof(uint64_t) != 0) return kInvalidOffset;
     const std::size_t in_list = (page - next % page) / sizeof(uint64_t);
     const std::size_t wanted = (data.size() - moved + page - 1) / page;
     std::vector<uint64_t> list(std::min(in_list, wanted));
