@@ -16,6 +16,7 @@ interface Options {
   mode: number;
   uid: number[];
   gid: number[];
+  json?: boolean;
 }
 
 function toId(text: string, before: number[]): number[] {
@@ -31,11 +32,19 @@ function toMode(text: string): number {
 const who = ({ pid, uid, gid }: PeerCredentials) => `pid ${String(pid)}, user ${String(uid)}, group ${String(gid)}`;
 const hex = (value: number | bigint) => `0x${value.toString(16)}`;
 
-/** Tells what happens, until a signal comes. */
-async function serve(server: ShareServer): Promise<void> {
-  server.on('connected', (peer) => print(`serving ${who(peer)}`));
-  server.on('refused', (peer, why) => print(`refused ${who(peer)}: ${why}`));
-  server.on('gone', (peer, why) => print(`gone ${who(peer)}: ${why}`));
+/** Tells what happens, in words or as a line of JSON each, until a signal comes. */
+async function serve(server: ShareServer, asJson: boolean): Promise<void> {
+  const tell = (event: string, peer: PeerCredentials, words: string, why?: string) => {
+    print(
+      asJson ? JSON.stringify({ event, ...peer, why }) : `${words} ${who(peer)}${why === undefined ? '' : `: ${why}`}`,
+    );
+  };
+  server.on('connected', (peer) => tell('connected', peer, 'serving'));
+  server.on('refused', (peer, why) => tell('refused', peer, 'refused', why));
+  server.on('gone', (peer, why) => tell('gone', peer, 'gone', why));
+  server.on('failed', (error) =>
+    console.error(`vfio-dmabuf: ${error instanceof Error ? error.message : String(error)}`),
+  );
   const stop = new AbortController();
   try {
     await Promise.race(['SIGINT', 'SIGTERM'].map((name) => once(process, name, { signal: stop.signal })));
@@ -63,6 +72,7 @@ export function addShare(program: Command): void {
     .addOption(
       new Option('--gid <id>', 'a group that is served besides; again for more').default([], 'none').argParser(toId),
     )
+    .option('--json', 'a line of JSON for each event: { event, socket, buffers }, { event, pid, uid, gid, why }')
     .addHelpText(
       'after',
       `
@@ -73,7 +83,7 @@ Example:
   $ sudo vfio-dmabuf share 03:00.0 --region 2 --range 0:1M --socket /run/cmb --mode 660 --gid 100
 `,
     )
-    .action(async (address: string, { region, range, socket, mode, uid, gid }: Options) => {
+    .action(async (address: string, { region, range, socket, mode, uid, gid, json: asJson = false }: Options) => {
       await using iommufd = Iommufd.open();
       await using device = await VfioDevice.open(address, { iommufd });
       device.command.memory = true;
@@ -86,9 +96,10 @@ Example:
       const users = uid.length > 0 || gid.length > 0 ? { uids: uid, gids: gid } : {};
       using server = new ShareServer(socket, offers, { mode, ...users });
       for (const { dmaBuf } of offers) dmaBuf.close();
-      print(
-        `${socket}: ${offers.map(({ name, ranges: [part] = [] }) => `${name}, ${size(BigInt(part?.length ?? 0))}`).join('; ')}`,
-      );
-      await serve(server);
+      const parts = offers.map(({ name, ranges: [part] = [] }) => ({ name, size: BigInt(part?.length ?? 0) }));
+      const words = parts.map((part) => `${part.name}, ${size(part.size)}`).join('; ');
+      const buffers = parts.map((part) => ({ name: part.name, size: hex(part.size) }));
+      print(asJson ? JSON.stringify({ event: 'listening', socket, buffers }) : `${socket}: ${words}`);
+      await serve(server, asJson);
     });
 }

@@ -1,13 +1,14 @@
 // Devices composed: one address space for all, what is shared restored, everything closed in order.
 import assert from 'node:assert/strict';
 import { randomFillSync } from 'node:crypto';
-import { readdirSync } from 'node:fs';
-import { PeerSpace } from '../../lib';
+import { readdirSync, readlinkSync } from 'node:fs';
+import { basename } from 'node:path';
+import { bindToVfio, PeerSpace, unbindFromVfio } from '../../lib';
 import { Edu } from '../../examples/edu';
-import { conforms, observe, refuses, report } from './record';
+import { conforms, conformsOnlyOn, observe, refuses, report } from './record';
 import { addresses, barBytes, cmb, MiB, page, vram } from './rig';
 
-const { ssd, display, engine } = addresses;
+const { ssd, display, disk, engine } = addresses;
 
 describe('a peer space', () => {
   let space: PeerSpace | undefined;
@@ -78,6 +79,28 @@ describe('a peer space', () => {
     assert.equal(readdirSync('/proc/self/fd').length, before);
     await open(ssd);
   });
+
+  conformsOnlyOn(
+    'system',
+    "the fake's drivers stay as they are",
+    'takes a device from its driver, and gives it back',
+    async () => {
+      const driver = () => basename(readlinkSync(`/sys/bus/pci/devices/${disk}/driver`));
+      unbindFromVfio(disk);
+      try {
+        assert.equal(observe(driver()), 'nvme');
+        await refuses('ERR_NOT_BOUND_TO_VFIO', () => PeerSpace.open({ devices: [disk] }));
+        space = await PeerSpace.open({ devices: [disk, engine], bind: true });
+        assert.equal(observe(driver()), 'vfio-pci');
+        await space.close();
+        assert.equal(observe(driver()), 'nvme');
+        await refuses('ERR_NO_SUCH_DEVICE', () => PeerSpace.open({ devices: [disk, '7f:00.0'], bind: true }));
+        assert.equal(observe(driver()), 'nvme');
+      } finally {
+        bindToVfio(disk);
+      }
+    },
+  );
 
   conforms('of nothing, and of what it does not have', async () => {
     await refuses('ERR_OUT_OF_RANGE', () => PeerSpace.open({ devices: [] }));

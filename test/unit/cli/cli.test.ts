@@ -92,6 +92,25 @@ describe('vfio-dmabuf', function () {
     rmSync(dirname(path), { recursive: true });
   });
 
+  it('share tells each event as a line of JSON', async () => {
+    const path = join(mkdtempSync(join(tmpdir(), 'share-')), 'socket');
+    const options = ['--region', '2', '--range', '0:1M', '--socket', path, '--uid', '4711', '--json'];
+    const server = spawn(process.execPath, ['--import=tsx', main, 'share', '01:00.0', ...options], {
+      env: { ...process.env, VFIO_DMABUF_KERNEL: 'fake' },
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    const lines = createInterface(server.stdout)[Symbol.asyncIterator]();
+    const next = async () => JSON.parse(String((await lines.next()).value)) as Record<string, unknown>;
+    const buffers = [{ name: '0000:01:00.0 BAR 2 0x0', size: '0x100000' }];
+    assert.deepEqual(await next(), { event: 'listening', socket: path, buffers });
+    spawnSync('python3', ['-c', client, path]);
+    const { event, uid } = await next();
+    assert.deepEqual([event, uid], ['refused', process.getuid?.()]);
+    server.kill('SIGTERM');
+    await once(server, 'exit');
+    rmSync(dirname(path), { recursive: true });
+  });
+
   it('errors of the system exit with 1, wrong command lines with 2', () => {
     const failed = run('export', '01:00.0', '--region', '2', '--range', '1:1M');
     assert.equal(failed.status, 1);
