@@ -1,6 +1,6 @@
 // Channels that carry file descriptors: between objects of this process, and with Python's own.
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -271,6 +271,27 @@ describe('a channel for fds', () => {
     await refuses('EBADF', () => ReceivedFd.fromProcess(process.pid, 999_999));
     await refuses('ESRCH', () => ReceivedFd.fromProcess(0x3fff_ffff, 0));
     await refuses('ERR_OUT_OF_RANGE', () => ReceivedFd.fromProcess(0, 0));
+  });
+
+  conformsBeside('more fds than this process can open are an error, and none is leaked', async () => {
+    const [one, other] = pair();
+    const source = memory('too many');
+    const before = openFds();
+    const was = /Max open files +(\d+)/.exec(readFileSync('/proc/self/limits', 'latin1'))?.[1] ?? '1024';
+    const limit = (soft: string) =>
+      spawnSync('prlimit', ['--pid', String(process.pid), `--nofile=${soft}:`], { stdio: 'inherit' });
+    await one.send('too many', new Array<DmaMemory>(100).fill(source));
+    await one.send('next', [source]);
+    limit(String(before + 20)); // enough to start prlimit once more
+    try {
+      await refuses('ERR_FDS_LOST', () => other.receive());
+      const message = await next(other);
+      observe(told(message));
+      for (const fd of message.fds) fd.close();
+    } finally {
+      limit(was);
+    }
+    assert.equal(openFds(), before);
   });
 
   conformsBeside('an fd is taken from a child process', async () => {
