@@ -33,18 +33,18 @@ export function observe<T>(value: T): T {
 let expected: string | undefined;
 let failing = false;
 
-let reported: unknown;
+let reported: unknown[] = [];
 
-/** Notes an error that the library gave to a listener: the first, which the others come of. */
+/** Notes an error that the library gave to a listener. */
 export function report(error: unknown): void {
-  reported ??= error;
+  reported.push(error);
 }
 
 /** What was reported since the last time. */
-export function takeReport(): unknown {
-  const error = reported;
-  reported = undefined;
-  return error;
+export function takeReports(): unknown[] {
+  const errors = reported;
+  reported = [];
+  return errors;
 }
 
 /** From now on, cases are run with system calls that fail. */
