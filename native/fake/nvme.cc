@@ -196,14 +196,15 @@ void Nvme::Execute(uint16_t queue) {
 void Nvme::Complete(uint16_t queue, const Submission& submission, uint32_t id, Status status) {
   const auto found = completions_.find(submission.completion);
   if (found == completions_.end()) return;
-  Completion& completion = found->second;
+  Completion& next = found->second;
+  // The write may reach the controller's own registers, and take its queues away.
+  const Completion completion = next;
+  next.tail = (next.tail + 1) % next.entries;
+  if (next.tail == 0) next.phase = !next.phase;
   const uint32_t phase = completion.phase ? 1U << 16 : 0;
-  const std::array<uint32_t, 4> entry = {result_, 0, submission.head | uint32_t{queue} << 16,
-                                         id | phase | uint32_t{status} << 17};
-  auto bytes = entry;
-  Move(Access::kWrite, completion.address + uint64_t{completion.tail} * sizeof(entry), bytes.data(), sizeof(entry));
-  completion.tail = (completion.tail + 1) % completion.entries;
-  if (completion.tail == 0) completion.phase = !completion.phase;
+  std::array<uint32_t, 4> entry = {result_, 0, submission.head | uint32_t{queue} << 16,
+                                   id | phase | uint32_t{status} << 17};
+  Move(Access::kWrite, completion.address + uint64_t{completion.tail} * sizeof(entry), entry.data(), sizeof(entry));
   if (!completion.interrupts) return;
   if (interrupt_port_.MsixEnabled()) {
     interrupt_port_.SendMsi(completion.vector);

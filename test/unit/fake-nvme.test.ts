@@ -112,6 +112,17 @@ describe("the fake's NVMe drive", () => {
     assert.equal(give(0, 6, [at.data, 0n], { 1: 0, 10: 1 }), 0);
   });
 
+  it('may disable itself by where its completions go', () => {
+    createQueues();
+    const shape = ((depth - 1) << 16) | 2;
+    assert.equal(give(0, 5, [0x80_0000n, 0n], { 10: shape, 11: 1 }), 0); // to its own registers: the second is CC
+    assert.equal(give(0, 1, [at.data, 0n], { 10: shape, 11: (2 << 16) | 1 }), 0);
+    bar.write32(0x1000 + 8 * 2, 5);
+    assert.equal(bar.read32(0x1c) & 1, 0);
+    enable();
+    assert.equal(give(0, 6, [at.data, 0n], { 1: 0, 10: 1 }), 0);
+  });
+
   it('finds queues and data in its own CMB', () => {
     const inside = 0x40_0000_0000n;
     bar.write32(0x54, Number(inside >> 32n));
