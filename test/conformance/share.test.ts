@@ -6,7 +6,7 @@ import { chmodSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
-import { ShareClient, ShareServer, type ShareOptions } from '../../lib';
+import { FdServer, ShareClient, ShareServer, type DmaBuf, type ShareOptions } from '../../lib';
 import { conforms, conformsBeside, observe, refuses, report, unlessFailing } from './record';
 import { addresses, cmb, MiB, page, useRig, vram } from './rig';
 
@@ -120,6 +120,52 @@ describe('sharing dma-bufs', () => {
     assert.equal(observe(client.closed), true);
     assert.equal(observe(client.buffers[0]?.dmaBuf.size), MiB);
     await refuses('ENOENT', () => ShareClient.connect(path));
+  });
+
+  conforms('a server that speaks otherwise is refused, and nothing is leaked', async () => {
+    const info = { name: 'a', size: '0x1000', inode: '0x1', generation: 0, state: 'live' };
+    const hello = (buffers: unknown, version: unknown = 1) => JSON.stringify({ vfioDmabufShare: version, buffers });
+    const buffer = rig.exported('ssd', cmb.region, MiB);
+    const server = rig.keep(FdServer.listen(path));
+    const before = readdirSync('/proc/self/fd').length;
+    const meet = async (code: string, message: string, fds: DmaBuf[]) => {
+      const accepting = server.accept();
+      const connecting = refuses(code, () => ShareClient.connect(path));
+      const channel = rig.keep(await accepting);
+      await channel.send(message, fds);
+      await connecting;
+      channel.close();
+      assert(readdirSync('/proc/self/fd').length <= before, message);
+    };
+    for (const [code, message, fds] of [
+      ['ERR_SHARE_PROTOCOL', 'garbage', [buffer]],
+      ['ERR_SHARE_PROTOCOL', '[]', [buffer]],
+      ['ERR_SHARE_PROTOCOL', hello([info], 'one'), [buffer]],
+      ['ERR_SHARE_VERSION', hello([info], 2), [buffer]],
+      ['ERR_SHARE_PROTOCOL', hello([info]), []],
+      ['ERR_SHARE_PROTOCOL', hello([info]), [buffer, buffer]],
+      ['ERR_SHARE_PROTOCOL', hello([{ ...info, size: 4096 }]), [buffer]],
+      ['ERR_SHARE_PROTOCOL', hello([{ ...info, state: 'ill' }]), [buffer]],
+      ['ERR_MESSAGE_TOO_LONG', hello([info]).padEnd(100_000), [buffer]],
+    ] as [string, string, DmaBuf[]][]) {
+      await meet(code, message, fds);
+    }
+  });
+
+  conforms('news that mean nothing end a client', async () => {
+    const server = rig.keep(FdServer.listen(path));
+    const accepting = server.accept();
+    const connecting = connect();
+    const channel = rig.keep(await accepting);
+    await channel.send(JSON.stringify({ vfioDmabufShare: 1, buffers: [] }));
+    const client = await connecting;
+    const ended = once(client, 'end');
+    await channel.send(JSON.stringify({ event: 'revoked', buffer: 3, generation: 1 }));
+    const [error] = (await ended) as [{ code?: string }];
+    unlessFailing(() => {
+      assert.equal(error.code, 'ERR_SHARE_PROTOCOL');
+    });
+    assert.equal(observe(client.closed), true);
   });
 
   conforms('of nothing, of too much, and of two of one name', async () => {
