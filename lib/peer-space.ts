@@ -123,10 +123,10 @@ export class PeerSpace extends EventEmitter<PeerSpaceEvents> {
   readonly #devices: readonly VfioDevice[];
   readonly #shares = new Map<IoasMapping, PeerShare>();
   readonly #memories: DmaMemory[] = [];
-  readonly #bound: readonly string[];
+  readonly #bound: string[];
   #closing = false;
 
-  private constructor(ioas: Ioas, devices: readonly VfioDevice[], bound: readonly string[]) {
+  private constructor(ioas: Ioas, devices: readonly VfioDevice[], bound: string[]) {
     super();
     this.ioas = ioas;
     this.iommufd = ioas.iommufd;
@@ -313,6 +313,15 @@ function enable(device: VfioDevice): void {
   Object.assign(device.command, { memory: true, busMaster: true });
 }
 
-function giveBack(addresses: readonly string[], kernel: Kernel): void {
-  for (const address of addresses) unbindFromVfio(address, { sysfs: kernel.sysfs });
+/** Gives each back once, also where another cannot be; the first error is thrown at the end. */
+function giveBack(addresses: string[], kernel: Kernel): void {
+  const errors: unknown[] = [];
+  for (let address = addresses.pop(); address !== undefined; address = addresses.pop()) {
+    try {
+      unbindFromVfio(address, { sysfs: kernel.sysfs });
+    } catch (error) {
+      errors.push(error);
+    }
+  }
+  if (errors.length > 0) throw errors[0];
 }

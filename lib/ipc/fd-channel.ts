@@ -141,7 +141,7 @@ export class FdChannel {
 
   /**
    * Sends bytes, at least one, and with them file descriptors, at most 253: the peer gets duplicates of those that were
-   * meant when this was called, whatever becomes of them here. Resolves when the kernel has taken the message; messages go in
+   * meant when this was called, whatever becomes of them here (a fake kernel's must stay open until they are received). Resolves when the kernel has taken the message; messages go in
    * the order of the calls. On a stream the signal ends the channel once a part has gone.
    *
    * @throws KernelError EPIPE, ECONNRESET: the peer is gone. EMSGSIZE: more than the socket takes at once. ETOOMANYREFS: too
@@ -226,8 +226,9 @@ export class FdChannel {
   async receive(opts?: WaitOptions): Promise<FdMessage | undefined> {
     const signal = toSignal(opts);
     if (this.#closed) throw closedError('fd channel');
-    const receiving = this.#receiving.then(() => this.#receiveNext(signal));
-    this.#receiving = receiving.catch(() => undefined);
+    const before = this.#receiving;
+    const receiving = orAborted(before, signal).then(() => this.#receiveNext(signal));
+    this.#receiving = Promise.allSettled([before, receiving]);
     return receiving;
   }
 

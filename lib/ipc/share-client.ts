@@ -6,7 +6,7 @@ import { expectClose, wasClosed } from '../lost';
 import { instance, options } from '../validate';
 import type { WaitOptions } from '../waits';
 import { FdChannel, type ChannelOptions } from './fd-channel';
-import { decodeEvent, decodeHello, type SharedBufferInfo } from './share-protocol';
+import { decodeEvent, decodeHello, mostHelloBytes, type SharedBufferInfo } from './share-protocol';
 
 /** A dma-buf of another process's, and what that says of it. */
 export interface SharedBuffer extends SharedBufferInfo {
@@ -45,7 +45,7 @@ export class ShareClient extends EventEmitter<ShareClientEvents> {
    */
   static async connect(path: string, opts?: Omit<ChannelOptions, 'kind'> & WaitOptions): Promise<ShareClient> {
     const { signal, ...rest } = options(opts);
-    const channel = FdChannel.connect(path, { ...rest, kind: 'seqpacket' });
+    const channel = FdChannel.connect(path, { maxBytes: mostHelloBytes, ...rest, kind: 'seqpacket' });
     const buffers: SharedBuffer[] = [];
     try {
       using message = await channel.receive(signal === undefined ? {} : { signal });
@@ -83,9 +83,12 @@ export class ShareClient extends EventEmitter<ShareClientEvents> {
         const { event, buffer: index, generation } = decodeEvent(message.bytes);
         const buffer = this.buffers[index];
         if (!buffer) throw codedError('ERR_SHARE_PROTOCOL', `there is no buffer ${String(index)}`);
-        buffer.state = event === 'revoked' ? 'revoked' : 'live';
-        buffer.generation = generation;
-        this.emit(event, buffer);
+        // What a listener throws is its own affair, and uncaught.
+        process.nextTick(() => {
+          buffer.state = event === 'revoked' ? 'revoked' : 'live';
+          buffer.generation = generation;
+          this.emit(event, buffer);
+        });
       }
     } catch (error) {
       failure = error;

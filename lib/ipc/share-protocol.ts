@@ -6,6 +6,9 @@ import type { DmaRange } from '../vfio/export';
 /** The version of the protocol. */
 export const shareVersion = 1;
 
+/** The longest first message: what a socket takes at once as Linux has it by default (/proc/sys/net/core/wmem_default), and less. */
+export const mostHelloBytes = 1 << 17;
+
 /** What is known of a shared dma-buf, beside its fd. */
 export interface SharedBufferInfo {
   /** What its owner calls it. */

@@ -8,7 +8,7 @@ import type { DmaRange } from '../vfio/export';
 import { array, instance, integer, options, outOfRange, string, u64 } from '../validate';
 import type { FdChannel, PeerCredentials } from './fd-channel';
 import { FdServer, type ListenSocketOptions } from './fd-server';
-import { encode, shareVersion, type ShareEvent, type SharedBufferInfo } from './share-protocol';
+import { encode, mostHelloBytes, shareVersion, type ShareEvent, type SharedBufferInfo } from './share-protocol';
 
 const mostBuffers = 253; // fds in one message
 const pause = 100; // milliseconds, after a failure
@@ -29,9 +29,15 @@ export interface ShareOptions extends Omit<ListenSocketOptions, 'kind'> {
   uids?: readonly number[];
   /** Group ids that are served besides. */
   gids?: readonly number[];
-  /** How long a client may not read before it is dropped, in milliseconds: 5000 unless told. */
+  /**
+   * How long a client may not read what no longer fits into its socket's buffer, before it is dropped, in milliseconds: 5000
+   * unless told.
+   */
   patience?: number;
-  /** How many at once: 64 unless told. Others are refused. */
+  /**
+   * How many at once: 64 unless told. Others are refused. The fds that clients have not read yet count, per user, against
+   * RLIMIT_NOFILE: keep clients times buffers below it where clients are not trusted.
+   */
   clients?: number;
 }
 
@@ -67,7 +73,8 @@ export class ShareServer extends EventEmitter<ShareServerEvents> {
   readonly #accepting: Promise<void>;
 
   /**
-   * @throws as {@link FdServer.listen}; RangeError ERR_OUT_OF_RANGE: more than 253 buffers, or none; two of one name.
+   * @throws as {@link FdServer.listen}; RangeError ERR_OUT_OF_RANGE: more than 253 buffers, or none; two of one name; more to say of
+   *   them than a message holds.
    */
   constructor(path: string, offers: readonly ShareOffer[], opts?: ShareOptions) {
     super();
@@ -85,6 +92,10 @@ export class ShareServer extends EventEmitter<ShareServerEvents> {
     this.#shared = [];
     try {
       for (const offer of wanted) this.#shared.push(share(offer));
+      const bytes = Buffer.byteLength(this.#hello);
+      if (bytes > mostHelloBytes) {
+        throw outOfRange('offers', `described in ${String(mostHelloBytes)} bytes of JSON`, bytes);
+      }
       this.#server = FdServer.listen(path, { ...listen, kind: 'seqpacket' });
     } catch (error) {
       for (const { dmaBuf } of this.#shared) dmaBuf.close();
@@ -139,17 +150,21 @@ export class ShareServer extends EventEmitter<ShareServerEvents> {
     this.emit('refused', peer, known ? 'too many clients' : `user ${String(peer.uid)} of group ${String(peer.gid)}`);
   }
 
+  /** The first message. */
+  get #hello(): string {
+    return encode({ vfioDmabufShare: shareVersion, buffers: this.#shared.map(({ info }) => info) });
+  }
+
   async #serve(channel: FdChannel, peer: PeerCredentials): Promise<void> {
     this.#clients.set(channel, peer);
     let [why, failure]: [string, unknown] = ['it closed', undefined];
     try {
-      const hello = encode({ vfioDmabufShare: shareVersion, buffers: this.#shared.map(({ info }) => info) });
       await this.#send(
         channel,
-        hello,
+        this.#hello,
         this.#shared.map(({ dmaBuf }) => dmaBuf),
       );
-      this.emit('connected', peer);
+      process.nextTick(() => this.emit('connected', peer));
       using message = await channel.receive();
       if (message) why = 'it said something';
     } catch (error) {

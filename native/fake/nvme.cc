@@ -74,6 +74,7 @@ void Nvme::CheckCmbAddress() {
 }
 
 void Nvme::Reset() {
+  ++life_;
   submissions_.clear();
   completions_.clear();
   Word(kConfiguration) = 0;
@@ -174,9 +175,10 @@ void Nvme::Execute(uint16_t queue) {
   // As many as there are now: what they do may ring again, which must not go on for ever, and may delete their own
   // queue.
   const Submission& rung = submissions_.at(queue);
+  const uint64_t life = life_;
   for (uint32_t left = (rung.tail + rung.entries - rung.head) % rung.entries; left > 0; --left) {
     const auto found = submissions_.find(queue);
-    if (found == submissions_.end()) break;
+    if (found == submissions_.end() || life_ != life) break;
     Submission& submission = found->second;
     Command command = {};
     if (!Move(Access::kRead, submission.address + uint64_t{submission.head} * sizeof(command), &command.words,
@@ -188,6 +190,7 @@ void Nvme::Execute(uint16_t queue) {
     const Submission rung_from = submission;
     result_ = 0;
     const Status status = queue == 0 ? Admin(command) : Io(command);
+    if (life_ != life) break;  // it was reset by what it reached: this command is gone
     if (status != kNoCompletion) Complete(queue, rung_from, command.id(), status);
   }
   running_ = false;

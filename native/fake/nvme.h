@@ -81,6 +81,7 @@ class Nvme : public Model {
   std::map<uint16_t, Submission> submissions_;
   std::map<uint16_t, Completion> completions_;
   std::map<uint64_t, std::array<uint8_t, 512>> blocks_;  // those that are not all zeroes
+  uint64_t life_ = 0;                                    // counts resets
   uint32_t result_ = 0;                                  // of the command that is executed, its first word
   bool running_ = false;  // rung while it works, by what it does itself: seen with the next ring
 };

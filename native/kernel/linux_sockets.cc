@@ -90,6 +90,12 @@ int64_t LinuxKernel::Receive(int fd, void* bytes, std::size_t size, Received* ou
   if (result < 0) return result;
   out->flags = message.msg_flags;
   for (struct cmsghdr* header = CMSG_FIRSTHDR(&message); header; header = CMSG_NXTHDR(&message, header)) {
+    constexpr int kPidfd = 4;  // SCM_PIDFD, of a socket that somebody has set SO_PASSPIDFD on
+    if (header->cmsg_level == SOL_SOCKET && header->cmsg_type == kPidfd) {
+      int pidfd = -1;
+      memcpy(&pidfd, CMSG_DATA(header), sizeof(pidfd));
+      if (pidfd >= 0) close(pidfd);
+    }
     if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
     const unsigned count = static_cast<unsigned>((header->cmsg_len - CMSG_LEN(0)) / sizeof(int));
     memcpy(out->fds + out->count, CMSG_DATA(header), count * sizeof(int));

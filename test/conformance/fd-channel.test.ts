@@ -120,6 +120,7 @@ describe('a channel for fds', () => {
       await endsWith({ name: 'AbortError' }, () => waiting);
       await endsWith({ name: 'AbortError' }, () => one.send('x', [], { signal: AbortSignal.abort() }));
       const closing = one.receive();
+      await endsWith({ name: 'TimeoutError' }, () => one.receive({ signal: AbortSignal.timeout(5) })); // behind another
       one.close();
       await refuses('ERR_CLOSED', () => closing);
       await refuses('ERR_CLOSED', () => one.send('x'));

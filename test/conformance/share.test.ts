@@ -6,6 +6,7 @@ import { chmodSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { FdServer, ShareClient, ShareServer, type DmaBuf, type ShareOptions } from '../../lib';
 import { conforms, conformsBeside, observe, refuses, report, unlessFailing } from './record';
 import { addresses, cmb, MiB, page, useRig, vram } from './rig';
@@ -146,10 +147,23 @@ describe('sharing dma-bufs', () => {
       ['ERR_SHARE_PROTOCOL', hello([info]), [buffer, buffer]],
       ['ERR_SHARE_PROTOCOL', hello([{ ...info, size: 4096 }]), [buffer]],
       ['ERR_SHARE_PROTOCOL', hello([{ ...info, state: 'ill' }]), [buffer]],
-      ['ERR_MESSAGE_TOO_LONG', hello([info]).padEnd(100_000), [buffer]],
+      ['ERR_MESSAGE_TOO_LONG', hello([info]).padEnd(140_000), [buffer]],
     ] as [string, string, DmaBuf[]][]) {
       await meet(code, message, fds);
     }
+  });
+
+  conforms('a description of more than 64 KiB, and one of more than a message can have', async () => {
+    const dmaBuf = rig.exported('ssd', cmb.region, MiB);
+    const offers = (ranges: number) =>
+      Array.from({ length: 30 }, (_, i) => ({
+        ...{ name: `buffer ${String(i)}`, dmaBuf, device: addresses.ssd, region: cmb.region },
+        ranges: Array.from({ length: ranges }, (_, j) => ({ offset: BigInt(j) * page, length: page })),
+      }));
+    rig.keep(new ShareServer(path, offers(60)));
+    const client = await connect();
+    assert.deepEqual(observe([client.buffers.length, client.buffers[29]?.ranges?.length]), [30, 60]);
+    await refuses('ERR_OUT_OF_RANGE', () => new ShareServer(`${path}-2`, offers(200)));
   });
 
   conforms('news that mean nothing end a client', async () => {
@@ -187,12 +201,13 @@ describe('sharing dma-bufs', () => {
   describe('with others', () => {
     const start = (script: string): ChildProcess =>
       spawn('python3', ['-c', `import socket, os, json, time\npath = ${JSON.stringify(path)}\n${script}`], {
-        stdio: ['pipe', 'pipe', 'inherit'],
+        stdio: ['ignore', 'pipe', 'inherit'],
       });
     const connected = 's = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET); s.connect(path)\n';
     /** What becomes of a client that does this, while another is served. */
     const fate = async (server: ShareServer, script: string): Promise<string> => {
       const good = await connect();
+      await sleep(50); // both its ends wait, each with a duplicate of its socket
       const fds = readdirSync('/proc/self/fd').length;
       const outcome = new Promise<string>((resolve) => {
         server.once('gone', (_, why) => resolve(why));
@@ -200,7 +215,8 @@ describe('sharing dma-bufs', () => {
       });
       const child = start(`${connected}s.recv(65536)\n${script}`);
       const why = await outcome;
-      await once(child, 'exit');
+      child.stdout?.resume();
+      await once(child, 'close'); // with its pipes
       assert(readdirSync('/proc/self/fd').length <= fds);
       const reset = told(good, 'restored');
       await rig.device('ssd').reset();
