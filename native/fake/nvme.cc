@@ -52,6 +52,26 @@ constexpr uint16_t kInvalidQueueSize = 0x4102;
 constexpr uint16_t kInvalidDeletion = 0x410c;
 constexpr uint16_t kNoCompletion = 0xffff;  // an event is waited for
 
+// What a drive executes because it was rung. Drives can ring each other, without an end: all of them together execute
+// so many commands for one ring from outside. The rest waits for the next.
+class Turn {
+ public:
+  Turn() {
+    if (drives++ == 0) commands = 2 * kMostEntries;
+  }
+  Turn(const Turn&) = delete;
+  Turn& operator=(const Turn&) = delete;
+  ~Turn() { --drives; }
+
+  static bool Take() { return commands > 0 && commands-- > 0; }
+
+ private:
+  static thread_local unsigned drives;  // at it
+  static thread_local unsigned commands;
+};
+thread_local unsigned Turn::drives = 0;
+thread_local unsigned Turn::commands = 0;
+
 }  // namespace
 
 Nvme::Nvme(const Kind& kind, DmaPort& port, InterruptPort& interrupts)
@@ -172,11 +192,12 @@ void Nvme::Ring(uint64_t doorbell, uint32_t value) {
 
 void Nvme::Execute(uint16_t queue) {
   running_ = true;
+  const Turn turn;
   // As many as there are now: what they do may ring again, which must not go on for ever, and may delete their own
   // queue.
   const Submission& rung = submissions_.at(queue);
   const uint64_t life = life_;
-  for (uint32_t left = (rung.tail + rung.entries - rung.head) % rung.entries; left > 0; --left) {
+  for (uint32_t left = (rung.tail + rung.entries - rung.head) % rung.entries; left > 0 && Turn::Take(); --left) {
     const auto found = submissions_.find(queue);
     if (found == submissions_.end() || life_ != life) break;
     Submission& submission = found->second;

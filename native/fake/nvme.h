@@ -1,6 +1,6 @@
 // An NVMe controller as QEMU has it (NVM Express base specification 1.4): its registers, queues that it reaches by DMA
 // or in its own Controller Memory Buffer, and one namespace that is kept in memory. A command is over when the write
-// that rings its doorbell returns.
+// that rings its doorbell returns, unless drives ring one another too much.
 #pragma once
 
 #include <array>

@@ -1,103 +1,140 @@
 // The fake's NVMe drive under commands that no driver gives: it answers with a status, and always comes to an end.
 import assert from 'node:assert/strict';
-import { DmaMemory, Iommufd, VfioDevice, type MappedRegion } from '../../lib';
+import { DmaMemory, Iommufd, VfioDevice, type Ioas, type MappedRegion } from '../../lib';
 import { FakeKernel } from '../../lib/fake';
 
 const page = 4096;
 const at = { admin: 0x10_0000n, adminDone: 0x10_1000n, io: 0x10_2000n, ioDone: 0x10_3000n, data: 0x10_4000n };
 const [depth, namespaceOne] = [64, 1];
 
+/** Commands for a drive. Its queues are at the start of its memory, which it has at `at.admin` plus `base`. */
+class Driver {
+  readonly bar: MappedRegion;
+  readonly #view: DataView;
+  #tails: [number, number] = [0, 0];
+
+  constructor(
+    readonly device: VfioDevice,
+    memory: DmaMemory,
+    readonly base = 0n,
+  ) {
+    this.bar = device.region(0).map();
+    this.#view = new DataView(memory.buffer, Number(base));
+    this.enable();
+  }
+
+  enable(): void {
+    this.bar.write32(0x14, 0);
+    this.bar.write32(0x24, ((depth - 1) << 16) | (depth - 1));
+    this.bar.write64(0x28, at.admin + this.base);
+    this.bar.write64(0x30, at.adminDone + this.base);
+    this.bar.write32(0x14, (4 << 20) | (6 << 16) | 1);
+    this.#tails = [0, 0];
+  }
+
+  /** Writes a command into a queue. */
+  put(queue: 0 | 1, entry: number, opcode: number, prp: [bigint, bigint], words: Record<number, number>): void {
+    const start = (queue === 0 ? 0 : 2 * page) + entry * 64;
+    for (let i = 0; i < 16; i += 1) this.#view.setUint32(start + 4 * i, words[i] ?? 0, true);
+    this.#view.setUint32(start, (entry << 16) | opcode, true);
+    this.#view.setUint32(start + 4, words[1] ?? namespaceOne, true);
+    for (const i of [0, 1] as const) this.#view.setBigUint64(start + 24 + 8 * i, prp[i], true);
+    this.#view.setUint32(this.#done(queue, entry), 0, true);
+  }
+
+  ring(queue: 0 | 1, tail: number): void {
+    this.bar.write32(0x1000 + 8 * queue, tail);
+  }
+
+  /** A command's status; undefined: it was not completed. */
+  status(queue: 0 | 1, entry: number): number | undefined {
+    const word = this.#view.getUint32(this.#done(queue, entry), true);
+    return (word >>> 16) & 1 ? (word >>> 17) & 0x7ff : undefined;
+  }
+
+  /** Gives one command. Its status. */
+  give(queue: 0 | 1, opcode: number, prp: [bigint, bigint], words: Record<number, number>): number | undefined {
+    const tail = this.#tails[queue];
+    this.put(queue, tail, opcode, prp, words);
+    this.#tails[queue] = (tail + 1) % depth;
+    this.ring(queue, this.#tails[queue]);
+    return this.status(queue, tail);
+  }
+
+  createQueues(): void {
+    const shape = ((depth - 1) << 16) | 1;
+    assert.equal(this.give(0, 5, [at.ioDone + this.base, 0n], { 10: shape, 11: 1 }), 0);
+    assert.equal(this.give(0, 1, [at.io + this.base, 0n], { 10: shape, 11: (1 << 16) | 1 }), 0);
+  }
+
+  #done(queue: 0 | 1, entry: number): number {
+    return (queue === 0 ? page : 3 * page) + entry * 16 + 12;
+  }
+}
+
 describe("the fake's NVMe drive", () => {
   let kernel: FakeKernel;
+  let ioas: Ioas;
   let memory: DmaMemory;
   let view: DataView;
-  let bar: MappedRegion;
-  let drive: VfioDevice;
-  let tails: [number, number];
+  let drive: Driver;
 
-  const enable = () => {
-    bar.write32(0x14, 0);
-    bar.write32(0x24, ((depth - 1) << 16) | (depth - 1));
-    bar.write64(0x28, at.admin);
-    bar.write64(0x30, at.adminDone);
-    bar.write32(0x14, (4 << 20) | (6 << 16) | 1);
-    tails = [0, 0];
+  const open = async (role: string, base?: bigint) => {
+    const device = await VfioDevice.open(kernel.addressOf(role), { iommufd: ioas.iommufd });
+    await device.attach(ioas);
+    Object.assign(device.command, { memory: true, busMaster: true });
+    return new Driver(device, memory, base);
   };
   beforeEach(async () => {
     kernel = new FakeKernel();
-    const iommufd = Iommufd.open({ kernel });
-    const ioas = iommufd.allocIoas();
-    drive = await VfioDevice.open(kernel.addressOf('disk'), { iommufd });
-    await drive.attach(ioas);
-    Object.assign(drive.command, { memory: true, busMaster: true });
-    bar = drive.region(0).map();
+    ioas = Iommufd.open({ kernel }).allocIoas();
     memory = DmaMemory.alloc(64 * page, { kernel });
     view = new DataView(memory.buffer);
     await ioas.mapMemory(memory, { iova: at.admin });
-    ioas.mapDmaBuf(drive.exportDmaBuf({ region: 0, offset: 0, length: page }), { iova: 0x80_0000n });
-    enable();
+    drive = await open('disk');
+    ioas.mapDmaBuf(drive.device.exportDmaBuf({ region: 0, offset: 0, length: page }), { iova: 0x80_0000n });
   });
   afterEach(() => {
     kernel.close();
   });
 
-  /** Gives one command. Its status; undefined: nothing was completed. */
-  const give = (queue: 0 | 1, opcode: number, prp: [bigint, bigint], words: Record<number, number>) => {
-    const [base, tail] = [queue === 0 ? 0 : 2 * page, tails[queue]];
-    for (let i = 0; i < 16; i += 1) view.setUint32(base + tail * 64 + 4 * i, words[i] ?? 0, true);
-    view.setUint32(base + tail * 64, (tail << 16) | opcode, true);
-    view.setUint32(base + tail * 64 + 4, words[1] ?? namespaceOne, true);
-    for (const i of [0, 1] as const) view.setBigUint64(base + tail * 64 + 24 + 8 * i, prp[i], true);
-    const done = base + page + tail * 16 + 12;
-    view.setUint32(done, 0, true);
-    tails[queue] = (tail + 1) % depth;
-    bar.write32(0x1000 + 8 * queue, tails[queue]);
-    const entry = view.getUint32(done, true);
-    return (entry >>> 16) & 1 ? (entry >>> 17) & 0x7ff : undefined;
-  };
-  const createQueues = () => {
-    const shape = ((depth - 1) << 16) | 1;
-    assert.equal(give(0, 5, [at.ioDone, 0n], { 10: shape, 11: 1 }), 0);
-    assert.equal(give(0, 1, [at.io, 0n], { 10: shape, 11: (1 << 16) | 1 }), 0);
-  };
-
   it('refuses what the specification forbids', () => {
-    createQueues();
-    assert.equal(give(0, 0x55, [0n, 0n], {}), 0x01); // no such command
-    assert.equal(give(0, 6, [at.data, 0n], { 10: 0x77 }), 0x02);
-    assert.equal(give(0, 1, [at.data, 0n], { 10: 0x3f0002, 11: (9 << 16) | 1 }), 0x100); // no such completion queue
-    assert.equal(give(0, 1, [at.data, 0n], { 10: 0x3f0001, 11: (1 << 16) | 1 }), 0x101); // it is there already
-    assert.equal(give(0, 5, [at.data + 8n, 0n], { 10: 0x3f0002, 11: 1 }), 0x13);
-    assert.equal(give(0, 4, [0n, 0n], { 10: 1 }), 0x10c); // a queue that is in use
-    assert.equal(give(1, 2, [at.data, 0n], { 1: 7 }), 0x0b);
-    assert.equal(give(1, 2, [at.data, 0n], { 12: 0xffff }), 0x02); // more than MDTS
-    assert.equal(give(1, 2, [at.data, 0n], { 10: 131_072 }), 0x80);
-    assert.equal(give(1, 2, [0xdead_0000n, 0n], {}), 0x04); // nothing is mapped there
+    drive.createQueues();
+    assert.equal(drive.give(0, 0x55, [0n, 0n], {}), 0x01); // no such command
+    assert.equal(drive.give(0, 6, [at.data, 0n], { 10: 0x77 }), 0x02);
+    assert.equal(drive.give(0, 1, [at.data, 0n], { 10: 0x3f0002, 11: (9 << 16) | 1 }), 0x100); // no such completion queue
+    assert.equal(drive.give(0, 1, [at.data, 0n], { 10: 0x3f0001, 11: (1 << 16) | 1 }), 0x101); // it is there already
+    assert.equal(drive.give(0, 5, [at.data + 8n, 0n], { 10: 0x3f0002, 11: 1 }), 0x13);
+    assert.equal(drive.give(0, 4, [0n, 0n], { 10: 1 }), 0x10c); // a queue that is in use
+    assert.equal(drive.give(1, 2, [at.data, 0n], { 1: 7 }), 0x0b);
+    assert.equal(drive.give(1, 2, [at.data, 0n], { 12: 0xffff }), 0x02); // more than MDTS
+    assert.equal(drive.give(1, 2, [at.data, 0n], { 10: 131_072 }), 0x80);
+    assert.equal(drive.give(1, 2, [0xdead_0000n, 0n], {}), 0x04); // nothing is mapped there
     assert.deepEqual(
       kernel.takeFaults().map(({ iova, reason }) => [iova, reason]),
       [[0xdead_0000n, 'unmapped']],
     );
-    assert.equal(give(0, 0, [0n, 0n], { 10: 1 }), 0);
-    assert.equal(give(0, 4, [0n, 0n], { 10: 1 }), 0);
+    assert.equal(drive.give(0, 0, [0n, 0n], { 10: 1 }), 0);
+    assert.equal(drive.give(0, 4, [0n, 0n], { 10: 1 }), 0);
   });
 
   it('takes lists of addresses as they are', () => {
-    createQueues();
+    drive.createQueues();
     const list = at.data + BigInt(20 * page);
     const inMemory = Number(list - at.admin);
     for (let i = 0; i < 7; i += 1) view.setBigUint64(inMemory + 8 * i, at.data + BigInt((i + 1) * page), true);
-    assert.equal(give(1, 1, [at.data, list], { 12: 63 }), 0);
-    for (const offset of [1n, 4n, 4095n]) assert.equal(give(1, 1, [at.data, list + offset], { 12: 63 }), 0x13);
+    assert.equal(drive.give(1, 1, [at.data, list], { 12: 63 }), 0);
+    for (const offset of [1n, 4n, 4095n]) assert.equal(drive.give(1, 1, [at.data, list + offset], { 12: 63 }), 0x13);
     // One entry on the list's page, which leads to itself.
     const end = list + BigInt(page) - 8n;
     view.setBigUint64(Number(end - at.admin), end, true);
-    assert.equal(give(1, 1, [at.data, end], { 12: 63 }), 0x13);
+    assert.equal(drive.give(1, 1, [at.data, end], { 12: 63 }), 0x13);
     view.setBigUint64(inMemory, 5n, true);
-    assert.equal(give(1, 1, [at.data, list], { 12: 63 }), 0x13);
+    assert.equal(drive.give(1, 1, [at.data, list], { 12: 63 }), 0x13);
   });
 
   it('comes to an end when its own data reconfigures it', () => {
-    createQueues();
+    drive.createQueues();
     // A block that switches the controller off and on again, with queues of two entries, when it is read to the registers.
     const block = new DataView(memory.buffer, Number(at.data - at.admin), 2 * page);
     block.setUint32(page + 0x14, (4 << 20) | (6 << 16) | 1, true);
@@ -106,33 +143,68 @@ describe("the fake's NVMe drive", () => {
       block.setBigUint64(base + 0x28, at.io, true);
       block.setBigUint64(base + 0x30, at.ioDone, true);
     }
-    assert.equal(give(1, 1, [at.data, at.data + BigInt(page)], { 12: 15 }), 0);
-    for (let i = 0; i < 3; i += 1) give(1, 2, [0x80_0000n, 0x80_0000n], { 12: 15 });
-    enable();
-    assert.equal(give(0, 6, [at.data, 0n], { 1: 0, 10: 1 }), 0);
+    assert.equal(drive.give(1, 1, [at.data, at.data + BigInt(page)], { 12: 15 }), 0);
+    for (let i = 0; i < 3; i += 1) drive.give(1, 2, [0x80_0000n, 0x80_0000n], { 12: 15 });
+    drive.enable();
+    assert.equal(drive.give(0, 6, [at.data, 0n], { 1: 0, 10: 1 }), 0);
   });
 
   it('may disable itself by where its completions go', () => {
-    createQueues();
+    drive.createQueues();
     const shape = ((depth - 1) << 16) | 2;
-    assert.equal(give(0, 5, [0x80_0000n, 0n], { 10: shape, 11: 1 }), 0); // to its own registers: the second is CC
-    assert.equal(give(0, 1, [at.data, 0n], { 10: shape, 11: (2 << 16) | 1 }), 0);
-    bar.write32(0x1000 + 8 * 2, 5);
-    assert.equal(bar.read32(0x1c) & 1, 0);
-    enable();
-    assert.equal(give(0, 6, [at.data, 0n], { 1: 0, 10: 1 }), 0);
+    assert.equal(drive.give(0, 5, [0x80_0000n, 0n], { 10: shape, 11: 1 }), 0); // to its own registers: the second is CC
+    assert.equal(drive.give(0, 1, [at.data, 0n], { 10: shape, 11: (2 << 16) | 1 }), 0);
+    drive.bar.write32(0x1000 + 8 * 2, 5);
+    assert.equal(drive.bar.read32(0x1c) & 1, 0);
+    drive.enable();
+    assert.equal(drive.give(0, 6, [at.data, 0n], { 1: 0, 10: 1 }), 0);
+  });
+
+  it('and another that ring each other come to an end', async () => {
+    const other = await open('ssd', BigInt(32 * page));
+    const doorbells = { of: 0x81_0000n, ofOther: 0x82_0000n };
+    const exported = ({ device }: Driver) => device.exportDmaBuf({ region: 0, offset: page, length: page });
+    ioas.mapDmaBuf(exported(drive), { iova: doorbells.of });
+    ioas.mapDmaBuf(exported(other), { iova: doorbells.ofOther });
+    const listOf = (addresses: bigint[], offset: number) => {
+      for (const [i, address] of addresses.entries()) view.setBigUint64(offset + 8 * i, address, true);
+      return at.admin + BigInt(offset);
+    };
+    // What a drive reads into the other's doorbells: of one queue, with these tails one after the other.
+    const store = (driver: Driver, tails: number[]) => {
+      const [start, list] = [Number(driver.base) + 4 * page, Number(driver.base) + 8 * page];
+      new Uint8Array(memory.buffer, start, tails.length * page).fill(0xff);
+      for (const [i, tail] of tails.entries()) view.setUint32(start + i * page + 8, tail, true);
+      const pages = tails.map((_, i) => at.admin + BigInt(start + i * page));
+      assert.equal(driver.give(1, 1, [pages[0]!, listOf(pages.slice(1), list)], { 12: tails.length * 8 - 1 }), 0);
+    };
+    drive.createQueues();
+    other.createQueues();
+    store(drive, [43, 22, 1]);
+    store(other, [0]);
+    const list = listOf([doorbells.ofOther, doorbells.ofOther], 9 * page);
+    for (let i = 0; i < depth; i += 1) {
+      other.put(1, i, 2, [doorbells.of, 0n], { 12: 7 });
+      drive.put(1, i, 2, [doorbells.ofOther, list], { 12: 23 });
+    }
+    drive.ring(1, 0); // 63 commands: each makes the other execute 128, which ring the first
+    const done = () =>
+      Array.from({ length: depth - 1 }, (_, i) => drive.status(1, i + 1)).filter((status) => status === 0).length;
+    const first = done();
+    assert(first > 20 && first < 63, String(first));
+    while (done() < 63) drive.ring(1, 0);
   });
 
   it('finds queues and data in its own CMB', () => {
     const inside = 0x40_0000_0000n;
-    bar.write32(0x54, Number(inside >> 32n));
-    bar.write32(0x50, 3);
-    createQueues();
-    const cmb = drive.region(2);
+    drive.bar.write32(0x54, Number(inside >> 32n));
+    drive.bar.write32(0x50, 3);
+    drive.createQueues();
+    const cmb = drive.device.region(2);
     cmb.write(0x3000, Buffer.from('from the CMB'));
-    assert.equal(give(1, 1, [inside + 0x3000n, 0n], {}), 0);
-    assert.equal(give(1, 2, [at.data, 0n], {}), 0);
+    assert.equal(drive.give(1, 1, [inside + 0x3000n, 0n], {}), 0);
+    assert.equal(drive.give(1, 2, [at.data, 0n], {}), 0);
     assert.equal(Buffer.from(memory.buffer, Number(at.data - at.admin), 12).toString(), 'from the CMB');
-    assert.equal(give(1, 2, [inside + 0xff_f000n, inside + 0x100_0000n], { 12: 15 }), 0x04); // behind its end
+    assert.equal(drive.give(1, 2, [inside + 0xff_f000n, inside + 0x100_0000n], { 12: 15 }), 0x04); // behind its end
   });
 });
