@@ -22,20 +22,6 @@ constexpr std::size_t kMostFaults = 1024;  // kept; more are dropped, as a log's
 constexpr std::string_view kVfioFolder = "/dev/vfio/";
 constexpr std::string_view kCdevFolder = "/dev/vfio/devices/";
 
-// How many of this process's fds are open on the file: a duplicate that was made behind the fake's back counts too.
-int CountFds(dev_t device, ino_t inode) {
-  int count = 0;
-  DIR* folder = opendir("/proc/self/fd");
-  if (!folder) return 0;
-  while (const dirent* entry = readdir(folder)) {
-    struct stat info = {};  // by name: the number may be another thread's by now
-    const bool open = fstatat(dirfd(folder), entry->d_name, &info, 0) == 0;
-    if (open && info.st_dev == device && info.st_ino == inode) ++count;
-  }
-  closedir(folder);
-  return count;
-}
-
 // Of "0000:03:00.0".
 std::string BusOf(const std::string& address) { return address.substr(0, 7); }
 
@@ -87,6 +73,23 @@ void FakeKernel::InstallAs(int memfd, std::shared_ptr<File> file) {
   struct stat info = {};
   LinuxKernel::Fstat(memfd, &info);
   files_[{info.st_dev, info.st_ino}] = {std::move(file), 1, false};
+}
+
+int FakeKernel::CountFds(const Key& key, const Entry& entry) {
+  int count = entry.sentinel.watches() ? -1 : 0;
+  DIR* folder = opendir("/proc/self/fd");
+  if (!folder) return 0;
+  while (const dirent* name = readdir(folder)) {
+    struct stat info = {};  // by name: the number may be another thread's by now
+    const bool open = fstatat(dirfd(folder), name->d_name, &info, 0) == 0;
+    if (open && Key{info.st_dev, info.st_ino} == key) ++count;
+  }
+  closedir(folder);
+  return count;
+}
+
+bool FakeKernel::IsOpen(const Key& key, const Entry& entry) {
+  return entry.sentinel.watches() ? entry.sentinel.IsOpen() : CountFds(key, entry) > 0;
 }
 
 FakeKernel::Entry* FakeKernel::FindEntry(int fd, Key* key) {
@@ -143,14 +146,16 @@ int FakeKernel::Close(int fd) {
   const kernel::Lock guard(lock_);
   Key key;
   Entry* entry = FindEntry(fd, &key);
+  const bool last = entry && --entry->references <= 0;
+  if (last && entry->sent && !entry->sentinel.watches()) entry->sentinel.Watch(fd);
   const int result = LinuxKernel::Close(fd);
-  if (!entry || --entry->references > 0) return result;
-  entry->references = CountFds(key.first, key.second);
-  if (entry->references > 0) {
+  if (!last) return result;
+  if (IsOpen(key, *entry)) {
+    entry->references = CountFds(key, *entry);
     entry->foreign = any_foreign_ = true;
     return result;
   }
-  const std::shared_ptr<File> last = std::move(entry->file);  // goes after the table has let go of it
+  const std::shared_ptr<File> gone = std::move(entry->file);  // goes after the table has let go of it
   files_.erase(key);
   return result;
 }
@@ -161,7 +166,7 @@ void FakeKernel::Sweep() {
   std::vector<std::shared_ptr<File>> gone;  // destroyed after the table has let go of them
   for (auto entry = files_.begin(); entry != files_.end();) {
     auto& [key, open] = *entry;
-    if (open.foreign && CountFds(key.first, key.second) == 0) {
+    if (open.foreign && !IsOpen(key, open)) {
       gone.push_back(std::move(open.file));
       entry = files_.erase(entry);
     } else {
@@ -185,6 +190,14 @@ int FakeKernel::Ioctl(int fd, unsigned long request, void* argument) {
     }
     fence_hub_.WaitForChange(seen);
   }
+}
+
+int64_t FakeKernel::Send(int fd, const void* bytes, std::size_t size, const int* fds, unsigned count) {
+  const kernel::Lock guard(lock_);
+  for (unsigned i = 0; i < count; ++i) {
+    if (Entry* entry = FindEntry(fds[i])) entry->sent = true;
+  }
+  return LinuxKernel::Send(fd, bytes, size, fds, count);
 }
 
 int64_t FakeKernel::Receive(int fd, void* bytes, std::size_t size, kernel::Received* out) {
@@ -261,8 +274,7 @@ int64_t FakeKernel::Fdinfo(int fd, char* buffer, std::size_t size) {
   const kernel::Lock guard(lock_);
   Key key;
   const Entry* entry = FindEntry(fd, &key);
-  return entry ? Fill(buffer, size, entry->file->Fdinfo(CountFds(key.first, key.second)))
-               : LinuxKernel::Fdinfo(fd, buffer, size);
+  return entry ? Fill(buffer, size, entry->file->Fdinfo(CountFds(key, *entry))) : LinuxKernel::Fdinfo(fd, buffer, size);
 }
 
 int64_t FakeKernel::FdPath(int fd, char* buffer, std::size_t size) {

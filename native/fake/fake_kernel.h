@@ -13,6 +13,7 @@
 #include "fake/file.h"
 #include "fake/intel_iommu.h"
 #include "fake/pci_device.h"
+#include "fake/sentinel.h"
 #include "fake/sysfs_folder.h"
 #include "fake/vfio_group.h"
 #include "kernel/linux_kernel.h"
@@ -44,6 +45,7 @@ class FakeKernel : public kernel::LinuxKernel, public FileTable {
 
   int Munmap(void* address, std::size_t length) override;
 
+  int64_t Send(int fd, const void* bytes, std::size_t size, const int* fds, unsigned count) override;
   int64_t Receive(int fd, void* bytes, std::size_t size, kernel::Received* out) override;
   int PidfdGetfd(int pid, int number) override;
 
@@ -56,8 +58,10 @@ class FakeKernel : public kernel::LinuxKernel, public FileTable {
   using Key = std::pair<dev_t, ino_t>;  // of the memfd that stands for the file
   struct Entry {
     std::shared_ptr<File> file;
-    int references;  // fds known to be open on it
-    bool foreign;    // some were made behind the fake's back, and will be closed there
+    int references;     // fds known to be open on it
+    bool foreign;       // some were made behind the fake's back, and will be closed there
+    bool sent = false;  // at some time: a message or another process may have it
+    Sentinel sentinel;  // then, once no fd is known
   };
 
   int Install(std::shared_ptr<File> file, const char* name) override REQUIRES(lock_);
@@ -70,6 +74,9 @@ class FakeKernel : public kernel::LinuxKernel, public FileTable {
   }
   FenceHub& fence_hub() override { return fence_hub_; }
   Entry* FindEntry(int fd, Key* key = nullptr) REQUIRES(lock_);
+  // How many of this process's fds are open on the file: a duplicate that was made behind the fake's back counts too.
+  static int CountFds(const Key& key, const Entry& entry);
+  static bool IsOpen(const Key& key, const Entry& entry);
   // Lets go of files whose last fd was closed behind the fake's back.
   void Sweep() REQUIRES(lock_);
 
