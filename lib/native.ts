@@ -172,6 +172,7 @@ interface Native {
     size: number,
   ): { bytes: Uint8Array; fds: FdHandle[]; cut: boolean; lostFds: boolean } | undefined;
   socketPeer(socket: FdHandle): { pid: number; uid: number; gid: number };
+  socketUnread(socket: FdHandle): number;
   pidfdGetfd(kernel: KernelHandle, pid: number, fd: number): FdHandle;
   fdClose: NowOrLater<[fd: FdHandle], void>;
 

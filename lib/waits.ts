@@ -1,5 +1,6 @@
 // The promises that wait for an object's fd, and what becomes of them when the object is closed.
 import { addAbortListener } from 'node:events';
+import { setImmediate } from 'node:timers/promises';
 import { codedError } from './errors';
 import type { FdHandle } from './native';
 import { Watch } from './poll';
@@ -52,6 +53,16 @@ export class Waits {
   /** Ends all. */
   reject(error: unknown): void {
     for (const end of [...this.#ends]) end(error);
+  }
+}
+
+/** For loops in which what is waited for may always be there already: lets the event loop turn once in a while. @internal */
+export class Turns {
+  #taken = 0;
+
+  async take(): Promise<void> {
+    this.#taken += 1;
+    if (this.#taken % 64 === 0) await setImmediate();
   }
 }
 

@@ -1,6 +1,6 @@
 // Bytes and file descriptors between processes, over a Unix socket (unix(7), SCM_RIGHTS).
 import { toKernel } from '../default-kernel';
-import { orAborted, toSignal, Waits, type WaitOptions } from '../waits';
+import { orAborted, toSignal, Turns, Waits, type WaitOptions } from '../waits';
 import { closedError, codedError, kernelCall } from '../errors';
 import type { Kernel } from '../kernel';
 import { expectClose, wasClosed } from '../lost';
@@ -71,6 +71,7 @@ export class FdChannel {
   readonly #handle: FdHandle;
   readonly #maxBytes: number;
   readonly #waits = new Waits();
+  readonly #turns = new Turns();
   #sending: Promise<unknown> | undefined;
   #receiving: Promise<unknown> = Promise.resolve();
   #closed = false;
@@ -140,9 +141,17 @@ export class FdChannel {
   }
 
   /**
+   * How much memory of the kernel's what was sent takes until the peer has read it, in bytes (SIOCOUTQ). 0: it has read all.
+   */
+  get unread(): number {
+    const socket = this.#socket;
+    return kernelCall({}, () => native.socketUnread(socket));
+  }
+
+  /**
    * Sends bytes, at least one, and with them file descriptors, at most 253: the peer gets duplicates of those that were
-   * meant when this was called, whatever becomes of them here (a fake kernel's must stay open until they are received). Resolves when the kernel has taken the message; messages go in
-   * the order of the calls. On a stream the signal ends the channel once a part has gone.
+   * meant when this was called, whatever becomes of them here. Resolves when the kernel has taken the message; messages go
+   * in the order of the calls. On a stream the signal ends the channel once a part has gone.
    *
    * @throws KernelError EPIPE, ECONNRESET: the peer is gone. EMSGSIZE: more than the socket takes at once. ETOOMANYREFS: too
    *   many fds on their way (RLIMIT_NOFILE). EBADF. Error ERR_CLOSED. The signal's reason.
@@ -233,6 +242,7 @@ export class FdChannel {
   }
 
   async #receiveNext(signal: AbortSignal | undefined): Promise<FdMessage | undefined> {
+    await this.#turns.take();
     for (;;) {
       signal?.throwIfAborted();
       const socket = this.#socket;

@@ -6,7 +6,7 @@ import { expectClose, wasClosed } from '../lost';
 import { native, type FdHandle } from '../native';
 import { pollEvents } from '../poll';
 import { integer, options } from '../validate';
-import { toSignal, Waits, type WaitOptions } from '../waits';
+import { toSignal, Turns, Waits, type WaitOptions } from '../waits';
 import { FdChannel, socketTypes, toChannel, toSocketPath, type ChannelOptions } from './fd-channel';
 
 /** How to listen. */
@@ -23,6 +23,7 @@ export class FdServer {
   readonly #settings: ReturnType<typeof toChannel>;
   readonly #handle: FdHandle;
   readonly #waits = new Waits();
+  readonly #turns = new Turns();
   /** Of the file: somebody else may have put another in its place by the time it is closed. */
   readonly #inode: bigint | undefined;
   #closed = false;
@@ -68,6 +69,7 @@ export class FdServer {
   /** The next who connects: {@link FdChannel.peer} tells who. @throws Error ERR_CLOSED. The signal's reason. */
   async accept(opts?: WaitOptions): Promise<FdChannel> {
     const signal = toSignal(opts);
+    await this.#turns.take();
     for (;;) {
       signal?.throwIfAborted();
       if (this.#closed) throw closedError('fd server');

@@ -30,14 +30,11 @@ export interface ShareOptions extends Omit<ListenSocketOptions, 'kind'> {
   /** Group ids that are served besides. */
   gids?: readonly number[];
   /**
-   * How long a client may not read what no longer fits into its socket's buffer, before it is dropped, in milliseconds: 5000
-   * unless told.
+   * How long a client may leave unread what it was sent, before it is dropped, in milliseconds: 10000 unless told. Fds on their
+   * way count against this user's RLIMIT_NOFILE, and against this process's memory.
    */
   patience?: number;
-  /**
-   * How many at once: 64 unless told. Others are refused. The fds that clients have not read yet count, per user, against
-   * RLIMIT_NOFILE: keep clients times buffers below it where clients are not trusted.
-   */
+  /** How many at once: 64 unless told. Others are refused. */
   clients?: number;
 }
 
@@ -60,6 +57,12 @@ interface Shared {
   mappable: boolean;
 }
 
+interface Client {
+  peer: PeerCredentials;
+  /** Goes off when nothing was sent for so long that all should have been read. */
+  reads: NodeJS.Timeout;
+}
+
 /**
  * Shares dma-bufs with the processes that connect to a path. Each gets all of them, and is told when a device takes one back
  * and when it can be mapped again. A client that says anything, or reads nothing, is dropped; the others do not notice.
@@ -68,7 +71,7 @@ export class ShareServer extends EventEmitter<ShareServerEvents> {
   readonly #server: FdServer;
   readonly #shared: Shared[];
   readonly #settings: { uids: readonly number[]; gids: readonly number[]; patience: number; most: number };
-  readonly #clients = new Map<FdChannel, PeerCredentials>();
+  readonly #clients = new Map<FdChannel, Client>();
   readonly #watcher: WeakRef<Watcher>;
   readonly #accepting: Promise<void>;
 
@@ -78,7 +81,7 @@ export class ShareServer extends EventEmitter<ShareServerEvents> {
    */
   constructor(path: string, offers: readonly ShareOffer[], opts?: ShareOptions) {
     super();
-    const { uids, gids = [], patience = 5000, clients = 64, ...listen } = options(opts);
+    const { uids, gids = [], patience = 10_000, clients = 64, ...listen } = options(opts);
     this.#settings = {
       uids: array(uids ?? [0, process.geteuid?.() ?? 0], 'uids').map((id) => integer(id, 'uids', 0, 0xffff_ffff)),
       gids: array(gids, 'gids').map((id) => integer(id, 'gids', 0, 0xffff_ffff)),
@@ -116,7 +119,7 @@ export class ShareServer extends EventEmitter<ShareServerEvents> {
 
   /** Who is served now. */
   get clients(): PeerCredentials[] {
-    return [...this.#clients.values()];
+    return Array.from(this.#clients.values(), ({ peer }) => peer);
   }
 
   async #accept(): Promise<void> {
@@ -156,7 +159,8 @@ export class ShareServer extends EventEmitter<ShareServerEvents> {
   }
 
   async #serve(channel: FdChannel, peer: PeerCredentials): Promise<void> {
-    this.#clients.set(channel, peer);
+    const reads = setTimeout(() => this.#checkThatItReads(channel), this.#settings.patience).unref();
+    this.#clients.set(channel, { peer, reads });
     let [why, failure]: [string, unknown] = ['it closed', undefined];
     try {
       await this.#send(
@@ -173,16 +177,26 @@ export class ShareServer extends EventEmitter<ShareServerEvents> {
     this.#drop(channel, why, failure);
   }
 
-  #send(channel: FdChannel, text: string, fds: readonly DmaBuf[]): Promise<void> {
-    return channel.send(text, fds, { signal: AbortSignal.timeout(this.#settings.patience) });
+  async #send(channel: FdChannel, text: string, fds: readonly DmaBuf[]): Promise<void> {
+    await channel.send(text, fds, { signal: AbortSignal.timeout(this.#settings.patience) });
+    this.#clients.get(channel)?.reads.refresh();
+  }
+
+  #checkThatItReads(channel: FdChannel): void {
+    try {
+      if (channel.unread > 0) this.#drop(channel, 'it does not read');
+    } catch (error) {
+      this.#drop(channel, messageOf(error), error);
+    }
   }
 
   #drop(channel: FdChannel, why: string, error?: unknown): void {
-    const peer = this.#clients.get(channel);
-    if (!peer) return;
+    const client = this.#clients.get(channel);
+    if (!client) return;
     this.#clients.delete(channel);
+    clearTimeout(client.reads);
     channel.close();
-    this.emit('gone', peer, why, error);
+    this.emit('gone', client.peer, why, error);
   }
 
   /** What the devices did. */

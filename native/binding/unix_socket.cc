@@ -85,6 +85,12 @@ Napi::Value SocketPeer(const Napi::CallbackInfo& info) {
   return result;
 }
 
+// socketUnread(socket): bytes
+Napi::Value SocketUnread(const Napi::CallbackInfo& info) {
+  const auto socket = Unwrap<core::Fd>(info[0]);
+  return Napi::Number::New(info.Env(), Call(info.Env(), [&] { return core::UnreadOf(*socket); }));
+}
+
 // pidfdGetfd(kernel, pid, number): Fd
 Napi::Value PidfdGetfd(const Napi::CallbackInfo& info) {
   const auto kernel = Unwrap<kernel::Kernel>(info[0]);
@@ -103,6 +109,7 @@ void InitUnixSocket(Napi::Env env, Napi::Object exports) {
   Export<SocketSend>(env, exports, "socketSend");
   Export<SocketReceive>(env, exports, "socketReceive");
   Export<SocketPeer>(env, exports, "socketPeer");
+  Export<SocketUnread>(env, exports, "socketUnread");
   Export<PidfdGetfd>(env, exports, "pidfdGetfd");
 }
 

@@ -64,6 +64,8 @@ struct ucred PeerOf(const Fd& socket) {
   return peer;
 }
 
+int UnreadOf(const Fd& socket) { return Check(socket.kernel()->Unread(socket.number()), "ioctl", "SIOCOUTQ"); }
+
 SharedFd TakeFrom(SharedKernel kernel, int pid, int number) {
   const int copy = Check(kernel->PidfdGetfd(pid, number), "pidfd_getfd");
   return std::make_shared<Fd>(std::move(kernel), copy);

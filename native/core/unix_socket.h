@@ -36,6 +36,9 @@ std::optional<Message> ReceiveMessage(const Fd& socket, std::size_t size);
 // Of whoever connected or listened, at that moment.
 struct ucred PeerOf(const Fd& socket);
 
+// Bytes of memory that what was sent takes until the peer has read it.
+int UnreadOf(const Fd& socket);
+
 SharedFd TakeFrom(SharedKernel kernel, int pid, int number);
 
 }  // namespace core

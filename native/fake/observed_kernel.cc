@@ -1,5 +1,8 @@
 #include "fake/observed_kernel.h"
 
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
+
 namespace fake {
 
 void ObservedKernel::FailCall(uint64_t n, int error) {
@@ -170,6 +173,11 @@ int64_t ObservedKernel::Receive(int fd, void* bytes, std::size_t size, kernel::R
 int ObservedKernel::PeerCredentials(int fd, struct ucred* out) {
   const int error = Fail("getsockopt");
   return error != 0 ? error : FakeKernel::PeerCredentials(fd, out);
+}
+
+int ObservedKernel::Unread(int fd) {
+  const int error = Fail("ioctl", SIOCOUTQ);
+  return error != 0 ? error : FakeKernel::Unread(fd);
 }
 
 int ObservedKernel::PidfdGetfd(int pid, int number) {

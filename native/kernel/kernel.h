@@ -74,6 +74,7 @@ class Kernel {
   virtual int64_t Send(int fd, const void* bytes, std::size_t size, const int* fds, unsigned count) = 0;
   virtual int64_t Receive(int fd, void* bytes, std::size_t size, Received* out) = 0;
   virtual int PeerCredentials(int fd, struct ucred* out) = 0;
+  virtual int Unread(int fd) = 0;  // SIOCOUTQ: bytes of memory that what was sent takes until the peer has read it
   // Another process's fd, as an fd of this one's.
   virtual int PidfdGetfd(int pid, int number) = 0;
 };

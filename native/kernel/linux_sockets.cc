@@ -1,5 +1,7 @@
 // Unix sockets of the kernel this process runs on.
 #include <fcntl.h>
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -107,6 +109,11 @@ int64_t LinuxKernel::Receive(int fd, void* bytes, std::size_t size, Received* ou
 int LinuxKernel::PeerCredentials(int fd, struct ucred* out) {
   socklen_t length = sizeof(*out);
   return OrErrno(getsockopt(fd, SOL_SOCKET, SO_PEERCRED, out, &length));
+}
+
+int LinuxKernel::Unread(int fd) {
+  int bytes = 0;
+  return ioctl(fd, SIOCOUTQ, &bytes) < 0 ? -errno : bytes;
 }
 
 int LinuxKernel::PidfdGetfd(int pid, int number) {

@@ -141,6 +141,47 @@ describe('a channel for fds', () => {
     assert.equal(observe(mapping.state), 'revoked');
   });
 
+  conforms('a dma-buf that is closed before it is received stays what it is', async () => {
+    const [one, other] = pair();
+    const exported = rig.exported('ssd', cmb.region, MiB);
+    const { inode } = exported;
+    await one.send('a piece of the CMB', [exported]);
+    exported.close();
+    const { fds } = await next(other);
+    const same = rig.keep(DmaBuf.fromFd(fds[0]?.fd ?? -1));
+    assert.equal(same.inode, inode);
+    assert.equal(observe(rig.ioas.mapDmaBuf(same).length), MiB);
+  });
+
+  conforms('one that nobody receives is gone with the channel', async () => {
+    const [one, other] = pair();
+    const exported = rig.exported('ssd', cmb.region, MiB);
+    const before = openFds();
+    await one.send('a piece of the CMB', [exported]);
+    exported.close();
+    other.close();
+    one.close();
+    rig.iommufd.allocIoas().close();
+    assert(openFds() < before);
+  });
+
+  conforms('tells what its peer has not read', async () => {
+    for (const kind of ['seqpacket', 'stream'] as const) {
+      const [one, other] = pair(kind);
+      assert.equal(observe(one.unread), 0);
+      await one.send('one');
+      const some = one.unread;
+      assert(some > 0);
+      await one.send('two');
+      assert(one.unread > some);
+      await next(other);
+      if (kind === 'seqpacket') await next(other);
+      assert.equal(observe(one.unread), 0);
+      one.close();
+      await refuses('ERR_CLOSED', () => one.unread);
+    }
+  });
+
   conforms('an iommufd and a device that is bound to it go over', async () => {
     const [one, other] = pair();
     await one.send('both', [rig.iommufd, rig.device('ssd')]);
@@ -170,6 +211,19 @@ describe('a channel for fds', () => {
     await refuses('ERR_MESSAGE_TOO_LONG', () => other.receive());
     observe(told(await next(other)));
     assert.equal(openFds(), before);
+  });
+
+  conforms('the event loop turns, however much comes', async () => {
+    const [one, other] = pair();
+    let turned = false;
+    setImmediate(() => {
+      turned = true;
+    });
+    for (let i = 0; i < 200; i += 1) {
+      await one.send('again');
+      await next(other);
+    }
+    assert.equal(observe(turned), true);
   });
 
   conforms('several who receive get one each, in order', async () => {

@@ -277,6 +277,20 @@ print(hello["vfioDmabufShare"], [b["name"] for b in hello["buffers"]], len(fds))
       await once(stalled, 'exit');
     });
 
+    conformsBeside('who leaves a single message unread is dropped as well', async () => {
+      const server = serve({ patience: 200 });
+      const good = await connect();
+      const stalled = start(`${connected}print("in", flush=True)\ntime.sleep(60)`);
+      const [peer, why] = (await once(server, 'gone')) as [{ pid: number }, string];
+      assert.equal(peer.pid, stalled.pid);
+      assert.equal(observe(why), 'it does not read');
+      await sleep(400);
+      assert.equal(observe(server.clients.length), 1);
+      good.close();
+      stalled.kill();
+      await once(stalled, 'exit');
+    });
+
     conformsBeside('who is not served is refused', async () => {
       chmodSync(folder, 0o755);
       const server = serve({ mode: 0o666, uids: [0] });
