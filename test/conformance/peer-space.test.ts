@@ -94,6 +94,10 @@ describe('a peer space', () => {
         assert.equal(observe(driver()), 'vfio-pci');
         await space.close();
         assert.equal(observe(driver()), 'nvme');
+        bindToVfio(disk); // by somebody else
+        await space.close();
+        assert.equal(observe(driver()), 'vfio-pci');
+        unbindFromVfio(disk);
         await refuses('ERR_NO_SUCH_DEVICE', () => PeerSpace.open({ devices: [disk, '7f:00.0'], bind: true }));
         assert.equal(observe(driver()), 'nvme');
       } finally {
