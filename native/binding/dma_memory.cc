@@ -47,12 +47,12 @@ Napi::Value MemoryBuffer(const Napi::CallbackInfo& info) {
   if (!mapping->writable()) ThrowCoded(info.Env(), "ERR_READ_ONLY", "the mapping is read-only");
   auto share = std::make_unique<Share>(mapping);
   auto buffer = Napi::ArrayBuffer::New(info.Env(), mapping->address(), mapping->length(), LetGo, share.get());
-  share.release();
+  static_cast<void>(share.release());
   // Another share, for the object: a thread of Node's own that works on the memory keeps a view alive, but not what was
   // below a buffer that is transferred meanwhile.
   share = std::make_unique<Share>(mapping);
   buffer.AddFinalizer([](Napi::Env, Share* owned) { delete owned; }, share.get());
-  share.release();
+  static_cast<void>(share.release());
   return buffer;
 }
 

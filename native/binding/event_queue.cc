@@ -8,8 +8,8 @@ namespace {
 
 // faultQueueAllocate(iommufd): FaultQueue
 Napi::Value FaultQueueAllocate(const Napi::CallbackInfo& info) {
-  auto iommufd = Unwrap<core::Fd>(info[0]);
-  return Wrap(info.Env(), Call(info.Env(), [&] { return core::FaultQueue::Allocate(std::move(iommufd)); }));
+  const auto iommufd = Unwrap<core::Fd>(info[0]);
+  return Wrap(info.Env(), Call(info.Env(), [&] { return core::FaultQueue::Allocate(iommufd); }));
 }
 
 // faultQueueFile(queue): Fd, closed with the queue at the latest

@@ -8,8 +8,8 @@ namespace {
 // systemKernel(): Kernel
 Napi::Value SystemKernel(const Napi::CallbackInfo& info) {
   // One for all threads: what they know of a device is kept together with its kernel.
-  static const auto kernel = std::make_shared<kernel::LinuxKernel>();
-  return Wrap<kernel::Kernel>(info.Env(), kernel);
+  static const auto kKernel = std::make_shared<kernel::LinuxKernel>();
+  return Wrap<kernel::Kernel>(info.Env(), kKernel);
 }
 
 }  // namespace

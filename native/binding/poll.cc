@@ -106,7 +106,7 @@ struct PollOwner {
   explicit PollOwner(std::shared_ptr<Poll> owned) : poll(std::move(owned)) {}
   PollOwner(const PollOwner&) = delete;
   PollOwner& operator=(const PollOwner&) = delete;
-  ~PollOwner() { poll->Close(); }
+  ~PollOwner() { poll->Close(); }  // NOLINT(bugprone-exception-escape): references that exist can be deleted
 };
 
 template <>

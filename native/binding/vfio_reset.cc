@@ -40,9 +40,11 @@ Napi::Value VfioHotResetInfo(const Napi::CallbackInfo& info) {
 Napi::Value VfioHotReset(const Napi::CallbackInfo& info) {
   const auto list = info[1].As<Napi::Array>();
   std::vector<std::string> addresses;
+  addresses.reserve(list.Length());
   for (uint32_t i = 0; i < list.Length(); ++i) addresses.push_back(list.Get(i).ToString());
   const auto files = info[2].As<Napi::Array>();
   std::vector<std::shared_ptr<core::Fd>> groups;
+  groups.reserve(files.Length());
   for (uint32_t i = 0; i < files.Length(); ++i) groups.push_back(Unwrap<core::Fd>(files.Get(i)));
   return Run(
       info.Env(), info[3],

@@ -2,7 +2,7 @@
 
 namespace core {
 
-EventQueue::EventQueue(std::shared_ptr<Fd> iommufd, uint32_t id, uint32_t fd, Parents parents)
+EventQueue::EventQueue(const std::shared_ptr<Fd>& iommufd, uint32_t id, uint32_t fd, Parents parents)
     : IommufdObject(iommufd, id, std::move(parents)),
       file_(std::make_shared<Fd>(iommufd->kernel(), static_cast<int>(fd))) {}
 
@@ -11,10 +11,10 @@ void EventQueue::Destroy() {
   IommufdObject::Destroy();
 }
 
-std::shared_ptr<FaultQueue> FaultQueue::Allocate(std::shared_ptr<Fd> iommufd) {
+std::shared_ptr<FaultQueue> FaultQueue::Allocate(const std::shared_ptr<Fd>& iommufd) {
   uapi::iommu_fault_alloc command = {.size = sizeof(command)};
   iommufd->Ioctl(VFIO_DMABUF_REQUEST(IOMMU_FAULT_QUEUE_ALLOC), &command);
-  return std::shared_ptr<FaultQueue>(new FaultQueue(std::move(iommufd), command.out_fault_id, command.out_fault_fd));
+  return std::shared_ptr<FaultQueue>(new FaultQueue(iommufd, command.out_fault_id, command.out_fault_fd));
 }
 
 }  // namespace core

@@ -14,7 +14,7 @@ class EventQueue : public IommufdObject {
   void Destroy() override;
 
  protected:
-  EventQueue(std::shared_ptr<Fd> iommufd, uint32_t id, uint32_t fd, Parents parents = {});
+  EventQueue(const std::shared_ptr<Fd>& iommufd, uint32_t id, uint32_t fd, Parents parents = {});
 
  private:
   std::shared_ptr<Fd> file_;  // nullptr: destroyed
@@ -23,7 +23,7 @@ class EventQueue : public IommufdObject {
 // Where the page requests go of devices on the HWPTs that are made with it.
 class FaultQueue : public EventQueue {
  public:
-  static std::shared_ptr<FaultQueue> Allocate(std::shared_ptr<Fd> iommufd);
+  static std::shared_ptr<FaultQueue> Allocate(const std::shared_ptr<Fd>& iommufd);
 
  private:
   using EventQueue::EventQueue;

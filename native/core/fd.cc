@@ -1,9 +1,9 @@
 #include "core/fd.h"
 
 #include <sys/eventfd.h>
-#include <time.h>
 
 #include <algorithm>
+#include <ctime>
 
 namespace core {
 

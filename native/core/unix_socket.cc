@@ -13,19 +13,19 @@ std::optional<std::size_t> Moved(int64_t result, const char* syscall) {
 
 }  // namespace
 
-std::pair<SharedFd, SharedFd> SocketPair(SharedKernel kernel, int type) {
+std::pair<SharedFd, SharedFd> SocketPair(const SharedKernel& kernel, int type) {
   int numbers[2];
   Check(kernel->SocketPair(type, numbers), "socketpair");
   return {std::make_shared<Fd>(kernel, numbers[0]), std::make_shared<Fd>(kernel, numbers[1])};
 }
 
-SharedFd ConnectSocket(SharedKernel kernel, const std::string& path, int type) {
+SharedFd ConnectSocket(const SharedKernel& kernel, const std::string& path, int type) {
   auto socket = std::make_shared<Fd>(kernel, Check(kernel->Socket(type), "socket"));
   Check(kernel->Connect(socket->number(), path.c_str()), "connect");
   return socket;
 }
 
-SharedFd ListenSocket(SharedKernel kernel, const std::string& path, int type, unsigned mode, int backlog) {
+SharedFd ListenSocket(const SharedKernel& kernel, const std::string& path, int type, unsigned mode, int backlog) {
   auto socket = std::make_shared<Fd>(kernel, Check(kernel->Socket(type), "socket"));
   Check(kernel->Listen(socket->number(), path.c_str(), mode, backlog), "bind");
   return socket;

@@ -14,9 +14,9 @@ namespace core {
 using SharedFd = std::shared_ptr<Fd>;
 using SharedKernel = std::shared_ptr<kernel::Kernel>;
 
-std::pair<SharedFd, SharedFd> SocketPair(SharedKernel kernel, int type);
-SharedFd ConnectSocket(SharedKernel kernel, const std::string& path, int type);
-SharedFd ListenSocket(SharedKernel kernel, const std::string& path, int type, unsigned mode, int backlog);
+std::pair<SharedFd, SharedFd> SocketPair(const SharedKernel& kernel, int type);
+SharedFd ConnectSocket(const SharedKernel& kernel, const std::string& path, int type);
+SharedFd ListenSocket(const SharedKernel& kernel, const std::string& path, int type, unsigned mode, int backlog);
 // nullptr: nobody is waiting.
 SharedFd AcceptSocket(const Fd& socket);
 

@@ -46,10 +46,12 @@ void VfioDevice::HotReset(const std::vector<std::string>& addresses, const std::
   auto affected = DeviceState::At(state_->kernel, addresses);
   if (std::ranges::find(affected, state()) == affected.end()) affected.push_back(state());
   std::vector<std::unique_ptr<Revoking>> revoking;
+  revoking.reserve(affected.size());
   for (const auto& state : affected) revoking.push_back(std::make_unique<Revoking>(state));
   Disturb([&] {
     const auto count = static_cast<uint32_t>(groups.size());
     std::vector<int32_t> numbers;
+    numbers.reserve(groups.size());
     for (const auto& group : groups) numbers.push_back(group->number());
     std::vector<uint8_t> bytes(sizeof(uapi::vfio_pci_hot_reset) + count * sizeof(numbers[0]));
     const uapi::vfio_pci_hot_reset command = {.argsz = static_cast<uint32_t>(bytes.size()), .count = count};

@@ -54,10 +54,10 @@ std::shared_ptr<VeventQueue> VeventQueue::Allocate(std::shared_ptr<const Viommu>
                                                    uint32_t depth) {
   uapi::iommu_veventq_alloc command = {
       .size = sizeof(command), .viommu_id = viommu->id(), .type = type, .veventq_depth = depth};
-  auto iommufd = viommu->iommufd();
+  const auto iommufd = viommu->iommufd();
   iommufd->Ioctl(VFIO_DMABUF_REQUEST(IOMMU_VEVENTQ_ALLOC), &command);
   return std::shared_ptr<VeventQueue>(
-      new VeventQueue(std::move(iommufd), command.out_veventq_id, command.out_veventq_fd, {std::move(viommu)}));
+      new VeventQueue(iommufd, command.out_veventq_id, command.out_veventq_fd, {std::move(viommu)}));
 }
 
 }  // namespace core

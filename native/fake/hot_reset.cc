@@ -59,6 +59,7 @@ int PciDevice::HotReset(const uapi::vfio_pci_hot_reset& request) {
   std::vector<const VfioGroup*> groups;
   if (const int found = FindGroups(request, &groups); found != 0) return found;
   std::vector<std::shared_ptr<PciDevice>> devices;
+  devices.reserve(bus_.size());
   for (const auto& weak : bus_) devices.push_back(weak.lock());
   for (const auto& device : devices) {
     if (!SharesReset(*device)) return -EINVAL;

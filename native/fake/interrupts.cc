@@ -189,7 +189,7 @@ void Interrupts::Deliver(unsigned vector) {
 int Interrupts::SetVector(uint32_t vector, int32_t eventfd) {
   vectors_.erase(vector);
   if (eventfd < 0) return 0;
-  const bool fixed = (indices_.at(*enabled_).flags & uapi::VFIO_IRQ_INFO_NORESIZE) != 0;
+  const bool fixed = enabled_ && (indices_.at(*enabled_).flags & uapi::VFIO_IRQ_INFO_NORESIZE) != 0;
   if (fixed && vector >= allocated_) return -EINVAL;
   Trigger trigger;
   const int taken = Eventfd::Take(eventfd, &trigger);

@@ -4,6 +4,7 @@
 
 #include "uapi/iommufd.h"
 
+// NOLINTBEGIN(bugprone-reserved-identifier, readability-identifier-naming): these are the kernel's names
 namespace uapi {
 
 constexpr request_t IOMMU_TEST_CMD = IoctlNone(IOMMUFD_TYPE, 0xa0);
@@ -135,3 +136,4 @@ struct iommu_viommu_event_selftest {
 };
 
 }  // namespace uapi
+// NOLINTEND(bugprone-reserved-identifier, readability-identifier-naming)

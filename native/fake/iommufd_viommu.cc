@@ -22,7 +22,7 @@ int Answer(const uapi::iommu_viommu_alloc& command) {
   const int bad = given.CopyTo(&data, offsetof(uapi::iommu_viommu_selftest, out_mmap_offset));
   if (bad != 0) return bad;
   data.out_data = data.in_data;
-  data.out_mmap_length = 2 * 4096;
+  data.out_mmap_length = uint64_t{2} * 4096;
   data.out_mmap_offset = 4096;
   std::memcpy(reinterpret_cast<void*>(command.data_uptr), &data, command.data_len);
   return 0;
@@ -64,7 +64,7 @@ void HwQueue::Leave(Iommufd&) {
   viommu_->hw_queues.erase(index_);
 }
 
-Vdevice::Vdevice(std::shared_ptr<Viommu> viommu, std::shared_ptr<IommufdDevice> device, uint64_t virtual_id)
+Vdevice::Vdevice(std::shared_ptr<Viommu> viommu, const std::shared_ptr<IommufdDevice>& device, uint64_t virtual_id)
     : viommu_(std::move(viommu)), device_(device), virtual_id_(virtual_id) {
   viommu_->devices.emplace(virtual_id, device.get());
 }

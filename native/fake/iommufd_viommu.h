@@ -55,7 +55,7 @@ class HwQueue : public IommufdObject {
 
 class Vdevice : public IommufdObject {
  public:
-  Vdevice(std::shared_ptr<Viommu> viommu, std::shared_ptr<IommufdDevice> device, uint64_t virtual_id);
+  Vdevice(std::shared_ptr<Viommu> viommu, const std::shared_ptr<IommufdDevice>& device, uint64_t virtual_id);
   void Leave(Iommufd& iommufd) override;
 
  private:

@@ -63,7 +63,11 @@ class Turn {
   Turn& operator=(const Turn&) = delete;
   ~Turn() { --drives; }
 
-  static bool Take() { return commands > 0 && commands-- > 0; }
+  static bool Take() {
+    if (commands == 0) return false;
+    --commands;
+    return true;
+  }
 
  private:
   static thread_local unsigned drives;  // at it

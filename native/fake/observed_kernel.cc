@@ -21,7 +21,9 @@ std::optional<ObservedKernel::Call> ObservedKernel::FailedCall() {
 int ObservedKernel::Fail(const char* name, unsigned long request) {
   if (!armed_) return 0;
   const kernel::Lock guard(call_lock_);
-  if (countdown_ == 0 || --countdown_ > 0) return 0;
+  if (countdown_ == 0) return 0;
+  --countdown_;
+  if (countdown_ > 0) return 0;
   armed_ = false;
   failed_ = Call{name, request};
   return -error_;
