@@ -360,6 +360,14 @@ describe('a channel for fds', () => {
     await once(child, 'exit');
   });
 
+  conformsBeside('a dma-buf is inherited by a child process', async () => {
+    const exported = rig.exported('ssd', cmb.region, MiB);
+    const child = spawn('python3', ['-c', 'import os; print(os.fstat(3).st_ino)'], {
+      stdio: ['ignore', 'pipe', 'inherit', exported.fd],
+    });
+    assert.equal((await text(child.stdout!)).trim(), String(exported.inode));
+  });
+
   conformsBeside('QEMU takes fds over its QMP socket', async () => {
     const folder = mkdtempSync(join(tmpdir(), 'qmp-'));
     const path = join(folder, 'socket');
