@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
@@ -19,13 +19,11 @@ import {
   type FdMessage,
   type FdSource,
 } from '../../lib';
+import { closesOnExec, inodeOf, openFds } from './fds';
 import { conforms, conformsBeside, endsWith, isPending, observe, refuses, report } from './record';
 import { cmb, MiB, useRig } from './rig';
 
 const kinds = ['seqpacket', 'stream'] as const satisfies ChannelKind[];
-const openFds = () => readdirSync('/proc/self/fd').length;
-
-const inode = (fd: number) => statSync(`/proc/self/fd/${String(fd)}`).ino;
 
 /** What comes over a stream, line by line. */
 async function* linesOf(channel: FdChannel): AsyncGenerator<string, undefined> {
@@ -68,10 +66,7 @@ describe('a channel for fds', () => {
       const [first] = message.fds;
       assert(first);
       assert.notEqual(first.fd, source.fd);
-      assert.deepEqual(
-        statSync(`/proc/self/fd/${String(first.fd)}`).ino,
-        statSync(`/proc/self/fd/${String(source.fd)}`).ino,
-      );
+      assert.equal(inodeOf(first.fd), inodeOf(source.fd));
       await other.send(new Uint8Array([7]));
       assert.deepEqual(observe(told(await next(one))), ['\u0007', 0]);
       assert.equal(observe(one.peer.pid === process.pid), true);
@@ -284,6 +279,17 @@ describe('a channel for fds', () => {
       await refuses('ENOENT', () => FdChannel.connect(path));
     });
 
+    conforms('closes on exec, like all that comes over it', async () => {
+      const server = rig.keep(FdServer.listen(join(folder, 'socket')));
+      const ours = rig.keep(FdChannel.connect(server.path));
+      const theirs = rig.keep(await server.accept());
+      await ours.send('one', [memory('one')]);
+      const { fds } = await next(theirs);
+      const inherited = rig.keep(FdChannel.fromFd(ours.fd));
+      const taken = rig.keep(ReceivedFd.fromProcess(process.pid, ours.fd));
+      for (const { fd } of [ours, theirs, ...fds, ...pair(), inherited, taken]) assert(closesOnExec(fd), String(fd));
+    });
+
     conforms('is taken: EADDRINUSE; left by a dead process: replaced', async () => {
       const path = join(folder, 'socket');
       const server = rig.keep(FdServer.listen(path));
@@ -319,7 +325,7 @@ describe('a channel for fds', () => {
     const source = memory('taken');
     const taken = rig.keep(ReceivedFd.fromProcess(process.pid, source.fd));
     assert.notEqual(taken.fd, source.fd);
-    assert.equal(inode(taken.fd), inode(source.fd));
+    assert.equal(inodeOf(taken.fd), inodeOf(source.fd));
     const exported = rig.exported('ssd', cmb.region, MiB);
     const same = rig.keep(DmaBuf.fromFd(rig.keep(ReceivedFd.fromProcess(process.pid, exported.fd)).fd));
     assert.equal(observe(same.size), MiB);
@@ -396,7 +402,7 @@ describe('a channel for fds', () => {
       assert.deepEqual([sets[0]?.['fdset-id'], sets[0]?.fds[0]?.fd], [set, fd]);
       // And back again: what QEMU has is what it was given.
       const back = rig.keep(ReceivedFd.fromProcess(child.pid ?? 0, fd ?? -1));
-      assert.equal(inode(back.fd), inode(exported.fd));
+      assert.equal(inodeOf(back.fd), inodeOf(exported.fd));
       await ask('closefd', { fdname: 'cmb' });
       await ask('quit');
       await once(child, 'exit');

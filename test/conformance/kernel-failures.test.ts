@@ -1,15 +1,15 @@
 // The real kernel's own failures: IOMMUFD's fault injection (CONFIG_IOMMUFD_TEST, Documentation/fault-injection) fails the
 // n-th allocation or check of one call after the other, until the call runs through.
 import assert from 'node:assert/strict';
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { DmaMemory, Iommufd, KernelError, VfioDevice } from '../../lib';
+import { openFds } from './fds';
 import { conformsOnlyOn } from './record';
 import { addresses, MiB } from './rig';
 
 const injection = '/sys/kernel/debug/fail_iommufd';
 // Of this thread: what it calls fails, pool threads are left alone.
 const failNth = `/proc/self/task/${String(process.pid)}/fail-nth`;
-const openFds = () => readdirSync('/proc/self/fd').length;
 
 /** Runs `call` with its n-th check failing. False: it has fewer. */
 function failing(n: number, call: () => void): boolean {

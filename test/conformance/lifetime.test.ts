@@ -2,14 +2,12 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
-import { readdirSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
 import { defaultKernel, DmaMemory, Iommufd, VfioDevice, type Ioas, type IoasMapping } from '../../lib';
 import { FakeKernel } from '../../lib/fake';
+import { openFds } from './fds';
 import { conforms, conformsOnlyOn, observe, refuses } from './record';
 import { addresses, MiB, page, useRig } from './rig';
-
-const openFds = () => readdirSync('/proc/self/fd').length;
 
 const kept: { close(): void }[] = [];
 

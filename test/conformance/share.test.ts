@@ -2,12 +2,13 @@
 import assert from 'node:assert/strict';
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { chmodSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { FdServer, ShareClient, ShareServer, type DmaBuf, type ShareOptions } from '../../lib';
+import { openFds } from './fds';
 import { conforms, conformsBeside, observe, refuses, report, unlessFailing } from './record';
 import { addresses, cmb, MiB, page, useRig, vram } from './rig';
 
@@ -134,7 +135,7 @@ describe('sharing dma-bufs', () => {
     const hello = (buffers: unknown, version: unknown = 1) => JSON.stringify({ vfioDmabufShare: version, buffers });
     const buffer = rig.exported('ssd', cmb.region, MiB);
     const server = rig.keep(FdServer.listen(path));
-    const before = readdirSync('/proc/self/fd').length;
+    const before = openFds();
     const meet = async (code: string, message: string, fds: DmaBuf[]) => {
       const accepting = server.accept();
       const connecting = refuses(code, () => ShareClient.connect(path));
@@ -142,7 +143,7 @@ describe('sharing dma-bufs', () => {
       await channel.send(message, fds);
       await connecting;
       channel.close();
-      assert(readdirSync('/proc/self/fd').length <= before, message);
+      assert(openFds() <= before, message);
     };
     for (const [code, message, fds] of [
       ['ERR_SHARE_PROTOCOL', 'garbage', [buffer]],
@@ -214,7 +215,7 @@ describe('sharing dma-bufs', () => {
     const fate = async (server: ShareServer, script: string): Promise<string> => {
       const good = await connect();
       await sleep(50); // both its ends wait, each with a duplicate of its socket
-      const fds = readdirSync('/proc/self/fd').length;
+      const fds = openFds();
       const outcome = new Promise<string>((resolve) => {
         server.once('gone', (_, why) => resolve(why));
         server.once('refused', (_, why) => resolve(`refused: ${why}`));
@@ -223,7 +224,7 @@ describe('sharing dma-bufs', () => {
       const why = await outcome;
       child.stdout?.resume();
       await once(child, 'close'); // with its pipes
-      assert(readdirSync('/proc/self/fd').length <= fds);
+      assert(openFds() <= fds);
       const reset = told(good, 'restored');
       await rig.device('ssd').reset();
       await reset;

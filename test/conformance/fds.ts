@@ -1,0 +1,12 @@
+// What this process's fds are, as /proc tells it.
+import { readdirSync, readFileSync, statSync } from 'node:fs';
+
+export const openFds = (): number => readdirSync('/proc/self/fd').length;
+
+export const inodeOf = (fd: number): number => statSync(`/proc/self/fd/${String(fd)}`).ino;
+
+/** Whether a program that is started does not inherit it (O_CLOEXEC). */
+export function closesOnExec(fd: number): boolean {
+  const flags = /^flags:\s*(\d+)$/m.exec(readFileSync(`/proc/self/fdinfo/${String(fd)}`, 'latin1'));
+  return (Number.parseInt(flags?.[1] ?? '', 8) & 0o2_000_000) !== 0;
+}
