@@ -93,7 +93,7 @@ Example:
         ...{ name: `${name} BAR ${String(region)} ${hex(offset)}`, device: name, region, ranges: [{ offset, length }] },
         dmaBuf: device.exportDmaBuf({ region, offset, length }),
       }));
-      const users = uid.length > 0 || gid.length > 0 ? { uids: uid, gids: gid } : {};
+      const users = { ...(uid.length > 0 ? { uids: uid } : {}), gids: gid };
       using server = new ShareServer(socket, offers, { mode, ...users });
       for (const { dmaBuf } of offers) dmaBuf.close();
       const parts = offers.map(({ name, ranges: [part] = [] }) => ({ name, size: BigInt(part?.length ?? 0) }));

@@ -75,7 +75,7 @@ describe('vfio-dmabuf', function () {
 
   it('share serves dma-bufs until it is stopped', async () => {
     const path = join(mkdtempSync(join(tmpdir(), 'share-')), 'socket');
-    const options = ['--region', '2', '--range', '0:1M', '--range', '1M:64k', '--socket', path];
+    const options = ['--region', '2', '--range', '0:1M', '--range', '1M:64k', '--socket', path, '--gid', '4711'];
     const server = spawn(process.execPath, ['--import=tsx', main, 'share', '01:00.0', ...options], {
       env: { ...process.env, VFIO_DMABUF_KERNEL: 'fake' },
       stdio: ['ignore', 'pipe', 'inherit'],
