@@ -28,6 +28,7 @@ export class ShareClient extends EventEmitter<ShareClientEvents> {
   readonly #channel: FdChannel;
   /** In the server's order. */
   readonly buffers: readonly SharedBuffer[];
+  #closed = false;
 
   private constructor(channel: FdChannel, buffers: readonly SharedBuffer[]) {
     super();
@@ -83,8 +84,7 @@ export class ShareClient extends EventEmitter<ShareClientEvents> {
         const { event, buffer: index, generation } = decodeEvent(message.bytes);
         const buffer = this.buffers[index];
         if (!buffer) throw codedError('ERR_SHARE_PROTOCOL', `there is no buffer ${String(index)}`);
-        // What a listener throws is its own affair, and uncaught.
-        process.nextTick(() => {
+        this.#tell(() => {
           buffer.state = event === 'revoked' ? 'revoked' : 'live';
           buffer.generation = generation;
           this.emit(event, buffer);
@@ -93,9 +93,15 @@ export class ShareClient extends EventEmitter<ShareClientEvents> {
     } catch (error) {
       failure = error;
     }
-    if (this.#channel.closed) return;
     this.#channel.close();
-    this.emit('end', failure);
+    this.#tell(() => this.emit('end', failure));
+  }
+
+  /** In this order, unless close() comes first. What a listener throws is its own affair, and uncaught. */
+  #tell(news: () => void): void {
+    process.nextTick(() => {
+      if (!this.#closed) news();
+    });
   }
 
   /** Whether it listens for news no more. */
@@ -105,6 +111,7 @@ export class ShareClient extends EventEmitter<ShareClientEvents> {
 
   /** Closes the connection, and the dma-bufs. */
   close(): void {
+    this.#closed = true;
     wasClosed(this);
     this.#channel.close();
     for (const { dmaBuf } of this.buffers) dmaBuf.close();

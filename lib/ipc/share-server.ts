@@ -129,7 +129,7 @@ export class ShareServer extends EventEmitter<ShareServerEvents> {
       } catch (error) {
         if (this.#server.closed) return;
         // Too many open files, for one: who waits to be let in still does.
-        this.emit('failed', error);
+        this.#say('failed', error);
         await sleep(pause, undefined, { ref: false });
       }
     }
@@ -150,7 +150,7 @@ export class ShareServer extends EventEmitter<ShareServerEvents> {
       return;
     }
     channel.close();
-    this.emit('refused', peer, known ? 'too many clients' : `user ${String(peer.uid)} of group ${String(peer.gid)}`);
+    this.#say('refused', peer, known ? 'too many clients' : `user ${String(peer.uid)} of group ${String(peer.gid)}`);
   }
 
   /** The first message. */
@@ -168,7 +168,7 @@ export class ShareServer extends EventEmitter<ShareServerEvents> {
         this.#hello,
         this.#shared.map(({ dmaBuf }) => dmaBuf),
       );
-      process.nextTick(() => this.emit('connected', peer));
+      this.#say('connected', peer);
       using message = await channel.receive();
       if (message) why = 'it said something';
     } catch (error) {
@@ -196,7 +196,12 @@ export class ShareServer extends EventEmitter<ShareServerEvents> {
     this.#clients.delete(channel);
     clearTimeout(client.reads);
     channel.close();
-    this.emit('gone', client.peer, why, error);
+    this.#say('gone', client.peer, why, error);
+  }
+
+  /** In this order. What a listener throws is its own affair, and uncaught. */
+  #say<Name extends keyof ShareServerEvents>(name: Name, ...what: ShareServerEvents[Name]): void {
+    process.nextTick(() => (this as EventEmitter).emit(name, ...what));
   }
 
   /** What the devices did. */

@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { FdServer, ShareClient, ShareServer, type DmaBuf, type ShareOptions } from '../../lib';
+import { FdChannel, FdServer, ShareClient, ShareServer, type DmaBuf, type ShareOptions } from '../../lib';
 import { openFds } from './fds';
 import { conforms, conformsBeside, observe, refuses, report, unlessFailing } from './record';
 import { addresses, cmb, MiB, page, useRig, vram } from './rig';
@@ -189,6 +189,29 @@ describe('sharing dma-bufs', () => {
     assert.equal(observe(client.closed), true);
   });
 
+  conforms('the last news come before the end', async () => {
+    const server = rig.keep(FdServer.listen(path));
+    const accepting = server.accept();
+    const connecting = connect();
+    const channel = rig.keep(await unlessFailed(accepting, connecting));
+    const buffer = rig.exported('ssd', cmb.region, MiB);
+    const info = { name: 'a', size: '0x100000', inode: '0x1', generation: 0, state: 'live' };
+    await channel.send(JSON.stringify({ vfioDmabufShare: 1, buffers: [info] }), [buffer]);
+    const client = await connecting;
+    const heard: string[] = [];
+    client.on('revoked', ({ state, generation }) => heard.push(`${state} ${String(generation)}`));
+    client.on('restored', ({ state, generation }) => heard.push(`${state} ${String(generation)}`));
+    const ended = once(client, 'end').then(() => heard.push('end'));
+    await channel.send(JSON.stringify({ event: 'revoked', buffer: 0, generation: 1 }));
+    await channel.send(JSON.stringify({ event: 'restored', buffer: 0, generation: 1 }));
+    channel.close();
+    await ended;
+    unlessFailing(() => {
+      assert.deepEqual(heard, ['revoked 1', 'live 1', 'end']);
+    });
+    client.close();
+  });
+
   conforms('of nothing, of too much, and of two of one name', async () => {
     const dmaBuf = rig.exported('ssd', cmb.region, MiB);
     await refuses('ERR_OUT_OF_RANGE', () => new ShareServer(path, []));
@@ -252,6 +275,17 @@ print(hello["vfioDmabufShare"], [b["name"] for b in hello["buffers"]], len(fds))
       const many = '[os.dup(0) for _ in range(200)]';
       assert.equal(observe(await fate(server, `socket.send_fds(s, [b"x"], ${many})`)), 'it said something');
       assert.match(observe(await fate(server, 's.send(b"x" * 100000)')), /more than 65536 bytes/);
+    });
+
+    conformsBeside('who is gone was there before', async () => {
+      const server = serve();
+      const heard: string[] = [];
+      server.on('connected', () => heard.push('connected'));
+      const gone = once(server, 'gone').then(() => heard.push('gone'));
+      const one = rig.keep(FdChannel.connect(path));
+      await one.send('hello');
+      await gone;
+      assert.deepEqual(observe(heard), ['connected', 'gone']);
     });
 
     conformsBeside('who just closes is forgotten', async () => {
