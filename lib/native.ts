@@ -171,7 +171,7 @@ interface Native {
     socket: FdHandle,
     size: number,
   ): { bytes: Uint8Array; fds: FdHandle[]; cut: boolean; lostFds: boolean } | undefined;
-  socketPeer(socket: FdHandle): { pid: number; uid: number; gid: number };
+  socketPeer(socket: FdHandle): { pid: number; uid: number; gid: number; groups: number[] };
   socketUnread(socket: FdHandle): number;
   pidfdGetfd(kernel: KernelHandle, pid: number, fd: number): FdHandle;
   fdClose: NowOrLater<[fd: FdHandle], void>;

@@ -173,8 +173,11 @@ export class PeerSpace extends EventEmitter<PeerSpaceEvents> {
       }
       return new PeerSpace(ioas, opened, bound);
     } catch (error) {
-      await iommufd[Symbol.asyncDispose]();
-      giveBack(bound, kernel);
+      try {
+        await iommufd[Symbol.asyncDispose]();
+      } finally {
+        giveBack(bound, kernel);
+      }
       throw error;
     }
   }
@@ -295,11 +298,14 @@ export class PeerSpace extends EventEmitter<PeerSpaceEvents> {
   async close(): Promise<void> {
     wasClosed(this);
     this.#closing = true;
-    await this.iommufd[Symbol.asyncDispose]();
-    for (const { dmaBuf } of this.#shares.values()) dmaBuf.close();
-    for (const memory of this.#memories) memory.close();
-    this.#shares.clear();
-    giveBack(this.#bound, this.kernel);
+    try {
+      await this.iommufd[Symbol.asyncDispose]();
+    } finally {
+      for (const { dmaBuf } of this.#shares.values()) dmaBuf.close();
+      for (const memory of this.#memories) memory.close();
+      this.#shares.clear();
+      giveBack(this.#bound, this.kernel);
+    }
   }
 
   /** close(), for `await using`. */

@@ -1,5 +1,4 @@
 // vfio-dmabuf share
-import { once } from 'node:events';
 import { InvalidArgumentError, Option, type Command } from 'commander';
 import { Iommufd } from '../iommufd/iommufd';
 import type { PeerCredentials } from '../ipc/fd-channel';
@@ -32,25 +31,30 @@ function toMode(text: string): number {
 const who = ({ pid, uid, gid }: PeerCredentials) => `pid ${String(pid)}, user ${String(uid)}, group ${String(gid)}`;
 const hex = (value: number | bigint) => `0x${value.toString(16)}`;
 
+const complain = (error: unknown) =>
+  console.error(`vfio-dmabuf: ${error instanceof Error ? error.message : String(error)}`);
+
 /** Tells what happens, in words or as a line of JSON each, until a signal comes. */
-async function serve(server: ShareServer, asJson: boolean): Promise<void> {
+async function serve(server: ShareServer, device: VfioDevice, asJson: boolean): Promise<void> {
   const tell = (event: string, peer: PeerCredentials, words: string, why?: string) => {
+    const { pid, uid, gid } = peer;
     print(
-      asJson ? JSON.stringify({ event, ...peer, why }) : `${words} ${who(peer)}${why === undefined ? '' : `: ${why}`}`,
+      asJson
+        ? JSON.stringify({ event, pid, uid, gid, why })
+        : `${words} ${who(peer)}${why === undefined ? '' : `: ${why}`}`,
     );
   };
   server.on('connected', (peer) => tell('connected', peer, 'serving'));
   server.on('refused', (peer, why) => tell('refused', peer, 'refused', why));
   server.on('gone', (peer, why) => tell('gone', peer, 'gone', why));
-  server.on('failed', (error) =>
-    console.error(`vfio-dmabuf: ${error instanceof Error ? error.message : String(error)}`),
-  );
-  const stop = new AbortController();
-  try {
-    await Promise.race(['SIGINT', 'SIGTERM'].map((name) => once(process, name, { signal: stop.signal })));
-  } finally {
-    stop.abort();
-  }
+  server.on('failed', complain);
+  const reset = () => void device.reset().catch(complain);
+  process.on('SIGUSR2', reset);
+  // A signal that comes twice, as from a terminal and from npm, does not cut the end short.
+  const signals = ['SIGINT', 'SIGTERM'].map((name) => new Promise((resolve) => process.on(name, resolve)));
+  const unheard = new Promise((resolve) => process.stdout.on('error', resolve)); // EPIPE
+  await Promise.race([...signals, unheard]);
+  process.off('SIGUSR2', reset);
 }
 
 export function addShare(program: Command): void {
@@ -70,14 +74,16 @@ export function addShare(program: Command): void {
         .argParser(toId),
     )
     .addOption(
-      new Option('--gid <id>', 'a group that is served besides; again for more').default([], 'none').argParser(toId),
+      new Option('--gid <id>', 'a group that is served besides; the first is the socket file’s, too')
+        .default([], 'none')
+        .argParser(toId),
     )
     .option('--json', 'a line of JSON for each event: { event, socket, buffers }, { event, pid, uid, gid, why }')
     .addHelpText(
       'after',
       `
 A client gets all buffers, an fd each, with a JSON message that tells what they are; it is told when the device takes them
-back, and when they can be mapped again. docs/share.md has the protocol; in JavaScript it is ShareClient.connect(path).
+back, and when they can be mapped again. docs/share.md has the protocol; in JavaScript it is ShareClient.connect(path). SIGUSR2 resets the device.
 
 Example:
   $ sudo vfio-dmabuf share 03:00.0 --region 2 --range 0:1M --socket /run/cmb --mode 660 --gid 100
@@ -94,12 +100,13 @@ Example:
         dmaBuf: device.exportDmaBuf({ region, offset, length }),
       }));
       const users = { ...(uid.length > 0 ? { uids: uid } : {}), gids: gid };
-      using server = new ShareServer(socket, offers, { mode, ...users });
+      const [group] = gid;
+      using server = new ShareServer(socket, offers, { mode, ...users, ...(group === undefined ? {} : { group }) });
       for (const { dmaBuf } of offers) dmaBuf.close();
       const parts = offers.map(({ name, ranges: [part] = [] }) => ({ name, size: BigInt(part?.length ?? 0) }));
       const words = parts.map((part) => `${part.name}, ${size(part.size)}`).join('; ');
       const buffers = parts.map((part) => ({ name: part.name, size: hex(part.size) }));
       print(asJson ? JSON.stringify({ event: 'listening', socket, buffers }) : `${socket}: ${words}`);
-      await serve(server, asJson);
+      await serve(server, device, asJson);
     });
 }

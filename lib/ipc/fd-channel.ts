@@ -1,7 +1,7 @@
 // Bytes and file descriptors between processes, over a Unix socket (unix(7), SCM_RIGHTS).
 import { toKernel } from '../default-kernel';
 import { orAborted, toSignal, Turns, Waits, type WaitOptions } from '../waits';
-import { closedError, codedError, kernelCall } from '../errors';
+import { closedError, codedError, kernelCall, KernelError } from '../errors';
 import type { Kernel } from '../kernel';
 import { expectClose, wasClosed } from '../lost';
 import { native, type FdHandle } from '../native';
@@ -49,6 +49,8 @@ export interface PeerCredentials {
   pid: number;
   uid: number;
   gid: number;
+  /** The groups it is in besides (SO_PEERGROUPS). */
+  groups: number[];
 }
 
 /** @internal */
@@ -74,6 +76,7 @@ export class FdChannel {
   readonly #turns = new Turns();
   #sending: Promise<unknown> | undefined;
   #receiving: Promise<unknown> = Promise.resolve();
+  #reset: KernelError | undefined;
   #closed = false;
 
   /** Takes the socket over. @internal */
@@ -168,7 +171,7 @@ export class FdChannel {
       if (moved === data.length) return;
     }
     // From here on the caller may do with both what it likes.
-    const rest = data.slice(moved);
+    const rest = Uint8Array.from(data.subarray(moved)); // slice() of a Buffer is no copy
     const held = moved > 0 ? [] : this.#hold(numbers);
     const before = this.#sending;
     const sending = this.#sendLater(before, rest, held, signal, moved > 0);
@@ -230,14 +233,14 @@ export class FdChannel {
    *
    * @throws Error ERR_MESSAGE_TOO_LONG: it had more bytes than `maxBytes`; ERR_FDS_LOST: it had more fds than could be
    *   opened here (RLIMIT_NOFILE). The message is gone then, its fds are closed, and the next one can be received.
-   *   KernelError ECONNRESET: the peer is gone, and has not read all. Error ERR_CLOSED. The signal's reason.
+   *   KernelError ECONNRESET: the peer is gone, and has not read all; what it had sent comes first. Error ERR_CLOSED. The signal's reason.
    */
   async receive(opts?: WaitOptions): Promise<FdMessage | undefined> {
     const signal = toSignal(opts);
     if (this.#closed) throw closedError('fd channel');
     const before = this.#receiving;
     const receiving = orAborted(before, signal).then(() => this.#receiveNext(signal));
-    this.#receiving = Promise.allSettled([before, receiving]);
+    this.#receiving = Promise.allSettled([before, receiving]).then(() => undefined); // it does not keep what came
     return receiving;
   }
 
@@ -245,10 +248,9 @@ export class FdChannel {
     await this.#turns.take();
     for (;;) {
       signal?.throwIfAborted();
-      const socket = this.#socket;
-      const message = kernelCall({}, () => native.socketReceive(socket, this.#maxBytes));
+      const message = this.#take();
       if (!message) {
-        await this.#waits.until(socket, pollEvents.readable | whenGone, signal);
+        await this.#waits.until(this.#socket, pollEvents.readable | whenGone, signal);
         continue;
       }
       const { bytes, fds, cut, lostFds } = message;
@@ -258,8 +260,24 @@ export class FdChannel {
           ? codedError('ERR_MESSAGE_TOO_LONG', `a message of more than ${String(this.#maxBytes)} bytes came`)
           : codedError('ERR_FDS_LOST', 'a message came with more fds than this process can open (RLIMIT_NOFILE)');
       }
-      if (bytes.length === 0 && fds.length === 0) return undefined;
+      if (bytes.length === 0 && fds.length === 0) {
+        if (this.#reset === undefined) return undefined;
+        throw this.#reset;
+      }
       return toMessage(bytes, fds);
+    }
+  }
+
+  /** Where the peer has left something unread, the kernel says so before it gives what came from it. */
+  #take(): ReturnType<typeof native.socketReceive> {
+    const socket = this.#socket;
+    const take = () => kernelCall({}, () => native.socketReceive(socket, this.#maxBytes));
+    try {
+      return take();
+    } catch (error) {
+      if (this.#reset !== undefined || !(error instanceof KernelError && error.code === 'ECONNRESET')) throw error;
+      this.#reset = error;
+      return take();
     }
   }
 

@@ -1,5 +1,5 @@
 // A Unix socket that others connect to, for channels that carry fds.
-import { statSync, unlinkSync } from 'node:fs';
+import { chmodSync, chownSync, statSync, unlinkSync } from 'node:fs';
 import { attempt } from '../causes/look';
 import { closedError, kernelCall, KernelError } from '../errors';
 import { expectClose, wasClosed } from '../lost';
@@ -13,6 +13,8 @@ import { FdChannel, socketTypes, toChannel, toSocketPath, type ChannelOptions } 
 export interface ListenSocketOptions extends ChannelOptions {
   /** Of the socket's file: who may connect. Default 0o600, this user only. */
   mode?: number;
+  /** The group of the socket's file, for `mode`: this process's unless told. Others than its own take root. */
+  group?: number;
   /** How many may wait to be let in: 128 unless told. */
   backlog?: number;
 }
@@ -44,14 +46,28 @@ export class FdServer {
    */
   static listen(path: string, opts?: ListenSocketOptions): FdServer {
     const settings = toChannel(opts);
-    const { mode = 0o600, backlog = 128 } = options(opts);
+    const { mode = 0o600, backlog = 128, group } = options(opts);
     const where = toSocketPath(path);
     const modeBits = integer(mode, 'mode', 0, 0o777);
     const most = integer(backlog, 'backlog', 1, 4096);
-    const listen = () =>
-      kernelCall({ path }, () =>
-        native.socketListen(settings.kernel.handle, where, socketTypes[settings.kind], modeBits, most),
+    const ofGroup = group === undefined ? undefined : integer(group, 'group', 0, 0xffff_fffe);
+    const listen = () => {
+      const bits = ofGroup === undefined ? modeBits : 0o600; // nobody else connects before it is the group's
+      const handle = kernelCall({ path }, () =>
+        native.socketListen(settings.kernel.handle, where, socketTypes[settings.kind], bits, most),
       );
+      try {
+        if (ofGroup !== undefined && !where.startsWith('@')) {
+          chownSync(where, -1, ofGroup);
+          chmodSync(where, modeBits);
+        }
+        return handle;
+      } catch (error) {
+        native.fdClose(handle, false);
+        unlinkSync(where);
+        throw error;
+      }
+    };
     try {
       return new FdServer(path, listen(), settings);
     } catch (error) {

@@ -30,8 +30,8 @@ export interface ShareOptions extends Omit<ListenSocketOptions, 'kind'> {
   /** Group ids that are served besides. */
   gids?: readonly number[];
   /**
-   * How long a client may leave unread what it was sent, before it is dropped, in milliseconds: 10000 unless told. Fds on their
-   * way count against this user's RLIMIT_NOFILE, and against this process's memory.
+   * How long a client may read nothing of what it was sent, before it is dropped, in milliseconds: 10000 unless told. Fds on
+   * their way count against this user's RLIMIT_NOFILE, and against this process's memory.
    */
   patience?: number;
   /** How many at once: 64 unless told. Others are refused. */
@@ -59,8 +59,10 @@ interface Shared {
 
 interface Client {
   peer: PeerCredentials;
-  /** Goes off when nothing was sent for so long that all should have been read. */
-  reads: NodeJS.Timeout;
+  /** What it had not read when that was looked at last ({@link FdChannel.unread}). */
+  unread: number;
+  /** Goes off when it has read nothing for too long. */
+  patience: NodeJS.Timeout;
 }
 
 /**
@@ -144,7 +146,7 @@ export class ShareServer extends EventEmitter<ShareServerEvents> {
       channel.close();
       throw error;
     }
-    const known = uids.includes(peer.uid) || gids.includes(peer.gid);
+    const known = uids.includes(peer.uid) || [peer.gid, ...peer.groups].some((gid) => gids.includes(gid));
     if (known && this.#clients.size < most) {
       void this.#serve(channel, peer);
       return;
@@ -159,8 +161,9 @@ export class ShareServer extends EventEmitter<ShareServerEvents> {
   }
 
   async #serve(channel: FdChannel, peer: PeerCredentials): Promise<void> {
-    const reads = setTimeout(() => this.#checkThatItReads(channel), this.#settings.patience).unref();
-    this.#clients.set(channel, { peer, reads });
+    this.#look(); // another thread's doing is not told: what a new client is told must be true all the same
+    const patience = setTimeout(() => this.#dropIfItStalls(channel), this.#settings.patience).unref();
+    this.#clients.set(channel, { peer, unread: 0, patience });
     let [why, failure]: [string, unknown] = ['it closed', undefined];
     try {
       await this.#send(
@@ -178,13 +181,27 @@ export class ShareServer extends EventEmitter<ShareServerEvents> {
   }
 
   async #send(channel: FdChannel, text: string, fds: readonly DmaBuf[]): Promise<void> {
+    this.#hasRead(channel);
     await channel.send(text, fds, { signal: AbortSignal.timeout(this.#settings.patience) });
-    this.#clients.get(channel)?.reads.refresh();
+    const client = this.#clients.get(channel);
+    if (client) client.unread = channel.unread;
   }
 
-  #checkThatItReads(channel: FdChannel): void {
+  /** Whether a client has read all, or at least something since the last look. */
+  #hasRead(channel: FdChannel): boolean {
+    const client = this.#clients.get(channel);
+    const { unread } = channel;
+    const reads = unread === 0 || unread < (client?.unread ?? 0);
+    if (client && reads) {
+      client.unread = unread;
+      client.patience.refresh();
+    }
+    return reads;
+  }
+
+  #dropIfItStalls(channel: FdChannel): void {
     try {
-      if (channel.unread > 0) this.#drop(channel, 'it does not read');
+      if (!this.#hasRead(channel)) this.#drop(channel, 'it does not read');
     } catch (error) {
       this.#drop(channel, messageOf(error), error);
     }
@@ -194,7 +211,7 @@ export class ShareServer extends EventEmitter<ShareServerEvents> {
     const client = this.#clients.get(channel);
     if (!client) return;
     this.#clients.delete(channel);
-    clearTimeout(client.reads);
+    clearTimeout(client.patience);
     channel.close();
     this.#say('gone', client.peer, why, error);
   }

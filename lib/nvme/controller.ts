@@ -24,7 +24,7 @@ const registersEnable = 1;
 const memorySpaceEnable = 2;
 const addressInvalid = 1;
 
-/** A part of a BAR, ready for {@link VfioDevice.exportDmaBuf}; in bytes. */
+/** A part of a BAR, as {@link VfioDevice.exportDmaBuf} takes them where they are whole pages; in bytes. */
 export interface BarRange {
   region: number;
   offset: bigint;
@@ -64,7 +64,7 @@ export interface NvmeCmb extends BarRange {
 export interface EnableCmbOptions {
   /**
    * Where the controller's own commands shall reach it, a multiple of 4096: an address that is no IOVA of its peers' data.
-   * Left out: its commands do not reach it, its peers and the CPU do.
+   * Left out: that stays as it is; at first its commands do not reach it, its peers and the CPU do.
    */
   controllerAddress?: number | bigint;
 }
@@ -162,9 +162,10 @@ export class NvmeController {
     return found;
   }
 
-  /** Only the registers first: what the memory space may be is known from them. */
+  /** Only the registers first: what the memory space may be is known from them. What is enabled already stays so. */
   #control(address: bigint | undefined): void {
-    this.#writeControl(BigInt(registersEnable));
+    const isOn = (this.registers.read32(offsets.cmbmsc) & registersEnable) !== 0;
+    if (address !== undefined || !isOn) this.#writeControl(BigInt(registersEnable));
     if (address !== undefined && this.cmb) this.#writeControl(address | BigInt(registersEnable | memorySpaceEnable));
   }
 

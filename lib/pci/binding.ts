@@ -2,7 +2,7 @@
 import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { noIommu } from '../causes/iommu-group';
-import { linked, list, text } from '../causes/look';
+import { attempt, linked, list, text } from '../causes/look';
 import { codedError } from '../errors';
 import { boolean, options, string } from '../validate';
 import { inUse, usersOf } from './in-use';
@@ -123,10 +123,13 @@ function take({ file, value }: BindingStep): void {
   }
 }
 
-function carryOut(plan: BindingPlan, sysfs: string, force: boolean): BindingPlan {
-  if (plan.objections.length > 0 && !force) {
-    throw codedError('ERR_IN_USE', `${plan.address} is in use: ${plan.objections.join('; ')}`);
+function refuseIfInUse({ address, objections }: BindingPlan, force: boolean): void {
+  if (objections.length > 0 && !force) {
+    throw codedError('ERR_IN_USE', `${address} is in use: ${objections.join('; ')}`);
   }
+}
+
+function carryOut(plan: BindingPlan, sysfs: string): BindingPlan {
   for (const step of plan.steps) take(step);
   const driver = linked(join(sysfs, 'bus/pci/devices', plan.address, 'driver'));
   if (plan.steps.length > 0 && plan.to !== undefined && driver !== plan.to) {
@@ -138,16 +141,36 @@ function carryOut(plan: BindingPlan, sysfs: string, force: boolean): BindingPlan
   return plan;
 }
 
+/** What a bind that failed half-way has done, as far as it can be undone. */
+function undoBind({ address, from }: BindingPlan, sysfs: string): void {
+  const folder = join(sysfs, 'bus/pci/devices', address);
+  const steps: BindingStep[] = [
+    { file: join(folder, 'driver_override'), value: '\n' },
+    ...(from === undefined || linked(join(folder, 'driver')) !== undefined
+      ? []
+      : [{ file: join(sysfs, 'bus/pci/drivers', from, 'bind'), value: address }]),
+    { file: join(memory, address), value: undefined },
+  ];
+  for (const step of steps) attempt(() => take(step));
+}
+
 /**
  * Gives a device to vfio-pci, by driver_override, and remembers which driver it had. Nothing is done if vfio-pci has it.
  *
  * @returns what was done
  * @throws Error ERR_IN_USE: a disk that is mounted or claimed, a network interface that is up, the boot display, a bridge,
- *   unless `force`; as {@link planBind}; EACCES: not root; ERR_NOT_BOUND: vfio-pci did not take it.
+ *   unless `force`; as {@link planBind}; EACCES: not root; ERR_NOT_BOUND: vfio-pci did not take it. Then its driver has it back.
  */
 export function bindToVfio(address: string, opts?: BindingOptions): BindingPlan {
   const { sysfs = '/sys', force = false } = options(opts);
-  return carryOut(planBind(address, { sysfs }), sysfs, boolean(force, 'force'));
+  const plan = planBind(address, { sysfs });
+  refuseIfInUse(plan, boolean(force, 'force'));
+  try {
+    return carryOut(plan, sysfs);
+  } catch (error) {
+    undoBind(plan, sysfs);
+    throw error;
+  }
 }
 
 /**
@@ -158,5 +181,7 @@ export function bindToVfio(address: string, opts?: BindingOptions): BindingPlan 
  */
 export function unbindFromVfio(address: string, opts?: BindingOptions): BindingPlan {
   const { sysfs = '/sys', force = false } = options(opts);
-  return carryOut(planUnbind(address, { sysfs }), sysfs, boolean(force, 'force'));
+  const plan = planUnbind(address, { sysfs });
+  refuseIfInUse(plan, boolean(force, 'force'));
+  return carryOut(plan, sysfs);
 }

@@ -74,14 +74,17 @@ Napi::Value SocketReceive(const Napi::CallbackInfo& info) {
   return result;
 }
 
-// socketPeer(socket): { pid, uid, gid }
+// socketPeer(socket): { pid, uid, gid, groups }
 Napi::Value SocketPeer(const Napi::CallbackInfo& info) {
   const auto socket = Unwrap<core::Fd>(info[0]);
-  const struct ucred peer = Call(info.Env(), [&] { return core::PeerOf(*socket); });
+  const core::Peer peer = Call(info.Env(), [&] { return core::PeerOf(*socket); });
+  auto groups = Napi::Array::New(info.Env(), peer.groups.size());
+  for (uint32_t i = 0; i < peer.groups.size(); ++i) groups.Set(i, peer.groups[i]);
   auto result = Napi::Object::New(info.Env());
-  result.Set("pid", peer.pid);
-  result.Set("uid", peer.uid);
-  result.Set("gid", peer.gid);
+  result.Set("pid", peer.credentials.pid);
+  result.Set("uid", peer.credentials.uid);
+  result.Set("gid", peer.credentials.gid);
+  result.Set("groups", groups);
   return result;
 }
 

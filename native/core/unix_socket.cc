@@ -58,9 +58,13 @@ std::optional<Message> ReceiveMessage(const Fd& socket, std::size_t size) {
   return message;
 }
 
-struct ucred PeerOf(const Fd& socket) {
-  struct ucred peer = {};
-  Check(socket.kernel()->PeerCredentials(socket.number(), &peer), "getsockopt");
+Peer PeerOf(const Fd& socket) {
+  constexpr unsigned kMostGroups = 65536;  // NGROUPS_MAX
+  Peer peer = {};
+  Check(socket.kernel()->PeerCredentials(socket.number(), &peer.credentials), "getsockopt");
+  peer.groups.resize(kMostGroups);
+  const int count = socket.kernel()->PeerGroups(socket.number(), peer.groups.data(), kMostGroups);
+  peer.groups.resize(static_cast<std::size_t>(Check(count, "getsockopt")));
   return peer;
 }
 

@@ -34,7 +34,11 @@ struct Message {
 std::optional<Message> ReceiveMessage(const Fd& socket, std::size_t size);
 
 // Of whoever connected or listened, at that moment.
-struct ucred PeerOf(const Fd& socket);
+struct Peer {
+  struct ucred credentials;
+  std::vector<gid_t> groups;  // besides
+};
+Peer PeerOf(const Fd& socket);
 
 // Bytes of memory that what was sent takes until the peer has read it.
 int UnreadOf(const Fd& socket);

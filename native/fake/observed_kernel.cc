@@ -177,6 +177,11 @@ int ObservedKernel::PeerCredentials(int fd, struct ucred* out) {
   return error != 0 ? error : FakeKernel::PeerCredentials(fd, out);
 }
 
+int ObservedKernel::PeerGroups(int fd, gid_t* out, unsigned most) {
+  const int error = Fail("getsockopt");
+  return error != 0 ? error : FakeKernel::PeerGroups(fd, out, most);
+}
+
 int ObservedKernel::Unread(int fd) {
   const int error = Fail("ioctl", SIOCOUTQ);
   return error != 0 ? error : FakeKernel::Unread(fd);

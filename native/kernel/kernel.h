@@ -64,7 +64,7 @@ class Kernel {
   virtual int Mmap(std::size_t length, int protection, int flags, int fd, uint64_t offset, MappedPages* out) = 0;
   virtual int Munmap(void* address, std::size_t length) = 0;
 
-  // Unix sockets; `type` is SOCK_STREAM or SOCK_SEQPACKET. New fds are close-on-exec and do not block.
+  // Unix sockets; `type` is SOCK_STREAM or SOCK_SEQPACKET. New fds are close-on-exec. No call blocks.
   virtual int Socket(int type) = 0;
   virtual int SocketPair(int type, int out[2]) = 0;
   virtual int Connect(int fd, const char* path) = 0;
@@ -74,6 +74,8 @@ class Kernel {
   virtual int64_t Send(int fd, const void* bytes, std::size_t size, const int* fds, unsigned count) = 0;
   virtual int64_t Receive(int fd, void* bytes, std::size_t size, Received* out) = 0;
   virtual int PeerCredentials(int fd, struct ucred* out) = 0;
+  // SO_PEERGROUPS: how many, at most `most`; -ERANGE: there are more.
+  virtual int PeerGroups(int fd, gid_t* out, unsigned most) = 0;
   virtual int Unread(int fd) = 0;  // SIOCOUTQ: bytes of memory that what was sent takes until the peer has read it
   // Another process's fd, as an fd of this one's.
   virtual int PidfdGetfd(int pid, int number) = 0;

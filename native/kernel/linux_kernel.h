@@ -37,6 +37,7 @@ class LinuxKernel : public Kernel {
   int64_t Send(int fd, const void* bytes, std::size_t size, const int* fds, unsigned count) override;
   int64_t Receive(int fd, void* bytes, std::size_t size, Received* out) override;
   int PeerCredentials(int fd, struct ucred* out) override;
+  int PeerGroups(int fd, gid_t* out, unsigned most) override;
   int Unread(int fd) override;
   int PidfdGetfd(int pid, int number) override;
 };

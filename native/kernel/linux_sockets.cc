@@ -37,7 +37,8 @@ int ToAddress(const char* path, struct sockaddr_un* out, socklen_t* length) {
 
 int LinuxKernel::Socket(int type) { return OrErrno(socket(AF_UNIX, type | kFlags, 0)); }
 
-int LinuxKernel::SocketPair(int type, int out[2]) { return OrErrno(socketpair(AF_UNIX, type | kFlags, 0, out)); }
+// A child that inherits one waits on it as it likes; here no call waits anyway.
+int LinuxKernel::SocketPair(int type, int out[2]) { return OrErrno(socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, out)); }
 
 int LinuxKernel::Connect(int fd, const char* path) {
   struct sockaddr_un address;
@@ -109,6 +110,12 @@ int64_t LinuxKernel::Receive(int fd, void* bytes, std::size_t size, Received* ou
 int LinuxKernel::PeerCredentials(int fd, struct ucred* out) {
   socklen_t length = sizeof(*out);
   return OrErrno(getsockopt(fd, SOL_SOCKET, SO_PEERCRED, out, &length));
+}
+
+int LinuxKernel::PeerGroups(int fd, gid_t* out, unsigned most) {
+  socklen_t length = most * static_cast<socklen_t>(sizeof(*out));
+  if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, out, &length) < 0) return -errno;
+  return static_cast<int>(length / sizeof(*out));
 }
 
 int LinuxKernel::Unread(int fd) {

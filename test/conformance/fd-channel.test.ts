@@ -21,7 +21,7 @@ import {
 } from '../../lib';
 import { closesOnExec, inodeOf, openFds } from './fds';
 import { conforms, conformsBeside, endsWith, isPending, observe, refuses, report } from './record';
-import { cmb, MiB, useRig } from './rig';
+import { cmb, collectGarbage, MiB, useRig } from './rig';
 
 const kinds = ['seqpacket', 'stream'] as const satisfies ChannelKind[];
 
@@ -208,6 +208,43 @@ describe('a channel for fds', () => {
     assert.equal(openFds(), before);
   });
 
+  conforms('what came is not kept', async () => {
+    const [one, other] = pair();
+    const exchange = async () => {
+      await one.send('something');
+      return new WeakRef((await next(other)).bytes);
+    };
+    const first = await exchange();
+    for (let i = 0; i < 3; i += 1) await exchange();
+    await collectGarbage();
+    assert.equal(observe(first.deref()), undefined);
+  });
+
+  conforms('what waits to be sent is what it was', async () => {
+    const [one, other] = pair();
+    const sending: Promise<void>[] = [];
+    for (let i = 0; i < 10; i += 1) {
+      const bytes = Buffer.alloc(60_000, 'A');
+      sending.push(one.send(bytes));
+      bytes.fill('B');
+    }
+    for (let i = 0; i < 10; i += 1) assert.equal(Buffer.from((await next(other)).bytes).indexOf('B'), -1);
+    await Promise.all(sending);
+  });
+
+  conforms('what came before the peer went is received, although it has not read all', async () => {
+    const [one, other] = pair();
+    await one.send('unread');
+    await other.send('first');
+    await other.send('second');
+    other.close();
+    assert.deepEqual(observe([told(await next(one)), told(await next(one))]), [
+      ['first', 0],
+      ['second', 0],
+    ]);
+    await refuses('ECONNRESET', () => one.receive());
+  });
+
   conforms('the event loop turns, however much comes', async () => {
     const [one, other] = pair();
     let turned = false;
@@ -269,7 +306,9 @@ describe('a channel for fds', () => {
       assert.equal(observe((statSync(path).mode & 0o777).toString(8)), '640');
       const client = rig.keep(FdChannel.connect(path));
       const accepted = rig.keep(await server.accept());
-      assert.deepEqual(accepted.peer, { pid: process.pid, uid: process.getuid?.(), gid: process.getgid?.() });
+      const { groups, ...peer } = accepted.peer;
+      assert.deepEqual(peer, { pid: process.pid, uid: process.getuid?.(), gid: process.getgid?.() });
+      assert(groups.every((group) => process.getgroups?.().includes(group)));
       await client.send('in');
       observe(told(await next(accepted)));
       server.close();
@@ -422,6 +461,14 @@ describe('a channel for fds', () => {
       assert.equal(status, 0);
       return output.trim();
     };
+
+    conformsBeside('it waits for what is not there yet', async () => {
+      const [one, other] = pair();
+      const output = python(other, 'print(s.recv(100).decode())');
+      await sleep(300);
+      await one.send('later');
+      assert.equal(observe(await output), 'later');
+    });
 
     for (const kind of kinds) {
       conformsBeside(`${kind}: it reads what is sent, and writes into it`, async () => {

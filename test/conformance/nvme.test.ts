@@ -41,6 +41,9 @@ describe('NVMe', () => {
     assert.deepEqual(disk.cmb, ssd.cmb);
     observe(disk.enableCmb({ controllerAddress: 0x40_0000_0000n }));
     assert.equal(observe(disk.registers.read64(0x50)), 0x40_0000_0003n);
+    const control = [disk.registers.read32(0x50), disk.registers.read32(0x54)];
+    disk.enableCmb();
+    assert.deepEqual(observe([disk.registers.read32(0x50), disk.registers.read32(0x54)]), control);
     await refuses('ERR_OUT_OF_RANGE', () => disk.enableCmb({ controllerAddress: 0x800 }));
     await refuses('ERR_CMB_ADDRESS', () => disk.enableCmb({ controllerAddress: 0xffff_ffff_ffff_f000n }));
     disk.registers.write32(0x50, 0);

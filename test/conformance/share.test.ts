@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
+import { chmodSync, mkdtempSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
@@ -324,6 +324,43 @@ print(hello["vfioDmabufShare"], [b["name"] for b in hello["buffers"]], len(fds))
       good.close();
       stalled.kill();
       await once(stalled, 'exit');
+    });
+
+    conformsBeside('who reads nothing is dropped, however much comes', async () => {
+      const server = serve({ patience: 300 });
+      const good = await connect();
+      const stalled = start(`${connected}time.sleep(60)`);
+      const gone = once(server, 'gone') as Promise<[{ pid: number }, string]>;
+      const { command } = rig.device('display');
+      const news = setInterval(() => {
+        command.memory = !command.memory;
+      }, 50);
+      const [{ pid }, why] = await gone;
+      await sleep(600);
+      clearInterval(news);
+      command.memory = true;
+      assert.equal(pid, stalled.pid);
+      assert.equal(observe(why), 'it does not read');
+      assert.equal(observe(server.clients.length), 1);
+      good.close();
+      stalled.kill();
+      await once(stalled, 'exit');
+    });
+
+    conformsBeside('a group is served, also those who are in it besides', async () => {
+      chmodSync(folder, 0o755);
+      const server = serve({ mode: 0o660, group: 4711, gids: [4711] });
+      assert.equal(observe((statSync(path).mode & 0o777).toString(8)), '660');
+      for (const groups of ['os.setgroups([]); os.setgid(4711)', 'os.setgroups([5, 4711]); os.setgid(65534)']) {
+        const child = start(`${groups}; os.setuid(65534)\n${connected}print(len(s.recv(100)))`);
+        const [peer] = (await once(server, 'connected')) as [{ uid: number }];
+        assert.equal(observe(peer.uid), 65534);
+        assert.equal(observe((await text(child.stdout!)).trim()), '100');
+      }
+      const outside = start(`os.setgroups([]); os.setgid(5); os.setuid(65534)
+s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+print(s.connect_ex(path))`);
+      assert.equal(observe((await text(outside.stdout!)).trim()), '13'); // EACCES
     });
 
     conformsBeside('who is not served is refused', async () => {

@@ -6,6 +6,7 @@ import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symli
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
+import { text } from 'node:stream/consumers';
 import { FakeKernel } from '../../../lib/fake';
 import { bindToVfio, planBind, planUnbind } from '../../../lib';
 
@@ -107,7 +108,29 @@ describe('vfio-dmabuf', function () {
     const { event, uid } = await next();
     assert.deepEqual([event, uid], ['refused', process.getuid?.()]);
     server.kill('SIGTERM');
-    await once(server, 'exit');
+    server.kill('SIGINT');
+    assert.deepEqual(await once(server, 'exit'), [0, null]);
+    rmSync(dirname(path), { recursive: true });
+  });
+
+  it('share tells clients of the reset that SIGUSR2 makes', async () => {
+    const path = join(mkdtempSync(join(tmpdir(), 'share-')), 'socket');
+    const options = ['--region', '2', '--range', '0:1M', '--socket', path];
+    const server = spawn(process.execPath, ['--import=tsx', main, 'share', '01:00.0', ...options], {
+      env: { ...process.env, VFIO_DMABUF_KERNEL: 'fake' },
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    await once(server.stdout, 'data');
+    const listener = spawn('python3', ['-c', `${client}\nprint(s.recv(100))\nprint(s.recv(100))`, path], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    await once(server.stdout, 'data');
+    server.kill('SIGUSR2');
+    assert.match(await text(listener.stdout), /"revoked".*\n.*"restored"/);
+    server.stdout.destroy(); // nobody listens: it ends when it has something to say
+    spawnSync('python3', ['-c', client, path]);
+    assert.deepEqual(await once(server, 'exit'), [0, null]);
+    assert(!existsSync(path));
     rmSync(dirname(path), { recursive: true });
   });
 
