@@ -7,6 +7,9 @@ import { root } from './cmake';
 
 const { scripts } = JSON.parse(readFileSync(path.join(root, 'package.json'), 'utf8')) as { scripts: { test: string } };
 
+/** For a shell, in a checkout with node_modules/.bin in PATH. */
+export const suiteCommand = scripts.test;
+
 export interface SuiteResult {
   ok: boolean;
   passed: number;
@@ -18,7 +21,7 @@ export interface SuiteResult {
  */
 export function runSuite(folder: string, bin: string, env: NodeJS.ProcessEnv = {}): Promise<SuiteResult> {
   const search = [bin, path.join(folder, 'node_modules/.bin'), process.env['PATH']].join(path.delimiter);
-  const mocha = spawn('sh', ['-c', `${scripts.test} --reporter dot`], {
+  const mocha = spawn('sh', ['-c', `${suiteCommand} --reporter dot`], {
     cwd: folder,
     env: { ...process.env, ...env, PATH: search },
     stdio: ['ignore', 'pipe', 'inherit'],
