@@ -95,6 +95,7 @@ export class Rig {
         // The case has failed already.
       }
     }
+    await collectGarbage(); // what only the case knew may hold a device open
     await this.start();
   }
 

@@ -12,7 +12,7 @@ import { itNeeds, openFiles } from '../needs';
 import { lastCalls, type Report } from './fuzz/log';
 
 const seed = process.env['VFIO_DMABUF_FUZZ_SEED'] ?? '1';
-const calls = process.env['VFIO_DMABUF_FUZZ_CALLS'] ?? '20000';
+const calls = process.env['VFIO_DMABUF_FUZZ_CALLS'] ?? '5000';
 // What a call may take at the most, and the child to start.
 const patience = 60_000 + Number(calls) * 5;
 
