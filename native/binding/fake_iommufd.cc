@@ -2,7 +2,7 @@
 #include "binding/call.h"
 #include "binding/handle.h"
 #include "fake/fake_kernel.h"
-#include "fake/iommufd_test_abi.h"
+#include "fake/iommufd/iommufd_test_abi.h"
 
 namespace binding {
 namespace {

@@ -10,10 +10,10 @@
 #include <stdexcept>
 #include <utility>
 
-#include "fake/host_dma_buf.h"
-#include "fake/iommufd.h"
-#include "fake/mdev.h"
-#include "fake/sync_file.h"
+#include "fake/dma_buf/host_dma_buf.h"
+#include "fake/dma_buf/sync_file.h"
+#include "fake/iommufd/iommufd.h"
+#include "fake/mdev/mdev.h"
 
 namespace fake {
 namespace {

@@ -8,14 +8,14 @@
 #include <string>
 #include <vector>
 
-#include "fake/description.h"
-#include "fake/eventfd.h"
-#include "fake/file.h"
-#include "fake/intel_iommu.h"
-#include "fake/pci_device.h"
-#include "fake/sentinel.h"
-#include "fake/sysfs_folder.h"
-#include "fake/vfio_group.h"
+#include "fake/files/eventfd.h"
+#include "fake/files/file.h"
+#include "fake/files/sentinel.h"
+#include "fake/host/sysfs_folder.h"
+#include "fake/iommu/intel_iommu.h"
+#include "fake/pci/description.h"
+#include "fake/pci/pci_device.h"
+#include "fake/vfio/vfio_group.h"
 #include "kernel/linux_kernel.h"
 #include "kernel/mutex.h"
 
