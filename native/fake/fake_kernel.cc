@@ -286,8 +286,10 @@ int64_t FakeKernel::FdPath(int fd, char* buffer, std::size_t size) {
 int FakeKernel::Mmap(std::size_t length, int protection, int flags, int fd, uint64_t offset, kernel::MappedPages* out) {
   const kernel::Lock guard(lock_);
   const auto file = Find(fd);
-  return file ? file->Mmap(length, protection, flags, offset, out)
-              : LinuxKernel::Mmap(length, protection, flags, fd, offset, out);
+  const int result = file ? file->Mmap(length, protection, flags, offset, out)
+                          : LinuxKernel::Mmap(length, protection, flags, fd, offset, out);
+  if (result == 0) ++mappings_;
+  return result;
 }
 
 int FakeKernel::Munmap(void* address, std::size_t length) {
@@ -295,6 +297,7 @@ int FakeKernel::Munmap(void* address, std::size_t length) {
     const kernel::Lock guard(lock_);
     bar_mappings_.Remove(reinterpret_cast<uintptr_t>(address));
   }
+  --mappings_;
   return LinuxKernel::Munmap(address, length);
 }
 

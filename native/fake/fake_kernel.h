@@ -3,6 +3,7 @@
 // close-on-exec, mmap and passing them on behave.
 #pragma once
 
+#include <atomic>
 #include <map>
 #include <memory>
 #include <string>
@@ -42,7 +43,6 @@ class FakeKernel : public kernel::LinuxKernel, public FileTable {
   int Poll(int fd, int events) override;
   int WatchFd(int fd, int* events) override;
   int Mmap(std::size_t length, int protection, int flags, int fd, uint64_t offset, kernel::MappedPages* out) override;
-
   int Munmap(void* address, std::size_t length) override;
 
   int64_t Send(int fd, const void* bytes, std::size_t size, const int* fds, unsigned count) override;
@@ -50,8 +50,9 @@ class FakeKernel : public kernel::LinuxKernel, public FileTable {
   int PidfdGetfd(int pid, int number) override;
 
   std::vector<DmaFault> TakeFaults();
-  // Open files of this kernel, by kind, for leak checks.
+  // For leak checks: this kernel's open files, and all mappings that were made through it.
   std::size_t OpenFiles();
+  int64_t OpenMappings() const { return mappings_; }
   SysfsFolder& sysfs() { return sysfs_; }
 
  private:
@@ -92,6 +93,7 @@ class FakeKernel : public kernel::LinuxKernel, public FileTable {
   std::map<Key, Entry> files_ GUARDED_BY(lock_);
   bool any_foreign_ GUARDED_BY(lock_) = false;
   std::vector<DmaFault> faults_ GUARDED_BY(lock_);
+  std::atomic<int64_t> mappings_ = 0;
 };
 
 }  // namespace fake
