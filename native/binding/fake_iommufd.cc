@@ -1,3 +1,4 @@
+// IOMMU_TEST_CMD on a fake kernel's iommufd, for the project's own tests.
 #include "binding/addon.h"
 #include "binding/call.h"
 #include "binding/fake_kernel.h"

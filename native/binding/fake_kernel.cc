@@ -1,3 +1,4 @@
+// Functions of a fake kernel: making it from a machine's description, and what tests ask of it.
 #include "binding/fake_kernel.h"
 
 #include <map>

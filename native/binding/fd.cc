@@ -1,3 +1,4 @@
+// Functions of any fd: open, duplicate, close, and what it is open on.
 #include <fcntl.h>
 
 #include "binding/addon.h"

@@ -1,3 +1,4 @@
+// Functions of hardware page tables, of invalidation, and of what an IOMMU can do.
 #include "core/hwpt.h"
 
 #include "binding/addon.h"

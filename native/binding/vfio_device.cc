@@ -1,3 +1,4 @@
+// Functions of a VFIO device: binding, attaching, information, and access to its regions.
 #include <sys/mman.h>
 
 #include "binding/addon.h"

@@ -1,3 +1,4 @@
+// Functions of virtual IOMMUs, their devices, hardware queues and event queues.
 #include "core/viommu.h"
 
 #include "binding/addon.h"

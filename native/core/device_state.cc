@@ -1,3 +1,4 @@
+// This process's registries of devices and of exported dma-bufs.
 #include "core/device_state.h"
 
 #include <algorithm>

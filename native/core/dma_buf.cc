@@ -1,3 +1,4 @@
+// The ioctls of a dma-buf.
 #include "core/dma_buf.h"
 
 #include <sys/mman.h>

@@ -1,3 +1,4 @@
+// The DMA logging features of a VFIO device.
 #include "core/dma_logging.h"
 
 #include <algorithm>

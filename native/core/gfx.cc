@@ -1,3 +1,4 @@
+// The plane ioctls of a VFIO device.
 #include "core/gfx.h"
 
 #include <cerrno>

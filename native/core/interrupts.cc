@@ -1,3 +1,4 @@
+// VFIO_DEVICE_SET_IRQS and VFIO_DEVICE_IOEVENTFD, and the counts of eventfds.
 #include "core/interrupts.h"
 
 #include <poll.h>

@@ -1,3 +1,4 @@
+// The ioctls of an iommufd and its IOASes.
 #include "core/iommufd.h"
 
 #include <cerrno>

@@ -1,3 +1,4 @@
+// The ends of a mapping: unmapped, or replaced by zero pages.
 #include "core/mapping.h"
 
 #include <sys/mman.h>

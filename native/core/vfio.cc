@@ -1,3 +1,4 @@
+// The ioctls of a VFIO device: information, binding, attaching, and access to regions.
 #include "core/vfio.h"
 
 #include <cstring>

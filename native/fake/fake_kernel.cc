@@ -1,3 +1,4 @@
+// The table of open files, and the file or system call that answers each call.
 #include "fake/fake_kernel.h"
 
 #include <dirent.h>
@@ -13,7 +14,6 @@
 #include "fake/dma_buf/host_dma_buf.h"
 #include "fake/dma_buf/sync_file.h"
 #include "fake/iommufd/iommufd.h"
-#include "fake/mdev/mdev.h"
 
 namespace fake {
 namespace {

@@ -9,18 +9,28 @@
 #include <string>
 #include <vector>
 
+#include "fake/dma_buf/fence.h"
 #include "fake/files/eventfd.h"
 #include "fake/files/file.h"
 #include "fake/files/sentinel.h"
 #include "fake/host/sysfs_folder.h"
+#include "fake/iommu/bar_mappings.h"
 #include "fake/iommu/intel_iommu.h"
-#include "fake/pci/description.h"
+#include "fake/mdev/mdev.h"
 #include "fake/pci/pci_device.h"
 #include "fake/vfio/vfio_group.h"
 #include "kernel/linux_kernel.h"
 #include "kernel/mutex.h"
 
 namespace fake {
+
+// The machine that a fake kernel plays: plain data from TypeScript (lib/fake/machine.ts).
+struct MachineDescription {
+  bool iommufd = true;  // whether the kernel has it, and with it VFIO's character devices
+  IommuLimits iommu;
+  std::vector<DeviceDescription> devices;
+  std::vector<MdevDescription> mdevs;
+};
 
 class FakeKernel : public kernel::LinuxKernel, public FileTable {
  public:

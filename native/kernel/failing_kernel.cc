@@ -1,3 +1,4 @@
+// The countdown to the call that fails.
 #include "kernel/failing_kernel.h"
 
 namespace kernel {

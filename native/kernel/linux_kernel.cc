@@ -1,3 +1,4 @@
+// Linux's system calls, with negated errnos as results.
 #include "kernel/linux_kernel.h"
 
 #include <fcntl.h>

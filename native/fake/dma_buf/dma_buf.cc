@@ -1,3 +1,4 @@
+// The ioctls of every dma-buf, and the revocation of those that VFIO exports.
 #include "fake/dma_buf/dma_buf.h"
 
 #include <unistd.h>

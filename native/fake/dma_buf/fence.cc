@@ -1,3 +1,4 @@
+// Signals, deadlines, and the fences that a dma-buf waits for.
 #include "fake/dma_buf/fence.h"
 
 #include <algorithm>

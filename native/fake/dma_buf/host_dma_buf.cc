@@ -1,3 +1,4 @@
+// /dev/udmabuf, the system dma-heap, and CPU mappings of their dma-bufs.
 #include "fake/dma_buf/host_dma_buf.h"
 
 #include <fcntl.h>

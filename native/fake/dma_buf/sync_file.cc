@@ -1,3 +1,4 @@
+// The ioctls of sync files and of sw_sync, after drivers/dma-buf/sync_file.c and sw_sync.c.
 #include "fake/dma_buf/sync_file.h"
 
 #include <sys/prctl.h>

@@ -1,3 +1,4 @@
+// Signals of eventfds, and the thread that sees those which others send.
 #include "fake/files/eventfd.h"
 
 #include <dirent.h>

@@ -10,14 +10,14 @@
 #include <memory>
 #include <string>
 
-#include "fake/dma_buf/fence.h"
-#include "fake/iommu/bar_mappings.h"
 #include "kernel/kernel.h"
 #include "uapi/ioctl.h"
 
 namespace fake {
 
+class BarMappings;
 class EventfdAction;
+class FenceHub;
 
 class File {
  public:

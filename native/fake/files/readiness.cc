@@ -1,3 +1,4 @@
+// The eventfd that follows a file's readiness.
 #include "fake/files/readiness.h"
 
 #include <fcntl.h>

@@ -1,3 +1,4 @@
+// A lock of flock(2), which all duplicates of an fd share.
 #include "fake/files/sentinel.h"
 
 #include <fcntl.h>

@@ -1,3 +1,4 @@
+// How the folder is made, and removed when its object, the process, or a killed process ended.
 #include "fake/host/sysfs_folder.h"
 
 #include <fcntl.h>

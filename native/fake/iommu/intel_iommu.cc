@@ -1,3 +1,4 @@
+// What Intel's driver answers.
 #include "fake/iommu/intel_iommu.h"
 
 namespace fake {

@@ -1,3 +1,4 @@
+// The interval map of an IOAS: mapping, unmapping, reserved ranges, and access by DMA.
 #include "fake/iommu/io_address_space.h"
 
 #include <algorithm>

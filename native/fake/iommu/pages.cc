@@ -1,3 +1,4 @@
+// Pages of this process and of memfds.
 #include "fake/iommu/pages.h"
 
 #include <fcntl.h>

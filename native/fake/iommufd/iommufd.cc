@@ -1,3 +1,4 @@
+// The table of objects, and the table of commands with their sizes.
 #include "fake/iommufd/iommufd.h"
 
 #include <algorithm>

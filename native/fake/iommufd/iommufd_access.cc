@@ -1,3 +1,4 @@
+// Attaching a device without an IOMMU to an IOAS.
 #include "fake/iommufd/iommufd_access.h"
 
 #include <cerrno>

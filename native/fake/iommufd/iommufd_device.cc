@@ -1,3 +1,4 @@
+// Attaching, replacing and detaching a device, with and without a PASID, and IOMMU_GET_HW_INFO.
 #include "fake/iommufd/iommufd_device.h"
 
 #include <algorithm>

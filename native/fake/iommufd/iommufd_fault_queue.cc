@@ -1,3 +1,4 @@
+// Page requests that are read, and responses that are written.
 #include "fake/iommufd/iommufd_fault_queue.h"
 
 #include <cstring>

@@ -1,3 +1,4 @@
+// Virtual IOMMUs, vDEVICEs, hardware queues and event queues.
 #include "fake/iommufd/iommufd_viommu.h"
 
 #include <algorithm>

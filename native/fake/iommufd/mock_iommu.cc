@@ -1,3 +1,4 @@
+// What the driver of the mock devices answers.
 #include "fake/iommufd/mock_iommu.h"
 
 #include "fake/iommufd/iommufd_test_abi.h"

@@ -1,3 +1,4 @@
+// The config space, interrupts and planes that mdpy and mbochs share.
 #include "fake/mdev/frame_buffer.h"
 
 #include <sys/mman.h>

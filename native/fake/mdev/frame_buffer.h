@@ -6,7 +6,7 @@
 #include <memory>
 
 #include "fake/mdev/mdev.h"
-#include "fake/pci/pci_device.h"
+#include "fake/vfio/bar_memory.h"
 
 namespace fake {
 

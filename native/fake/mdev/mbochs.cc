@@ -1,3 +1,4 @@
+// The registers and dma-bufs of mbochs.
 #include "fake/mdev/mbochs.h"
 
 #include <sys/mman.h>

@@ -1,3 +1,4 @@
+// VFIO's ioctls for a mediated device, and the list of types.
 #include "fake/mdev/mdev.h"
 
 #include <cstring>

@@ -6,11 +6,15 @@
 #include <string>
 
 #include "fake/iommufd/iommufd_access.h"
-#include "fake/pci/description.h"
 #include "fake/vfio/vfio_cdev.h"
 #include "fake/vfio/vfio_features.h"
 
 namespace fake {
+
+struct MdevDescription {
+  std::string cdev;
+  std::string type;  // as the kernel calls it: "mtty-2"
+};
 
 class Mdev : public CdevDevice {
  public:

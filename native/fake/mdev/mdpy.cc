@@ -1,3 +1,4 @@
+// The regions and picture of mdpy.
 #include "fake/mdev/mdpy.h"
 
 #include <bit>

@@ -1,3 +1,4 @@
+// The serial ports of mtty, their interrupts, and their migration.
 #include "fake/mdev/mtty.h"
 
 #include <algorithm>

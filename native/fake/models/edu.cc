@@ -1,3 +1,4 @@
+// The registers, DMA engine and interrupts of edu.
 #include "fake/models/edu.h"
 
 namespace fake {

@@ -1,3 +1,4 @@
+// The list of models by name.
 #include "fake/models/model.h"
 
 #include "fake/models/edu.h"

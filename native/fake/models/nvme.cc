@@ -1,3 +1,4 @@
+// The registers, queues and commands of an NVMe controller.
 #include "fake/models/nvme.h"
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// Registers that hold values, with a mask for each.
 #include "fake/models/register_file.h"
 
 namespace fake {

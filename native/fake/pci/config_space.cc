@@ -1,3 +1,4 @@
+// Reads, writes and resets of config space.
 #include "fake/pci/config_space.h"
 
 #include <cerrno>

@@ -1,4 +1,4 @@
-// The machine that a fake kernel plays: plain data, written in TypeScript (lib/fake/machine.ts) and passed in once.
+// A PCI device as the machine describes it: plain data from TypeScript (lib/fake/machine.ts).
 #pragma once
 
 #include <array>
@@ -8,7 +8,6 @@
 #include <string>
 #include <vector>
 
-#include "fake/iommu/io_address_space.h"
 #include "fake/pci/interrupts.h"
 #include "fake/vfio/info_capabilities.h"
 #include "uapi/vfio.h"
@@ -44,18 +43,6 @@ struct DeviceDescription {
   std::string physical;                      // the physical function's address, of a virtual one
   std::vector<InfoCapability> capabilities;  // VFIO_DEVICE_GET_INFO's
   std::map<uint32_t, std::vector<InfoCapability>> region_capabilities;  // by region
-};
-
-struct MdevDescription {
-  std::string cdev;
-  std::string type;  // as the kernel calls it: "mtty-2"
-};
-
-struct MachineDescription {
-  bool iommufd = true;  // whether the kernel has it, and with it VFIO's character devices
-  IommuLimits iommu;
-  std::vector<DeviceDescription> devices;
-  std::vector<MdevDescription> mdevs;
 };
 
 }  // namespace fake

@@ -1,3 +1,4 @@
+// VFIO_DEVICE_SET_IRQS, and the delivery of interrupts to eventfds.
 #include "fake/pci/interrupts.h"
 
 #include <cerrno>

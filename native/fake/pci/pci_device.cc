@@ -1,3 +1,4 @@
+// The ioctls, regions, DMA and dma-buf exports of a PCI device.
 #include "fake/pci/pci_device.h"
 
 #include <fcntl.h>
@@ -21,24 +22,6 @@ constexpr uint64_t kRegionOffsetMask = (uint64_t{1} << kRegionShift) - 1;
 using Kind = BarDescription::Kind;
 
 }  // namespace
-
-BarMemory::BarMemory(uint64_t size) : size_(size), fd_(memfd_create("fake-bar", MFD_CLOEXEC)) {
-  if (fd_ < 0) throw std::bad_alloc();
-  void* address = MAP_FAILED;
-  if (ftruncate(fd_, static_cast<off_t>(size)) == 0) {
-    address = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd_, 0);
-  }
-  if (address == MAP_FAILED) {
-    close(fd_);
-    throw std::bad_alloc();
-  }
-  bytes_ = static_cast<uint8_t*>(address);
-}
-
-BarMemory::~BarMemory() {
-  munmap(bytes_, size_);
-  close(fd_);
-}
 
 PciDevice::PciDevice(DeviceDescription description, FileTable& table, kernel::Mutex& lock, ReportFault report)
     : CdevDevice(description.cdev, table, lock),

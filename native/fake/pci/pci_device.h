@@ -10,10 +10,12 @@
 #include <vector>
 
 #include "fake/dma_buf/dma_buf.h"
+#include "fake/iommu/bar_mappings.h"
 #include "fake/models/model.h"
 #include "fake/pci/config_space.h"
 #include "fake/pci/description.h"
 #include "fake/pci/interrupts.h"
+#include "fake/vfio/bar_memory.h"
 #include "fake/vfio/vfio_cdev.h"
 #include "fake/vfio/vfio_group.h"
 
@@ -25,23 +27,6 @@ struct DmaFault {
   uint64_t iova;
   Access access;
   std::string reason;  // "unmapped", "forbidden", "revoked" or "unattached"
-};
-
-// The pages of a memory BAR, shared by every mmap of it and by DMA.
-class BarMemory {
- public:
-  explicit BarMemory(uint64_t size);
-  BarMemory(const BarMemory&) = delete;
-  BarMemory& operator=(const BarMemory&) = delete;
-  ~BarMemory();
-
-  int fd() const { return fd_; }
-  uint8_t* bytes() const { return bytes_; }
-
- private:
-  uint64_t size_;
-  int fd_;
-  uint8_t* bytes_;
 };
 
 class PciDevice : public CdevDevice,

@@ -1,3 +1,4 @@
+// Mapping, unmapping and dirty tracking of a container.
 #include "fake/vfio/type1_iommu.h"
 
 #include <cstring>

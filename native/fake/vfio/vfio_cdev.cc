@@ -1,3 +1,4 @@
+// Binding a cdev to an iommufd, and calls to its device.
 #include "fake/vfio/vfio_cdev.h"
 
 #include <fcntl.h>

@@ -1,3 +1,4 @@
+// The ioctls of /dev/vfio/vfio.
 #include "fake/vfio/vfio_container.h"
 
 namespace fake {

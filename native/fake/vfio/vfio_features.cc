@@ -1,3 +1,4 @@
+// The states of a migration, its data, and DMA logging.
 #include "fake/vfio/vfio_features.h"
 
 #include <algorithm>

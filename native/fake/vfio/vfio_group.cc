@@ -1,3 +1,4 @@
+// The ioctls of a group, and its devices.
 #include "fake/vfio/vfio_group.h"
 
 #include <fcntl.h>
