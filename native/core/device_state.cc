@@ -13,8 +13,8 @@ namespace {
 using FileKey = std::pair<uint64_t, uint64_t>;  // device and inode
 using AddressKey = std::pair<const kernel::Kernel*, std::string>;
 
-// Weak entries by a file's identity, or a device's. An object that ends removes its own, unless another has taken the
-// place.
+// Weak entries by a file's identity, or a device's. An object removes its entry when it ends, unless the entry belongs
+// to a newer object.
 template <typename T, typename Key = FileKey>
 struct Registry {
   kernel::Mutex mutex;

@@ -18,7 +18,7 @@
 namespace fake {
 namespace {
 
-constexpr std::size_t kMostFaults = 1024;  // kept; more are dropped, as a log's are
+constexpr std::size_t kMostFaults = 1024;  // more are dropped
 constexpr std::string_view kVfioFolder = "/dev/vfio/";
 constexpr std::string_view kCdevFolder = "/dev/vfio/devices/";
 
@@ -155,7 +155,7 @@ int FakeKernel::Close(int fd) {
     entry->foreign = any_foreign_ = true;
     return result;
   }
-  const std::shared_ptr<File> gone = std::move(entry->file);  // goes after the table has let go of it
+  const std::shared_ptr<File> gone = std::move(entry->file);  // destroyed after it is out of the table
   files_.erase(key);
   return result;
 }
@@ -163,7 +163,7 @@ int FakeKernel::Close(int fd) {
 void FakeKernel::Sweep() {
   if (!any_foreign_) return;
   any_foreign_ = false;
-  std::vector<std::shared_ptr<File>> gone;  // destroyed after the table has let go of them
+  std::vector<std::shared_ptr<File>> gone;  // destroyed after they are out of the table
   for (auto entry = files_.begin(); entry != files_.end();) {
     auto& [key, open] = *entry;
     if (open.foreign && !IsOpen(key, open)) {
@@ -240,7 +240,7 @@ int64_t FakeKernel::Write(int fd, const void* buffer, std::size_t size) {
   const auto file = Find(fd);
   if (file) return file->Write(buffer, size);
   const int64_t written = LinuxKernel::Write(fd, buffer, size);
-  actions_.Serve();  // as the kernel does: before the write returns
+  actions_.Serve();  // as in the kernel: before the write returns
   return written;
 }
 
@@ -255,7 +255,7 @@ int FakeKernel::WatchFd(int fd, int* events) {
     const kernel::Lock guard(lock_);
     if (const auto file = Find(fd)) return file->WatchFd(events);
   }
-  return LinuxKernel::WatchFd(fd, events);  // duplicates, under the lock again
+  return LinuxKernel::WatchFd(fd, events);  // calls Dup(), which takes the lock
 }
 
 int64_t FakeKernel::Lseek(int fd, int64_t offset, int whence) {

@@ -1,6 +1,6 @@
-// A kernel that answers as Linux does, for a machine that is only described: the same requests, bytes and errnos. What
-// it does not play (memfds, ordinary files) it leaves to the real kernel, and its own fds are real ones, so that dup,
-// close-on-exec, mmap and passing them on behave.
+// A kernel that answers as Linux does, for a machine that exists only as a description: the same requests, bytes and
+// errnos. Files that are not its own (memfds, ordinary files) go to the real kernel. Its fds are real fds, so that dup,
+// close-on-exec, mmap and fd passing work.
 #pragma once
 
 #include <atomic>
@@ -34,7 +34,7 @@ struct MachineDescription {
 
 class FakeKernel : public kernel::LinuxKernel, public FileTable {
  public:
-  // Its sysfs is a new folder in `sysfs_parent`, empty: what is in it is up to the caller.
+  // Its sysfs is a new, empty folder in `sysfs_parent`, which the caller fills.
   FakeKernel(const MachineDescription& machine, const std::string& sysfs_parent);
   ~FakeKernel() override;
 
@@ -70,9 +70,9 @@ class FakeKernel : public kernel::LinuxKernel, public FileTable {
   struct Entry {
     std::shared_ptr<File> file;
     int references;     // fds known to be open on it
-    bool foreign;       // some were made behind the fake's back, and will be closed there
-    bool sent = false;  // at some time: a message or another process may have it
-    Sentinel sentinel;  // then, once no fd is known
+    bool foreign;       // some fds were made, and will be closed, by other calls than this kernel's
+    bool sent = false;  // has been sent: a message or another process may have an fd
+    Sentinel sentinel;  // watches a sent file after its last known fd
   };
 
   int Install(std::shared_ptr<File> file, const char* name) override REQUIRES(lock_);
@@ -85,10 +85,10 @@ class FakeKernel : public kernel::LinuxKernel, public FileTable {
   }
   FenceHub& fence_hub() override { return fence_hub_; }
   Entry* FindEntry(int fd, Key* key = nullptr) REQUIRES(lock_);
-  // How many of this process's fds are open on the file: a duplicate that was made behind the fake's back counts too.
+  // How many of this process's fds are open on the file: also those that other calls than this kernel's made.
   static int CountFds(const Key& key, const Entry& entry);
   static bool IsOpen(const Key& key, const Entry& entry);
-  // Lets go of files whose last fd was closed behind the fake's back.
+  // Removes files whose last fd was closed by another call than this kernel's.
   void Sweep() REQUIRES(lock_);
 
   SysfsFolder sysfs_;

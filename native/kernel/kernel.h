@@ -12,7 +12,7 @@
 
 namespace kernel {
 
-// Registers that are a model, not memory: each access of `width` bytes (1, 2, 4 or 8) is a call.
+// Registers of a model: each access of `width` bytes (1, 2, 4 or 8) is a call.
 class MmioTrap {
  public:
   virtual ~MmioTrap() = default;
@@ -23,10 +23,10 @@ class MmioTrap {
 struct MappedPages {
   void* address = nullptr;
   std::shared_ptr<MmioTrap> trap;  // set when loads and stores at `address` would not reach the device
-  std::shared_ptr<void> hold;      // whatever is to go with the mapping
+  std::shared_ptr<void> hold;      // lives as long as the mapping
 };
 
-// What comes with the bytes of a message.
+// The fds and flags of a received message.
 struct Received {
   static constexpr unsigned kMost = 253;  // SCM_MAX_FD
   int fds[kMost];                         // close-on-exec; the caller's

@@ -78,7 +78,7 @@ int DmaBuf::Poll(int events) {
 
 int DmaBuf::WatchFd(int* events) {
   table_.fence_hub().Add(this);
-  // What is ready for writing is for reading, too.
+  // A buffer that is ready for writing is ready for reading.
   const bool reading = (*events & POLLIN) != 0;
   *events = POLLIN;
   return (reading ? readable_ : writable_).Watch(reservation_.Pending(!reading).empty());
@@ -104,7 +104,8 @@ std::string DmaBuf::Fdinfo(int fds) {
   return text;
 }
 
-// What IOMMUFD holds of an imported buffer: the buffer outlives its fd, and the import dies when the device revokes.
+// IOMMUFD's attachment to an imported buffer: it keeps the buffer alive without an fd, and is dead after the device
+// revokes.
 class VfioDmaBuf::Imported : public Pages {
  public:
   explicit Imported(std::shared_ptr<VfioDmaBuf> buffer) : buffer_(std::move(buffer)), counted_(buffer_->importers_) {}

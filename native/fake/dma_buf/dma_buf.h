@@ -27,18 +27,18 @@ class DmaBuf : public File, private FenceWatcher {
   std::string Path() override { return "/dmabuf:" + name_; }
   int Mmap(std::size_t, int, int, uint64_t, kernel::MappedPages*) override { return -EINVAL; }
 
-  // For IOMMUFD: the pages behind the buffer, or why it cannot import this one.
+  // For IOMMUFD: the pages of the buffer, or the negated errno of the import.
   virtual int Import(std::shared_ptr<Pages>*) { return -EOPNOTSUPP; }
   uint64_t size() const { return size_; }
-  // Whether somebody is using the buffer.
+  // Whether the buffer has a pending fence.
   bool busy() const { return !reservation_.Pending(true).empty(); }
 
  protected:
-  // One more mapping of the CPU's, for as long as the result is kept.
+  // Counts a CPU mapping while the result is kept.
   std::shared_ptr<void> NoteMapping() const { return mappings_; }
 
  private:
-  // What the exporter does besides.
+  // The exporter's part of the operations.
   virtual int BeginCpuAccess() { return 0; }
   virtual int EndCpuAccess() { return 0; }
   virtual int64_t Importers() const { return 0; }
@@ -72,7 +72,7 @@ class VfioDmaBuf : public DmaBuf, public std::enable_shared_from_this<VfioDmaBuf
              std::vector<uapi::vfio_region_dma_range> ranges, bool revoked);
 
   int Import(std::shared_ptr<Pages>* pages) override;
-  // Revoking kills what was imported before, for good; allowing again lets new imports in.
+  // Revoking ends all existing imports; allowing again permits new ones.
   void SetRevoked(bool revoked);
 
  private:
@@ -85,7 +85,7 @@ class VfioDmaBuf : public DmaBuf, public std::enable_shared_from_this<VfioDmaBuf
   std::vector<uapi::vfio_region_dma_range> ranges_;
   bool revoked_;
   std::vector<std::weak_ptr<Imported>> imports_;
-  std::shared_ptr<int> importers_ = std::make_shared<int>();  // shared with each, dead ones, too
+  std::shared_ptr<int> importers_ = std::make_shared<int>();  // shared with every import, also ended ones
 };
 
 }  // namespace fake

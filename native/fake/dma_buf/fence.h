@@ -1,5 +1,5 @@
-// Fences: what a sync file stands for, and what says that a dma-buf is in use. All is called with the fake kernel's
-// lock held, but FenceHub's waiting.
+// Fences, of which sync files consist, and which mark a dma-buf as in use. The caller holds the fake kernel's lock,
+// except in FenceHub::WaitForChange().
 #pragma once
 
 #include <atomic>
@@ -12,7 +12,7 @@
 
 namespace fake {
 
-// What an ioctl or a write answers that would sleep until some fence is signaled; it is asked again then.
+// The result of an ioctl or write that must wait for a fence: the call is made again when a fence changes.
 constexpr int kSleeps = -512;  // the kernel's own ERESTARTSYS, which never leaves it
 
 // One point on a timeline. Signaled once, for good.
@@ -32,7 +32,7 @@ class Fence {
   std::optional<uint64_t> deadline() const { return deadline_; }
   uint64_t context() const { return context_; }
   uint32_t seqno() const { return seqno_; }
-  // A signaled fence has forgotten whose it was: its driver may be gone.
+  // A signaled fence no longer has a driver: it may have been removed.
   std::string driver() const { return signaled_ ? "detached-driver" : "sw_sync"; }
   std::string timeline() const { return signaled_ ? "signaled-timeline" : timeline_; }
   // Whether it comes after the other one of the same context, or is the same point.
@@ -52,26 +52,26 @@ using Fences = std::vector<std::shared_ptr<Fence>>;
 
 // The time that fences are stamped with.
 uint64_t MonotonicNanoseconds();
-// A fence that has been signaled already, of no driver.
+// A signaled fence without a driver.
 std::shared_ptr<Fence> MakeStub(uint64_t timestamp);
 
-// A file whose readiness depends on fences, and which somebody watches.
+// A watched file whose readiness depends on fences.
 class FenceWatcher {
  public:
   virtual ~FenceWatcher() = default;
   virtual void FencesChanged() = 0;
 };
 
-// What the fences of a kernel have in common.
+// The state that all fences of a kernel share.
 class FenceHub {
  public:
   uint64_t NewContext() { return next_context_++; }
-  // When the kernel made the fence that stands for "nothing to wait for".
+  // The timestamp of the kernel's stub fence, which means "nothing to wait for".
   uint64_t born() const { return born_; }
 
   void Add(FenceWatcher* watcher) { watchers_.insert(watcher); }
   void Remove(FenceWatcher* watcher) { watchers_.erase(watcher); }
-  // Tells all watchers, and lets sleepers look again.
+  // Notifies all watchers and wakes all sleepers.
   void Changed();
 
   // To sleep without the lock: note the count while it is held, and wait for another one.
@@ -90,7 +90,7 @@ class Reservation {
  public:
   enum class Usage { kWrite, kRead };
   void Add(const std::shared_ptr<Fence>& fence, Usage usage);
-  // Those that somebody waits for who wants to read (the writers), or, `all`, to write.
+  // The fences that a reader waits for (those of writers), or, with `all`, a writer.
   Fences Pending(bool all) const;
 
  private:

@@ -45,7 +45,7 @@ int HostPages::Map(uint64_t offset, std::size_t length, int protection, void** a
       continue;
     }
     const std::size_t count = std::min<uint64_t>(left, size - offset);
-    // From length 0: the pages appear here, too, and stay where they were.
+    // mremap from length 0 makes a second mapping and keeps the first.
     if (mremap(start + offset, 0, count, MREMAP_MAYMOVE | MREMAP_FIXED, to) == MAP_FAILED ||
         mprotect(to, count, protection) != 0) {
       const int error = -errno;
@@ -126,7 +126,7 @@ int UdmabufDriver::Create(const uapi::udmabuf_create_item* items, uint32_t count
 }
 
 int SystemHeap::Ioctl(uapi::request_t request, void* argument) {
-  // Others of its number 0 would be taken, too, and cut or filled up; all else is no ioctl of a heap.
+  // Linux also takes sizes other than this one for number 0; here they are refused like any other request.
   if (request != uapi::DMA_HEAP_IOCTL_ALLOC) return -EINVAL;
   auto& command = *static_cast<uapi::dma_heap_allocation_data*>(argument);
   const bool bad_flags = (command.fd_flags & ~static_cast<unsigned>(O_CLOEXEC | O_ACCMODE)) != 0 ||

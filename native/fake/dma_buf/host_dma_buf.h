@@ -10,7 +10,7 @@
 
 namespace fake {
 
-// Pages of memfds, one piece after the other. They are this process's as long as it lives, without an fd.
+// Pages of memfds, one piece after the other. They are mapped in this process and need no fd.
 class HostPages {
  public:
   HostPages() = default;
@@ -20,7 +20,7 @@ class HostPages {
 
   // 0, or a negated errno.
   int Add(int memfd, uint64_t offset, uint64_t size);
-  // Maps them once more, for somebody who unmaps them by himself.
+  // Maps them again; the caller unmaps that mapping.
   int Map(uint64_t offset, std::size_t length, int protection, void** address) const;
   uint64_t size() const { return size_; }
 

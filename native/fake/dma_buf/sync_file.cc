@@ -162,7 +162,7 @@ int SwSync::Ioctl(uapi::request_t request, void* argument) {
       auto& command = *static_cast<uapi::sw_sync_get_deadline*>(argument);
       if (command.deadline_ns != 0 || command.pad != 0) return -EINVAL;
       const auto file = std::dynamic_pointer_cast<SyncFile>(table_.Find(command.fence_fd));
-      // Of any timeline, but not the kernel's own fences: an array, or one that was signaled from the start.
+      // A fence of a timeline: not an array, and not the stub.
       if (!file || file->fences().size() != 1 || file->fences().front()->context() == 0) return -EINVAL;
       const auto deadline = file->fences().front()->deadline();
       if (!deadline) return -ENOENT;
@@ -197,7 +197,7 @@ int SwSync::CreateFence(uint32_t value, int32_t* fd) {
 
 void SwSync::Advance(uint32_t count) {
   const uint64_t now = MonotonicNanoseconds();
-  // Fences are told apart from earlier ones by a signed distance: a long way is gone in steps.
+  // Fences are compared by a signed distance, so a large step is made in parts.
   while (count > 0) {
     const uint32_t step = std::min<uint32_t>(count, INT32_MAX);
     value_ += step;

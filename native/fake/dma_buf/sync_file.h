@@ -13,7 +13,7 @@ namespace fake {
 
 class SyncFile : public File, private FenceWatcher {
  public:
-  // Several fences are an array, which is a fence of its own.
+  // Several fences form an array, which is itself a fence.
   SyncFile(FileTable& table, Fences fences, std::string name = "");
   ~SyncFile() override;
 
@@ -28,7 +28,7 @@ class SyncFile : public File, private FenceWatcher {
   int Merge(uapi::sync_merge_data& command);
   int Info(uapi::sync_file_info& command);
   std::string Name() const;
-  // The array's, where there is one: it knows the errors of its fences only from when somebody waits for it.
+  // The status of the array, if there is one: it learns of its fences' errors only after the first wait for it.
   int Status();
   bool Signaled() const;
   void FencesChanged() override;

@@ -17,7 +17,7 @@
 namespace fake {
 namespace {
 
-constexpr unsigned kMostRounds = 16;  // of actions that set off each other
+constexpr unsigned kMostRounds = 16;  // of actions that signal each other's eventfds
 
 uint64_t ReadInfo(const std::string& fd, const std::string& key) {
   std::ifstream file("/proc/self/fdinfo/" + fd);

@@ -1,5 +1,5 @@
-// Eventfds that callers pass in. They are the real kernel's; here is what the fake does with them: signal them, and act
-// when somebody signals them (fs/eventfd.c, drivers/vfio/virqfd.c).
+// The real kernel's eventfds that callers pass in: the fake signals them, and acts when they are signalled
+// (fs/eventfd.c, drivers/vfio/virqfd.c).
 #pragma once
 
 #include <functional>
@@ -11,7 +11,7 @@
 
 namespace fake {
 
-// A share of an eventfd, which the caller's close does not end.
+// A duplicate of an eventfd, which stays open when the caller closes the fd.
 class Eventfd {
  public:
   // 0, or EBADF, or EINVAL for what is no eventfd.
@@ -22,9 +22,9 @@ class Eventfd {
   ~Eventfd();
 
   void Signal() const;
-  // Whether it counted anything, which is taken.
+  // Whether its count was not 0. Sets it to 0.
   bool Read() const;
-  uint64_t Count() const;  // without taking it
+  uint64_t Count() const;  // leaves the count
   // Whether the fd that was taken, and every duplicate of it in this process, is closed.
   bool Abandoned() const;
   bool SameAs(const Eventfd& other) const { return id_ == other.id_; }
@@ -35,7 +35,7 @@ class Eventfd {
   uint64_t id_;  // the kernel's
 };
 
-// What is to happen when an eventfd is signalled. It ends with this object.
+// A function that is called when an eventfd is signalled, while this object exists.
 class EventfdAction {
  public:
   EventfdAction(std::shared_ptr<Eventfd> eventfd, std::function<void()> act, int epoll);
@@ -43,7 +43,7 @@ class EventfdAction {
   EventfdAction& operator=(const EventfdAction&) = delete;
   ~EventfdAction();
 
-  // Acts, if it was signalled since the last time.
+  // Whether it was signalled since the last call.
   const Eventfd& eventfd() const { return *eventfd_; }
   bool Signalled();
   void Act() const { act_(); }
@@ -52,11 +52,11 @@ class EventfdAction {
   std::shared_ptr<Eventfd> eventfd_;
   std::function<void()> act_;
   int epoll_;
-  uint64_t stale_;  // counted before there was this action, and not to be taken until more comes
+  uint64_t stale_;  // the count before this action existed; it is not read until the count grows
 };
 
-// Acts at once on signals that are known to be there, and by a thread of its own on those of others. Called with the
-// fake kernel's lock held, and holds it itself when the thread acts.
+// Runs actions: at once after a write through the fake kernel, and on a thread for signals from elsewhere. The caller
+// holds the fake kernel's lock; the thread takes it.
 class EventfdActions {
  public:
   explicit EventfdActions(kernel::Mutex& lock) : lock_(lock) {}
@@ -64,7 +64,7 @@ class EventfdActions {
   EventfdActions& operator=(const EventfdActions&) = delete;
   ~EventfdActions();
 
-  // 0, or EBADF, or EINVAL for what is no eventfd. One that has counted something already acts at once.
+  // 0, or EBADF, or EINVAL for what is no eventfd. If the count is not 0, the action runs at once.
   int Add(int fd, std::function<void()> act, std::shared_ptr<EventfdAction>* out);
   void Serve();
 

@@ -1,5 +1,5 @@
-// What an fd of the fake kernel stands for. Results are >= 0 or a negated errno, as from the kernel's file operations.
-// Called with the fake kernel's lock held.
+// The file behind an fd of the fake kernel. Results are >= 0 or a negated errno, as from the kernel's file operations.
+// The caller holds the fake kernel's lock.
 #pragma once
 
 #include <poll.h>
@@ -32,7 +32,7 @@ class File {
   virtual int64_t Read(void*, std::size_t) { return -EINVAL; }
   virtual int64_t Write(const void*, std::size_t) { return -EINVAL; }
   virtual int64_t Lseek(int64_t, int) { return -ESPIPE; }
-  // As the kernel's: a file that does not say when it is ready always is, and cannot be watched.
+  // As in the kernel: a file without a poll operation is always ready and cannot be watched.
   virtual int Poll(int events) { return events & (POLLIN | POLLOUT); }
   virtual int WatchFd(int*) { return -EPERM; }
   virtual int64_t FilesystemMagic() { return 0x09041934; }  // ANON_INODE_FS_MAGIC
@@ -41,16 +41,16 @@ class File {
   virtual int Mmap(std::size_t, int, int, uint64_t, kernel::MappedPages*) { return -ENODEV; }
 };
 
-// What a file needs of the kernel it belongs to: a new fd for a new file, the file behind an fd, and to hear of
-// signals.
+// The services of the fake kernel for its files: a new fd for a new file, the file behind an fd, and actions on
+// signalled eventfds.
 class FileTable {
  public:
   virtual ~FileTable() = default;
   virtual int Install(std::shared_ptr<File> file, const char* name) = 0;  // the fd, or a negated errno
-  virtual void InstallAs(int memfd, std::shared_ptr<File> file) = 0;      // the file is the memfd's content, too
+  virtual void InstallAs(int memfd, std::shared_ptr<File> file) = 0;      // the memfd has the file's content
   virtual std::shared_ptr<File> Find(int fd) = 0;                         // nullptr: not the fake kernel's
   virtual BarMappings& bar_mappings() = 0;
-  // Acts when the eventfd `fd` is signalled, as long as `out` is kept. 0, or a negated errno.
+  // Calls `act` when the eventfd `fd` is signalled, while `out` exists. 0, or a negated errno.
   virtual int OnSignal(int fd, std::function<void()> act, std::shared_ptr<EventfdAction>* out) = 0;
   virtual FenceHub& fence_hub() = 0;
 };

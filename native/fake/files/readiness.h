@@ -1,5 +1,5 @@
-// What an event loop watches in place of a file of the fake kernel, which is a memfd and cannot be watched: an eventfd
-// that is readable as long as the file is ready.
+// An eventfd that is readable while a file of the fake kernel is ready. Event loops watch it, because the file itself
+// is a memfd and cannot be watched.
 #pragma once
 
 namespace fake {
@@ -11,9 +11,9 @@ class Readiness {
   Readiness& operator=(const Readiness&) = delete;
   ~Readiness();
 
-  // A new fd, the caller's, or a negated errno.
+  // A new fd that the caller owns, or a negated errno.
   int Watch(bool ready);
-  // Does nothing while nobody has ever watched.
+  // Does nothing before the first Watch().
   void Set(bool ready);
 
  private:

@@ -10,7 +10,7 @@
 
 namespace fake {
 
-// A lock of flock(2) belongs to what was opened, whoever has duplicates of it, and goes with the last of them.
+// A lock of flock(2) belongs to the open file description and ends with its last duplicate.
 bool Sentinel::Watch(int fd) {
   Sentinel made;
   made.own_ = open(("/proc/self/fd/" + std::to_string(fd)).c_str(), O_RDONLY | O_CLOEXEC);

@@ -1,12 +1,11 @@
-// Tells whether a file of the fake's is open anywhere: also by an fd that is on its way in a message, or by another
-// process's.
+// Tells whether a file of the fake is open anywhere: also by an fd in a message, or in another process.
 #pragma once
 
 namespace fake {
 
 class Sentinel {
  public:
-  // What this fd and its duplicates are open on. False: it cannot, for want of an fd.
+  // Watches the file that this fd and its duplicates are open on. False: no fd is free.
   bool Watch(int fd);
   ~Sentinel();
   Sentinel() = default;
@@ -17,7 +16,7 @@ class Sentinel {
   bool IsOpen() const;
 
  private:
-  int own_ = -1;  // opened by itself: no duplicate of theirs
+  int own_ = -1;  // a separate open of the file, not a duplicate
 };
 
 }  // namespace fake

@@ -1,4 +1,4 @@
-// Whether something waits, as an fd.
+// An fd that shows whether something waits.
 #pragma once
 
 #include <sys/eventfd.h>
@@ -7,7 +7,7 @@
 
 namespace fake {
 
-// An eventfd that is readable while something waits: what an event loop watches in place of the queue's file.
+// An eventfd that is readable while something waits: event loops watch it instead of the queue's file.
 class Signal {
  public:
   Signal() : fd_(kernel_.Eventfd(0, EFD_NONBLOCK)) {}

@@ -21,7 +21,7 @@ constexpr std::string_view kPattern = "XXXXXX";  // mkdtemp's
 
 int OpenFolder(const std::string& path) { return open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC); }
 
-// What is below `path`, and the folder; symbolic links are not followed. What cannot be removed stays.
+// Removes the folder and its content; does not follow symbolic links. Skips what cannot be removed.
 void RemoveTree(const std::string& path) {
   std::error_code ignored;
   std::filesystem::remove_all(path, ignored);
@@ -42,8 +42,8 @@ void Sweep(const std::string& parent) {
   }
 }
 
-// Those that are in use, for the end of the process, when objects are not destroyed. Never freed: other threads may
-// still run then.
+// The folders in use, for the end of the process, when objects are not destroyed. Never freed: other threads may still
+// run then.
 struct InUse {
   std::mutex mutex;
   std::set<SysfsFolder*> folders;
@@ -64,7 +64,7 @@ InUse& TheInUse() {
 
 SysfsFolder::SysfsFolder(const std::string& parent) {
   Sweep(parent);
-  // Until it is locked, somebody else may take it for one that was left behind: then there is no link to it any more.
+  // Before it is locked, another process may remove it as a leftover: then its link count is 0.
   for (struct stat info = {}; info.st_nlink == 0;) {
     if (lock_ >= 0) close(lock_);
     root_ = parent + "/" + std::string(kPrefix) + std::string(kPattern);

@@ -1,7 +1,6 @@
-// The folder that plays a fake machine's root: /sys, and what of /proc belongs to it. It is removed with its object, or
-// when the process exits; if the process is killed, by whoever makes the next one. A folder that is in use is locked
-// (flock): the kernel lets go of the lock when the process is gone, however it went, so that neither a pid that is used
-// again nor a container misleads.
+// The root folder of a fake machine: its /sys and its part of /proc. It is removed with its object, or when the process
+// exits; after the process was killed, when the next folder is made. A folder in use is locked with flock, which ends
+// with the process, so that reused pids and containers do not matter.
 #pragma once
 
 #include <string>
@@ -16,10 +15,10 @@ class SysfsFolder {
   SysfsFolder& operator=(const SysfsFolder&) = delete;
   ~SysfsFolder();
 
-  // Again is no error.
+  // Removing twice is no error.
   void Remove();
 
-  // Of /sys.
+  // The path of its /sys.
   const std::string& path() const { return sysfs_; }
   const std::string& root() const { return root_; }
 

@@ -1,4 +1,4 @@
-// Where BARs are mapped in this process: what a mapping by address (VFIO_IOMMU_MAP_DMA) needs to know.
+// The BARs that are mapped in this process, for DMA mappings by address (VFIO_IOMMU_MAP_DMA).
 #pragma once
 
 #include <cstdint>

@@ -12,7 +12,7 @@
 
 namespace fake {
 
-// What all page tables of a machine's IOMMU can translate, and what no device of the machine can have mapped.
+// The IOVAs that a machine's IOMMU translates, and the reserved ones.
 struct IommuLimits {
   uint64_t last_iova = ~uint64_t{0};
   std::vector<uapi::iommu_iova_range> reserved;  // in ascending order
@@ -28,13 +28,13 @@ struct Aperture {
   uint64_t page_size = 1;
 };
 
-// What a driver makes of IOMMU_HWPT_ALLOC.
+// A driver's result of IOMMU_HWPT_ALLOC.
 struct PageTable {
   Aperture aperture;
   bool dirty_tracking = false;
 };
 
-// What goes with a command, in the driver's own format. `bytes` is the caller's memory.
+// A command's data in the driver's format. `bytes` is the caller's memory.
 struct DriverData {
   uint32_t type;
   const void* bytes;
@@ -49,7 +49,7 @@ struct DriverData {
   }
 };
 
-// A nested page table of the mock IOMMU: what a test can see of its TLB.
+// A nested page table of the mock IOMMU, with the TLB entries that tests read.
 using MockTlb = std::array<uint32_t, 4>;
 
 class Iommu {
@@ -61,7 +61,7 @@ class Iommu {
 
   // Page tables of one driver fit devices of the same driver only.
   virtual const char* driver() const = 0;
-  // IOVAs that no device behind it can have mapped.
+  // IOVAs that cannot be mapped for any device behind it.
   virtual std::vector<uapi::iommu_iova_range> Reserved() const = 0;
   virtual uint64_t capabilities() const = 0;  // IOMMU_HW_CAP_*
   virtual uint8_t max_pasid_log2() const { return 0; }
@@ -69,7 +69,7 @@ class Iommu {
   // `type`: in, what is asked for (0: whatever there is); out, what it is.
   virtual int Describe(uint32_t* type, std::vector<uint8_t>* data) const = 0;
 
-  // `flags` without those that are IOMMUFD's own business; `data` may be nullptr.
+  // `flags` without those that IOMMUFD handles; `data` may be nullptr.
   virtual int AllocatePaging(uint32_t flags, const DriverData* data, PageTable* out) const = 0;
   virtual int AllocateNested(uint32_t, const DriverData&, MockTlb*) const { return -EOPNOTSUPP; }
   virtual bool has_viommu(uint32_t /*type*/) const { return false; }

@@ -14,8 +14,8 @@ namespace {
 
 constexpr uint64_t kPageSize = 4096;
 
-// Holds shared pages by a mapping of its own, as pinning does: what JavaScript unmaps meanwhile stays reachable, and
-// what takes its addresses does not.
+// Keeps shared pages by a second mapping, as pinning does: when JavaScript unmaps the first, these pages stay, and a
+// new mapping at its addresses is not reached.
 class User : public Pages {
  public:
   User(uint64_t address, uint64_t length)
@@ -27,7 +27,7 @@ class User : public Pages {
     if (pages_) munmap(pages_, length_);
   }
 
-  // Touching every page is what pinning does, and madvise says where it would have faulted.
+  // Pinning touches every page; madvise reports a page that would fault.
   int Pin(uint64_t, uint64_t, bool writable) const override {
     const int advice = writable ? MADV_POPULATE_WRITE : MADV_POPULATE_READ;
     return pages_ && madvise(pages_, length_, advice) == 0 ? 0 : -EFAULT;
@@ -44,7 +44,7 @@ class User : public Pages {
  private:
   uint64_t page_offset_;
   uint64_t length_;
-  char* pages_ = nullptr;  // none: not mapped, or private memory, which has no second mapping
+  char* pages_ = nullptr;  // nullptr: not mapped, or private memory, which cannot be mapped twice
 };
 
 class Memfd : public Pages {

@@ -14,9 +14,9 @@ class Pages {
   Pages& operator=(const Pages&) = delete;
   virtual ~Pages() = default;
 
-  // Like pinning: the errno (negated) with which a mapping fails when a device is to reach `length` bytes here.
+  // Pins `length` bytes for a device: 0, or the negated errno with which the mapping fails.
   virtual int Pin(uint64_t offset, uint64_t length, bool writable) const = 0;
-  // Whether a file that the mapping holds is behind them: then it does not matter whose addresses they had.
+  // Whether the pages belong to a file that the mapping holds, and not to a process.
   virtual bool IsFile() const { return false; }
   // False: the bytes are out of reach, which is an IOMMU fault.
   virtual bool Read(uint64_t offset, void* buffer, std::size_t size) const = 0;

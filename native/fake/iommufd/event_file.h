@@ -8,7 +8,7 @@
 
 namespace fake {
 
-// `Queue` has Read, Write, `waiting()`, a Signal `signal` and `kWritable`. The file holds it, and the iommufd.
+// `Queue` has Read, Write, `waiting()`, a Signal `signal` and `kWritable`. The file keeps both alive.
 template <typename Queue>
 class EventFile : public File {
  public:

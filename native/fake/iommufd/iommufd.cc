@@ -13,8 +13,8 @@ namespace {
 template <typename Command>
 using Handler = int (*)(Iommufd&, Command&);
 
-// Every command starts with its size. One that is longer than the kernel's must be zero beyond; of a shorter one the
-// rest is zero, but it must have `smallest` bytes.
+// Every command starts with its size. The excess of a longer command must be zero. A shorter one must have `smallest`
+// bytes; the rest counts as zero.
 template <auto handler, typename Command>
 int Run(Iommufd& iommufd, void* argument, std::size_t smallest) {
   uint32_t size = 0;
@@ -72,7 +72,7 @@ constexpr Entry kCommands[] = {
 
 }  // namespace
 
-// Those that nothing holds go first.
+// Objects that no other object uses are destroyed first.
 Iommufd::~Iommufd() {
   std::erase_if(objects_, [](const auto& entry) { return !entry.second; });
   while (!objects_.empty()) {

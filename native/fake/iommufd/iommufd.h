@@ -1,5 +1,4 @@
-// /dev/iommu: the table of numbered objects, and which command is answered where. What the commands do is in the file
-// of their subject: iommufd_ioas.cc, iommufd_hwpt.cc, iommufd_device.cc, ….
+// /dev/iommu: the table of numbered objects. iommufd_commands.h lists the commands by the file that implements them.
 #pragma once
 
 #include <map>
@@ -29,9 +28,9 @@ class Iommufd : public File, public std::enable_shared_from_this<Iommufd> {
     return found == objects_.end() ? nullptr : std::dynamic_pointer_cast<T>(found->second);
   }
   const std::map<uint32_t, std::shared_ptr<IommufdObject>>& objects() const { return objects_; }
-  // Takes it out of the table; it goes with the last hold on it.
+  // Removes it from the table; it is destroyed with its last user.
   void Remove(uint32_t id);
-  // The same, and no other object gets its number.
+  // The same, and its number is not used again.
   void Bury(uint32_t id);
 
   // For VFIO devices. Attach returns the id of the HWPT that serves the device, or a negated errno.
@@ -45,7 +44,7 @@ class Iommufd : public File, public std::enable_shared_from_this<Iommufd> {
   FileTable& table() { return table_; }
 
   uint64_t rlimit_mode = 0;  // IOMMU_OPTION_RLIMIT_MODE
-  uint32_t vfio_ioas = 0;    // what VFIO's older requests mean; 0: nothing
+  uint32_t vfio_ioas = 0;    // the IOAS of VFIO's container ioctls; 0: none
 
  private:
   FileTable& table_;

@@ -1,4 +1,4 @@
-// A device without an IOMMU as an object of an iommufd: its driver reaches what an IOAS maps with the CPU. The rules
+// A device without an IOMMU as an object of an iommufd: its driver accesses an IOAS's memory with the CPU. The rules
 // are those of struct iommufd_access in drivers/iommu/iommufd/device.c.
 #pragma once
 
@@ -9,10 +9,10 @@ namespace fake {
 
 class IommufdAccess : public IommufdObject {
  public:
-  // In use by its driver until that removes it.
+  // The driver is a user until it removes the object.
   IommufdAccess() { users = 1; }
 
-  // To an IOAS, from what it was attached to before: 0, or a negated errno.
+  // Attaches to an IOAS, instead of the previous one: 0, or a negated errno.
   int Attach(const Iommufd& iommufd, uint32_t ioas);
   void Detach();
   void Leave(Iommufd&) override { Detach(); }

@@ -1,5 +1,5 @@
-// The commands of /dev/iommu, by the file that answers them. Results are >= 0 or a negated errno; a command changes of
-// its struct only what the kernel gives back.
+// The commands of /dev/iommu, by the file that answers them. Results are >= 0 or a negated errno; a command writes only
+// the struct's output fields.
 #pragma once
 
 #include "fake/iommufd/iommufd.h"

@@ -44,7 +44,7 @@ int IommufdDevice::AttachToIoas(Iommufd& iommufd, const std::shared_ptr<Ioas>& i
   const int made = MakePagingHwpt(*iommu_, ioas, 0, nullptr, &hwpt);
   if (made != 0) return made;
   iommufd.Add(hwpt);
-  // A device that is attached already moves when the new table is ready.
+  // An attached device is moved after the new table is complete.
   const bool moves = attached_.contains(pasid);
   int result = moves ? hwpt->Fill() : AttachTo(iommufd, hwpt, pasid);
   if (result >= 0) {
@@ -80,7 +80,7 @@ std::vector<IommufdDevice*> IommufdDevice::AttachedOfGroup(const Iommufd& iommuf
   return found;
 }
 
-// For all of them, or for none.
+// For all devices of the group, or for none.
 int IommufdDevice::Reserve(const std::vector<IommufdDevice*>& devices, Ioas& ioas) {
   for (auto* const device : devices) {
     const int reserved = ioas.space.Reserve(device, device->iommu_->Reserved());
@@ -91,8 +91,8 @@ int IommufdDevice::Reserve(const std::vector<IommufdDevice*>& devices, Ioas& ioa
   return 0;
 }
 
-// iommufd_device_do_attach() and _do_replace(): a group's first device attaches it, the others follow to the same page
-// table; who is attached already takes all of them along.
+// iommufd_device_do_attach() and _do_replace(): the group's first device attaches it, and the others must use the same
+// page table. Replacing moves all attached devices.
 int IommufdDevice::AttachTo(Iommufd& iommufd, const std::shared_ptr<Hwpt>& hwpt, uint32_t pasid) {
   const bool moves = IsAttached(pasid);
   const auto group = AttachedOfGroup(iommufd, pasid);
@@ -147,7 +147,7 @@ void IommufdDevice::Detach(Iommufd& iommufd, uint32_t pasid) {
   LetGo(iommufd, std::move(node.mapped()));
 }
 
-// A page table that was made for an attachment goes with the last.
+// A page table that an attachment made is destroyed with the last one.
 void IommufdDevice::LetGo(Iommufd& iommufd, Use<Hwpt> hwpt) {
   if (!hwpt) return;
   const auto left = hwpt.get();
@@ -163,7 +163,7 @@ void IommufdDevice::Leave(Iommufd& iommufd) {
   if (vdevice != 0) iommufd.Bury(vdevice);
 }
 
-// find_fault_handler(): requests for a PASID that is the guest's own business go to the guest's page table.
+// find_fault_handler(): requests for a PASID that the guest manages go to the guest's page table.
 void IommufdDevice::Report(const uapi::iommu_hwpt_pgfault& request) const {
   auto at = attached_.find(request.pasid);
   if (at == attached_.end()) {

@@ -1,4 +1,4 @@
-// Fault queues: page requests on their way to user space, and waiting for its responses. The rules are those of
+// Fault queues: page requests that user space reads and responds to. The rules are those of
 // drivers/iommu/iommufd/eventq.c.
 #pragma once
 
@@ -14,17 +14,17 @@ namespace fake {
 
 class FaultQueue : public IommufdObject {
  public:
-  // A group of requests; those of the mock device are alone in theirs.
+  // A group of requests; the mock device sends one request in each group.
   struct Group {
     uint32_t device;
-    uint32_t attached_pasid;  // what the device is attached with where the request went through
+    uint32_t attached_pasid;  // the PASID of the attachment that the request came through
     uapi::iommu_hwpt_pgfault request;
   };
   static constexpr bool kWritable = true;
   static constexpr const char* kPath = "anon_inode:[iommufd-pgfault]";
 
   void Add(const Group& group);
-  // The device is attached there no more: what it asked is answered.
+  // The device is detached: its requests need no response any more.
   void Drop(uint32_t device, uint32_t attached_pasid);
 
   int64_t Read(void* buffer, std::size_t size);

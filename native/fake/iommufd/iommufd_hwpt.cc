@@ -1,4 +1,4 @@
-// The rules are those of drivers/iommu/iommufd/hw_pagetable.c.
+// The commands of HWPTs. The rules are those of drivers/iommu/iommufd/hw_pagetable.c.
 #include "fake/iommufd/iommufd_hwpt.h"
 
 #include <bit>

@@ -1,4 +1,4 @@
-// Hardware page tables (HWPTs) as objects of an iommufd: what devices are attached to.
+// Hardware page tables (HWPTs) as objects of an iommufd.
 #pragma once
 
 #include <string_view>
@@ -17,19 +17,19 @@ class Hwpt : public IommufdObject {
   Hwpt(const Iommu& iommu, uint32_t flags)
       : pasid_compatible((flags & uapi::IOMMU_HWPT_ALLOC_PASID) != 0), driver_(iommu.driver()) {}
 
-  // The one with an IOAS behind it: itself, or what it is nested in.
+  // The HWPT that has the IOAS: this one, or its parent.
   virtual PagingHwpt& paging() = 0;
   virtual bool Fits(const Iommu& iommu) const { return driver_ == iommu.driver(); }
   std::string_view driver() const { return driver_; }
 
   const bool pasid_compatible;
-  Use<FaultQueue> faults;  // where page requests go; none: nowhere
+  Use<FaultQueue> faults;  // receives page requests; may be none
 
  private:
   std::string_view driver_;
 };
 
-// All that is mapped in an IOAS, in the format of one IOMMU.
+// A HWPT that holds all mappings of an IOAS.
 class PagingHwpt : public Hwpt {
  public:
   PagingHwpt(const Iommu& iommu, std::shared_ptr<Ioas> ioas, uint32_t flags, const PageTable& table)
@@ -39,7 +39,7 @@ class PagingHwpt : public Hwpt {
         ioas_(std::move(ioas)) {}
   ~PagingHwpt() override;
 
-  // Puts what is mapped in the IOAS into the table: -EADDRINUSE if some of that lies where it can have nothing.
+  // Copies the IOAS's mappings into the table. -EADDRINUSE: a mapping is outside the table's range.
   int Fill();
 
   PagingHwpt& paging() override { return *this; }
@@ -48,7 +48,7 @@ class PagingHwpt : public Hwpt {
   const PageTable& table() const { return table_; }
 
   const bool nest_parent;
-  bool automatic = false;       // made by an attachment to an IOAS, gone with the last
+  bool automatic = false;       // made by an attachment to an IOAS; destroyed with the last one
   bool dirty_tracking = false;  // going on
 
  private:
@@ -56,7 +56,7 @@ class PagingHwpt : public Hwpt {
   Use<Ioas> ioas_;
 };
 
-// A page table of a guest's that the IOMMU walks before its parent's: here the mock's, which translates nothing.
+// A guest's page table, which the IOMMU walks before its parent's. Only the mock has it, which translates nothing.
 class NestedHwpt : public Hwpt {
  public:
   NestedHwpt(const Iommu& iommu, std::shared_ptr<PagingHwpt> parent, uint32_t flags, const MockTlb& cached)
@@ -65,7 +65,7 @@ class NestedHwpt : public Hwpt {
   PagingHwpt& paging() override { return *parent_; }
 
   MockTlb tlb;
-  Use<IommufdObject> viommu;  // what it was made from; none: the parent
+  Use<IommufdObject> viommu;  // the vIOMMU it was made from, if any
 
  private:
   Use<PagingHwpt> parent_;

@@ -1,4 +1,4 @@
-// What an IOMMU is made to forget. The rules are those of iommufd_hwpt_invalidate() and, of the mock device's,
+// Invalidation of an IOMMU's caches. The rules are those of iommufd_hwpt_invalidate() and, of the mock device's,
 // mock_domain_cache_invalidate_user().
 #include <algorithm>
 #include <cstring>
@@ -13,7 +13,7 @@ namespace {
 constexpr uint32_t kLongestEntry = 4096;
 constexpr uint32_t kMostEntries = 1U << 19;
 
-// Each returns how many entries were heeded; `*result` is the errno of the next.
+// Each returns the number of entries executed; `*result` is the errno of the next.
 uint32_t InvalidateNested(NestedHwpt& hwpt, const uapi::iommu_hwpt_invalidate& command, int* result) {
   uapi::iommu_hwpt_invalidate_selftest entry = {};
   *result = -EINVAL;
@@ -33,7 +33,7 @@ uint32_t InvalidateNested(NestedHwpt& hwpt, const uapi::iommu_hwpt_invalidate& c
   return command.entry_num;
 }
 
-// mock_viommu_cache_invalidate(): all entries are read before the first is heeded.
+// mock_viommu_cache_invalidate(): all entries are read before the first is executed.
 uint32_t InvalidateMocks(const Iommufd& iommufd, const Viommu& viommu, const uapi::iommu_hwpt_invalidate& command,
                          int* result) {
   using Entry = uapi::iommu_viommu_invalidate_selftest;

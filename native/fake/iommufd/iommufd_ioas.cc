@@ -1,4 +1,4 @@
-// The rules are those of drivers/iommu/iommufd/ioas.c.
+// The commands of IOASes. The rules are those of drivers/iommu/iommufd/ioas.c.
 #include "fake/iommufd/iommufd_ioas.h"
 
 #include <fcntl.h>
@@ -114,7 +114,7 @@ int IoasAllowIovas(Iommufd& iommufd, uapi::iommu_ioas_allow_iovas& command) {
   return ioas->space.Allow({ranges, ranges + command.num_iovas});
 }
 
-// Who pins what is not modelled: the fake kernel has no limit of locked memory.
+// The owner of pinned memory is not modelled: the fake kernel has no limit of locked memory.
 int IoasChangeProcess(Iommufd& iommufd, uapi::iommu_ioas_change_process& command) {
   if (command.__reserved != 0) return -EOPNOTSUPP;
   for (const auto& [_, object] : iommufd.objects()) {

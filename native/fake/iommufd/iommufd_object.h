@@ -1,4 +1,4 @@
-// The numbered objects of an iommufd, and how they hold each other.
+// The numbered objects of an iommufd, and their use of each other.
 #pragma once
 
 #include <cstdint>
@@ -16,14 +16,14 @@ class IommufdObject {
   IommufdObject& operator=(const IommufdObject&) = delete;
   virtual ~IommufdObject() = default;
 
-  // Called when it was taken out of the table, before it goes.
+  // Called after its removal from the table, before its destruction.
   virtual void Leave(Iommufd&) {}
 
   uint32_t id = 0;
-  unsigned users = 0;  // others that hold it: IOMMU_DESTROY says EBUSY
+  unsigned users = 0;  // objects that use it: IOMMU_DESTROY fails with EBUSY
 };
 
-// One object's hold on another.
+// One object's use of another.
 template <typename T>
 class Use {
  public:

@@ -39,7 +39,7 @@ int MakeDevice(Iommufd& iommufd, Command& command) {
   return 0;
 }
 
-// Attaching what is attached already is EBUSY, and replacing what is not EINVAL.
+// EBUSY: attaching an attached device. EINVAL: replacing without an attachment.
 int AttachMock(Iommufd& iommufd, const Command& command, uint32_t pasid, uint32_t* page_table, bool replaces) {
   const auto mock = iommufd.Find<MockDevice>(command.id);
   if (!mock) return -ENOENT;

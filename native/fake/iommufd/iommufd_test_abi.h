@@ -1,5 +1,5 @@
 // The requests that Linux answers on an iommufd when it is built with CONFIG_IOMMUFD_TEST: they make mock devices with
-// an IOMMU that can do everything, for tests (drivers/iommu/iommufd/iommufd_test.h in the kernel's source).
+// a full-featured IOMMU, for tests (drivers/iommu/iommufd/iommufd_test.h in the kernel's source).
 #pragma once
 
 #include "uapi/iommufd.h"
@@ -99,7 +99,7 @@ constexpr uint32_t MOCK_IOMMUPT_DEFAULT = 0;
 constexpr uint32_t MOCK_IOMMUPT_HUGE = 1;
 
 struct iommu_hwpt_selftest {
-  uint32_t iotlb;  // what each entry of the TLB is to begin with
+  uint32_t iotlb;  // initial value of each TLB entry
   uint32_t pagetable_type;
 };
 

@@ -14,7 +14,7 @@ namespace {
 constexpr uint32_t kDeepest = 1U << 19;
 constexpr uint32_t kLastSequence = 0x7fffffff;
 
-// mock_viommu_init(): the mock IOMMU gives back what it is told.
+// mock_viommu_init(): the mock IOMMU returns the number it is given.
 int Answer(const uapi::iommu_viommu_alloc& command) {
   if (command.data_len == 0) return 0;
   if (command.data_len < offsetof(uapi::iommu_viommu_selftest, out_mmap_offset)) return -EINVAL;

@@ -1,4 +1,4 @@
-// Virtual IOMMUs, what they know of a guest's devices, and their queues of events. The rules are those of
+// Virtual IOMMUs, the guest's ids of their devices, and their event queues. The rules are those of
 // drivers/iommu/iommufd/viommu.c and eventq.c.
 #pragma once
 
@@ -39,7 +39,7 @@ class Viommu : public IommufdObject {
   Use<PagingHwpt> parent_;
 };
 
-// The mock's queues: two, the second only beside the first.
+// The mock has two queues; the second needs the first.
 class HwQueue : public IommufdObject {
  public:
   HwQueue(std::shared_ptr<Viommu> viommu, uint32_t index, uint64_t first, uint64_t last);
@@ -90,7 +90,7 @@ class VeventQueue : public IommufdObject {
   uint32_t depth_;
   uint32_t sequence_ = 0;
   std::deque<Event> events_;
-  std::optional<uint32_t> lost_;  // the last of the events that were lost behind the others
+  std::optional<uint32_t> lost_;  // sequence number of the last lost event
 };
 
 }  // namespace fake

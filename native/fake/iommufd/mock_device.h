@@ -1,4 +1,4 @@
-// A mock device as an object of an iommufd: it brings a device with it, bound and attached, and takes that along.
+// A mock device as an object of an iommufd. It makes a bound and attached IommufdDevice, and destroys it at its end.
 #pragma once
 
 #include <array>
@@ -12,7 +12,7 @@ class MockDevice : public IommufdObject {
   explicit MockDevice(std::shared_ptr<IommufdDevice> device) : device_(std::move(device)) { cache.fill(0xbaddad); }
 
   void Leave(Iommufd& iommufd) override { iommufd.RemoveDevice(device_->id); }
-  // The one that brought this device; nullptr: it is of another kind.
+  // The mock device that made this device; nullptr: none.
   static std::shared_ptr<MockDevice> Of(const Iommufd& iommufd, uint32_t device) {
     for (const auto& [_, object] : iommufd.objects()) {
       auto mock = std::dynamic_pointer_cast<MockDevice>(object);
@@ -22,7 +22,7 @@ class MockDevice : public IommufdObject {
   }
   IommufdDevice& device() const { return *device_; }
 
-  std::array<uint32_t, 4> cache;  // what a test can see of the device's own TLB
+  std::array<uint32_t, 4> cache;  // the device's own TLB, which tests read
 
  private:
   std::shared_ptr<IommufdDevice> device_;

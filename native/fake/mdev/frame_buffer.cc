@@ -42,7 +42,7 @@ void FrameBuffer::WriteConfig(uint64_t offset, uint32_t value) {
 
 int FrameBuffer::GetIrqInfo(uapi::vfio_irq_info& info) {
   if (info.index >= uapi::VFIO_PCI_NUM_IRQS) return -EINVAL;
-  info.count = 0;  // its flags stay the caller's
+  info.count = 0;  // info.flags is not written
   return 0;
 }
 
@@ -60,7 +60,7 @@ int FrameBuffer::DriverIoctl(uapi::request_t request, void* argument) {
   }
 }
 
-// From the memory's first page on, or not at all.
+// Only a mapping that begins at the memory's first page.
 int FrameBuffer::Mmap(std::size_t length, int protection, int flags, uint64_t offset, kernel::MappedPages* out) {
   if (offset != memory_offset_ || length == 0 || length > memory_size_ || (flags & MAP_SHARED) == 0) return -EINVAL;
   void* address = mmap(nullptr, length, protection, MAP_SHARED, memory_->fd(), 0);

@@ -1,5 +1,5 @@
-// What Linux's two samples of virtual displays have in common: a PCI header, and video memory in BAR 0 that is the
-// file's from some place on.
+// The common part of Linux's two sample displays: a PCI header, and video memory in BAR 0, which mmap finds at an
+// offset of the file.
 #pragma once
 
 #include <array>

@@ -27,7 +27,7 @@ constexpr uint32_t kLeast = 64;  // pixels a side
 
 }  // namespace
 
-// The picture as it was in the memory of its time: after the device's close it is nobody else's.
+// A picture keeps the memory that the device had when it was made. The device has new memory after its close.
 class PictureBuffer : public DmaBuf {
  public:
   PictureBuffer(FileTable& table, std::shared_ptr<BarMemory> memory, uint64_t offset, uint64_t size)
@@ -64,7 +64,7 @@ int Mbochs::Reset() {
   return 0;
 }
 
-// The pages go; pictures that are still held keep theirs.
+// New memory; existing pictures keep the old one.
 void Mbochs::CloseDevice() {
   pictures_.clear();
   memory_ = std::make_shared<BarMemory>(memory_size_);
@@ -102,7 +102,7 @@ int Mbochs::GetRegion(uint32_t index, Region* region, uapi::vfio_region_info_cap
 }
 
 // The sample counts the memory's pages from the registers' on: reads and writes land two pages behind what a mapping
-// shows. Its last two pages it would look for beyond its table of pages: here, nowhere.
+// shows. For the last two pages the sample reads beyond its table of pages; here they do not exist.
 uint8_t* Mbochs::MemoryAt(uint64_t at, unsigned width) const {
   if (at < kMemory || at + width > kMemory + memory_size_) return nullptr;
   const uint64_t offset = at - kRegisters;
@@ -182,7 +182,7 @@ bool Mbochs::CurrentMode(Mode* mode) const {
   return width >= kLeast && height >= kLeast && mode->offset + mode->size <= memory_size_;
 }
 
-// The sample says ENOMEM when it is asked for a picture for the first time, and yet remembers it.
+// The sample answers the first query of a picture with ENOMEM, although it creates the picture.
 int Mbochs::QueryPlane(uapi::vfio_device_gfx_plane_info& plane) {
   constexpr uint32_t kProbe = uapi::VFIO_GFX_PLANE_TYPE_PROBE | uapi::VFIO_GFX_PLANE_TYPE_DMABUF;
   if ((plane.flags & uapi::VFIO_GFX_PLANE_TYPE_PROBE) != 0) return plane.flags == kProbe ? 0 : -EINVAL;

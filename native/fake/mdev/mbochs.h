@@ -1,4 +1,4 @@
-// Linux's sample "mbochs" (samples/vfio-mdev/mbochs.c): a display with the registers of Bochs's, which gives out its
+// Linux's sample "mbochs" (samples/vfio-mdev/mbochs.c): a display with the registers of Bochs's, which exports its
 // picture as a dma-buf.
 #pragma once
 
@@ -44,7 +44,7 @@ class Mbochs : public FrameBuffer {
     std::weak_ptr<DmaBuf> buffer;
   };
 
-  // False: nothing that could be shown.
+  // False: the mode is not valid.
   bool CurrentMode(Mode* mode) const REQUIRES(lock_);
   uint8_t* MemoryAt(uint64_t at, unsigned width) const REQUIRES(lock_);
   uint32_t ReadRegister(uint64_t offset, unsigned width) const REQUIRES(lock_);

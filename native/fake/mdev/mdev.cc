@@ -10,7 +10,7 @@
 namespace fake {
 namespace {
 
-// What the samples' read and write make of an access: parts as wide as their place in the file allows, at most 4 bytes.
+// The samples split an access into aligned parts of at most 4 bytes.
 unsigned WidthAt(uint64_t offset, std::size_t left) {
   unsigned width = 4;
   while (width > left || offset % width != 0) width /= 2;

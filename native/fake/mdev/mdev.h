@@ -1,5 +1,5 @@
-// A mediated device: one that a driver makes up, without an IOMMU of its own. What Linux's samples for them have in
-// common (samples/vfio-mdev), and VFIO's core adds.
+// A mediated device: a device in software, without an IOMMU. The common part of Linux's samples (samples/vfio-mdev) and
+// VFIO's core.
 #pragma once
 
 #include <memory>
@@ -54,7 +54,7 @@ class Mdev : public CdevDevice {
   std::shared_ptr<IommufdAccess> access_ GUARDED_BY(lock_);
 };
 
-// nullptr: no such type, in the kernel's words for it: "mtty-2".
+// nullptr: no such type.
 std::shared_ptr<Mdev> MakeMdev(const MdevDescription& description, FileTable& table, kernel::Mutex& lock);
 
 }  // namespace fake

@@ -57,7 +57,7 @@ std::array<uint8_t, 255> MakeConfig(unsigned ports) {
 
 }  // namespace
 
-// The data of one migration, on its way out or in.
+// The data file of one migration: saving or resuming.
 class Mtty::DataFile : public File {
  public:
   DataFile(Mtty& device, bool saving) : device_(device), saving_(saving) {}
@@ -152,7 +152,7 @@ int Mtty::State::Load() {
   return 0;
 }
 
-// From pre-copy on, the file that is there goes on.
+// After pre-copy, the same file is used.
 void Mtty::State::Save(uint32_t next, std::shared_ptr<File>* file) {
   if (!saving_) {
     saving_ = std::make_shared<DataFile>(device_, true);
@@ -189,7 +189,7 @@ int Mtty::State::Step(uint32_t next, std::shared_ptr<File>* file) {
     const int loaded = Load();
     if (loaded != 0) return loaded;
   }
-  DisableFiles();  // those that are there: what is left was pre-copy, stop-copy or resuming
+  DisableFiles();  // the old state was pre-copy, stop-copy or resuming
   return 0;
 }
 
@@ -198,7 +198,7 @@ Mtty::Mtty(const MdevDescription& description, FileTable& table, kernel::Mutex& 
   for (auto& port : port_) port.fifo_size = kFifoSize;
 }
 
-// The registers keep what they hold.
+// The registers keep their values.
 int Mtty::Reset() {
   state_.Reset();
   return 0;
@@ -299,7 +299,7 @@ uint8_t Mtty::ReadRegister(SerialPort& port, uint16_t offset) {
       cause |= bit((enabled & kLineChanged) != 0 && port.overrun != 0, 0x06);
       cause |= bit((enabled & kReceived) != 0 && port.count >= port.trigger_level, 0x04);
       cause |= bit((enabled & kTransmitterEmpty) != 0 && empty, 0x02);
-      // The modem's cause is number 0, and the sample says "none" then, too.
+      // The modem's cause is number 0, and the sample also sets the "none" bit.
       return static_cast<uint8_t>(cause | bit(cause == 0, 0x01) | 0xc0);
     }
     case kLineControl:

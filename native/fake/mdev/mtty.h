@@ -1,5 +1,5 @@
-// Linux's sample "mtty" (samples/vfio-mdev/mtty.c): a serial card with one or two ports that send to themselves, and
-// that can be migrated.
+// Linux's sample "mtty" (samples/vfio-mdev/mtty.c): a serial card with one or two loopback ports, which supports
+// migration.
 #pragma once
 
 #include <array>
@@ -75,7 +75,7 @@ class Mtty : public Mdev {
     std::shared_ptr<DataFile> resuming_;
   };
 
-  // Takes everything, and never has anything to tell.
+  // Accepts all writes; reads return nothing.
   class Log : public DmaLog {
    public:
     int Start(const std::vector<Range>&, uint64_t*) override { return 0; }

@@ -102,7 +102,7 @@ void Edu::Start(uint64_t command) {
   command_ = command & ~kRun;
   const bool to_memory = (command & kToMemory) != 0;
   const uint64_t inside = (to_memory ? source_ : destination_) - kBufferStart;
-  // QEMU's device brings the whole machine down here; this one does nothing.
+  // QEMU stops the machine here; this model does nothing.
   if (inside > buffer_.size() || count_ > buffer_.size() - inside) return;
   running_ = true;
   if (to_memory) {
@@ -114,7 +114,7 @@ void Edu::Start(uint64_t command) {
   if ((command & kInterruptWhenDone) != 0) Raise(kInterruptDma);
 }
 
-// With causes that are there already: each time again.
+// Also when the cause is set already.
 void Edu::Raise(uint32_t causes) {
   interrupts_ |= causes;
   if (interrupts_ == 0) return;

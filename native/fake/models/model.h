@@ -1,5 +1,5 @@
-// The behaviour of a device's registers, and its DMA engine. Memory BARs (a CMB, video memory) are plain pages and no
-// model's business.
+// The behaviour of a device's registers, and its DMA engine. Memory BARs (a CMB, video memory) are plain pages outside
+// the models.
 #pragma once
 
 #include <memory>
@@ -13,7 +13,7 @@ namespace fake {
 class DmaPort {
  public:
   virtual ~DmaPort() = default;
-  // False: not all of it got there.
+  // False: not all bytes were transferred.
   virtual bool Dma(Access access, uint64_t iova, void* buffer, std::size_t size) = 0;
   // The device's own memory BAR.
   virtual uint8_t* Memory(unsigned bar) = 0;
@@ -35,7 +35,7 @@ class Model {
   // One access of 1, 2, 4 or 8 bytes to a register or I/O port BAR.
   virtual uint64_t Read(unsigned bar, uint64_t offset, unsigned width) = 0;
   virtual void Write(unsigned bar, uint64_t offset, unsigned width, uint64_t value) = 0;
-  // Function-level, or of the bus. QEMU's simpler devices keep what they have.
+  // Function-level, or of the bus. QEMU's simpler devices ignore it.
   virtual void Reset() {}
 };
 

@@ -51,10 +51,10 @@ constexpr uint16_t kInvalidCompletionQueue = 0x4100;
 constexpr uint16_t kInvalidQueue = 0x4101;
 constexpr uint16_t kInvalidQueueSize = 0x4102;
 constexpr uint16_t kInvalidDeletion = 0x410c;
-constexpr uint16_t kNoCompletion = 0xffff;  // an event is waited for
+constexpr uint16_t kNoCompletion = 0xffff;  // an asynchronous event request waits
 
-// What a drive executes because it was rung. Drives can ring each other, without an end: all of them together execute
-// so many commands for one ring from outside. The rest waits for the next.
+// Limits the commands that one doorbell write starts. Drives can ring each other's doorbells endlessly, so all drives
+// together execute at most so many commands; the rest waits for the next write.
 class Turn {
  public:
   Turn() {
@@ -71,7 +71,7 @@ class Turn {
   }
 
  private:
-  static thread_local unsigned drives;  // at it
+  static thread_local unsigned drives;  // that execute commands
   static thread_local unsigned commands;
 };
 thread_local unsigned Turn::drives = 0;
@@ -120,7 +120,7 @@ void Nvme::Write(unsigned bar, uint64_t offset, unsigned width, uint64_t value) 
     Ring((offset - kDoorbells) / 4, low);
     return;
   }
-  // The upper half first: the lower one has the bits that do something.
+  // The upper half first: a write to the lower half acts.
   if (width == 8) WriteWord(offset + 4, static_cast<uint32_t>(value >> 32));
   WriteWord(offset, low);
 }
@@ -185,7 +185,7 @@ void Nvme::Ring(uint64_t doorbell, uint32_t value) {
   const auto queue = static_cast<uint16_t>(doorbell / 2);
   const bool is_completion = doorbell % 2 != 0;
   if (is_completion) {
-    // What was reaped; there is room for as many completions as commands, so nothing waits for that.
+    // The new head. A completion queue is as large as its submission queues, so no command waits for it.
     if (completions_.contains(queue) && !interrupt_port_.MsixEnabled()) interrupt_port_.SetIntx(false);
     return;
   }
@@ -198,8 +198,7 @@ void Nvme::Ring(uint64_t doorbell, uint32_t value) {
 void Nvme::Execute(uint16_t queue) {
   running_ = true;
   const Turn turn;
-  // As many as there are now: what they do may ring again, which must not go on for ever, and may delete their own
-  // queue.
+  // Only the commands that are queued now: they may ring this doorbell again, endlessly, and may delete this queue.
   const Submission& rung = submissions_.at(queue);
   const uint64_t life = life_;
   for (uint32_t left = (rung.tail + rung.entries - rung.head) % rung.entries; left > 0 && Turn::Take(); --left) {
@@ -216,7 +215,7 @@ void Nvme::Execute(uint16_t queue) {
     const Submission rung_from = submission;
     result_ = 0;
     const Status status = queue == 0 ? Admin(command) : Io(command);
-    if (life_ != life) break;  // it was reset by what it reached: this command is gone
+    if (life_ != life) break;  // the command reset the controller
     if (status != kNoCompletion) Complete(queue, rung_from, command.id(), status);
   }
   running_ = false;
@@ -226,7 +225,7 @@ void Nvme::Complete(uint16_t queue, const Submission& submission, uint32_t id, S
   const auto found = completions_.find(submission.completion);
   if (found == completions_.end()) return;
   Completion& next = found->second;
-  // The write may reach the controller's own registers, and take its queues away.
+  // The write may reach the controller's own registers and delete the queue.
   const Completion completion = next;
   next.tail = (next.tail + 1) % next.entries;
   if (next.tail == 0) next.phase = !next.phase;

@@ -1,6 +1,6 @@
 // An NVMe controller as QEMU has it (NVM Express base specification 1.4): its registers, queues that it reaches by DMA
-// or in its own Controller Memory Buffer, and one namespace that is kept in memory. A command is over when the write
-// that rings its doorbell returns, unless drives ring one another too much.
+// or in its own Controller Memory Buffer, and one namespace that is kept in memory. A command is complete when the
+// doorbell write returns, unless drives ring each other's doorbells too often.
 #pragma once
 
 #include <array>
@@ -15,7 +15,7 @@ class Nvme : public Model {
  public:
   struct Kind {
     bool cmb;          // all of BAR 2
-    bool cmb_at_once;  // it is there from the start, as before version 1.4; otherwise CMBMSC makes it appear
+    bool cmb_at_once;  // enabled from the start, as before version 1.4; otherwise CMBMSC enables it
     uint64_t blocks;   // of 512 bytes; 0: there is no namespace
   };
   Nvme(const Kind& kind, DmaPort& port, InterruptPort& interrupts);
@@ -82,8 +82,8 @@ class Nvme : public Model {
   std::map<uint16_t, Completion> completions_;
   std::map<uint64_t, std::array<uint8_t, 512>> blocks_;  // those that are not all zeroes
   uint64_t life_ = 0;                                    // counts resets
-  uint32_t result_ = 0;                                  // of the command that is executed, its first word
-  bool running_ = false;  // rung while it works, by what it does itself: seen with the next ring
+  uint32_t result_ = 0;                                  // first word of the current command's result
+  bool running_ = false;  // executing; a doorbell write by its own DMA waits for the next write
 };
 
 }  // namespace fake

@@ -1,5 +1,5 @@
-// A device whose registers hold values and do nothing: what is read is what was reset to, or written where a write
-// sticks. Enough for a display's mode registers.
+// A device whose registers only hold values: a read returns the reset value, or what was written to the writable bits.
+// Enough for a display's mode registers.
 #pragma once
 
 #include <map>
@@ -13,7 +13,7 @@ struct RegisterBlock {
   unsigned bar;
   uint64_t offset;
   std::vector<uint32_t> reset;     // from `offset` on
-  std::vector<uint32_t> writable;  // a bit is set where a write sticks; shorter than `reset`: the rest is read-only
+  std::vector<uint32_t> writable;  // writable bits are set; shorter than `reset`: the rest is read-only
 };
 
 class RegisterFile : public Model {
@@ -31,7 +31,7 @@ class RegisterFile : public Model {
   std::map<std::pair<unsigned, uint64_t>, Byte> bytes_;  // by BAR and offset; what is not here reads as zero
 };
 
-// Of QEMU's devices, as read from them.
+// Registers of QEMU's devices, with the values read from them.
 std::vector<RegisterBlock> BochsDisplayRegisters();
 std::vector<RegisterBlock> SdhciRegisters();
 

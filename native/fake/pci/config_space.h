@@ -1,5 +1,5 @@
-// A PCI device's config space, as vfio-pci shows it: bytes, which of their bits a write changes, and what a write sets
-// off. The rules are those of drivers/vfio/pci/vfio_pci_config.c.
+// A PCI device's config space, as vfio-pci presents it: its bytes, their writable bits, and the effects of writes. The
+// rules are those of drivers/vfio/pci/vfio_pci_config.c.
 #pragma once
 
 #include <cstddef>
@@ -10,7 +10,7 @@ namespace fake {
 
 class ConfigSpace {
  public:
-  // As the device is after open; a bit is set in `writable` where a write takes effect.
+  // `bytes` as after open; a bit of `writable` is set where a write takes effect.
   ConfigSpace(std::vector<uint8_t> at_open, std::vector<uint8_t> writable);
 
   std::size_t size() const { return bytes_.size(); }
@@ -24,7 +24,7 @@ class ConfigSpace {
   void Restore() { bytes_ = at_open_; }
   uint8_t& operator[](std::size_t at) { return bytes_.at(at); }
 
-  // Where the capability is; 0: nowhere.
+  // The capability's offset; 0: there is none.
   std::size_t msi() const { return msi_; }
   std::size_t msix() const { return msix_; }
 
@@ -34,10 +34,10 @@ class ConfigSpace {
   std::vector<uint8_t> at_open_;
   std::vector<uint8_t> writable_;
   std::vector<uint8_t> bytes_;
-  std::size_t power_control_ = 0;  // where the power state is; 0: nowhere
+  std::size_t power_control_ = 0;  // offset of the power state; 0: none
   std::size_t msi_ = 0;
   std::size_t msix_ = 0;
-  std::size_t express_ = 0;  // where the PCI Express capability is; 0: nowhere
+  std::size_t express_ = 0;  // offset of the PCI Express capability; 0: none
 };
 
 }  // namespace fake

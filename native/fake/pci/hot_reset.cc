@@ -24,7 +24,7 @@ int32_t PciDevice::DeviceIdFor(const Iommufd* iommufd) const {
   return GroupIsOf(iommufd) ? uapi::VFIO_PCI_DEVID_OWNED : uapi::VFIO_PCI_DEVID_NOT_OWNED;
 }
 
-// Every function of the bus is told, also such as another VFIO device set holds.
+// Every function of the bus is listed, also those of other VFIO device sets.
 int PciDevice::GetHotResetInfo(uapi::vfio_pci_hot_reset_info& info) const {
   if (info.argsz < sizeof(info)) return -EINVAL;
   info.flags = 0;

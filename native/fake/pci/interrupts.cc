@@ -15,7 +15,7 @@ bool HasNone(const uapi::vfio_irq_set& request) { return (request.flags & uapi::
 bool HasBools(const uapi::vfio_irq_set& request) { return (request.flags & uapi::VFIO_IRQ_SET_DATA_BOOL) != 0; }
 bool HasEventfds(const uapi::vfio_irq_set& request) { return (request.flags & uapi::VFIO_IRQ_SET_DATA_EVENTFD) != 0; }
 
-// Whether the request means the vector at `at` of those that it names.
+// Whether the request applies to its vector number `at`.
 bool Means(const uapi::vfio_irq_set& request, uint32_t at) {
   return HasNone(request) || reinterpret_cast<const uint8_t*>(&request + 1)[at] != 0;
 }
@@ -109,7 +109,7 @@ void Interrupts::SetPin(bool asserted) {
   CheckPin();
 }
 
-// While the device still asks, it stays masked, and the user hears of it once more.
+// While the pin is still asserted, INTx stays masked and is signalled again.
 void Interrupts::Unmask() {
   if (!Is(kIntx) || !masked_ || intx_disabled_) return;
   if (pin_) {
@@ -125,7 +125,7 @@ void Interrupts::SetIntxDisable(bool disable) {
   disable ? Mask() : Unmask();
 }
 
-// The device lets go of its pin; what is enabled stays so, and is restored to the hardware.
+// The pin is deasserted; the enabled interrupts are restored in the hardware.
 void Interrupts::Reset() {
   pin_ = false;
   msi_sends_ = Is(kMsi);
@@ -174,7 +174,7 @@ int Interrupts::UnmaskIntx(const uapi::vfio_irq_set& request) {
     return 0;
   }
   if (unmask_ && unmask_->eventfd().Abandoned()) unmask_.reset();
-  std::shared_ptr<Eventfd> eventfd;  // a bad one is told before one that is there
+  std::shared_ptr<Eventfd> eventfd;  // a bad eventfd is reported before EBUSY
   const int taken = Eventfd::Take(fd, &eventfd);
   if (taken != 0) return taken;
   return unmask_ ? -EBUSY : table_.OnSignal(fd, [this] { Unmask(); }, &unmask_);
@@ -198,7 +198,7 @@ int Interrupts::SetVector(uint32_t vector, int32_t eventfd) {
   return taken;
 }
 
-// vfio_msi_set_block(): where one fails, those before it lose their receivers, too.
+// vfio_msi_set_block(): if one fails, those before it lose their eventfds, too.
 int Interrupts::SetVectors(uint32_t start, const std::vector<int32_t>& eventfds) {
   for (uint32_t i = 0; i < eventfds.size(); ++i) {
     const int set = SetVector(start + i, eventfds[i]);

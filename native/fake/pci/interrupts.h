@@ -1,6 +1,6 @@
-// A PCI device's interrupts as vfio-pci hands them on: INTx, MSI, MSI-X, and the error and request channels, each to an
-// eventfd. The rules are those of drivers/vfio/pci/vfio_pci_intrs.c, for a device whose INTx can be masked in its
-// command register. Called with the fake kernel's lock held.
+// A PCI device's interrupts as vfio-pci forwards them to eventfds: INTx, MSI, MSI-X, and the error and request
+// channels. The rules are those of drivers/vfio/pci/vfio_pci_intrs.c, for a device whose INTx can be masked in its
+// command register. The caller holds the fake kernel's lock.
 #pragma once
 
 #include <array>
@@ -27,14 +27,14 @@ class Interrupts {
 
   // VFIO_DEVICE_SET_IRQS
   int Set(const uapi::vfio_irq_set& request);
-  // The device is given back: nothing is enabled any more.
+  // Disables everything: the device is closed.
   void Release();
 
   // The device's side: its INTx pin, and a message that arrives.
   void SetPin(bool asserted);
   bool pin() const { return pin_; }
   void Deliver(unsigned vector);
-  // What a reset does to what is enabled.
+  // The effect of a device reset.
   void Reset();
 
   // The config space that users see: INTx disable in the command register, and the enable bit of the MSI capability,

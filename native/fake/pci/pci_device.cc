@@ -77,7 +77,7 @@ int PciDevice::Bind(const uapi::vfio_device_bind_iommufd& command, uint32_t* dev
   return 0;
 }
 
-// vfio_pci_core_close_device(): the exports die for good, and the device is detached and reset.
+// vfio_pci_core_close_device(): the exports are revoked for good; the device is detached and reset.
 void PciDevice::Unbind() {
   Disable();
   iommufd_->Detach(device_id_);
@@ -264,7 +264,7 @@ int PciDevice::ExportDmaBuf(const uapi::vfio_device_feature_dma_buf& request) {
 // A function-level reset, or a reset of the bus that disturbs no other function.
 bool PciDevice::CanReset() const { return config_.CanResetFunction() || bus_.size() <= 1; }
 
-// The command register survives (vfio-pci saves and restores config space); what was exported does not.
+// The command register survives (vfio-pci saves and restores config space); exports are revoked.
 int PciDevice::Reset() {
   if (!CanReset()) return -EINVAL;
   if (!SetRevoked(true)) return kSleeps;
@@ -300,7 +300,7 @@ int PciDevice::EnterLowPowerWithWakeUp(const uapi::vfio_device_feature& feature)
   return result;
 }
 
-// vfio_pci_core_runtime_resume(): what was exported stays revoked until LOW_POWER_EXIT.
+// vfio_pci_core_runtime_resume(): exports stay revoked until LOW_POWER_EXIT.
 void PciDevice::WakeUp() {
   if (wake_up_ < 0) return;
   const uint64_t one = 1;
@@ -421,8 +421,8 @@ class PciDevice::RegisterTrap : public kernel::MmioTrap {
   uint64_t start_;
 };
 
-// What a mapping by address leads to: the BAR as it lies on the bus, whoever has the device by then. Nothing revokes
-// it; a device that does not decode memory does not answer.
+// The target of a mapping by address: the BAR on the bus, whoever uses the device later. It is never revoked; a device
+// that does not decode memory does not answer.
 class PciDevice::MappedBar : public Pages {
  public:
   MappedBar(std::shared_ptr<PciDevice> device, unsigned bar, uint64_t start)
@@ -487,7 +487,7 @@ void PciDevice::WriteBar(unsigned bar, uint64_t offset, const void* buffer, std:
 }
 
 bool PciDevice::Dma(Access access, uint64_t iova, void* buffer, std::size_t size) {
-  if (access == Access::kRead) std::memset(buffer, 0, size);            // what a read that gets no answer leaves
+  if (access == Access::kRead) std::memset(buffer, 0, size);            // the result of an unanswered read
   if (!config_.BusMaster() || !(iommufd_ || container_)) return false;  // never reaches the bus
   const auto* space = AddressSpace();
   if (!space) {

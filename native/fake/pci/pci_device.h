@@ -74,10 +74,10 @@ class PciDevice : public CdevDevice,
   using VfTokenBytes = std::array<uint8_t, 16>;
   class MappedBar;
 
-  // Whether the token that was told, or not told, is right: 0, or a negated errno.
+  // Checks the token that a bind passes, or its absence: 0, or a negated errno.
   int CheckToken(const uapi::vfio_device_bind_iommufd& command) REQUIRES(lock_);
   int CheckToken(const std::optional<VfTokenBytes>& token) REQUIRES(lock_);
-  // Of a virtual function: it is open (+1), or no longer (-1).
+  // Of a virtual function: it was opened (+1) or closed (-1).
   void CountVfUser(int change) REQUIRES(lock_);
   int GetInfo(uapi::vfio_device_info& info) const REQUIRES(lock_);
   int GetRegionInfo(uapi::vfio_region_info& info) const REQUIRES(lock_);
@@ -87,21 +87,21 @@ class PciDevice : public CdevDevice,
   int Reset() REQUIRES(lock_);
   int GetHotResetInfo(uapi::vfio_pci_hot_reset_info& info) const REQUIRES(lock_);
   int HotReset(const uapi::vfio_pci_hot_reset& request) REQUIRES(lock_);
-  // All devices of a machine have one lock: who holds that of `other` holds this one's.
+  // Tells the thread-safety analysis that all devices of a machine have the same lock.
   void IsLockedWith([[maybe_unused]] const PciDevice& other) const REQUIRES(other.lock_) ASSERT_HELD(lock_) {
     assert(&lock_ == &other.lock_);
   }
-  // Whether a reset of the bus takes the other with it, and VFIO can see to that.
+  // Whether a reset of the bus resets the other, and is in the same VFIO device set.
   bool SharesReset(const PciDevice& other) const;
-  // What the device is to the holder of `iommufd`: its id there, VFIO_PCI_DEVID_OWNED or _NOT_OWNED.
+  // The device's id for the owner of `iommufd`: its id there, VFIO_PCI_DEVID_OWNED or _NOT_OWNED.
   int32_t DeviceIdFor(const Iommufd* iommufd) const REQUIRES(lock_);
   bool GroupIsOf(const Iommufd* iommufd) const REQUIRES(lock_);
-  // The groups that a hot reset names, who opened the devices through them.
+  // A hot reset with the groups of devices that were opened through them.
   int FindGroups(const uapi::vfio_pci_hot_reset& request, std::vector<const VfioGroup*>* groups) const REQUIRES(lock_);
   int VfToken(const uapi::vfio_device_feature& feature) REQUIRES(lock_);
   int EnterLowPower(int wake_up) REQUIRES(lock_);
   int EnterLowPowerWithWakeUp(const uapi::vfio_device_feature& feature) REQUIRES(lock_);
-  // Any access through the fd does: with an eventfd to tell it, that ends low power.
+  // Every access through the fd wakes the device; with a wake-up eventfd, that ends low power.
   void WakeUp() REQUIRES(lock_);
   void ForgetWakeUp() REQUIRES(lock_);
   bool CanReset() const REQUIRES(lock_);
@@ -109,21 +109,21 @@ class PciDevice : public CdevDevice,
   int ExitLowPower() REQUIRES(lock_);
 
   bool IsOpen() const REQUIRES(lock_) { return iommufd_ || group_opens_ > 0; }
-  // Somebody has it open from now on.
+  // The device is opened.
   void Enable() REQUIRES(lock_);
-  // Nobody has it open any more.
+  // The device is closed.
   void Disable() REQUIRES(lock_);
-  // What its DMA goes through; nullptr: nothing.
+  // The address space of its DMA; nullptr: none.
   const IoAddressSpace* AddressSpace() const REQUIRES(lock_);
   bool MemoryEnabled() const REQUIRES(lock_) { return config_.MemoryEnabled(); }
-  // To loads and stores through a mapping.
+  // Loads and stores through a mapping.
   bool Answers() const REQUIRES(lock_) { return MemoryEnabled() && !low_power_; }
-  // False: a fence says that somebody is using one of them, and the kernel would wait for it.
+  // False: a dma-buf has a pending fence, which the kernel would wait for.
   bool SetRevoked(bool revoked) REQUIRES(lock_);
   uint64_t RegionSize(uint32_t index) const REQUIRES(lock_);
   bool CanMmap(uint32_t index) const;
   int64_t WriteConfig(uint64_t offset, const void* buffer, std::size_t size) REQUIRES(lock_);
-  // Config space with the bits that tell of interrupts; and what a write to those that rule them does.
+  // Config space with the interrupt status bits, and the effect of writes to the interrupt control bits.
   int64_t ReadConfig(uint64_t offset, void* buffer, std::size_t size) const REQUIRES(lock_);
   void FollowConfig(uint64_t offset, std::size_t size) REQUIRES(lock_);
   // Bytes of a BAR the way vfio-pci splits them: accesses as wide as alignment allows, the MSI-X table left out.

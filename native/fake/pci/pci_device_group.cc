@@ -31,7 +31,7 @@ bool ParseUuid(std::string_view text, uint8_t* out) {
 
 }  // namespace
 
-// vfio_pci_core_match(): of the name's options there is one, the VF token, once.
+// vfio_pci_core_match(): the name may have one option, the VF token, once.
 int PciDevice::Match(const std::string& name) {
   const auto& address = description_.address;
   if (!name.starts_with(address)) return 0;

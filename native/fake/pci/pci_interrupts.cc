@@ -1,4 +1,4 @@
-// What a fake PCI device's interrupts and ioeventfds have to do with its config space and BARs.
+// A PCI device's interrupts and ioeventfds, as far as they involve its config space and BARs.
 #include <algorithm>
 #include <cstddef>
 
@@ -26,7 +26,7 @@ void PciDevice::SendMsi(unsigned vector) {
   if (config_.BusMaster()) interrupts_.Deliver(vector);  // a message is a write
 }
 
-// The hardware's own: vfio-pci shows MSI-X's enable bit as it is, MSI's as the user wrote it.
+// The hardware's bits: vfio-pci presents MSI-X's enable bit as it is, and MSI's as the user wrote it.
 int64_t PciDevice::ReadConfig(uint64_t offset, void* buffer, std::size_t size) const {
   const int64_t read = config_.Read(offset, buffer, size);
   if (read < 0) return read;

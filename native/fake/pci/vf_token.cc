@@ -1,5 +1,5 @@
-// The VF token: what the holders of a physical function and of its virtual ones share. The rules are those of
-// drivers/vfio/pci/vfio_pci_core.c.
+// The VF token: a secret that the users of a physical function and of its virtual functions share. The rules are those
+// of drivers/vfio/pci/vfio_pci_core.c.
 #include <cstring>
 
 #include "fake/pci/pci_device.h"

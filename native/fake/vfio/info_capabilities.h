@@ -1,4 +1,4 @@
-// The capability chain behind an info struct, as drivers/vfio/vfio_main.c lays it out.
+// The capability chain after an info struct, as in drivers/vfio/vfio_main.c.
 #pragma once
 
 #include <cstdint>
@@ -15,7 +15,7 @@ struct InfoCapability {
   std::vector<uint8_t> data;  // behind the header
 };
 
-// Puts the chain behind `info`, or, if the caller's argsz leaves no room for it, tells how much it takes.
+// Writes the chain after `info`; if the caller's argsz is too small, sets argsz to the needed size instead.
 template <typename Info>
 void AddCapabilities(Info& info, uint32_t caps_flag, const std::vector<InfoCapability>& capabilities) {
   info.cap_offset = 0;

@@ -152,7 +152,7 @@ int Type1Iommu::Map(const uapi::vfio_iommu_type1_dma_map& map) {
   return 0;
 }
 
-// The pages are pinned and stay: the address is only for those that come later.
+// The pages stay pinned; the address counts for later pinning only.
 int Type1Iommu::RenewAddress(const uapi::vfio_iommu_type1_dma_map& map) {
   auto found = At(map.iova);
   if (found == dmas_.end()) {
@@ -196,7 +196,7 @@ int Type1Iommu::Unmap(uapi::vfio_iommu_type1_dma_unmap& unmap) {
     if (result == 0) unmap.size = unmapped;
     return result;
   }
-  // Version 1: nothing, if the range begins within a mapping; what it ends in goes as a whole.
+  // Version 1 unmaps nothing if the range begins inside a mapping, and the whole mapping that it ends in.
   const bool begins_within = At(iova) != dmas_.end() && !dmas_.contains(iova);
   for (auto dma = dmas_.lower_bound(iova); !begins_within && dma != dmas_.end() && dma->first <= last;) {
     auto& [first, entry] = *dma;
@@ -211,7 +211,7 @@ int Type1Iommu::Unmap(uapi::vfio_iommu_type1_dma_unmap& unmap) {
   return 0;
 }
 
-// One that is invalid already undoes it all.
+// A mapping that is invalid already makes the call fail without effect.
 int Type1Iommu::InvalidateAddresses(uint64_t iova, uint64_t last, uint64_t* invalidated) {
   const auto begin = dmas_.lower_bound(iova);
   const auto end = dmas_.upper_bound(last);
@@ -233,9 +233,9 @@ int Type1Iommu::InvalidateAddresses(uint64_t iova, uint64_t last, uint64_t* inva
 
 void Type1Iommu::Track(Dma& dma) { dma.dirty.assign(dma.size / kPageSize / 64 + 2, 0); }
 
-// update_user_bitmap(). Every page is dirty: devices behind an IOMMU do not tell which they wrote. Where the mapping's
-// first page is not the first of a word, the kernel shifts its own bitmap in place, and ors in what the caller's word
-// has of the mappings before: what lies beyond the mapping's pages then is never cleared, and told next time.
+// update_user_bitmap(). Every page is dirty: an IOMMU does not record which were written. If the mapping's first page
+// is not at the start of a word, the kernel shifts its own bitmap in place and ORs the caller's word into it: bits
+// beyond the mapping's pages are never cleared and are reported by the next call.
 void Type1Iommu::TellDirty(const uapi::vfio_bitmap& bitmap, uint64_t base, uint64_t iova, Dma& dma) {
   const uint64_t pages = dma.size / kPageSize;
   for (uint64_t page = 0; page < pages; ++page) dma.dirty[page / 64] |= uint64_t{1} << page % 64;

@@ -16,7 +16,7 @@ class Type1Iommu {
   // `v2`: unmaps whole mappings only, and tracks dirty pages.
   Type1Iommu(const BarMappings& bars, bool v2) : bars_(bars), v2_(v2) {}
 
-  // `group` is what reserved IOVAs are noted for.
+  // `group` owns the reserved IOVAs.
   int AttachGroup(IoAddressSpace::Owner group, const Iommu& iommu);
   void DetachGroup(IoAddressSpace::Owner group) { space_.Unreserve(group); }
   int Ioctl(uapi::request_t request, void* argument);
@@ -52,7 +52,7 @@ class Type1Iommu {
   bool v2_;
   bool has_domain_ = false;
   bool tracking_ = false;
-  unsigned invalid_ = 0;  // mappings whose address is
+  unsigned invalid_ = 0;  // number of mappings with an invalid address
   DmaList dmas_;
   IoAddressSpace space_;
 };

@@ -1,5 +1,5 @@
-// /dev/vfio/devices/vfioN, and what a device must answer to be behind one. The rules that hold for every device are
-// those of drivers/vfio/device_cdev.c and vfio_main.c.
+// /dev/vfio/devices/vfioN, and the interface of the devices behind it. The rules that hold for every device are those
+// of drivers/vfio/device_cdev.c and vfio_main.c.
 #pragma once
 
 #include <memory>
@@ -15,7 +15,7 @@ namespace fake {
 class VfioContainer;
 class VfioGroup;
 
-// A device that VFIO has. Called with the fake kernel's lock held.
+// A device that a VFIO driver is bound to. The caller holds the fake kernel's lock.
 class CdevDevice {
  public:
   CdevDevice(std::string cdev, FileTable& table, kernel::Mutex& lock)
@@ -35,7 +35,7 @@ class CdevDevice {
 
   // Of devices that can be opened through their group. Whether `name` means this one: 1, 0, or a negated errno.
   virtual int Match(const std::string&) REQUIRES(lock_) { return 0; }
-  // Opened once more; DMA goes through the container, or through the iommufd's compatibility IOAS.
+  // Opens the device; its DMA goes through the container, or through the iommufd's compatibility IOAS.
   virtual int OpenInGroup(const std::shared_ptr<VfioContainer>&, const std::shared_ptr<Iommufd>&) REQUIRES(lock_) {
     return -ENODEV;
   }
@@ -44,7 +44,7 @@ class CdevDevice {
   const std::string& cdev() const { return cdev_; }        // "vfio0"
   const std::string& syspath() const { return syspath_; }  // its folder below /sys
   VfioGroup* group() const { return group_; }
-  // Every call into the fake kernel holds its lock: for callers that know it by another name.
+  // Tells the thread-safety analysis that the fake kernel's lock is held.
   void IsLocked() const ASSERT_HELD(lock_) {}
   void SetPlace(VfioGroup* group, std::string syspath) {
     group_ = group;

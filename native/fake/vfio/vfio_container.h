@@ -11,14 +11,14 @@ namespace fake {
 
 class VfioGroup;
 
-// Lives as long as its file or any group in it.
+// Lives as long as its file or a group in it.
 class VfioContainer {
  public:
   VfioContainer(const BarMappings& bars, const Iommu& iommu) : bars_(bars), iommu_(iommu) {}
 
   int Ioctl(uapi::request_t request, void* argument);
   int Attach(const VfioGroup* group);
-  // With the last group the IOMMU goes, and all that is mapped.
+  // The last group's removal destroys the IOMMU and all mappings.
   void Detach(const VfioGroup* group);
   bool has_iommu() const { return iommu_driver_ != nullptr; }
   // nullptr: nothing translates.

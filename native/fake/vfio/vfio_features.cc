@@ -12,7 +12,7 @@ constexpr uint64_t kPageSize = 4096;
 constexpr uint32_t kMostRanges = kPageSize / sizeof(uapi::vfio_device_feature_dma_logging_range);
 constexpr std::size_t kStates = uapi::VFIO_DEVICE_STATE_PRE_COPY_P2P + 1;
 
-// vfio_mig_get_next_state(): by state and by the one to reach, the next on the way; 0: there is no way.
+// vfio_mig_get_next_state(): the next state, by current and target state; 0: there is no path.
 constexpr std::array<std::array<uint8_t, kStates>, kStates> kNext = {{
     {0, 0, 0, 0, 0, 0, 0, 0},  // ERROR
     {0, 1, 5, 3, 4, 5, 5, 5},  // STOP
@@ -105,7 +105,7 @@ int StopLogging(const uapi::vfio_device_feature& feature, DmaLog& log) {
   return checked ? *checked : log.Stop();
 }
 
-// Bits are only set: what is in the bitmap already stays.
+// Only sets bits; bits that are set already stay.
 int ReportLogging(uapi::vfio_device_feature& feature, DmaLog& log) {
   const auto& report = PayloadOf<uapi::vfio_device_feature_dma_logging_report>(feature);
   const auto checked = CheckFeature(feature, uapi::VFIO_DEVICE_FEATURE_GET, sizeof(report));

@@ -22,7 +22,7 @@ class Migration {
 
   uint64_t flags() const { return flags_; }
   uint32_t state() const { return state_; }
-  // Goes to `state` on the arcs that there are. *file, if it is set, holds the data that the last of them moves.
+  // Goes to `state` arc by arc. *file is set to the data file that the last arc opens, if it opens one.
   int SetState(uint32_t state, std::shared_ptr<File>* file);
   virtual uint64_t DataSize() const = 0;
   void EnablePrecopyInfoV2() { precopy_info_v2_ = true; }
@@ -57,14 +57,14 @@ class DmaLog {
 
   virtual int Start(const std::vector<Range>& ranges, uint64_t* page_size) = 0;
   virtual int Stop() = 0;
-  // Calls `mark` for what was written, and forgets it.
+  // Calls `mark` for each written page, and clears the log.
   virtual int ReadAndClear(uint64_t iova, uint64_t length, const Mark& mark) = 0;
 };
 
-// vfio_check_feature(): 0 or a negated errno is the answer; nullopt, the operation is to be done.
+// vfio_check_feature(): 0 or a negated errno is the result of the ioctl; nullopt: the operation must be done.
 std::optional<int> CheckFeature(const uapi::vfio_device_feature& feature, uint32_t operations, std::size_t payload);
 
-// nullopt: none of the core's features. `migration` and `log` are what the device has of them.
+// nullopt: not a feature of VFIO's core. `migration` and `log` are nullptr if the device lacks them.
 std::optional<int> CoreFeature(uapi::vfio_device_feature& feature, Migration* migration, DmaLog* log, FileTable& table);
 
 }  // namespace fake

@@ -59,7 +59,7 @@ int VfioGroupFile::SetContainer(int fd) {
   return 0;
 }
 
-// An iommufd goes also from under open devices.
+// An iommufd can be unset while devices are open.
 int VfioGroupFile::UnsetContainer() {
   if (!group_->container && !group_->iommufd) return -EINVAL;
   if (group_->users > 0) return -EBUSY;

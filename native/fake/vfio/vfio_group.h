@@ -13,7 +13,7 @@
 
 namespace fake {
 
-// An IOMMU group with devices that VFIO has.
+// An IOMMU group whose devices have VFIO drivers.
 class VfioGroup {
  public:
   explicit VfioGroup(unsigned number) : number_(number) {}
@@ -22,10 +22,10 @@ class VfioGroup {
   void Add(std::shared_ptr<CdevDevice> device) { devices_.push_back(std::move(device)); }
   const std::vector<std::shared_ptr<CdevDevice>>& devices() const { return devices_; }
 
-  // Either its file is open, once, or its devices are bound through theirs.
+  // Either its file is open, once, or its devices are bound through their cdevs.
   bool open = false;
   unsigned bound_devices = 0;
-  // What the DMA of its devices goes through, if that is set: one of the two.
+  // At most one of the two is set. The DMA of the devices goes through it.
   std::shared_ptr<VfioContainer> container;
   std::shared_ptr<Iommufd> iommufd;
   unsigned users = 0;  // open devices, as long as there is a container
@@ -35,7 +35,7 @@ class VfioGroup {
   std::vector<std::shared_ptr<CdevDevice>> devices_;
 };
 
-// Its open file.
+// The open file of a group.
 class VfioGroupFile : public File, public std::enable_shared_from_this<VfioGroupFile> {
  public:
   VfioGroupFile(std::shared_ptr<VfioGroup> group, FileTable& table) : group_(std::move(group)), table_(table) {
@@ -61,7 +61,7 @@ class VfioGroupFile : public File, public std::enable_shared_from_this<VfioGroup
 // A device that was opened through its group.
 class VfioGroupDevice : public File {
  public:
-  // `group` is none if the group's file may close before.
+  // `group` is nullptr if the group's file may close before the device's.
   VfioGroupDevice(std::shared_ptr<CdevDevice> device, std::shared_ptr<VfioGroupFile> group)
       : device_(std::move(device)), group_(std::move(group)) {}
   ~VfioGroupDevice() override REQUIRES(device_->lock_);
