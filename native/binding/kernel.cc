@@ -8,7 +8,7 @@ namespace {
 
 // systemKernel(): Kernel
 Napi::Value SystemKernel(const Napi::CallbackInfo& info) {
-  // One object for all threads: the state of a device (core/device_state.h) is kept by kernel.
+  // One for all threads: what they know of a device is kept together with its kernel.
   static const auto kKernel = std::make_shared<kernel::LinuxKernel>();
   return Wrap<kernel::Kernel>(info.Env(), kKernel);
 }
