@@ -141,6 +141,7 @@ interface Native {
   fakeAttach(sysfs: string): KernelHandle | undefined;
   fakeSysfs(kernel: KernelHandle): string;
   fakeRemoveSysfs(kernel: KernelHandle): void;
+  fakeReplaceNode(kernel: KernelHandle, path: string, target: string): void;
   fakeTakeFaults(kernel: KernelHandle): { device: string; iova: bigint; access: 'read' | 'write'; reason: string }[];
   fakeOpenFiles(kernel: KernelHandle): number;
   fakeOpenMappings(kernel: KernelHandle): number;
@@ -156,6 +157,8 @@ interface Native {
   fdWrite: NowOrLater<[fd: FdHandle, bytes: Uint8Array], number>;
   fdNumber(fd: FdHandle): number;
   fdInode(fd: FdHandle): bigint;
+  /** 'MAJOR:MINOR' of a character device, as sysfs writes it; undefined: the file is none. */
+  fdDevice(fd: FdHandle): string | undefined;
   fdPath(fd: FdHandle): string;
   fdShare(fd: FdHandle): FdHandle;
 
@@ -350,9 +353,9 @@ interface Native {
   dmaBufExportSyncFile(fd: FdHandle, flags: number): FdHandle;
   dmaBufImportSyncFile(fd: FdHandle, syncFile: FdHandle, flags: number): void;
   dmaBufMap(fd: FdHandle, offset: bigint, length: bigint, writable: boolean): MappingHandle;
-  udmabufCreate(memfd: FdHandle, offset: bigint, size: bigint): FdHandle;
+  udmabufCreate(driver: FdHandle, memfd: FdHandle, offset: bigint, size: bigint): FdHandle;
   /** `words`: fd, offset and size of each item. */
-  udmabufCreateList(kernel: KernelHandle, words: BigUint64Array): FdHandle;
+  udmabufCreateList(driver: FdHandle, words: BigUint64Array): FdHandle;
   heapAllocate: NowOrLater<[heap: FdHandle, length: bigint, access: number], FdHandle>;
 
   syncFileIs(fd: FdHandle): boolean;

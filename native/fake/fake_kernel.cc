@@ -108,6 +108,8 @@ std::shared_ptr<File> FakeKernel::Find(int fd) {
 
 int FakeKernel::Open(const char* path, int flags) {
   const kernel::Lock guard(lock_);
+  const auto replaced = replaced_nodes_.find(path);
+  if (replaced != replaced_nodes_.end()) path = replaced->second.c_str();
   const std::string_view name = path;
   if (name == "/dev/iommu" && has_iommufd_) return Install(std::make_shared<Iommufd>(*this, iommu_), "iommufd");
   if (name == "/dev/udmabuf") return Install(std::make_shared<UdmabufDriver>(*this), "udmabuf-driver");
@@ -264,6 +266,19 @@ int64_t FakeKernel::Lseek(int fd, int64_t offset, int whence) {
   return file ? file->Lseek(offset, whence) : LinuxKernel::Lseek(fd, offset, whence);
 }
 
+int FakeKernel::Fstat(int fd, struct stat* out) {
+  const kernel::Lock guard(lock_);
+  const int result = LinuxKernel::Fstat(fd, out);
+  if (result < 0) return result;
+  const auto file = Find(fd);
+  const dev_t number = file ? file->DeviceNumber() : 0;
+  if (number == 0) return result;
+  out->st_mode = S_IFCHR | S_IRUSR | S_IWUSR;
+  out->st_rdev = number;
+  out->st_size = out->st_blocks = 0;
+  return result;
+}
+
 int64_t FakeKernel::FilesystemMagic(int fd) {
   const kernel::Lock guard(lock_);
   const auto file = Find(fd);
@@ -296,6 +311,15 @@ int FakeKernel::Munmap(void* address, std::size_t length) {
     bar_mappings_.Remove(reinterpret_cast<uintptr_t>(address));
   }
   return LinuxKernel::Munmap(address, length);
+}
+
+void FakeKernel::ReplaceNode(const std::string& path, const std::string& target) {
+  const kernel::Lock guard(lock_);
+  if (path == target) {
+    replaced_nodes_.erase(path);
+  } else {
+    replaced_nodes_[path] = target;
+  }
 }
 
 std::vector<DmaFault> FakeKernel::TakeFaults() {

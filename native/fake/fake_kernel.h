@@ -36,6 +36,7 @@ class FakeKernel : public kernel::LinuxKernel, public FileTable {
   int64_t Read(int fd, void* buffer, std::size_t size) override;
   int64_t Write(int fd, const void* buffer, std::size_t size) override;
   int64_t Lseek(int fd, int64_t offset, int whence) override;
+  int Fstat(int fd, struct stat* out) override;
   int64_t FilesystemMagic(int fd) override;
   int64_t Fdinfo(int fd, char* buffer, std::size_t size) override;
   int64_t FdPath(int fd, char* buffer, std::size_t size) override;
@@ -53,6 +54,9 @@ class FakeKernel : public kernel::LinuxKernel, public FileTable {
   // Open files of this kernel, by kind, for leak checks.
   std::size_t OpenFiles();
   SysfsFolder& sysfs() { return sysfs_; }
+  // From now on whoever opens `path` opens what is at `target`, as if that node had been bind-mounted over it: for tests
+  // of a /dev that is out of date. The same path twice takes it back.
+  void ReplaceNode(const std::string& path, const std::string& target);
 
  private:
   using Key = std::pair<dev_t, ino_t>;  // of the memfd that stands for the file
@@ -90,6 +94,7 @@ class FakeKernel : public kernel::LinuxKernel, public FileTable {
   std::vector<std::shared_ptr<CdevDevice>> devices_ GUARDED_BY(lock_);
   std::map<unsigned, std::shared_ptr<VfioGroup>> groups_ GUARDED_BY(lock_);  // by number
   std::map<Key, Entry> files_ GUARDED_BY(lock_);
+  std::map<std::string, std::string, std::less<>> replaced_nodes_ GUARDED_BY(lock_);  // what is opened instead
   bool any_foreign_ GUARDED_BY(lock_) = false;
   std::vector<DmaFault> faults_ GUARDED_BY(lock_);
 };

@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 
+#include "fake/device_numbers.h"
 #include "fake/file.h"
 #include "fake/io_address_space.h"
 #include "fake/iommufd_object.h"
@@ -19,6 +20,8 @@ class Iommufd : public File, public std::enable_shared_from_this<Iommufd> {
   ~Iommufd() override;
 
   int Ioctl(uapi::request_t request, void* argument) override;
+  std::string Path() override { return "/dev/iommu"; }
+  dev_t DeviceNumber() override { return IommufdNumber(); }
 
   // Gives the object its number: the lowest free one from 1.
   uint32_t Add(std::shared_ptr<IommufdObject> object);
