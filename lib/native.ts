@@ -1,4 +1,5 @@
 // The addon, typed. The only file that loads it; everything else sees these functions and opaque handles.
+import { existsSync } from 'node:fs';
 import bindings from 'bindings';
 
 declare const tag: unique symbol;
@@ -384,9 +385,18 @@ interface Native {
 
 function load(): Native {
   try {
-    return bindings('vfio_dmabuf') as Native;
+    // The root is told: to find it, bindings would replace Error.prepareStackTrace, which may be frozen.
+    return bindings({ bindings: 'vfio_dmabuf', module_root: bindings.getRoot(__filename) }) as Native;
   } catch (cause) {
-    throw Object.assign(
+    throw notLoaded(cause);
+  }
+}
+
+/** bindings tells where it looked, if it found nothing that it could load. */
+function notLoaded(cause: unknown): Error {
+  const { tries } = cause as { tries?: string[] };
+  if (tries?.every((path) => !existsSync(path))) {
+    return Object.assign(
       new Error(
         'vfio-dmabuf: the native addon is not built. A package manager that does not run install scripts leaves it ' +
           'out; build it with `npm rebuild vfio-dmabuf` (with npm 12: `npm install-scripts approve vfio-dmabuf` ' +
@@ -396,6 +406,15 @@ function load(): Native {
       { code: 'ERR_ADDON_NOT_BUILT' },
     );
   }
+  const why = cause instanceof Error ? cause.message : String(cause);
+  return Object.assign(
+    new Error(
+      `vfio-dmabuf: the native addon is built, and does not load: ${why}. If it was built for another system (its C ` +
+        'library, its processor, an older Node.js), `npm rebuild vfio-dmabuf` builds it for this one.',
+      { cause },
+    ),
+    { code: 'ERR_ADDON_NOT_LOADED' },
+  );
 }
 
 /** @internal */

@@ -82,14 +82,19 @@ function make(machine: Machine): KernelHandle {
       parent,
     ),
   );
-  writeSysfs(native.fakeSysfs(handle), sysfs, machine.cpu ?? defaultCpu, machine.iommufd ?? true);
-  for (const [i, { cdev, type }] of mdevs.entries()) {
-    writeMdev(native.fakeSysfs(handle), {
-      uuid: mdevUuid(i),
-      type,
-      cdev,
-      group: 2 * machine.ports.length + functionsOf(machine).length + i,
-    });
+  try {
+    writeSysfs(native.fakeSysfs(handle), sysfs, machine.cpu ?? defaultCpu, machine.iommufd ?? true);
+    for (const [i, { cdev, type }] of mdevs.entries()) {
+      writeMdev(native.fakeSysfs(handle), {
+        uuid: mdevUuid(i),
+        type,
+        cdev,
+        group: 2 * machine.ports.length + functionsOf(machine).length + i,
+      });
+    }
+  } catch (error) {
+    native.fakeRemoveSysfs(handle); // with what is in it so far
+    throw error;
   }
   return handle;
 }

@@ -9,7 +9,7 @@
 namespace core {
 namespace {
 
-using FileKey = std::pair<uint64_t, uint64_t>;  // device and inode
+using FileKey = std::pair<uint64_t, uint64_t>;                                      // device and inode
 using NumberKey = std::pair<const kernel::Kernel*, std::pair<unsigned, unsigned>>;  // of a character device
 using AddressKey = std::pair<const kernel::Kernel*, std::string>;
 

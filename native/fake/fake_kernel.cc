@@ -14,6 +14,7 @@
 #include "fake/iommufd.h"
 #include "fake/mdev.h"
 #include "fake/sync_file.h"
+#include "fake/user_memory.h"
 
 namespace fake {
 namespace {
@@ -72,7 +73,7 @@ int FakeKernel::Install(std::shared_ptr<File> file, const char* name) {
 void FakeKernel::InstallAs(int memfd, std::shared_ptr<File> file) {
   struct stat info = {};
   LinuxKernel::Fstat(memfd, &info);
-  files_[{info.st_dev, info.st_ino}] = {std::move(file), 1, false};
+  files_[{info.st_dev, info.st_ino}] = {std::move(file), 1, {}};
 }
 
 int FakeKernel::CountFds(const Key& key, const Entry& entry) {
@@ -149,32 +150,33 @@ int FakeKernel::Close(int fd) {
   Key key;
   Entry* entry = FindEntry(fd, &key);
   const bool last = entry && --entry->references <= 0;
-  if (last && entry->sent && !entry->sentinel.watches()) entry->sentinel.Watch(fd);
+  if (last && !entry->sentinel.watches()) entry->sentinel.Watch(fd);
   const int result = LinuxKernel::Close(fd);
   if (!last) return result;
   if (IsOpen(key, *entry)) {
     entry->references = CountFds(key, *entry);
-    entry->foreign = any_foreign_ = true;
+    foreign_.insert(key);
     return result;
   }
+  foreign_.erase(key);
   const std::shared_ptr<File> gone = std::move(entry->file);  // goes after the table has let go of it
   files_.erase(key);
   return result;
 }
 
 void FakeKernel::Sweep() {
-  if (!any_foreign_) return;
-  any_foreign_ = false;
   std::vector<std::shared_ptr<File>> gone;  // destroyed after the table has let go of them
-  for (auto entry = files_.begin(); entry != files_.end();) {
-    auto& [key, open] = *entry;
-    if (open.foreign && !IsOpen(key, open)) {
-      gone.push_back(std::move(open.file));
-      entry = files_.erase(entry);
-    } else {
-      any_foreign_ = any_foreign_ || open.foreign;
-      ++entry;
+  for (auto key = foreign_.begin(); key != foreign_.end();) {
+    const auto entry = files_.find(*key);
+    if (entry != files_.end() && IsOpen(*key, entry->second)) {
+      ++key;
+      continue;
     }
+    if (entry != files_.end()) {
+      gone.push_back(std::move(entry->second.file));
+      files_.erase(entry);
+    }
+    key = foreign_.erase(key);
   }
 }
 
@@ -186,20 +188,13 @@ int FakeKernel::Ioctl(int fd, unsigned long request, void* argument) {
       Sweep();
       const auto file = Find(fd);
       if (!file) return LinuxKernel::Ioctl(fd, request, argument);
+      if (!IsArgumentThere(request, argument)) return -EFAULT;
       seen = fence_hub_.changes();
       const int result = file->Ioctl(request, argument);
       if (result != kSleeps) return result;
     }
     fence_hub_.WaitForChange(seen);
   }
-}
-
-int64_t FakeKernel::Send(int fd, const void* bytes, std::size_t size, const int* fds, unsigned count) {
-  const kernel::Lock guard(lock_);
-  for (unsigned i = 0; i < count; ++i) {
-    if (Entry* entry = FindEntry(fds[i])) entry->sent = true;
-  }
-  return LinuxKernel::Send(fd, bytes, size, fds, count);
 }
 
 int64_t FakeKernel::Receive(int fd, void* bytes, std::size_t size, kernel::Received* out) {

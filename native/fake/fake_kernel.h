@@ -5,6 +5,7 @@
 
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -46,7 +47,6 @@ class FakeKernel : public kernel::LinuxKernel, public FileTable {
 
   int Munmap(void* address, std::size_t length) override;
 
-  int64_t Send(int fd, const void* bytes, std::size_t size, const int* fds, unsigned count) override;
   int64_t Receive(int fd, void* bytes, std::size_t size, kernel::Received* out) override;
   int PidfdGetfd(int pid, int number) override;
 
@@ -54,8 +54,8 @@ class FakeKernel : public kernel::LinuxKernel, public FileTable {
   // Open files of this kernel, by kind, for leak checks.
   std::size_t OpenFiles();
   SysfsFolder& sysfs() { return sysfs_; }
-  // From now on whoever opens `path` opens what is at `target`, as if that node had been bind-mounted over it: for tests
-  // of a /dev that is out of date. The same path twice takes it back.
+  // From now on whoever opens `path` opens what is at `target`, as if that node had been bind-mounted over it: for
+  // tests of a /dev that is out of date. The same path twice takes it back.
   void ReplaceNode(const std::string& path, const std::string& target);
 
  private:
@@ -63,9 +63,7 @@ class FakeKernel : public kernel::LinuxKernel, public FileTable {
   struct Entry {
     std::shared_ptr<File> file;
     int references;     // fds known to be open on it
-    bool foreign;       // some were made behind the fake's back, and will be closed there
-    bool sent = false;  // at some time: a message or another process may have it
-    Sentinel sentinel;  // then, once no fd is known
+    Sentinel sentinel;  // once none is known to be
   };
 
   int Install(std::shared_ptr<File> file, const char* name) override REQUIRES(lock_);
@@ -95,7 +93,8 @@ class FakeKernel : public kernel::LinuxKernel, public FileTable {
   std::map<unsigned, std::shared_ptr<VfioGroup>> groups_ GUARDED_BY(lock_);  // by number
   std::map<Key, Entry> files_ GUARDED_BY(lock_);
   std::map<std::string, std::string, std::less<>> replaced_nodes_ GUARDED_BY(lock_);  // what is opened instead
-  bool any_foreign_ GUARDED_BY(lock_) = false;
+  // Those that are open by fds that were made behind the fake's back: in messages, in other processes, by dup(2).
+  std::set<Key> foreign_ GUARDED_BY(lock_);
   std::vector<DmaFault> faults_ GUARDED_BY(lock_);
 };
 

@@ -5,8 +5,8 @@
 #include <memory>
 #include <string>
 
-#include "fake/file.h"
 #include "fake/device_numbers.h"
+#include "fake/file.h"
 #include "fake/iommufd.h"
 #include "kernel/mutex.h"
 #include "uapi/vfio.h"
@@ -42,9 +42,9 @@ class CdevDevice {
   }
   virtual void CloseInGroup() REQUIRES(lock_) {}
 
-  const std::string& cdev() const { return cdev_; }        // "vfio0"
+  const std::string& cdev() const { return cdev_; }                                       // "vfio0"
   unsigned number() const { return static_cast<unsigned>(std::stoul(cdev_.substr(4))); }  // the 0 of it
-  const std::string& syspath() const { return syspath_; }  // its folder below /sys
+  const std::string& syspath() const { return syspath_; }                                 // its folder below /sys
   VfioGroup* group() const { return group_; }
   // Every call into the fake kernel holds its lock: for callers that know it by another name.
   void IsLocked() const ASSERT_HELD(lock_) {}
