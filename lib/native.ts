@@ -151,6 +151,9 @@ interface Native {
   /** IOMMU_TEST_CMD on an iommufd of the fake, for tests. */
   fakeIommufdTest(kernel: KernelHandle, fd: number, command: Uint8Array, bitmap: Uint8Array | undefined): number;
 
+  /** Any request, for the project's own tests: behind `bytes`, which get the answer, is no memory. */
+  ioctlAtPageEnd(kernel: KernelHandle, fd: number, request: number, bytes: Uint8Array): number;
+
   fdOpen: NowOrLater<[kernel: KernelHandle, path: string], FdHandle>;
   fdDuplicate(kernel: KernelHandle, number: number): FdHandle;
   fdEventfd(kernel: KernelHandle, count: number): FdHandle;

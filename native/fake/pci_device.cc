@@ -246,6 +246,7 @@ int PciDevice::Feature(uapi::vfio_device_feature& feature) {
       if (set) return -EINVAL;
       if (probe) return 0;
       if (!get || feature.argsz < sizeof(feature) + sizeof(uapi::vfio_device_feature_dma_buf)) return -EINVAL;
+      if (!IsThere<uapi::vfio_device_feature_dma_buf>(&feature + 1)) return -EFAULT;
       return ExportDmaBuf(*reinterpret_cast<uapi::vfio_device_feature_dma_buf*>(&feature + 1));
     }
     default:

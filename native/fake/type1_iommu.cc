@@ -1,5 +1,7 @@
 #include "fake/type1_iommu.h"
 
+#include <array>
+#include <cstddef>
 #include <cstring>
 #include <optional>
 #include <vector>
@@ -61,8 +63,10 @@ int Type1Iommu::CheckExtension(const Type1Iommu* iommu, uint64_t extension) {
 int Type1Iommu::Ioctl(uapi::request_t request, void* argument) {
   switch (request) {
     case uapi::VFIO_IOMMU_GET_INFO:
+      if (!IsThere<std::array<char, offsetof(uapi::vfio_iommu_type1_info, cap_offset)>>(argument)) return -EFAULT;
       return GetInfo(*static_cast<uapi::vfio_iommu_type1_info*>(argument));
     case uapi::VFIO_IOMMU_MAP_DMA:
+      if (!IsThere<uapi::vfio_iommu_type1_dma_map>(argument)) return -EFAULT;
       return Map(*static_cast<uapi::vfio_iommu_type1_dma_map*>(argument));
     case uapi::VFIO_IOMMU_UNMAP_DMA:
       return Unmap(*static_cast<uapi::vfio_iommu_type1_dma_unmap*>(argument));

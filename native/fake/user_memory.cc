@@ -7,7 +7,7 @@
 #include <cerrno>
 #include <cstring>
 
-#include "uapi/iommufd.h"
+#include "uapi/dma_buf.h"
 #include "uapi/vfio.h"
 
 namespace fake {
@@ -18,13 +18,11 @@ struct Argument {
   std::size_t size;
 };
 
-// Requests that do not tell their size: the least that the kernel reads of each.
+// Requests that do not tell their size: the least that the kernel reads of each, whichever file it is for. Devices and
+// containers have some numbers in common; where a container reads more, it sees to it itself.
 constexpr Argument kArguments[] = {
     {uapi::VFIO_GROUP_GET_STATUS, sizeof(uapi::vfio_group_status)},
     {uapi::VFIO_GROUP_SET_CONTAINER, sizeof(int32_t)},
-    {uapi::VFIO_GROUP_GET_DEVICE_FD, 1},
-    {uapi::VFIO_IOMMU_GET_INFO, offsetof(uapi::vfio_iommu_type1_info, cap_offset)},
-    {uapi::VFIO_IOMMU_MAP_DMA, sizeof(uapi::vfio_iommu_type1_dma_map)},
     {uapi::VFIO_IOMMU_UNMAP_DMA, sizeof(uapi::vfio_iommu_type1_dma_unmap)},
     {uapi::VFIO_DEVICE_GET_INFO, offsetof(uapi::vfio_device_info, cap_offset)},
     {uapi::VFIO_DEVICE_GET_REGION_INFO, sizeof(uapi::vfio_region_info)},
@@ -35,11 +33,14 @@ constexpr Argument kArguments[] = {
     {uapi::VFIO_DEVICE_PCI_HOT_RESET, sizeof(uapi::vfio_pci_hot_reset)},
     {uapi::VFIO_DEVICE_FEATURE, sizeof(uapi::vfio_device_feature)},
     {uapi::VFIO_DEVICE_BIND_IOMMUFD, offsetof(uapi::vfio_device_bind_iommufd, token_uuid_ptr)},
+    {uapi::VFIO_DEVICE_GET_GFX_DMABUF, sizeof(uint32_t)},
+    {uapi::VFIO_MIG_GET_PRECOPY_INFO, sizeof(uapi::vfio_precopy_info)},
     {uapi::VFIO_DEVICE_ATTACH_IOMMUFD_PT, offsetof(uapi::vfio_device_attach_iommufd_pt, pasid)},
     {uapi::VFIO_DEVICE_DETACH_IOMMUFD_PT, offsetof(uapi::vfio_device_detach_iommufd_pt, pasid)},
 };
 
 std::size_t SizeOfArgument(uapi::request_t request) {
+  if (request == uapi::DMA_BUF_SET_NAME_B) return 0;  // a string
   const std::size_t told = request >> 16 & 0x3fff;
   if (told != 0) return told;
   const auto known = std::ranges::find(kArguments, request, &Argument::request);
@@ -67,6 +68,15 @@ bool CopyFromUser(void* to, const void* from, std::size_t size) {
 
 bool CopyToUser(void* to, const void* from, std::size_t size) {
   return Copy(process_vm_writev, const_cast<void*>(from), to, size, to, from);
+}
+
+std::optional<std::string> CopyStringFromUser(const char* from, std::size_t most) {
+  std::string string;
+  for (char byte = 0; string.size() < most; string.push_back(byte)) {
+    if (!CopyFromUser(&byte, from + string.size(), 1)) return std::nullopt;
+    if (byte == 0) break;
+  }
+  return string;
 }
 
 bool UserBitmap::Set(uint64_t first, uint64_t last) {

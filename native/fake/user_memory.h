@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "uapi/ioctl.h"
@@ -27,6 +28,16 @@ std::optional<std::vector<T>> CopyArrayFromUser(const void* from, std::size_t co
   std::vector<T> array(count);
   if (!CopyFromUser(array.data(), from, count * sizeof(T))) return std::nullopt;
   return array;
+}
+
+// Up to its end, and at most `most` characters. None: EFAULT.
+std::optional<std::string> CopyStringFromUser(const char* from, std::size_t most);
+
+// Whether a struct can be read. False: EFAULT.
+template <typename T>
+bool IsThere(const void* from) {
+  T ignored;
+  return CopyFromUser(&ignored, from, sizeof(ignored));
 }
 
 // Ors bits into a bitmap of the caller's, of whole bytes. False: EFAULT.

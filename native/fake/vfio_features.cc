@@ -132,6 +132,7 @@ std::optional<int> CheckFeature(const uapi::vfio_device_feature& feature, uint32
   if ((asked & ~operations) != 0) return -EINVAL;
   if ((feature.flags & uapi::VFIO_DEVICE_FEATURE_PROBE) != 0) return 0;
   if (asked == 0 || feature.argsz - sizeof(feature) < payload) return -EINVAL;
+  if (!CopyArrayFromUser<uint8_t>(&feature + 1, payload)) return -EFAULT;
   return std::nullopt;
 }
 

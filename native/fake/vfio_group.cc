@@ -5,8 +5,14 @@
 #include <utility>
 
 #include "fake/iommufd_ioas.h"
+#include "fake/user_memory.h"
 
 namespace fake {
+namespace {
+
+constexpr std::size_t kLongestName = 4096;  // a page
+
+}  // namespace
 
 VfioGroupFile::~VfioGroupFile() {
   LetGo();
@@ -28,7 +34,9 @@ int VfioGroupFile::Ioctl(uapi::request_t request, void* argument) {
     case uapi::VFIO_GROUP_UNSET_CONTAINER:
       return UnsetContainer();
     case uapi::VFIO_GROUP_GET_DEVICE_FD:
-      return GetDeviceFd(static_cast<const char*>(argument));
+      if (const auto name = CopyStringFromUser(static_cast<const char*>(argument), kLongestName))
+        return GetDeviceFd(*name);
+      return -EFAULT;
     default:
       return -ENOTTY;
   }
