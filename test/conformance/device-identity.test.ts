@@ -4,7 +4,17 @@ import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
-import { DmaBuf, DmaHeap, DmaMemory, Iommufd, PeerSpace, VfioContainer, VfioDevice, VfioGroup } from '../../lib';
+import {
+  DmaBuf,
+  DmaHeap,
+  DmaMemory,
+  Iommufd,
+  PeerSpace,
+  planUnbind,
+  VfioContainer,
+  VfioDevice,
+  VfioGroup,
+} from '../../lib';
 import { defaultKernel } from '../../lib/default-kernel';
 import { FakeKernel } from '../../lib/fake';
 import { conforms, conformsOnlyOn, observe, onFake, refuses, unlessFailing } from './record';
@@ -184,6 +194,10 @@ describe('a node in another place', () => {
         for (const name of [made, linked]) {
           using device = await VfioDevice.open(name, { address: addresses.engine });
           assert.equal(observe(device.address), addresses.engine);
+          // Who has it open is told by the number, too.
+          const { objections } = planUnbind(addresses.engine);
+          assert(objections[0]?.includes(` ${String(process.pid)};`), String(objections));
+          assert.equal(observe(planUnbind(addresses.display).objections.length), 0);
         }
       } finally {
         rmSync(folder, { recursive: true });
