@@ -1,4 +1,5 @@
 // The addon, typed. The only file that loads it; everything else sees these functions and opaque handles.
+import { existsSync } from 'node:fs';
 import bindings from 'bindings';
 
 declare const tag: unique symbol;
@@ -141,6 +142,7 @@ interface Native {
   fakeAttach(sysfs: string): KernelHandle | undefined;
   fakeSysfs(kernel: KernelHandle): string;
   fakeRemoveSysfs(kernel: KernelHandle): void;
+  fakeReplaceNode(kernel: KernelHandle, path: string, target: string): void;
   fakeTakeFaults(kernel: KernelHandle): { device: string; iova: bigint; access: 'read' | 'write'; reason: string }[];
   fakeOpenFiles(kernel: KernelHandle): number;
   fakeOpenMappings(kernel: KernelHandle): number;
@@ -149,6 +151,9 @@ interface Native {
   /** IOMMU_TEST_CMD on an iommufd of the fake, for tests. */
   fakeIommufdTest(kernel: KernelHandle, fd: number, command: Uint8Array, bitmap: Uint8Array | undefined): number;
 
+  /** Any request, for the project's own tests: behind `bytes`, which get the answer, is no memory. */
+  ioctlAtPageEnd(kernel: KernelHandle, fd: number, request: number, bytes: Uint8Array): number;
+
   fdOpen: NowOrLater<[kernel: KernelHandle, path: string], FdHandle>;
   fdDuplicate(kernel: KernelHandle, number: number): FdHandle;
   fdEventfd(kernel: KernelHandle, count: number): FdHandle;
@@ -156,6 +161,8 @@ interface Native {
   fdWrite: NowOrLater<[fd: FdHandle, bytes: Uint8Array], number>;
   fdNumber(fd: FdHandle): number;
   fdInode(fd: FdHandle): bigint;
+  /** 'MAJOR:MINOR' of a character device, as sysfs writes it; undefined: the file is none. */
+  fdDevice(fd: FdHandle): string | undefined;
   fdPath(fd: FdHandle): string;
   fdShare(fd: FdHandle): FdHandle;
 
@@ -350,9 +357,9 @@ interface Native {
   dmaBufExportSyncFile(fd: FdHandle, flags: number): FdHandle;
   dmaBufImportSyncFile(fd: FdHandle, syncFile: FdHandle, flags: number): void;
   dmaBufMap(fd: FdHandle, offset: bigint, length: bigint, writable: boolean): MappingHandle;
-  udmabufCreate(memfd: FdHandle, offset: bigint, size: bigint): FdHandle;
+  udmabufCreate(driver: FdHandle, memfd: FdHandle, offset: bigint, size: bigint): FdHandle;
   /** `words`: fd, offset and size of each item. */
-  udmabufCreateList(kernel: KernelHandle, words: BigUint64Array): FdHandle;
+  udmabufCreateList(driver: FdHandle, words: BigUint64Array): FdHandle;
   heapAllocate: NowOrLater<[heap: FdHandle, length: bigint, access: number], FdHandle>;
 
   syncFileIs(fd: FdHandle): boolean;
@@ -381,9 +388,18 @@ interface Native {
 
 function load(): Native {
   try {
-    return bindings('vfio_dmabuf') as Native;
+    // The root is told: to find it, bindings would replace Error.prepareStackTrace, which may be frozen.
+    return bindings({ bindings: 'vfio_dmabuf', module_root: bindings.getRoot(__filename) }) as Native;
   } catch (cause) {
-    throw Object.assign(
+    throw notLoaded(cause);
+  }
+}
+
+/** bindings tells where it looked, if it found nothing that it could load. */
+function notLoaded(cause: unknown): Error {
+  const { tries } = cause as { tries?: string[] };
+  if (tries?.every((path) => !existsSync(path))) {
+    return Object.assign(
       new Error(
         'vfio-dmabuf: the native addon is not built. A package manager that does not run install scripts leaves it ' +
           'out; build it with `npm rebuild vfio-dmabuf` (with npm 12: `npm install-scripts approve vfio-dmabuf` ' +
@@ -393,6 +409,15 @@ function load(): Native {
       { code: 'ERR_ADDON_NOT_BUILT' },
     );
   }
+  const why = cause instanceof Error ? cause.message : String(cause);
+  return Object.assign(
+    new Error(
+      `vfio-dmabuf: the native addon is built, and does not load: ${why}. If it was built for another system (its C ` +
+        'library, its processor, an older Node.js), `npm rebuild vfio-dmabuf` builds it for this one.',
+      { cause },
+    ),
+    { code: 'ERR_ADDON_NOT_LOADED' },
+  );
 }
 
 /** @internal */

@@ -1,6 +1,7 @@
 import { constants, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { toKernel } from '../default-kernel';
+import { classNode, openNodeSync } from '../device-node';
 import { closedError, kernelCall, kernelCallAsync } from '../errors';
 import type { Kernel } from '../kernel';
 import { expectClose, wasClosed } from '../lost';
@@ -47,16 +48,15 @@ export class DmaHeap {
   /**
    * Opens a heap, by its name in /dev/dma_heap.
    *
-   * @throws KernelError ENOENT: no such heap. EACCES: this user may not.
+   * @throws KernelError ENOENT: no such heap. EACCES: this user may not. Error ERR_WRONG_NODE: the file is another device.
    */
   static open(name = 'system', opts?: { kernel?: Kernel }): DmaHeap {
     const kernel = toKernel(options(opts).kernel);
     if (!/^[\w.-]+$/.test(string(name, 'name')) || /^\.+$/.test(name)) {
       throw outOfRange('name', 'the name of a file', name);
     }
-    const path = `${folder}/${name}`;
-    const handle = kernelCall({ path }, () => native.fdOpen(kernel.handle, path, false), { kernel });
-    return new DmaHeap(kernel, name, handle);
+    const node = classNode(`${folder}/${name}`, `dma-heap ${name}`, 'dma_heap', name);
+    return new DmaHeap(kernel, name, openNodeSync(kernel, node));
   }
 
   #open(): FdHandle {

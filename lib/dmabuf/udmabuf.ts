@@ -4,6 +4,7 @@ import type { Kernel } from '../kernel';
 import { native, type FdHandle } from '../native';
 import { array, integer, invalidType, options, u64 } from '../validate';
 import { DmaMemory } from './dma-memory';
+import { udmabufPath as path, withUdmabuf } from './udmabuf-driver';
 
 /** Host memory for {@link DmaBuf.fromMemory}: all of it, or a piece in whole pages. */
 export interface MemoryRange {
@@ -15,7 +16,6 @@ export interface MemoryRange {
   length?: number | bigint;
 }
 
-const path = '/dev/udmabuf';
 const wordsPerItem = 3;
 
 /** @internal */
@@ -27,9 +27,9 @@ export function createUdmabuf(kernel: Kernel, ranges: readonly MemoryRange[]): F
     words.set(item, wordsPerItem * i);
     size += item[2];
   }
-  return kernelCall({ path, ranges: ranges.length, size }, () => native.udmabufCreateList(kernel.handle, words), {
-    kernel,
-  });
+  return withUdmabuf(kernel, (driver) =>
+    kernelCall({ path, ranges: ranges.length, size }, () => native.udmabufCreateList(driver, words), { kernel }),
+  );
 }
 
 function toItem(range: MemoryRange, name: string): [fd: bigint, offset: bigint, length: bigint] {

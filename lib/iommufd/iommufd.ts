@@ -1,4 +1,5 @@
 import { toKernel } from '../default-kernel';
+import { classNode, openNodeSync } from '../device-node';
 import { closedError, codedError, kernelCall } from '../errors';
 import type { Kernel } from '../kernel';
 import { expectClose, wasClosed } from '../lost';
@@ -46,17 +47,14 @@ export class Iommufd {
    * Opens IOMMUFD.
    *
    * @param opts.path default /dev/iommu
-   * @throws KernelError ENOENT: this kernel has no IOMMUFD. EACCES: this user may not open it.
+   * @throws KernelError ENOENT: this kernel has no IOMMUFD. EACCES: this user may not open it. Error ERR_WRONG_NODE: the file is
+   *   another device.
    */
   static open(opts?: { kernel?: Kernel; path?: string }): Iommufd {
     const { kernel: chosen, path: given } = options(opts);
     const kernel = toKernel(chosen);
     const path = given === undefined ? '/dev/iommu' : string(given, 'path');
-    return new Iommufd(
-      kernel,
-      kernelCall({ path }, () => native.fdOpen(kernel.handle, path, false), { kernel }),
-      false,
-    );
+    return new Iommufd(kernel, openNodeSync(kernel, classNode(path, 'IOMMUFD', 'misc', 'iommu')), false);
   }
 
   /** An iommufd that somebody else opened. The fd is duplicated: the caller's own stays open and the caller's. */

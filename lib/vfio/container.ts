@@ -1,4 +1,5 @@
 import { toKernel } from '../default-kernel';
+import { classNode, openNodeSync } from '../device-node';
 import { kernelCall } from '../errors';
 import { toDirtyPages, type DirtyPages } from '../iommufd/dirty';
 import type { Kernel } from '../kernel';
@@ -21,14 +22,14 @@ export class VfioContainer extends ContainerSpace {
    * Makes a container.
    *
    * @param opts.path default /dev/vfio/vfio
-   * @throws KernelError ENOENT: this kernel has no containers. EACCES: this user may not open it.
+   * @throws KernelError ENOENT: this kernel has no containers. EACCES: this user may not open it. Error ERR_WRONG_NODE: the file
+   *   is another device.
    */
   static open(opts?: { kernel?: Kernel; path?: string }): VfioContainer {
     const { kernel: chosen, path: given } = options(opts);
     const kernel = toKernel(chosen);
     const path = given === undefined ? '/dev/vfio/vfio' : string(given, 'path');
-    const fd = kernelCall({ path }, () => native.fdOpen(kernel.handle, path, false), { kernel });
-    return new VfioContainer(kernel, fd);
+    return new VfioContainer(kernel, openNodeSync(kernel, classNode(path, 'the VFIO container', 'misc', 'vfio')));
   }
 
   /**

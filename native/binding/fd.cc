@@ -68,6 +68,14 @@ Napi::Value FdInode(const Napi::CallbackInfo& info) {
   return FromU64(info.Env(), Call(info.Env(), [&] { return fd->Identify().inode; }));
 }
 
+// fdDevice(fd): 'MAJOR:MINOR' of a character device; undefined: it is none
+Napi::Value FdDevice(const Napi::CallbackInfo& info) {
+  const auto fd = Unwrap<core::Fd>(info[0]);
+  const auto number = Call(info.Env(), [&] { return fd->Device(); });
+  if (!number) return info.Env().Undefined();
+  return Napi::String::New(info.Env(), std::to_string(number->major) + ":" + std::to_string(number->minor));
+}
+
 // fdPath(fd): string
 Napi::Value FdPath(const Napi::CallbackInfo& info) {
   const auto fd = Unwrap<core::Fd>(info[0]);
@@ -92,6 +100,7 @@ void InitFd(Napi::Env env, Napi::Object exports) {
   Export<FdWrite>(env, exports, "fdWrite");
   Export<FdNumber>(env, exports, "fdNumber");
   Export<FdInode>(env, exports, "fdInode");
+  Export<FdDevice>(env, exports, "fdDevice");
   Export<FdPath>(env, exports, "fdPath");
   Export<FdShare>(env, exports, "fdShare");
   Export<FdClose>(env, exports, "fdClose");

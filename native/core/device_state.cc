@@ -10,7 +10,8 @@
 namespace core {
 namespace {
 
-using FileKey = std::pair<uint64_t, uint64_t>;  // device and inode
+using FileKey = std::pair<uint64_t, uint64_t>;                                      // device and inode
+using NumberKey = std::pair<const kernel::Kernel*, std::pair<unsigned, unsigned>>;  // of a character device
 using AddressKey = std::pair<const kernel::Kernel*, std::string>;
 
 // Weak entries by a file's identity, or a device's. An object removes its entry when it ends, unless the entry belongs
@@ -22,8 +23,8 @@ struct Registry {
 };
 
 // Never destroyed: threads may outlive static objects.
-Registry<DeviceState>& Devices() {
-  static auto* registry = new Registry<DeviceState>;
+Registry<DeviceState, NumberKey>& Devices() {
+  static auto* registry = new Registry<DeviceState, NumberKey>;
   return *registry;
 }
 
@@ -66,9 +67,9 @@ void AddKnown(Registry<DeviceState, Key>& registry, std::vector<std::shared_ptr<
 }  // namespace
 
 std::shared_ptr<DeviceState> DeviceState::Of(const Fd& fd, const std::string& address) {
-  if (!fd.Path().starts_with("anon_inode:")) {
-    const auto [device, inode] = fd.Identify();
-    return FindOrMake(Devices(), FileKey(device, inode), fd);
+  // By its number, not by the inode of a node: there may be several nodes of one device.
+  if (const auto number = fd.Device()) {
+    return FindOrMake(Devices(), NumberKey(fd.kernel().get(), {number->major, number->minor}), fd);
   }
   return address.empty() ? MakeState(fd) : FindOrMake(DevicesOfGroups(), AddressKey(fd.kernel().get(), address), fd);
 }

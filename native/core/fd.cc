@@ -2,6 +2,8 @@
 #include "core/fd.h"
 
 #include <sys/eventfd.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 
 #include <algorithm>
 #include <ctime>
@@ -44,6 +46,13 @@ Identity Fd::Identify() const {
   struct stat info = {};
   Check(kernel_->Fstat(number_, &info), "fstat");
   return {info.st_dev, info.st_ino};
+}
+
+std::optional<DeviceNumber> Fd::Device() const {
+  struct stat info = {};
+  Check(kernel_->Fstat(number_, &info), "fstat");
+  if (!S_ISCHR(info.st_mode)) return std::nullopt;
+  return DeviceNumber{major(info.st_rdev), minor(info.st_rdev)};
 }
 
 std::string Fd::Path() const {

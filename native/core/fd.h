@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "core/failure.h"
@@ -11,6 +12,12 @@
 #include "uapi/ioctl.h"
 
 namespace core {
+
+// A character device's number; none: the file is no character device.
+struct DeviceNumber {
+  unsigned major;
+  unsigned minor;
+};
 
 struct Identity {
   uint64_t device;
@@ -48,6 +55,7 @@ class Fd {
     return static_cast<std::size_t>(Check(kernel_->Write(number_, buffer, size), "write"));
   }
   Identity Identify() const;
+  std::optional<DeviceNumber> Device() const;
   std::string Path() const;  // what it is open on: '/dev/vfio/devices/vfio0'
 
   int number() const { return number_; }

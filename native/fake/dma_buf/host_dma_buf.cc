@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "fake/files/user_memory.h"
 #include "uapi/dma_heap.h"
 
 namespace fake {
@@ -95,7 +96,8 @@ int UdmabufDriver::Ioctl(uapi::request_t request, void* argument) {
   if (request == uapi::UDMABUF_CREATE_LIST) {
     const auto* command = static_cast<uapi::udmabuf_create_list*>(argument);
     if (command->count > kListLimit) return -EINVAL;
-    return Create(reinterpret_cast<const uapi::udmabuf_create_item*>(command + 1), command->count);
+    const auto items = CopyArrayFromUser<uapi::udmabuf_create_item>(command + 1, command->count);
+    return items ? Create(items->data(), command->count) : -EFAULT;
   }
   return -ENOTTY;
 }

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "fake/files/user_memory.h"
 #include "fake/iommufd/event_file.h"
 #include "fake/iommufd/iommufd_commands.h"
 #include "fake/iommufd/iommufd_device.h"
@@ -25,8 +26,8 @@ int Answer(const uapi::iommu_viommu_alloc& command) {
   data.out_data = data.in_data;
   data.out_mmap_length = uint64_t{2} * 4096;
   data.out_mmap_offset = 4096;
-  std::memcpy(reinterpret_cast<void*>(command.data_uptr), &data, command.data_len);
-  return 0;
+  const auto size = std::min<std::size_t>(command.data_len, sizeof(data));
+  return CopyToUser(WritableUserPointer(command.data_uptr), &data, size) ? 0 : -EFAULT;
 }
 
 constexpr uint32_t kHwQueues = 2;
