@@ -172,6 +172,26 @@ int64_t ObservedKernel::Receive(int fd, void* bytes, std::size_t size, kernel::R
   return error != 0 ? error : FakeKernel::Receive(fd, bytes, size, out);
 }
 
+int64_t ObservedKernel::Peek(int fd, int* flags) {
+  const int error = Fail("recvmsg");
+  return error != 0 ? error : FakeKernel::Peek(fd, flags);
+}
+
+int ObservedKernel::RefuseFds(int fd) {
+  const int error = Fail("setsockopt");
+  return error != 0 ? error : FakeKernel::RefuseFds(fd);
+}
+
+int ObservedKernel::HasRoomForFds(unsigned count) {
+  const int error = Fail("poll");
+  return error != 0 ? error : FakeKernel::HasRoomForFds(count);
+}
+
+int ObservedKernel::Lock(int fd) {
+  const int error = Fail("flock");
+  return error != 0 ? error : FakeKernel::Lock(fd);
+}
+
 int ObservedKernel::PeerCredentials(int fd, struct ucred* out) {
   const int error = Fail("getsockopt");
   return error != 0 ? error : FakeKernel::PeerCredentials(fd, out);

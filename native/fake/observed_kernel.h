@@ -52,6 +52,10 @@ class ObservedKernel : public FakeKernel {
   int Accept(int fd) override;
   int64_t Send(int fd, const void* bytes, std::size_t size, const int* fds, unsigned count) override;
   int64_t Receive(int fd, void* bytes, std::size_t size, kernel::Received* out) override;
+  int64_t Peek(int fd, int* flags) override;
+  int RefuseFds(int fd) override;
+  int HasRoomForFds(unsigned count) override;
+  int Lock(int fd) override;
   int PeerCredentials(int fd, struct ucred* out) override;
   int PeerGroups(int fd, gid_t* out, unsigned most) override;
   int Unread(int fd) override;
