@@ -190,6 +190,8 @@ interface Native {
   socketHasRoom(socket: FdHandle): boolean;
   /** On a thread for calls that may wait. */
   socketReceiveSlowly(socket: FdHandle, size: number): SlowReceiveHandle;
+  /** To be called once {@link Native.slowReceiveReady} is watched. */
+  slowReceiveStart(slow: SlowReceiveHandle): void;
   /** Readable when it is done. */
   slowReceiveReady(slow: SlowReceiveHandle): FdHandle;
   slowReceiveTake(slow: SlowReceiveHandle): NativeMessage | undefined;

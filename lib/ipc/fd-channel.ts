@@ -322,7 +322,9 @@ export class FdChannel {
     const slow = (this.#slow ??= kernelCall({}, () => native.socketReceiveSlowly(socket, this.#maxBytes)));
     const done = native.slowReceiveReady(slow);
     try {
-      await this.#waits.until(done, pollEvents.readable, signal); // aborted: the next call goes on with it
+      const over = this.#waits.until(done, pollEvents.readable, signal); // aborted: the next call goes on with it
+      native.slowReceiveStart(slow); // now that no more fds are needed here
+      await over;
     } finally {
       native.fdClose(done, false);
     }

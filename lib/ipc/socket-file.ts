@@ -118,10 +118,12 @@ export class SocketFile {
   /** Removes the file, unless it was replaced by another. */
   remove(): void {
     const path = within(this.#folder, this.#name);
-    if (isSame(
-      attempt(() => look(path)),
-      this.#stat,
-    )) {
+    if (
+      isSame(
+        attempt(() => look(path)),
+        this.#stat,
+      )
+    ) {
       attempt(() => unlinkSync(path));
     }
     native.fdClose(this.#folder, false);

@@ -96,10 +96,10 @@ Napi::Value FdLock(const Napi::CallbackInfo& info) {
   const auto kernel = Unwrap<kernel::Kernel>(info[0]);
   const auto number = static_cast<int>(ToU32(info[1]));
   return Napi::Boolean::New(info.Env(), Call(info.Env(), [&] {
-    const int result = kernel->Lock(number);
-    if (result != -EWOULDBLOCK) core::Check(result, "flock");
-    return result == 0;
-  }));
+                              const int result = kernel->Lock(number);
+                              if (result != -EWOULDBLOCK) core::Check(result, "flock");
+                              return result == 0;
+                            }));
 }
 
 }  // namespace

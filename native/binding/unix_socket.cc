@@ -99,6 +99,9 @@ Napi::Value SocketReceiveSlowly(const Napi::CallbackInfo& info) {
   return Wrap(info.Env(), Call(info.Env(), [&] { return std::make_shared<core::SlowReceive>(socket, size); }));
 }
 
+// slowReceiveStart(slow): once slowReceiveReady() is watched
+void SlowReceiveStart(const Napi::CallbackInfo& info) { Unwrap<core::SlowReceive>(info[0])->Start(); }
+
 // slowReceiveReady(slow): Fd, readable when it is done
 Napi::Value SlowReceiveReady(const Napi::CallbackInfo& info) {
   return Wrap(info.Env(), Unwrap<core::SlowReceive>(info[0])->ready());
@@ -169,6 +172,7 @@ void InitUnixSocket(Napi::Env env, Napi::Object exports) {
   Export<SocketReceive>(env, exports, "socketReceive");
   Export<SocketHasRoom>(env, exports, "socketHasRoom");
   Export<SocketReceiveSlowly>(env, exports, "socketReceiveSlowly");
+  Export<SlowReceiveStart>(env, exports, "slowReceiveStart");
   Export<SlowReceiveReady>(env, exports, "slowReceiveReady");
   Export<SlowReceiveTake>(env, exports, "slowReceiveTake");
   Export<SocketPeek>(env, exports, "socketPeek");

@@ -1,6 +1,7 @@
 // Threads for calls that other programs can make wait: the close of a file that another process sent waits for as long
-// as that process likes (a TCP socket with SO_LINGER whose peer does not read, a file of a FUSE server), and so does the
-// close of a socket with such files in its queue. Such calls run here, never on an event loop or a thread of libuv's pool.
+// as that process likes (a TCP socket with SO_LINGER whose peer does not read, a file of a FUSE server), and so does
+// the close of a socket with such files in its queue. Such calls run here, never on an event loop or a thread of
+// libuv's pool.
 #pragma once
 
 #include <chrono>

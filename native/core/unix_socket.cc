@@ -71,8 +71,14 @@ std::optional<Message> ReceiveMessage(const Fd& socket, std::size_t size) {
 }
 
 SlowReceive::SlowReceive(SharedFd socket, std::size_t size)
-    : ready_(Fd::Eventfd(socket->kernel(), 0)), outcome_(std::make_shared<Outcome>()) {
-  SideThreads::Get().Run([ready = ready_, outcome = outcome_, socket = std::move(socket), size] {
+    : socket_(std::move(socket)),
+      size_(size),
+      ready_(Fd::Eventfd(socket_->kernel(), 0)),
+      outcome_(std::make_shared<Outcome>()) {}
+
+void SlowReceive::Start() {
+  if (!socket_) return;
+  SideThreads::Get().Run([ready = ready_, outcome = outcome_, socket = std::move(socket_), size = size_] {
     try {
       outcome->message = ReceiveMessage(*socket, size);
     } catch (const Failure& failure) {

@@ -21,8 +21,8 @@ SharedFd ListenSocket(const SharedKernel& kernel, const std::string& path, int t
 // nullptr: nobody is waiting.
 SharedFd AcceptSocket(const Fd& socket);
 
-// From now on the kernel takes no message with fds for this socket, or one that is accepted from it, where it can refuse
-// them (SO_PASSRIGHTS, Linux 6.16): send(2) fails with EPERM.
+// From now on the kernel takes no message with fds for this socket, or one that is accepted from it, where it can
+// refuse them (SO_PASSRIGHTS, Linux 6.16): send(2) fails with EPERM.
 void RefuseFds(const Fd& socket);
 
 // The bytes sent, of a stream perhaps not all; nullopt: there is no room now.
@@ -46,6 +46,8 @@ bool HasRoomForFds(const Fd& socket);
 class SlowReceive {
  public:
   SlowReceive(SharedFd socket, std::size_t size);
+  // To be called once `ready` is watched: what comes may take every fd that this process can open. Again is no error.
+  void Start();
   // An eventfd, readable when it is done.
   const SharedFd& ready() const { return ready_; }
   // As ReceiveMessage(), once it is done.
@@ -56,6 +58,8 @@ class SlowReceive {
     std::optional<Message> message;
     std::optional<Failure> failure;
   };
+  SharedFd socket_;  // until it is started
+  std::size_t size_;
   SharedFd ready_;
   std::shared_ptr<Outcome> outcome_;
 };

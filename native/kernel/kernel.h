@@ -75,7 +75,7 @@ class Kernel {
   virtual int64_t Receive(int fd, void* bytes, std::size_t size, Received* out) = 0;
   // The size of the next message (of a stream, 1), which stays; `flags`: recvmsg(2)'s, MSG_CTRUNC where it has fds.
   virtual int64_t Peek(int fd, int* flags) = 0;
-  virtual int RefuseFds(int fd) = 0;  // SO_PASSRIGHTS off; -ENOPROTOOPT: this kernel has no such option
+  virtual int RefuseFds(int fd) = 0;              // SO_PASSRIGHTS off; -ENOPROTOOPT: this kernel has no such option
   virtual int HasRoomForFds(unsigned count) = 0;  // 1: this process can open so many more
   virtual int Lock(int fd) = 0;                   // flock(2), exclusive; -EWOULDBLOCK: somebody else has it
   virtual int PeerCredentials(int fd, struct ucred* out) = 0;
