@@ -30,6 +30,7 @@ export const socketHints: Hints = {
     EROFS: 'the file system is read-only',
   },
   sendmsg: {
+    EPERM: 'the peer takes no file descriptors (SO_PASSRIGHTS)',
     EPIPE: gone,
     ECONNRESET: gone,
     EMSGSIZE: 'the message is larger than the socket takes at once (/proc/sys/net/core/wmem_max)',
