@@ -10,7 +10,7 @@ import {
   mkdtempSync,
   openSync,
   renameSync,
-  rmSync,
+  rmdirSync,
   unlinkSync,
   type BigIntStats,
 } from 'node:fs';
@@ -184,7 +184,8 @@ function put(path: string, folder: FdHandle, name: string, opts: SocketFileOptio
       throw error;
     }
   } finally {
-    rmSync(own, { recursive: true, force: true });
+    attempt(() => unlinkSync(`${own}/socket`)); // it was moved, or it was not made
+    attempt(() => rmdirSync(own));
   }
 }
 
