@@ -462,9 +462,8 @@ time.sleep(60)`,
       connecting.catch(() => undefined);
       using channel = await Promise.race([accepting, connecting.then(() => accepting)]);
       const sending = channel.send(hello, fds);
-      sending.catch(() => undefined); // if the client is gone, it says why
-      using client = await connecting;
-      await sending;
+      sending.catch(() => undefined);
+      using client = await Promise.race([connecting, sending.then(() => connecting)]);
       const ended = once(client, 'end') as Promise<[{ code?: string } | undefined]>;
       for (const [text, more] of then) await channel.send(text, more);
       channel.close();
