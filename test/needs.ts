@@ -36,6 +36,23 @@ export const qemu = program('qemu-system-x86_64');
 /** Of util-linux. */
 export const prlimit = program('prlimit');
 export const sed = program('sed');
+/** A C++ compiler: what scripts/check-abi.ts runs. */
+export const compiler: Need = () => {
+  const chosen = process.env['CXX'];
+  const found = chosen !== undefined || ['g++', 'c++', 'clang++'].some((name) => program(name)() === undefined);
+  return found ? undefined : 'no C++ compiler is installed';
+};
+
+/** So many files open at once. */
+export const openFiles =
+  (count: number): Need =>
+  () => {
+    const limit = /^Max open files\s+(\w+)/m.exec(readFileSync('/proc/self/limits', 'latin1'))?.[1] ?? '';
+    return limit === 'unlimited' || Number(limit) >= count
+      ? undefined
+      : `it opens ${String(count)} files, and the limit is ${limit} (ulimit -n)`;
+  };
+
 /** The C library's headers, where errno's numbers are the generic ones. */
 export const errnoHeaders: Need = () =>
   existsSync('/usr/include/asm-generic/errno.h') ? undefined : 'the C library has no headers here';

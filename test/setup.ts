@@ -5,4 +5,16 @@ import { writeRecord } from './conformance/record';
 
 process.env['VFIO_DMABUF_KERNEL'] ??= 'fake';
 
-export const mochaHooks = { beforeEach: breakTests(), afterEach: cleanUp, afterAll: writeRecord };
+// With --parallel, what a file's tests came to is sent as JSON: errors may have bigints in them.
+const bigints = BigInt.prototype as { toJSON?: () => string };
+const beforeAll = () => {
+  delete bigints.toJSON;
+};
+const afterAll = () => {
+  bigints.toJSON = function (this: bigint) {
+    return `${String(this)}n`;
+  };
+  writeRecord();
+};
+
+export const mochaHooks = { beforeAll, beforeEach: breakTests(), afterEach: cleanUp, afterAll };

@@ -1,3 +1,4 @@
+// Functions of any fd: open, duplicate, close, and what it is open on.
 #include <fcntl.h>
 
 #include <cerrno>
@@ -34,7 +35,7 @@ Napi::Value FdEventfd(const Napi::CallbackInfo& info) {
   return Wrap(info.Env(), Call(info.Env(), [&] { return core::Fd::Eventfd(kernel, count); }));
 }
 
-// fdRead(fd, size, async): Uint8Array, of what there was
+// fdRead(fd, size, async): Uint8Array of the bytes read
 Napi::Value FdRead(const Napi::CallbackInfo& info) {
   return Run(
       info.Env(), info[2],
@@ -76,10 +77,10 @@ Napi::Value FdPath(const Napi::CallbackInfo& info) {
   return Napi::String::New(info.Env(), Call(info.Env(), [&] { return fd->Path(); }));
 }
 
-// fdShare(fd): Fd, another handle of the same one: it closes when both are closed.
+// fdShare(fd): Fd, a second handle of the same fd, which closes after both handles.
 Napi::Value FdShare(const Napi::CallbackInfo& info) { return Wrap(info.Env(), Unwrap<core::Fd>(info[0])); }
 
-// fdClose(fd, async): it closes when the last call under way lets go of it; again is no error.
+// fdClose(fd, async): it closes after the last call on it ends. Closing twice is no error.
 Napi::Value FdClose(const Napi::CallbackInfo& info) {
   auto& fd = Unbox<core::Fd>(info[0]);
   const bool wait = fd && fd->foreign() && !info[1].ToBoolean();
@@ -96,7 +97,7 @@ Napi::Value FdLock(const Napi::CallbackInfo& info) {
   const auto kernel = Unwrap<kernel::Kernel>(info[0]);
   const auto number = static_cast<int>(ToU32(info[1]));
   return Napi::Boolean::New(info.Env(), Call(info.Env(), [&] {
-                              const int result = kernel->Lock(number);
+                              const int result = kernel->Flock(number);
                               if (result != -EWOULDBLOCK) core::Check(result, "flock");
                               return result == 0;
                             }));

@@ -144,7 +144,7 @@ int LinuxKernel::HasRoomForFds(unsigned count) {
   return std::ranges::all_of(numbers, is_closed) ? 1 : 0;
 }
 
-int LinuxKernel::Lock(int fd) { return OrErrno(flock(fd, LOCK_EX | LOCK_NB)); }
+int LinuxKernel::Flock(int fd) { return OrErrno(flock(fd, LOCK_EX | LOCK_NB)); }
 
 int LinuxKernel::PeerCredentials(int fd, struct ucred* out) {
   socklen_t length = sizeof(*out);

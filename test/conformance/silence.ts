@@ -21,7 +21,7 @@ export async function longestSilence(run: () => Promise<void>): Promise<number> 
 }
 
 /** More would be a close that waits (see {@link lingering}); less is a computer that has other things to do. */
-export const tolerable = 1000;
+export const tolerable = 3000;
 
 /**
  * Python: `lingering()` is a TCP socket with data that its peer, which stays open here, does not read. Who closes it last
@@ -30,7 +30,7 @@ export const tolerable = 1000;
 export const lingering = `
 import socket, struct, os, time, sys, json
 peers = []
-def lingering(seconds=4):
+def lingering(seconds=10):
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     listener.bind(("127.0.0.1", 0))

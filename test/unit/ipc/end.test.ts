@@ -29,6 +29,6 @@ describe('a process', function () {
     assert.deepEqual(await once(createInterface(victim.stdout), 'line'), ['closed']);
     const closed = performance.now();
     assert.deepEqual((await exit)[0], 0);
-    assert(performance.now() - closed < 2 * tolerable);
+    assert(performance.now() - closed < tolerable);
   });
 });
