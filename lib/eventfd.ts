@@ -45,6 +45,7 @@ export class Eventfd {
       if (path !== 'anon_inode:[eventfd]') throw invalidValue('fd', 'an eventfd', number);
       return new Eventfd(own);
     } catch (error) {
+      native.fdSetForeign(own);
       native.fdClose(own, false);
       throw error;
     }

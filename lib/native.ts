@@ -20,6 +20,7 @@ export interface Handle<T extends string> {
 /** @internal */ export type VeventQueueHandle = Handle<'veventQueue'>;
 /** @internal */ export type VfioHandle = Handle<'vfio'>;
 /** @internal */ export type MappingHandle = Handle<'mapping'>;
+/** @internal */ export type SlowReceiveHandle = Handle<'slowReceive'>;
 
 /** The elements of a block access: one access of the element's width each. */
 export type RegisterArray = Uint8Array | Uint16Array | Uint32Array | BigUint64Array;
@@ -136,6 +137,16 @@ export interface NativeObject<H> {
 
 type MapArguments = [offset: bigint, length: bigint, iova: bigint | undefined, access: number];
 
+/** @internal */
+export interface NativeMessage {
+  bytes: Uint8Array;
+  fds: FdHandle[];
+  /** It had more bytes than there was room for. */
+  cut: boolean;
+  /** It had more fds than this process can open. */
+  lostFds: boolean;
+}
+
 interface Native {
   systemKernel(): KernelHandle;
   fakeKernel(machine: NativeMachine, sysfsParent: string): KernelHandle;
@@ -168,20 +179,41 @@ interface Native {
 
   socketPair(kernel: KernelHandle, type: number): [FdHandle, FdHandle];
   socketConnect(kernel: KernelHandle, path: string, type: number): FdHandle;
-  socketListen(kernel: KernelHandle, path: string, type: number, mode: number, backlog: number): FdHandle;
+  socketListen(
+    kernel: KernelHandle,
+    path: string,
+    type: number,
+    mode: number,
+    backlog: number,
+    refuseFds: boolean,
+  ): FdHandle;
   /** undefined: nobody is waiting. */
   socketAccept(socket: FdHandle): FdHandle | undefined;
   /** The bytes moved; undefined: there is no room now. */
   socketSend(socket: FdHandle, bytes: Uint8Array, fds: Int32Array): number | undefined;
   /** undefined: nothing is there now. */
-  socketReceive(
-    socket: FdHandle,
-    size: number,
-  ): { bytes: Uint8Array; fds: FdHandle[]; cut: boolean; lostFds: boolean } | undefined;
+  socketReceive(socket: FdHandle, size: number): NativeMessage | undefined;
+  /** Whether {@link Native.socketReceive} is certain not to wait. */
+  socketHasRoom(socket: FdHandle): boolean;
+  /** On a thread for calls that may wait. */
+  socketReceiveSlowly(socket: FdHandle, size: number): SlowReceiveHandle;
+  /** To be called once {@link Native.slowReceiveReady} is watched. */
+  slowReceiveStart(slow: SlowReceiveHandle): void;
+  /** Readable when it is done. */
+  slowReceiveReady(slow: SlowReceiveHandle): FdHandle;
+  slowReceiveTake(slow: SlowReceiveHandle): NativeMessage | undefined;
+  /** The next message, which stays: of a stream, `size` is 1. */
+  socketPeek(socket: FdHandle): { size: number; fds: boolean } | undefined;
+  socketRefuseFds(socket: FdHandle): void;
   socketPeer(socket: FdHandle): { pid: number; uid: number; gid: number; groups: number[] };
   socketUnread(socket: FdHandle): number;
   pidfdGetfd(kernel: KernelHandle, pid: number, fd: number): FdHandle;
+  /** Of a foreign fd, on a thread for calls that may wait; it is waited for briefly. */
   fdClose: NowOrLater<[fd: FdHandle], void>;
+  /** Its close may wait, as another process sent it. */
+  fdSetForeign(fd: FdHandle): void;
+  /** Whether this process has the file's lock now (flock(2)). */
+  fdLock(kernel: KernelHandle, number: number): boolean;
 
   traceStart(): TraceHandle;
   traceTake(trace: TraceHandle): {

@@ -27,6 +27,10 @@ export interface Arguments {
   vfToken?: string;
   pageRequestCookie?: number;
   irq?: string;
+  /** Of a process that has something. */
+  pid?: number;
+  /** What has a socket's place. */
+  holder?: string;
   action?: string;
   state?: string;
 }

@@ -8,7 +8,23 @@
 #include <algorithm>
 #include <ctime>
 
+#include "core/side_threads.h"
+
 namespace core {
+
+Fd::~Fd() {
+  if (foreign_) {
+    SideThreads::Get().Run([kernel = std::move(kernel_), number = number_] { kernel->Close(number); });
+  } else {
+    kernel_->Close(number_);
+  }
+}
+
+std::shared_ptr<Fd> ForeignFd(std::shared_ptr<kernel::Kernel> kernel, int number) {
+  auto fd = std::make_shared<Fd>(std::move(kernel), number);
+  fd->SetForeign();
+  return fd;
+}
 
 std::shared_ptr<Fd> Fd::Open(std::shared_ptr<kernel::Kernel> kernel, const char* path, int flags) {
   const int number = Check(kernel->Open(path, flags), "open");

@@ -2,6 +2,7 @@
 // number cannot be closed, and so cannot be given to another file, while a call is under way.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <optional>
 #include <string>
@@ -29,7 +30,11 @@ class Fd {
   Fd(std::shared_ptr<kernel::Kernel> kernel, int number) : kernel_(std::move(kernel)), number_(number) {}
   Fd(const Fd&) = delete;
   Fd& operator=(const Fd&) = delete;
-  ~Fd() { kernel_->Close(number_); }
+  ~Fd();
+
+  // Another process sent it, or can send files into its queue: its close may wait, and runs on a thread for that.
+  void SetForeign() { foreign_ = true; }
+  bool foreign() const { return foreign_; }
 
   static std::shared_ptr<Fd> Open(std::shared_ptr<kernel::Kernel> kernel, const char* path, int flags);
   // An eventfd that does not block.
@@ -66,7 +71,11 @@ class Fd {
 
   std::shared_ptr<kernel::Kernel> kernel_;
   int number_;
+  std::atomic<bool> foreign_ = false;
 };
+
+// An fd that is foreign.
+std::shared_ptr<Fd> ForeignFd(std::shared_ptr<kernel::Kernel> kernel, int number);
 
 }  // namespace core
 

@@ -108,6 +108,11 @@ std::shared_ptr<File> FakeKernel::Find(int fd) {
   return entry ? entry->file : nullptr;
 }
 
+bool FakeKernel::Plays(int fd) {
+  const kernel::Lock guard(lock_);
+  return FindEntry(fd) != nullptr;
+}
+
 int FakeKernel::Open(const char* path, int flags) {
   const kernel::Lock guard(lock_);
   const auto replaced = replaced_nodes_.find(path);
@@ -147,6 +152,7 @@ int FakeKernel::Dup(int fd) {
 }
 
 int FakeKernel::Close(int fd) {
+  if (!Plays(fd)) return LinuxKernel::Close(fd);  // which may wait, so without the lock
   const kernel::Lock guard(lock_);
   Key key;
   Entry* entry = FindEntry(fd, &key);
@@ -199,8 +205,8 @@ int FakeKernel::Ioctl(int fd, unsigned long request, void* argument) {
 }
 
 int64_t FakeKernel::Receive(int fd, void* bytes, std::size_t size, kernel::Received* out) {
+  const int64_t result = LinuxKernel::Receive(fd, bytes, size, out);  // it may wait: without the lock
   const kernel::Lock guard(lock_);
-  const int64_t result = LinuxKernel::Receive(fd, bytes, size, out);
   for (unsigned i = 0; i < out->count; ++i) {
     if (Entry* entry = FindEntry(out->fds[i])) ++entry->references;
   }

@@ -86,6 +86,8 @@ class FakeKernel : public kernel::LinuxKernel, public FileTable {
     return actions_.Add(fd, std::move(act), out);
   }
   FenceHub& fence_hub() override { return fence_hub_; }
+  // Whether an fd is open on a file of this kernel.
+  bool Plays(int fd);
   Entry* FindEntry(int fd, Key* key = nullptr) REQUIRES(lock_);
   // How many of this process's fds are open on the file: also those that other calls than this kernel's made.
   static int CountFds(const Key& key, const Entry& entry);
