@@ -23,6 +23,9 @@
         "-Wall", "-Wextra", "-Wconversion",
         "-Wno-missing-field-initializers",  # ioctl structs are filled by name, the rest is zero on purpose
         "-fvisibility=hidden"               # only the module's entry point is anybody's business
+      ],
+      "ldflags": [
+        "-Wl,-z,nodelete"  # stays when the worker that loaded it has ended: its threads and its signal handler do
       ]
     }
   ]

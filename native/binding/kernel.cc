@@ -8,8 +8,9 @@ namespace {
 // systemKernel(): Kernel
 Napi::Value SystemKernel(const Napi::CallbackInfo& info) {
   // One for all threads: what they know of a device is kept together with its kernel.
-  static const auto kKernel = std::make_shared<kernel::LinuxKernel>();
-  return Wrap<kernel::Kernel>(info.Env(), kKernel);
+  // Never destroyed: threads may outlive static objects.
+  static const auto* const kKernel = new std::shared_ptr<kernel::Kernel>(std::make_shared<kernel::LinuxKernel>());
+  return Wrap<kernel::Kernel>(info.Env(), *kKernel);
 }
 
 }  // namespace

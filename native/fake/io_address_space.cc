@@ -43,9 +43,9 @@ int IoAddressSpace::Allocate(uint64_t hint, uint64_t length, uint64_t* iova) con
     *iova = start;
     return true;
   };
-  static const std::vector<uapi::iommu_iova_range> kEverywhere = {{0, ~uint64_t{0}}};
+  const std::vector<uapi::iommu_iova_range> everywhere = {{0, ~uint64_t{0}}};
   const auto ranges = Ranges();
-  for (const auto& allowed : allowed_.empty() ? kEverywhere : allowed_) {
+  for (const auto& allowed : allowed_.empty() ? everywhere : allowed_) {
     for (const auto& range : ranges) {
       uint64_t first = std::max({range.start, allowed.start, kPageSize});
       const uint64_t last = std::min({range.last, allowed.last, ~uint64_t{0} - kPageSize});

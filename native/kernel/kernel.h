@@ -54,8 +54,9 @@ class Kernel {
   virtual int64_t FdPath(int fd, char* buffer, std::size_t size) = 0;  // what it is open on: the length
   virtual int Eventfd(unsigned count, int flags) = 0;                  // close-on-exec
   virtual int Poll(int fd, int events) = 0;  // poll(2) without waiting: those of `events` that are ready
-  // A new fd, the caller's, for an event loop to watch in place of `fd`: one of `*events` (poll(2)'s) is ready when one
-  // of those that are left there is.
+  // A new fd, the caller's, for an event loop to watch in place of `fd`: an event of `*events` (poll(2)'s), as the call
+  // leaves them, is ready there while one of those that were asked for is ready on `fd`. A flag that the loop sets on it
+  // changes nothing for others who have `fd`'s file open. To be closed before `fd`.
   virtual int WatchFd(int fd, int* events) = 0;
   virtual int MemfdCreate(const char* name, unsigned flags) = 0;
   virtual int Ftruncate(int fd, uint64_t size) = 0;
