@@ -137,6 +137,8 @@ type MapArguments = [offset: bigint, length: bigint, iova: bigint | undefined, a
 
 interface Native {
   systemKernel(): KernelHandle;
+  /** The system's, in bytes. */
+  readonly pageSize: bigint;
   fakeKernel(machine: NativeMachine, sysfsParent: string): KernelHandle;
   fakeAttach(sysfs: string): KernelHandle | undefined;
   fakeSysfs(kernel: KernelHandle): string;

@@ -73,9 +73,9 @@ class Calls : public std::enable_shared_from_this<Calls> {
     uv_loop_t* loop = nullptr;
     NAPI_THROW_IF_FAILED(env, napi_get_uv_event_loop(env, &loop), nullptr);
     auto calls = std::make_shared<Calls>(env);
-    core::Check(uv_async_init(loop, &calls->returned_,
-                              [](uv_async_t* async) { static_cast<Calls*>(async->data)->Settle(); }),
-                "uv_async_init");
+    core::Check(
+        uv_async_init(loop, &calls->returned_, [](uv_async_t* async) { static_cast<Calls*>(async->data)->Settle(); }),
+        "uv_async_init");
     calls->returned_.data = calls.get();
     calls->self_ = calls;
     uv_unref(reinterpret_cast<uv_handle_t*>(&calls->returned_));

@@ -1,6 +1,7 @@
 #include "binding/addon.h"
 #include "binding/handle.h"
 #include "kernel/linux_kernel.h"
+#include "kernel/page_size.h"
 
 namespace binding {
 namespace {
@@ -15,6 +16,9 @@ Napi::Value SystemKernel(const Napi::CallbackInfo& info) {
 
 }  // namespace
 
-void InitKernel(Napi::Env env, Napi::Object exports) { Export<SystemKernel>(env, exports, "systemKernel"); }
+void InitKernel(Napi::Env env, Napi::Object exports) {
+  Export<SystemKernel>(env, exports, "systemKernel");
+  exports.Set("pageSize", FromU64(env, kernel::PageSize()));
+}
 
 }  // namespace binding

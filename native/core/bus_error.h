@@ -11,7 +11,8 @@
 
 namespace core {
 
-// An access that may fail: the addresses that it touches, and where the thread goes on after a bus error at one of them.
+// An access that may fail: the addresses that it touches, and where the thread goes on after a bus error at one of
+// them.
 struct BusErrorGuard {
   uintptr_t start;
   uintptr_t end;

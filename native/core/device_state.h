@@ -53,8 +53,8 @@ class DeviceState {
   std::optional<uint8_t> express GUARDED_BY(config_mutex);
   std::optional<uint8_t> advanced_features GUARDED_BY(config_mutex);
 
-  // Until nobody uses what the device has exported. The kernel waits for the same fences when it revokes, but in a sleep
-  // that no signal ends: a process could not even be killed. Here it can be.
+  // Until nobody uses what the device has exported. The kernel waits for the same fences when it revokes, but in a
+  // sleep that no signal ends: a process could not even be killed. Here it can be.
   void WaitForFences() const;
   mutable kernel::Mutex exports_mutex;
   std::vector<std::weak_ptr<const Fd>> exports GUARDED_BY(exports_mutex);

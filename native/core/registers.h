@@ -1,7 +1,7 @@
 // A device's registers: each access is one instruction of the register's width, in the order with memory that the
-// Linux kernel's readb() … readq() and writeb() … writeq() have on the same architecture. A store comes after all stores
-// to memory before it, so that a doorbell finds its descriptor written; a load comes before all loads and stores after it,
-// so that data is read after the status that announced it.
+// Linux kernel's readb() … readq() and writeb() … writeq() have on the same architecture. A store comes after all
+// stores to memory before it, so that a doorbell finds its descriptor written; a load comes before all loads and stores
+// after it, so that data is read after the status that announced it.
 #pragma once
 
 #include <cstdint>
@@ -10,11 +10,12 @@ namespace core {
 
 #if defined(__aarch64__)
 
-// The outer shareable domain is where devices are. The branch depends on the value that was loaded: nothing after it, not
-// even a read of the counter, starts before the device has answered.
-#define VFIO_DMABUF_LOADED(value)                                            \
-  uint64_t zero = 0;                                                         \
-  asm volatile("dmb oshld\n\teor %0, %1, %1\n\tcbnz %0, ." : "=r"(zero) : "r"(static_cast<uint64_t>(value)) : "memory")
+// The outer shareable domain is where devices are. The branch depends on the value that was loaded: nothing after it,
+// not even a read of the counter, starts before the device has answered.
+#define VFIO_DMABUF_LOADED(value)                                                                                     \
+  uint64_t zero = 0;                                                                                                  \
+  asm volatile("dmb oshld\n\teor %0, %1, %1\n\tcbnz %0, ." : "=r"(zero) : "r"(static_cast<uint64_t>(value)) : "memor" \
+                                                                                                              "y")
 
 inline uint8_t LoadRegister(const volatile uint8_t* address) {
   uint32_t value = 0;

@@ -8,10 +8,12 @@
 #include <cerrno>
 #include <cstring>
 
+#include "kernel/page_size.h"
+
 namespace fake {
 namespace {
 
-constexpr uint64_t kPageSize = 4096;
+const uint64_t kPageSize = kernel::PageSize();
 
 // Holds shared pages by a mapping of its own, as pinning does: what JavaScript unmaps meanwhile stays reachable, and
 // what takes its addresses does not.

@@ -10,11 +10,12 @@
 #include <stdexcept>
 
 #include "fake/vfio_features.h"
+#include "kernel/page_size.h"
 
 namespace fake {
 namespace {
 
-constexpr uint64_t kPageSize = 4096;
+const uint64_t kPageSize = kernel::PageSize();
 constexpr unsigned kRegionShift = 40;
 constexpr uint64_t kRegionOffsetMask = (uint64_t{1} << kRegionShift) - 1;
 

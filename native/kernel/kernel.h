@@ -55,8 +55,8 @@ class Kernel {
   virtual int Eventfd(unsigned count, int flags) = 0;                  // close-on-exec
   virtual int Poll(int fd, int events) = 0;  // poll(2) without waiting: those of `events` that are ready
   // A new fd, the caller's, for an event loop to watch in place of `fd`: an event of `*events` (poll(2)'s), as the call
-  // leaves them, is ready there while one of those that were asked for is ready on `fd`. A flag that the loop sets on it
-  // changes nothing for others who have `fd`'s file open. To be closed before `fd`.
+  // leaves them, is ready there while one of those that were asked for is ready on `fd`. A flag that the loop sets on
+  // it changes nothing for others who have `fd`'s file open. To be closed before `fd`.
   virtual int WatchFd(int fd, int* events) = 0;
   virtual int MemfdCreate(const char* name, unsigned flags) = 0;
   virtual int Ftruncate(int fd, uint64_t size) = 0;
