@@ -11,6 +11,7 @@
 #include <cstring>
 #include <ctime>
 #include <thread>
+#include <vector>
 
 #include "core/bus_error.h"
 #include "core/registers.h"
@@ -142,22 +143,26 @@ const Case kCases[] = {
        core::CatchBusErrors();
        void* page = MapNothing();
        std::atomic<bool> stop = false;
-       std::thread looker([&] {
-         while (!stop) Load(page);
-       });
+       std::vector<std::thread> lookers;
+       for (int i = 0; i < 4; ++i) {
+         lookers.emplace_back([&] {
+           while (!stop) Load(page);
+         });
+       }
        unsigned clobbered = 0;
        const int nothing = memfd_create("nothing", MFD_CLOEXEC);
-       for (int i = 0; i < 3000; ++i) {
+       for (int i = 0; i < 2000; ++i) {
          mmap(page, kPage, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, nothing, 0);
          core::AddZeroRange(page, kPage);
-         for (volatile int delay = 0; delay < i % 64 * 16; delay = delay + 1) continue;
+         if (i % 2 == 0) std::this_thread::yield();
          core::RemoveZeroRange(page);
          mmap(page, kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
          *static_cast<volatile uint32_t*>(page) = 7;
+         if (i % 8 == 0) Pause();
          for (int look = 0; look < 200; ++look) clobbered += Load(page) != 7 ? 1 : 0;
        }
        stop = true;
-       looker.join();
+       for (auto& looker : lookers) looker.join();
        Say(clobbered > 0 ? "clobbered " : "kept ");
      }},
 };
