@@ -123,9 +123,13 @@ class Turns {
 
 }  // namespace
 
-void KeepBusErrors(Napi::Env env) {
+void HoldBusErrors() {
   static std::once_flag held;
-  Call(env, [] { std::call_once(held, HoldSignal); });
+  std::call_once(held, HoldSignal);
+}
+
+void KeepBusErrors(Napi::Env env) {
+  Call(env, HoldBusErrors);
   Turns::Start(env);
 }
 

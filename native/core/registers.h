@@ -12,37 +12,35 @@ namespace core {
 
 // The outer shareable domain is where devices are. The branch depends on the value that was loaded: nothing after it,
 // not even a read of the counter, starts before the device has answered.
-#define VFIO_DMABUF_LOADED(value)                                                                                     \
-  uint64_t zero = 0;                                                                                                  \
-  asm volatile("dmb oshld\n\teor %0, %1, %1\n\tcbnz %0, ." : "=r"(zero) : "r"(static_cast<uint64_t>(value)) : "memor" \
-                                                                                                              "y")
+[[gnu::always_inline]] inline void AfterLoad(uint64_t value) {
+  uint64_t zero = 0;
+  asm volatile("dmb oshld\n\teor %0, %1, %1\n\tcbnz %0, ." : "=r"(zero) : "r"(value) : "memory");
+}
 
 inline uint8_t LoadRegister(const volatile uint8_t* address) {
   uint32_t value = 0;
   asm volatile("ldrb %w0, [%1]" : "=r"(value) : "r"(address) : "memory");
-  VFIO_DMABUF_LOADED(value);
+  AfterLoad(value);
   return static_cast<uint8_t>(value);
 }
 inline uint16_t LoadRegister(const volatile uint16_t* address) {
   uint32_t value = 0;
   asm volatile("ldrh %w0, [%1]" : "=r"(value) : "r"(address) : "memory");
-  VFIO_DMABUF_LOADED(value);
+  AfterLoad(value);
   return static_cast<uint16_t>(value);
 }
 inline uint32_t LoadRegister(const volatile uint32_t* address) {
   uint32_t value = 0;
   asm volatile("ldr %w0, [%1]" : "=r"(value) : "r"(address) : "memory");
-  VFIO_DMABUF_LOADED(value);
+  AfterLoad(value);
   return value;
 }
 inline uint64_t LoadRegister(const volatile uint64_t* address) {
   uint64_t value = 0;
   asm volatile("ldr %0, [%1]" : "=r"(value) : "r"(address) : "memory");
-  VFIO_DMABUF_LOADED(value);
+  AfterLoad(value);
   return value;
 }
-
-#undef VFIO_DMABUF_LOADED
 
 inline void StoreRegister(volatile uint8_t* address, uint8_t value) {
   asm volatile("dmb oshst\n\tstrb %w0, [%1]" : : "rZ"(static_cast<uint32_t>(value)), "r"(address) : "memory");
