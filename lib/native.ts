@@ -149,6 +149,8 @@ export interface NativeMessage {
 
 interface Native {
   systemKernel(): KernelHandle;
+  /** The system's, in bytes. */
+  readonly pageSize: bigint;
   fakeKernel(machine: NativeMachine, sysfsParent: string): KernelHandle;
   fakeAttach(sysfs: string): KernelHandle | undefined;
   fakeSysfs(kernel: KernelHandle): string;

@@ -1,8 +1,9 @@
 // Why a dma-buf cannot be mapped by the CPU, and why /dev/udmabuf makes none.
 import { join } from 'node:path';
 import { amount, text, type Arguments, type Around } from './look';
+import { native } from '../native';
 
-const page = 4096n;
+const page = native.pageSize;
 
 /** EINVAL of mmap, if it was a dma-buf's. */
 export function bufferNotMapped({ offset }: Arguments, { dmaBuf }: Around): string | undefined {

@@ -1,9 +1,9 @@
 // Why a part of a BAR cannot be exported.
 import { join } from 'node:path';
 import { hex, text, type Arguments, type Around } from './look';
+import { native } from '../native';
 
-// Of all Linux page sizes the least: what is no multiple of it is none of any other.
-const pageSize = 4096n;
+const { pageSize } = native;
 const ioPorts = 0x100n; // ioport.h: IORESOURCE_IO
 
 interface Bar {

@@ -3,8 +3,9 @@ import { fstatSync, statfsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Ioas, IovaRanges } from '../iommufd/ioas';
 import { amount, attempt, hex, text, type Arguments, type Around } from './look';
+import { native } from '../native';
 
-const pageSize = 4096n;
+const { pageSize } = native;
 const mostRanges = 8;
 
 type Space = Pick<IovaRanges, 'ranges' | 'alignment'>;

@@ -70,7 +70,7 @@ export class DmaHeap {
   }
 
   /**
-   * A dma-buf of new, zeroed memory: `size` bytes (1 to 2^63 - 4096), rounded up to whole pages (DMA_HEAP_IOCTL_ALLOC).
+   * A dma-buf of new, zeroed memory: `size` bytes (1 to 2^63 less a page), rounded up to whole pages (DMA_HEAP_IOCTL_ALLOC).
    * The memory is taken at once and cannot be swapped out; the system heap asks for more until there is none, and what then
    * ends may be some process: mind the size.
    *
@@ -106,6 +106,6 @@ export class DmaHeap {
 }
 
 function toRequest(size: number | bigint, opts: AllocOptions | undefined): { length: bigint; flags: number } {
-  const length = u64(size, 'size', 1n, 2n ** 63n - 4096n);
+  const length = u64(size, 'size', 1n, 2n ** 63n - native.pageSize);
   return { length, flags: openFlags[oneOf(options(opts).access ?? 'rw', 'access', accesses)] };
 }

@@ -97,7 +97,7 @@ export class VfioContainer extends ContainerSpace {
     const first = u64(iova, 'iova');
     const wanted = u64(length, 'length', 1n);
     const { dirtyTracking, pageSizes } = this.info();
-    const pageSize = dirtyTracking?.pageSizes[0] ?? pageSizes[0] ?? 4096n;
+    const pageSize = dirtyTracking?.pageSizes[0] ?? pageSizes[0] ?? native.pageSize;
     // As the kernel sees it, which refuses what is larger than all that is mapped can be.
     const most = mostDirtyPages * pageSize;
     if (wanted > most) throw outOfRange('length', `<= ${String(most)}`, length);

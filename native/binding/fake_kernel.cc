@@ -102,8 +102,8 @@ struct Known {
 };
 
 Known& TheKnown() {
-  static Known known;
-  return known;
+  static auto* known = new Known;  // never destroyed: threads may outlive static objects
+  return *known;
 }
 
 // fakeKernel(machine, parent of its sysfs): Kernel

@@ -1,8 +1,12 @@
 // This process's registries of devices and of exported dma-bufs.
 #include "core/device_state.h"
 
+#include <poll.h>
+
 #include <algorithm>
+#include <chrono>
 #include <map>
+#include <thread>
 #include <utility>
 
 #include "uapi/vfio.h"
@@ -110,8 +114,31 @@ void DeviceFile::Leave() {
   ++state_->revocations;
 }
 
-std::shared_ptr<Export> Export::Register(const Fd& buffer, std::shared_ptr<DeviceState> device, uint32_t ranges) {
-  const auto identity = buffer.Identify();
+void DeviceState::WaitForFences() const {
+  using std::chrono::milliseconds;
+  const auto is_idle = [](const std::weak_ptr<const Fd>& buffer) {
+    const auto fd = buffer.lock();
+    return !fd || fd->kernel()->Poll(fd->number(), POLLOUT) != 0;
+  };
+  for (auto pause = milliseconds(1);; pause = std::min(2 * pause, milliseconds(16))) {
+    std::vector<std::weak_ptr<const Fd>> buffers;
+    {
+      const kernel::Lock lock(exports_mutex);
+      buffers = exports;
+    }
+    if (std::ranges::all_of(buffers, is_idle)) return;
+    std::this_thread::sleep_for(pause);
+  }
+}
+
+std::shared_ptr<Export> Export::Register(const std::shared_ptr<const Fd>& buffer, std::shared_ptr<DeviceState> device,
+                                         uint32_t ranges) {
+  const auto identity = buffer->Identify();
+  {
+    const kernel::Lock lock(device->exports_mutex);
+    std::erase_if(device->exports, [](const auto& weak) { return weak.expired(); });
+    device->exports.push_back(buffer);
+  }
   auto made = std::make_shared<Export>(identity, std::move(device), ranges);
   auto& registry = Exports();
   const kernel::Lock lock(registry.mutex);

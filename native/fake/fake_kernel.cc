@@ -259,7 +259,7 @@ int FakeKernel::WatchFd(int fd, int* events) {
     const kernel::Lock guard(lock_);
     if (const auto file = Find(fd)) return file->WatchFd(events);
   }
-  return LinuxKernel::WatchFd(fd, events);  // duplicates, under the lock again
+  return LinuxKernel::WatchFd(fd, events);
 }
 
 int64_t FakeKernel::Lseek(int fd, int64_t offset, int whence) {

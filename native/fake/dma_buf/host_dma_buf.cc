@@ -10,12 +10,13 @@
 #include <cstring>
 
 #include "fake/files/user_memory.h"
+#include "kernel/page_size.h"
 #include "uapi/dma_heap.h"
 
 namespace fake {
 namespace {
 
-constexpr uint64_t kPageSize = 4096;
+const uint64_t kPageSize = kernel::PageSize();
 constexpr uint32_t kListLimit = 1024;                 // the driver's list_limit
 constexpr uint64_t kSizeLimit = 0x7fffffffULL << 20;  // and its size_limit_mb
 

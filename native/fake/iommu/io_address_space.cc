@@ -5,10 +5,12 @@
 #include <bit>
 #include <cerrno>
 
+#include "kernel/page_size.h"
+
 namespace fake {
 namespace {
 
-constexpr uint64_t kPageSize = 4096;
+const uint64_t kPageSize = kernel::PageSize();
 constexpr uint64_t kHugePageSize = uint64_t{2} << 20;
 
 }  // namespace

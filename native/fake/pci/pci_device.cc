@@ -12,11 +12,12 @@
 
 #include "fake/files/user_memory.h"
 #include "fake/vfio/vfio_features.h"
+#include "kernel/page_size.h"
 
 namespace fake {
 namespace {
 
-constexpr uint64_t kPageSize = 4096;
+const uint64_t kPageSize = kernel::PageSize();
 constexpr std::size_t kMostCopied = std::size_t{4} << 20;  // by memdup_user(): KMALLOC_MAX_SIZE
 constexpr unsigned kRegionShift = 40;
 constexpr uint64_t kRegionOffsetMask = (uint64_t{1} << kRegionShift) - 1;

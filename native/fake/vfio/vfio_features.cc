@@ -6,12 +6,13 @@
 #include <bit>
 
 #include "fake/files/user_memory.h"
+#include "kernel/page_size.h"
 
 namespace fake {
 namespace {
 
-constexpr uint64_t kPageSize = 4096;
-constexpr uint32_t kMostRanges = kPageSize / sizeof(uapi::vfio_device_feature_dma_logging_range);
+constexpr uint64_t kLeastPageSize = 4096;  // the interface's own, whatever the system's is
+const uint64_t kMostRanges = kernel::PageSize() / sizeof(uapi::vfio_device_feature_dma_logging_range);
 constexpr std::size_t kStates = uapi::VFIO_DEVICE_STATE_PRE_COPY_P2P + 1;
 
 // vfio_mig_get_next_state(): the next state, by current and target state; 0: there is no path.
@@ -113,7 +114,7 @@ int ReportLogging(uapi::vfio_device_feature& feature, DmaLog& log) {
   const auto& report = PayloadOf<uapi::vfio_device_feature_dma_logging_report>(feature);
   const auto checked = CheckFeature(feature, uapi::VFIO_DEVICE_FEATURE_GET, sizeof(report));
   if (checked) return *checked;
-  if (report.page_size < kPageSize || !std::has_single_bit(report.page_size)) return -EINVAL;
+  if (report.page_size < kLeastPageSize || !std::has_single_bit(report.page_size)) return -EINVAL;
   uint64_t end = 0;
   if (__builtin_add_overflow(report.iova, report.length, &end)) return -EOVERFLOW;
   UserBitmap bitmap(report.bitmap);
