@@ -1,3 +1,4 @@
+// Slow calls on threads of their own, and their promises.
 #include "binding/async_call.h"
 
 #include <uv.h>
