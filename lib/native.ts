@@ -1,5 +1,6 @@
 // The addon, typed. The only file that loads it; everything else sees these functions and opaque handles.
 import bindings from 'bindings';
+import { coded } from './validate';
 
 declare const tag: unique symbol;
 /** What native code owns, as an opaque value. `T` names the kind. @internal */
@@ -383,14 +384,14 @@ function load(): Native {
   try {
     return bindings('vfio_dmabuf') as Native;
   } catch (cause) {
-    throw Object.assign(
+    throw coded(
       new Error(
         'vfio-dmabuf: the native addon is not built. A package manager that does not run install scripts leaves it ' +
           'out; build it with `npm rebuild vfio-dmabuf` (with npm 12: `npm install-scripts approve vfio-dmabuf` ' +
           'first), or in a checkout with `npx node-gyp rebuild`. It needs Linux, Python 3, make and a C++20 compiler.',
         { cause },
       ),
-      { code: 'ERR_ADDON_NOT_BUILT' },
+      'ERR_ADDON_NOT_BUILT',
     );
   }
 }

@@ -161,6 +161,7 @@ export class Ioas extends EventEmitter<IoasEvents> {
   /** Puts a dma-buf into the table; returns the IOVA. @internal */
   place(dmaBuf: DmaBuf, offset: bigint, length: bigint, iova: bigint | undefined, access: bigint): bigint {
     if (this.#closed) throw closedError('IOAS');
+    followSubscribers();
     const { words, mapFd } = this.#hot;
     words[ioasWord.fd] = dmaBuf.fdWord;
     words[ioasWord.start] = offset;
@@ -168,7 +169,6 @@ export class Ioas extends EventEmitter<IoasEvents> {
     words[ioasWord.iova] = iova ?? 0n;
     words[ioasWord.access] = access;
     words[ioasWord.fixed] = iova === undefined ? 0n : 1n;
-    followSubscribers();
     try {
       mapFd();
       return iova ?? words[ioasWord.iova] ?? 0n;
@@ -182,10 +182,10 @@ export class Ioas extends EventEmitter<IoasEvents> {
   /** Takes a mapping out of the table. @internal */
   unplace(iova: bigint, length: bigint): void {
     if (this.#closed) throw closedError('IOAS');
+    followSubscribers();
     const { words, unmap } = this.#hot;
     words[ioasWord.iova] = iova;
     words[ioasWord.length] = length;
-    followSubscribers();
     try {
       unmap();
     } catch (error) {

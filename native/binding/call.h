@@ -1,15 +1,16 @@
-// From JavaScript into core and back: argument conversion, core's failures as JavaScript errors, and slow calls on a
-// pool thread.
+// From JavaScript into core and back: argument conversion, and slow calls on a pool thread.
 #pragma once
 
 #include <napi.h>
 
+#include <exception>
+#include <memory>
 #include <optional>
 #include <type_traits>
 #include <utility>
 #include <vector>
 
-#include "core/failure.h"
+#include "binding/raise.h"
 #include "core/trace.h"
 
 namespace binding {
@@ -29,33 +30,10 @@ Array ToArray(const Napi::Value& value, napi_typedarray_type type) {
 }
 Napi::Value FromBytes(Napi::Env env, const std::vector<uint8_t>& bytes);
 
-// A failure as an Error with `errno` (positive), `syscall` and `ioctl`; lib/errors.ts makes a KernelError of it.
-Napi::Error ToError(Napi::Env env, const core::Failure& failure);
-
-// The same for callbacks on the bare Node-API: what is thrown there must not leave them as a C++ exception. At the end
-// of an environment nothing can be thrown into JavaScript, and nobody is left to see it.
+// Runs a call of core's. Its Failure becomes a JavaScript error where the function of the addon ends (Callback).
 template <typename Work>
-void Raising(napi_env env, const Work& work) noexcept {
-  try {
-    try {
-      work();
-    } catch (const core::Failure& failure) {
-      napi_throw(env, ToError(env, failure).Value());
-    } catch (const std::exception& exception) {
-      napi_throw_error(env, nullptr, exception.what());
-    }
-  } catch (const Napi::Error&) {
-    return;
-  }
-}
-
-template <typename Work>
-auto Call(Napi::Env env, Work&& work) {
-  try {
-    return work();
-  } catch (const core::Failure& failure) {
-    throw ToError(env, failure);
-  }
+auto Call(Napi::Env, Work&& work) {
+  return work();
 }
 
 template <typename Work, typename Convert>
@@ -68,9 +46,12 @@ class PoolCall : public Napi::AsyncWorker {
         work_(std::move(work)),
         convert_(std::move(convert)) {}
 
-  Napi::Value Start() {
-    Queue();
-    return promise_.Promise();
+  // The worker deletes itself when it is done.
+  static Napi::Value Start(std::unique_ptr<PoolCall> call) {
+    const Napi::Value promise = call->promise_.Promise();
+    call->Queue();
+    static_cast<void>(call.release());
+    return promise;
   }
 
  protected:
@@ -78,20 +59,25 @@ class PoolCall : public Napi::AsyncWorker {
     const core::Trace::Scope scope(trace_);
     try {
       result_.emplace(work_());
-    } catch (const core::Failure& failure) {
-      failure_ = failure;
-    } catch (const std::exception& exception) {
-      SetError(exception.what());
+    } catch (...) {
+      failure_ = std::current_exception();
     }
   }
+
+  // The promise is settled, whatever fails.
   void OnOK() override {
-    if (failure_) {
-      promise_.Reject(ToError(Env(), *failure_).Value());
-    } else if (result_) {
-      promise_.Resolve(convert_(Env(), std::move(*result_)));
+    const Napi::Env env = Env();
+    napi_value result = nullptr;
+    try {
+      if (failure_) std::rethrow_exception(failure_);
+      result = convert_(env, std::move(*result_));
+    } catch (...) {
+      napi_value error = CaughtValue(env);
+      promise_.Reject(error == nullptr ? napi_value(env.Undefined()) : error);
+      return;
     }
+    promise_.Resolve(result);
   }
-  void OnError(const Napi::Error& error) override { promise_.Reject(error.Value()); }
 
  private:
   Napi::Promise::Deferred promise_;
@@ -99,15 +85,16 @@ class PoolCall : public Napi::AsyncWorker {
   Work work_;
   Convert convert_;
   std::optional<std::invoke_result_t<Work>> result_;
-  std::optional<core::Failure> failure_;
+  std::exception_ptr failure_;
 };
 
 // Runs `work` now, or on a pool thread if `async` is true: then the result is a promise. `work` holds shared_ptrs of
 // all it touches and returns a value, which `convert` turns into JavaScript's.
 template <typename Work, typename Convert>
 Napi::Value Run(Napi::Env env, const Napi::Value& async, Work work, Convert convert) {
-  if (!async.ToBoolean()) return convert(env, Call(env, work));
-  return (new PoolCall<Work, Convert>(env, std::move(work), std::move(convert)))->Start();
+  if (!async.ToBoolean()) return convert(env, work());
+  return PoolCall<Work, Convert>::Start(
+      std::make_unique<PoolCall<Work, Convert>>(env, std::move(work), std::move(convert)));
 }
 
 struct Nothing {};

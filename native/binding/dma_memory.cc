@@ -15,21 +15,14 @@ Napi::Value MemoryAllocate(const Napi::CallbackInfo& info) {
         return core::Memory::Allocate(kernel, size, huge_page_log2);
       },
       [](Napi::Env env, const core::Memory& memory) -> Napi::Value {
-        auto result = Napi::Object::New(env);
-        result.Set("fd", Wrap(env, memory.fd));
-        result.Set("mapping", Wrap(env, memory.mapping));
+        Record result(env);
+        result.Define("fd", Wrap(env, memory.fd));
+        result.Define("mapping", Wrap(env, memory.mapping));
         return result;
       });
 }
 
 using Share = std::shared_ptr<core::Mapping>;
-
-// False while the environment is being torn down.
-bool CanRunJavaScript(napi_env env) {
-  napi_value global = nullptr;
-  bool found = false;
-  return napi_get_global(env, &global) == napi_ok && napi_has_named_property(env, global, "Object", &found) == napi_ok;
-}
 
 // The ArrayBuffer is gone. But at the end of its environment Node calls this also for memory that was transferred to
 // another thread, which may look at it for ever: then it becomes zeros, and its addresses are never given to anything
