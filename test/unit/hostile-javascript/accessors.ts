@@ -3,6 +3,7 @@
 
 // What the accessors themselves use: they must not come by each other.
 const { apply, defineProperty, deleteProperty, getOwnPropertyDescriptor } = Reflect;
+// eslint-disable-next-line @typescript-eslint/unbound-method -- called with a set
 const { add } = Set.prototype;
 
 export type Name = string | symbol;
@@ -20,7 +21,7 @@ export const attacks: readonly Attack[] = ['get throws', 'set throws', 'get lies
 
 const constructors = [
   ...[Object, Function, Array, ArrayBuffer, SharedArrayBuffer, DataView, Promise, Map, Set, WeakRef, RegExp, String],
-  ...[Error, TypeError, RangeError, Object.getPrototypeOf(Uint8Array), Uint8Array, Int32Array, Uint32Array],
+  ...[Error, TypeError, RangeError, Object.getPrototypeOf(Uint8Array) as object, Uint8Array, Int32Array, Uint32Array],
   ...[BigUint64Array, BigInt, Number, AbortSignal, WeakMap, FinalizationRegistry],
 ] as { prototype: object }[];
 
@@ -72,7 +73,7 @@ function install(prototype: object, name: Name): void {
     if (before?.set) apply(before.set, this, [value]);
     else if (typeof this === 'object' || typeof this === 'function') {
       const descriptor = { __proto__: null, value, writable: true, enumerable: true, configurable: true };
-      defineProperty(this as object, name, descriptor as PropertyDescriptor);
+      defineProperty(this!, name, descriptor as PropertyDescriptor);
     }
   };
   const enumerable = before?.enumerable ?? false;

@@ -48,13 +48,12 @@ function addonFile(): string {
 
 export const ownershipCases: Record<string, () => Promise<void> | void> = {
   'a setter on Function.prototype gets a function of a dma-buf that is gone': async () => {
-    let functions: Function_[] = [];
     const start = () => {
       const buffer = DmaMemory.alloc(65_536, { kernel: new FakeKernel() }).exportDmaBuf();
       buffer.beginCpuAccess('rw');
     };
     const taken = intercept(Function.prototype, ['fd', 'ioas', 'words', 'sync', 'data', 'handle'], start);
-    functions = taken.map(({ object }) => object).filter((object) => typeof object === 'function') as Function_[];
+    const functions = taken.map(({ object }) => object).filter((object) => typeof object === 'function') as Function_[];
     taken.length = 0;
     await collect();
     await collect();
@@ -124,11 +123,11 @@ export const ownershipCases: Record<string, () => Promise<void> | void> = {
         if (kind === 'throws') throw new Error('a setter');
       };
       const results: unknown[] = [];
-      const refused = [
+      const refused: (() => unknown)[] = [
         () => ioas.mapDmaBuf(buffer, { iova: 1n }), // not aligned
         () => ioas.mapDmaBuf(buffer, { iova: 0xffff_ffff_ffff_0000n }),
-        () => native.dmaBufSync(buffer.handle)(0xff),
-        () => native.dmaBufSync(native.fdEventfd(kernel.handle, 0))(5),
+        native.dmaBufSync(buffer.handle).bind(undefined, 0xff),
+        native.dmaBufSync(native.fdEventfd(kernel.handle, 0)).bind(undefined, 5),
         () => native.fdDuplicate(kernel.handle, 0x7fff_ffff),
         () => native.ioasUnmap(ioas.handle, 0n, 1n, false),
       ];
@@ -155,7 +154,6 @@ export const ownershipCases: Record<string, () => Promise<void> | void> = {
 
   'a setter that throws does not keep a promise from being settled': async () => {
     const kernel = new FakeKernel();
-    let pending: Promise<unknown>[] = [];
     Object.defineProperty(Object.prototype, 'fd', {
       configurable: true,
       get: () => undefined,
@@ -163,7 +161,7 @@ export const ownershipCases: Record<string, () => Promise<void> | void> = {
         throw new Error('a setter');
       },
     });
-    pending = [
+    const pending = [
       native.memoryAllocate(kernel.handle, 4096n, 0, true),
       native.fdOpen(kernel.handle, '/nothing', true),
       native.memoryAllocate(kernel.handle, 0xffff_ffff_ffff_0000n, 0, true),
