@@ -16,7 +16,7 @@ import {
 import { expectClose, wasClosed } from '../lost';
 import { ioasWord, native, type FdHandle, type IoasHandle, type NativeIoas } from '../native';
 import { followSubscribers } from '../trace';
-import { array, boolean, instance, integer, invalidType, options, outOfRange, u64, u64Max } from '../validate';
+import { array, boolean, instance, integer, invalidType, option, options, outOfRange, u64, u64Max } from '../validate';
 import { VfioDevice } from '../vfio/device';
 import { MappedRegion } from '../vfio/mapped-region';
 import { Region } from '../vfio/region';
@@ -145,7 +145,7 @@ export class Ioas extends EventEmitter<IoasEvents> {
     const { size, kernel } = instance(dmaBuf, 'dmaBuf', DmaBuf);
     if (kernel !== this.iommufd.kernel) throw codedError('ERR_OTHER_KERNEL', 'the dma-buf belongs to another kernel');
     const { iova, offset, length, access } = toPlacement(opts, size);
-    const autoRemap = boolean(options(opts).autoRemap ?? false, 'autoRemap');
+    const autoRemap = boolean(option(opts, 'autoRemap') ?? false, 'autoRemap');
     // Of before the call: what revokes meanwhile, in another thread, kills this mapping or fails it.
     const revocations = dmaBuf.exported?.revocations ?? 0;
     const held = autoRemap ? dmaBuf.share() : dmaBuf;
