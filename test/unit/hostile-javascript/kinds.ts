@@ -143,8 +143,9 @@ async function attackAll(say: Say, asynchronous: boolean): Promise<string[]> {
 async function freeze(): Promise<string[]> {
   const stage = new Stage();
   for (const name of Object.getOwnPropertyNames(globalThis)) {
+    if (!/^[A-Z]/.test(name)) continue; // Node's own are made when they are read
     const value: unknown = Reflect.get(globalThis, name);
-    if (typeof value !== 'function' || !/^[A-Z]/.test(name)) continue;
+    if (typeof value !== 'function') continue;
     Object.freeze(value);
     if (typeof value.prototype === 'object') Object.freeze(value.prototype);
   }
