@@ -3,6 +3,7 @@ import { stat } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { arm, attacks, caught, disarm, installAll, met, removeAll, type Attack, type Name } from './accessors';
 import { FakeKernel } from '../../../lib/fake';
+import { native } from '../../../lib/native';
 import { names, symbols } from './names';
 import { Made, Stage } from './program';
 
@@ -258,6 +259,66 @@ async function options(): Promise<string[]> {
   return wrong;
 }
 
+/** The addon's functions with handles of any kind, and values that make no sense to them. Each is the same every time. */
+async function nonsense(say: Say): Promise<string[]> {
+  const stage = new Stage();
+  const { kernel, iommufd, ioas, engine } = stage;
+  const buffer = engine.exportDmaBuf({ region: 0, offset: 0n, length: 4096n });
+  const { fd, mapping } = native.memoryAllocate(kernel.handle, 4096n, 0, false);
+  const hwpt = native.hwptAllocate(ioas.handle, engine.id!, 0, 0, new Uint8Array(), undefined, false);
+  const handles = [kernel.handle, iommufd.handle, ioas.handle, engine.handle, buffer.handle, fd, mapping, hwpt];
+  const detached = new Uint8Array(8);
+  structuredClone(detached, { transfer: [detached.buffer] });
+  const values: unknown[] = [
+    ...[undefined, null, true, false, 0, 1, 2, 3, 4, 7, 64, 4096, -1, 0.5, NaN, 0n, 1n, 4096n, 2n ** 63n, 2n ** 64n],
+    ...[
+      '',
+      'text',
+      Symbol('symbol'),
+      {},
+      [],
+      () => undefined,
+      new Proxy({}, {}),
+      new Proxy([], {}),
+      Object.create(null),
+    ],
+    ...[detached, new Uint8Array(0), new Uint8Array(16), new Uint8Array(72), new Int32Array(4), new Uint32Array(2)],
+    ...[
+      new BigUint64Array(1),
+      new BigUint64Array(6),
+      new Float64Array(3),
+      new ArrayBuffer(8),
+      new DataView(new ArrayBuffer(8)),
+    ],
+    ...[new Uint8Array(new SharedArrayBuffer(8)), [handles[0]], [1, 2, 3], ['text'], new Error('error')],
+  ];
+  let seed = 1;
+  const pick = (list: readonly unknown[]): unknown => {
+    seed = (Math.imul(seed, 1664525) + 1013904223) >>> 0;
+    return list[Math.floor((seed / 2 ** 32) * list.length)];
+  };
+  const functions = Object.entries(native)
+    .flatMap(([name, found]: [string, unknown]) =>
+      typeof found === 'object' ? Object.entries(found!) : [[name, found] as [string, unknown]],
+    )
+    .filter((entry): entry is [string, (...args: unknown[]) => unknown] => typeof entry[1] === 'function');
+  for (let round = 0; round < (long ? 2000 : 60); round += 1) {
+    for (const [name, call] of functions) {
+      if (/Close|Retire|[dD]estroy|[rR]elease|fakeFailCall/.test(name) && round % 50 !== 49) continue; // these end it
+      const args = Array.from({ length: 8 }, (_, i) => pick(i === 0 || pick([0, 1, 2]) === 0 ? handles : values));
+      if (round === 0) say(name);
+      try {
+        // What works is not waited for: a read of nothing would not end.
+        Promise.resolve(call(...args)).catch(() => undefined);
+      } catch {
+        // As it should.
+      }
+    }
+  }
+  await collect();
+  return [];
+}
+
 export const kinds: Record<string, (say: Say) => Promise<string[]>> = {
   'accessors of every name': (say) => attackAll(say, false),
   'accessors of every name, through the event loop': (say) => attackAll(say, true),
@@ -265,4 +326,5 @@ export const kinds: Record<string, (say: Say) => Promise<string[]>> = {
   'frozen intrinsics': freeze,
   'Symbol.species': species,
   'options that close what they are for': options,
+  'arguments of no sense': nonsense,
 };
