@@ -280,7 +280,7 @@ async function nonsense(say: Say): Promise<string[]> {
       () => undefined,
       new Proxy({}, {}),
       new Proxy([], {}),
-      Object.create(null),
+      Object.create(null) as object,
     ],
     ...[detached, new Uint8Array(0), new Uint8Array(16), new Uint8Array(72), new Int32Array(4), new Uint32Array(2)],
     ...[
