@@ -10,7 +10,8 @@ let chosen: Kernel | undefined;
 function choose(): Kernel {
   const name = process.env['VFIO_DMABUF_KERNEL'] ?? 'system';
   if (name === 'system') return Kernel.system;
-  const machine = name === 'fake' ? machines['reference'] : machines[name.replace(/^fake:/, '')];
+  const wanted = name === 'fake' ? 'reference' : name.replace(/^fake:/, '');
+  const machine = Object.hasOwn(machines, wanted) ? machines[wanted] : undefined;
   if (!/^fake(:|$)/.test(name) || !machine) {
     throw codedError(
       'ERR_UNKNOWN_KERNEL',

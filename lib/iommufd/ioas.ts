@@ -16,7 +16,7 @@ import {
 import { expectClose, wasClosed } from '../lost';
 import { ioasWord, native, type FdHandle, type IoasHandle, type NativeIoas } from '../native';
 import { followSubscribers } from '../trace';
-import { array, boolean, instance, integer, invalidType, options, outOfRange, u64, u64Max } from '../validate';
+import { array, boolean, instance, integer, invalidType, option, options, outOfRange, u64, u64Max } from '../validate';
 import { VfioDevice } from '../vfio/device';
 import { MappedRegion } from '../vfio/mapped-region';
 import { Region } from '../vfio/region';
@@ -145,7 +145,7 @@ export class Ioas extends EventEmitter<IoasEvents> {
     const { size, kernel } = instance(dmaBuf, 'dmaBuf', DmaBuf);
     if (kernel !== this.iommufd.kernel) throw codedError('ERR_OTHER_KERNEL', 'the dma-buf belongs to another kernel');
     const { iova, offset, length, access } = toPlacement(opts, size);
-    const autoRemap = boolean(options(opts).autoRemap ?? false, 'autoRemap');
+    const autoRemap = boolean(option(opts, 'autoRemap') ?? false, 'autoRemap');
     // Of before the call: what revokes meanwhile, in another thread, kills this mapping or fails it.
     const revocations = dmaBuf.exported?.revocations ?? 0;
     const held = autoRemap ? dmaBuf.share() : dmaBuf;
@@ -161,6 +161,7 @@ export class Ioas extends EventEmitter<IoasEvents> {
   /** Puts a dma-buf into the table; returns the IOVA. @internal */
   place(dmaBuf: DmaBuf, offset: bigint, length: bigint, iova: bigint | undefined, access: bigint): bigint {
     if (this.#closed) throw closedError('IOAS');
+    followSubscribers();
     const { words, mapFd } = this.#hot;
     words[ioasWord.fd] = dmaBuf.fdWord;
     words[ioasWord.start] = offset;
@@ -168,7 +169,6 @@ export class Ioas extends EventEmitter<IoasEvents> {
     words[ioasWord.iova] = iova ?? 0n;
     words[ioasWord.access] = access;
     words[ioasWord.fixed] = iova === undefined ? 0n : 1n;
-    followSubscribers();
     try {
       mapFd();
       return iova ?? words[ioasWord.iova] ?? 0n;
@@ -182,10 +182,10 @@ export class Ioas extends EventEmitter<IoasEvents> {
   /** Takes a mapping out of the table. @internal */
   unplace(iova: bigint, length: bigint): void {
     if (this.#closed) throw closedError('IOAS');
+    followSubscribers();
     const { words, unmap } = this.#hot;
     words[ioasWord.iova] = iova;
     words[ioasWord.length] = length;
-    followSubscribers();
     try {
       unmap();
     } catch (error) {

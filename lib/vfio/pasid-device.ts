@@ -17,7 +17,7 @@ interface PasidAttachment extends Attached {
   table: Ioas | Hwpt;
 }
 
-const hasPasid = (attached: Attached): attached is PasidAttachment => 'pasid' in attached;
+const hasPasid = (attached: Attached): attached is PasidAttachment => Object.hasOwn(attached, 'pasid');
 
 /** How the DMA of a VFIO device is given address spaces of its own by PASID. */
 export abstract class PasidDevice extends BoundDevice {
