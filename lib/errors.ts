@@ -71,6 +71,19 @@ interface Failure extends Error {
   ioctl?: string;
 }
 
+/** A failure that this library finds before it asks the kernel, in the form of a native one. @internal */
+export class FoundFailure extends Error implements Failure {
+  readonly errno: number;
+  readonly syscall: string;
+
+  /** `errno`: positive. */
+  constructor(message: string, errno: number, syscall: string) {
+    super(message);
+    this.errno = errno;
+    this.syscall = syscall;
+  }
+}
+
 function isFailure(error: unknown): error is Failure {
   if (!(error instanceof Error) || error instanceof KernelError) return false;
   return Object.hasOwn(error, 'syscall') && Object.hasOwn(error, 'errno');

@@ -1,10 +1,12 @@
 // Folders in which nobody but root and this process's user can exchange what has a name.
 import { lstatSync, readlinkSync, type Stats } from 'node:fs';
+import { constants } from 'node:os';
 import { dirname, isAbsolute, join } from 'node:path';
-import { codedError } from '../errors';
+import { codedError, FoundFailure } from '../errors';
 
 const sticky = 0o1000; // only the owner of a file, or of the folder, may rename or remove it
 const writableByOthers = 0o022;
+const eLoop = constants.errno.ELOOP;
 const mostLinks = 40; // as many as Linux follows
 
 function unsafe(path: string, why: string): Error {
@@ -49,7 +51,7 @@ export function safeFolder(folder: string): string {
     }
     checkOwner(next, stat, trusted);
     links += 1;
-    if (links > mostLinks) throw Object.assign(new Error('too many symbolic links'), { errno: -40, syscall: 'lstat' });
+    if (links > mostLinks) throw new FoundFailure('too many symbolic links', eLoop, 'lstat');
     const target = readlinkSync(next);
     if (isAbsolute(target)) here = '/';
     rest.unshift(...target.split('/'));

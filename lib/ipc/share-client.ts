@@ -74,7 +74,7 @@ export class ShareClient extends EventEmitter<ShareClientEvents> {
       const refused = `whoever shares at ${path} serves no such user, or has enough`;
       if (!message) throw codedError('ERR_SHARE_REFUSED', refused);
       const hello = decodeHello(message.bytes);
-      if ('refused' in hello) throw codedError('ERR_SHARE_REFUSED', `${refused}: ${hello.refused}`);
+      if (hello.refused !== undefined) throw codedError('ERR_SHARE_REFUSED', `${refused}: ${hello.refused}`);
       if (hello.buffers.length !== message.fds.length) throw wrong('there is not one fd for each buffer');
       for (const [i, info] of hello.buffers.entries()) {
         const dmaBuf = DmaBuf.fromFd(

@@ -41,6 +41,7 @@ export interface SharedBufferInfo {
 export interface Hello {
   vfioDmabufShare: number;
   buffers: SharedBufferInfo[];
+  refused?: undefined;
 }
 
 /** The only message to a client that is served elsewhere, but not now: without fds, and the connection is closed. */
@@ -69,6 +70,10 @@ type Json = Record<string, unknown>;
 const isObject = (value: unknown): value is Json =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
 
+/** A message's own members: what is missing is not looked up in Object.prototype. */
+const withoutPrototype = (_: string, value: unknown) =>
+  isObject(value) ? (Object.setPrototypeOf(value, null) as object) : value;
+
 /** ERR_SHARE_PROTOCOL. */
 export function wrong(what = 'the other end does not share dma-bufs as this library does'): Error {
   return codedError('ERR_SHARE_PROTOCOL', what);
@@ -77,7 +82,7 @@ export function wrong(what = 'the other end does not share dma-bufs as this libr
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 function parse(bytes: Uint8Array): Json {
-  const value = attempt(() => JSON.parse(utf8.decode(bytes)) as unknown);
+  const value = attempt(() => JSON.parse(utf8.decode(bytes), withoutPrototype) as unknown);
   if (!isObject(value)) throw wrong();
   return value;
 }

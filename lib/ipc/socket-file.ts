@@ -17,7 +17,7 @@ import {
 import { basename, dirname } from 'node:path';
 import { getSystemErrorMap } from 'node:util';
 import { attempt } from '../causes/look';
-import { kernelCall, KernelError } from '../errors';
+import { FoundFailure, kernelCall, KernelError } from '../errors';
 import type { Kernel } from '../kernel';
 import { native, type FdHandle } from '../native';
 import { safeFolder } from './safe-folder';
@@ -41,7 +41,7 @@ export interface SocketFileOptions {
 /** As native code's, for {@link kernelCall}. `errno`: positive. */
 function failure(errno: number): Error {
   const [, message = ''] = getSystemErrorMap().get(-errno) ?? [];
-  return Object.assign(new Error(message), { errno, syscall: 'bind' });
+  return new FoundFailure(message, errno, 'bind');
 }
 
 function inUse(path: string, by: { pid?: number | undefined; holder?: string }): never {
@@ -50,15 +50,20 @@ function inUse(path: string, by: { pid?: number | undefined; holder?: string }):
   });
 }
 
+/** Node's errors have a negative errno. */
+function ofNode(error: unknown): Error | undefined {
+  const { errno = 0, syscall } = error as { errno?: number; syscall?: string };
+  return errno < 0 && syscall !== undefined && !(error instanceof KernelError) ? failure(-errno) : undefined;
+}
+
 /** Runs file system calls: what fails is told as bind(2)'s failure. */
 function files<T>(path: string, calls: () => T): T {
   try {
     return calls();
   } catch (error) {
-    const { errno, syscall } = error as { errno?: number; syscall?: string };
-    if (error instanceof KernelError || errno === undefined || syscall === undefined || errno >= 0) throw error;
+    const found = error instanceof FoundFailure ? error : ofNode(error);
     return kernelCall({ path }, () => {
-      throw failure(-errno);
+      throw found ?? error;
     });
   }
 }

@@ -122,9 +122,9 @@ Napi::Value SocketPeek(const Napi::CallbackInfo& info) {
   const auto socket = Unwrap<core::Fd>(info[0]);
   const auto waiting = Call(info.Env(), [&] { return core::PeekMessage(*socket); });
   if (!waiting) return info.Env().Undefined();
-  auto result = Napi::Object::New(info.Env());
-  result.Set("size", static_cast<double>(waiting->size));
-  result.Set("fds", waiting->fds);
+  Record result(info.Env());
+  result.Define("size", static_cast<double>(waiting->size));
+  result.Define("fds", waiting->fds);
   return result;
 }
 

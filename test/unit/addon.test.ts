@@ -26,9 +26,11 @@ describe('loading the addon', function () {
     mkdirSync(join(folder, 'build/Release'), { recursive: true });
     writeFileSync(join(folder, 'package.json'), '{}');
     symlinkSync(join(checkout, 'node_modules'), join(folder, 'node_modules'));
-    const source = readFileSync(join(checkout, 'lib/native.ts'), 'utf8');
     const compilerOptions = { module: ModuleKind.CommonJS, target: ScriptTarget.ES2022, esModuleInterop: true };
-    writeFileSync(join(folder, 'dist/native.js'), transpileModule(source, { compilerOptions }).outputText);
+    for (const name of ['native', 'validate']) {
+      const source = readFileSync(join(checkout, `lib/${name}.ts`), 'utf8');
+      writeFileSync(join(folder, `dist/${name}.js`), transpileModule(source, { compilerOptions }).outputText);
+    }
   });
   afterEach(() => {
     rmSync(folder, { recursive: true });
