@@ -87,7 +87,7 @@ export function options<T extends object>(value: T | undefined | null, name = 'o
 }
 
 /** One option of an options object, as {@link options} gives it, without the copy: for hot calls. @internal */
-export function option<T extends object, K extends keyof T>(value: T | undefined, name: K): T[K] | undefined {
+export function option<T extends object, K extends keyof T>(value: T | null | undefined, name: K): T[K] | undefined {
   if (value === undefined) return undefined;
   if (value === null || typeof value !== 'object') throw invalidType('options', 'of type object', value);
   return Object.hasOwn(value, name) || Object.getPrototypeOf(value) !== Object.prototype ? value[name] : undefined;

@@ -51,7 +51,11 @@ class Calls : public std::enable_shared_from_this<Calls> {
       const std::lock_guard lock(mutex_);
       ++running_;
     }
-    const int started = core::RunOnThread(std::make_unique<OnThread>(shared_from_this(), std::move(call)));
+    const int started = core::CallThreads().Run(
+        [calls = shared_from_this(), shared = std::make_shared<std::unique_ptr<AsyncCall>>(std::move(call))] {
+          (*shared)->Execute();
+          calls->Return(std::move(*shared));
+        });
     if (started < 0) {
       const std::lock_guard lock(mutex_);
       --running_;
@@ -62,20 +66,6 @@ class Calls : public std::enable_shared_from_this<Calls> {
   }
 
  private:
-  class OnThread : public core::Job {
-   public:
-    OnThread(std::shared_ptr<Calls> calls, std::unique_ptr<AsyncCall> call)
-        : calls_(std::move(calls)), call_(std::move(call)) {}
-    void Run() override {
-      call_->Execute();
-      calls_->Return(std::move(call_));
-    }
-
-   private:
-    std::shared_ptr<Calls> calls_;
-    std::unique_ptr<AsyncCall> call_;
-  };
-
   static std::shared_ptr<Calls> Make(napi_env env) {
     uv_loop_t* loop = nullptr;
     NAPI_THROW_IF_FAILED(env, napi_get_uv_event_loop(env, &loop), nullptr);

@@ -6,19 +6,19 @@
 
 #include <chrono>
 #include <cstdint>
-#include <deque>
 #include <functional>
 
+#include "core/threads.h"
 #include "kernel/mutex.h"
 
 namespace core {
 
 class SideThreads {
  public:
-  // Those of this process. They are never joined: a process may end while a call waits.
+  // Those of this process.
   static SideThreads& Get();
 
-  // Runs `work`, which must not throw, on one of at most kMost threads. What waits for a thread is kept in order.
+  // Runs `work`, which must not throw, on one of at most kMost threads; if no thread can be made, on the calling one.
   void Run(std::function<void()> work);
 
   // Waits until all work that was given has been done, so that a close that need not wait is over when its caller goes
@@ -28,21 +28,16 @@ class SideThreads {
 
  private:
   using Clock = std::chrono::steady_clock;
-  static constexpr unsigned kMost = 64;
+  static constexpr std::size_t kMost = 64;
+  static constexpr std::size_t kStackSize = std::size_t{256} * 1024;
   static constexpr auto kPatience = std::chrono::milliseconds(50);
-  static constexpr auto kIdle = std::chrono::seconds(5);  // a thread without work ends after this time
   static constexpr int kShare = 20;
 
-  // The calling thread does work until there has been none for kIdle.
-  void Serve();
-  bool StartThread() REQUIRES(lock_);
+  void Finish();
 
+  Threads& threads_ = *new Threads(kMost, kStackSize);
   kernel::Mutex lock_;
-  kernel::Condition given_;
   kernel::Condition done_;
-  std::deque<std::function<void()>> queue_ GUARDED_BY(lock_);
-  unsigned threads_ GUARDED_BY(lock_) = 0;
-  unsigned idle_ GUARDED_BY(lock_) = 0;
   uint64_t unfinished_ GUARDED_BY(lock_) = 0;  // given and not done
   uint64_t slow_ GUARDED_BY(lock_) = 0;        // of these: not waited for again
   Clock::duration allowance_ GUARDED_BY(lock_) = kPatience;
