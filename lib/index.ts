@@ -3,16 +3,16 @@
  *
  * @packageDocumentation
  */
-export { Counts, type ListenOptions } from './counter';
-export { defaultKernel } from './default-kernel';
+export { Counts, type ListenOptions } from './events/counter';
+export { defaultKernel } from './kernel/default-kernel';
 export { DmaBuf, type MapBufferOptions } from './dmabuf/dma-buf';
 export { DmaHeap, type AllocOptions } from './dmabuf/dma-heap';
 export { DmaMemory, type HugePageSize, type Seal } from './dmabuf/dma-memory';
 export { MappedDmaBuf } from './dmabuf/mapped-dma-buf';
 export { SyncFile, type FenceInfo, type FenceState, type SyncFileInfo } from './dmabuf/sync-file';
 export type { MemoryRange } from './dmabuf/udmabuf';
-export type { WaitOptions } from './waits';
-export { KernelError, type KernelErrorArguments } from './errors';
+export type { WaitOptions } from './events/waits';
+export { KernelError, type KernelErrorArguments } from './errors/errors';
 export { examineHost, type DoctorOptions, type Finding, type HostReport } from './host/doctor';
 export type { IommufdDevice } from './iommufd/bound';
 export type { DirtyOptions, DirtyPages, DirtyRange } from './iommufd/dirty';
@@ -22,7 +22,7 @@ export { FaultQueue, type PageRequest, type PageRequestGroup, type PageResponse 
 export { HwQueue, type HwQueueOptions } from './iommufd/hw-queue';
 export { Hwpt, type HwptOptions, type NestedHwptOptions } from './iommufd/hwpt';
 export type { HwptData, VtdStage1 } from './iommufd/hwpt-data';
-export { Eventfd } from './eventfd';
+export { Eventfd } from './events/eventfd';
 export {
   FdChannel,
   type ChannelKind,
@@ -44,8 +44,8 @@ export { Vdevice, Viommu, type ViommuData } from './iommufd/viommu';
 export { IoasMapping, type MappingState } from './iommufd/mapping';
 export type { IommufdObject } from './iommufd/object';
 export type { MapDmaBufOptions, MapOptions } from './iommufd/placement';
-export { Kernel } from './kernel';
-export type { RegisterArray } from './native';
+export { Kernel } from './kernel/kernel';
+export type { RegisterArray } from './addon/native';
 export {
   NvmeController,
   type BarRange,
@@ -84,9 +84,9 @@ export {
   PeerShare,
   type PeerSpaceEvents,
   type PeerSpaceOptions,
-} from './peer-space';
-export { ioctlChannel, type IoctlMessage } from './trace';
-export type { Access } from './validate';
+} from './peer-space/peer-space';
+export { ioctlChannel, type IoctlMessage } from './addon/trace';
+export type { Access } from './errors/validate';
 export type { DeviceCapability, RegionCapability, UnknownCapability } from './vfio/capabilities';
 export { CommandRegister } from './vfio/command-register';
 export { vfioFeatures, type VfioFeature } from './vfio/constants';

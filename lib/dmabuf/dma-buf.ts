@@ -1,11 +1,11 @@
 import { types } from 'node:util';
-import { toKernel } from '../default-kernel';
-import { closedError, codedError, explain, kernelCall } from '../errors';
-import type { Kernel } from '../kernel';
-import { expectClose, wasClosed } from '../lost';
-import { native, type FdHandle } from '../native';
-import { pollEvents } from '../poll';
-import { followSubscribers } from '../trace';
+import { toKernel } from '../kernel/default-kernel';
+import { closedError, codedError, explain, kernelCall } from '../errors/errors';
+import type { Kernel } from '../kernel/kernel';
+import { expectClose, wasClosed } from '../lifetime/lost';
+import { native, type FdHandle } from '../addon/native';
+import { pollEvents } from '../events/poll';
+import { followSubscribers } from '../addon/trace';
 import {
   accesses,
   instance,
@@ -17,12 +17,12 @@ import {
   string,
   u64,
   type Access,
-} from '../validate';
+} from '../errors/validate';
 import { Exported } from './exported';
 import { MappedDmaBuf } from './mapped-dma-buf';
 import { SyncFile } from './sync-file';
 import { createUdmabuf, type MemoryRange } from './udmabuf';
-import { toSignal, Waits, type WaitOptions } from '../waits';
+import { toSignal, Waits, type WaitOptions } from '../events/waits';
 
 // linux/dma-buf.h
 const syncRead = 1;

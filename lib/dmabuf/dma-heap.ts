@@ -1,11 +1,11 @@
 import { constants, readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { toKernel } from '../default-kernel';
-import { closedError, kernelCall, kernelCallAsync } from '../errors';
-import type { Kernel } from '../kernel';
-import { expectClose, wasClosed } from '../lost';
-import { native, type FdHandle } from '../native';
-import { accesses, oneOf, options, outOfRange, string, u64, type Access } from '../validate';
+import { toKernel } from '../kernel/default-kernel';
+import { closedError, kernelCall, kernelCallAsync } from '../errors/errors';
+import type { Kernel } from '../kernel/kernel';
+import { expectClose, wasClosed } from '../lifetime/lost';
+import { native, type FdHandle } from '../addon/native';
+import { accesses, oneOf, options, outOfRange, string, u64, type Access } from '../errors/validate';
 import { DmaBuf } from './dma-buf';
 
 const folder = '/dev/dma_heap';

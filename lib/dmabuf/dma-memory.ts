@@ -1,9 +1,9 @@
-import { toKernel } from '../default-kernel';
-import { closedError, kernelCall } from '../errors';
-import type { Kernel } from '../kernel';
-import { expectClose, wasClosed } from '../lost';
-import { native, type FdHandle, type MappingHandle } from '../native';
-import { oneOf, options, outOfRange, u64 } from '../validate';
+import { toKernel } from '../kernel/default-kernel';
+import { closedError, kernelCall } from '../errors/errors';
+import type { Kernel } from '../kernel/kernel';
+import { expectClose, wasClosed } from '../lifetime/lost';
+import { native, type FdHandle, type MappingHandle } from '../addon/native';
+import { oneOf, options, outOfRange, u64 } from '../errors/validate';
 import { DmaBuf } from './dma-buf';
 
 const pageLog2 = 12;

@@ -1,7 +1,7 @@
 // Which mappings a device's revocation kills. The kernel tells nobody, so native code counts: what this process does to a
 // device, in whichever thread, is in the device's word (native/core/device_state.h).
-import type { Kernel } from '../kernel';
-import { native, type FdHandle, type WordOf } from '../native';
+import type { Kernel } from '../kernel/kernel';
+import { native, type FdHandle, type WordOf } from '../addon/native';
 
 const disabledBit = 1;
 const revokingBit = 2;

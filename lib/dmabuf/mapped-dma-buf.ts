@@ -1,7 +1,7 @@
-import { closedError, codedError, kernelCall } from '../errors';
-import { expectClose, wasClosed } from '../lost';
-import { native, type MappingHandle } from '../native';
-import { bytes as toBytes, outOfRange, u64 } from '../validate';
+import { closedError, codedError, kernelCall } from '../errors/errors';
+import { expectClose, wasClosed } from '../lifetime/lost';
+import { native, type MappingHandle } from '../addon/native';
+import { bytes as toBytes, outOfRange, u64 } from '../errors/validate';
 
 // The largest ArrayBuffer that every supported V8 takes.
 const largest = 2n ** 32n;

@@ -1,12 +1,12 @@
-import { toKernel } from '../default-kernel';
-import { closedError, codedError, kernelCall } from '../errors';
-import { errnoName } from '../errno';
-import type { Kernel } from '../kernel';
-import { expectClose, wasClosed } from '../lost';
-import { native, type FdHandle } from '../native';
-import { pollEvents } from '../poll';
-import { instance, integer, options, outOfRange, string, u64 } from '../validate';
-import { toSignal, Waits, type WaitOptions } from '../waits';
+import { toKernel } from '../kernel/default-kernel';
+import { closedError, codedError, kernelCall } from '../errors/errors';
+import { errnoName } from '../addon/errno';
+import type { Kernel } from '../kernel/kernel';
+import { expectClose, wasClosed } from '../lifetime/lost';
+import { native, type FdHandle } from '../addon/native';
+import { pollEvents } from '../events/poll';
+import { instance, integer, options, outOfRange, string, u64 } from '../errors/validate';
+import { toSignal, Waits, type WaitOptions } from '../events/waits';
 
 // linux/sync_file.h
 const nameLength = 31;

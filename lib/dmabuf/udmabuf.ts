@@ -1,8 +1,8 @@
 // /dev/udmabuf: dma-bufs of memfds' pages.
-import { kernelCall } from '../errors';
-import type { Kernel } from '../kernel';
-import { native, type FdHandle } from '../native';
-import { array, integer, invalidType, options, u64 } from '../validate';
+import { kernelCall } from '../errors/errors';
+import type { Kernel } from '../kernel/kernel';
+import { native, type FdHandle } from '../addon/native';
+import { array, integer, invalidType, options, u64 } from '../errors/validate';
 import { DmaMemory } from './dma-memory';
 
 /** Host memory for {@link DmaBuf.fromMemory}: all of it, or a piece in whole pages. */

@@ -1,5 +1,5 @@
 // What an errno means, for each call.
-import { attempt, type Arguments, type Around } from '../causes/look';
+import { attempt, type Arguments, type Around } from './causes/look';
 import { containerHints } from './container';
 import { dmaBufHints } from './dma-buf';
 import { fileHints } from './file';

@@ -1,5 +1,5 @@
 // What an errno means: Unix sockets that carry fds (unix(7)).
-import { noPermission } from '../causes/open';
+import { noPermission } from './causes/open';
 import type { Hints } from './hint';
 
 const gone = 'the peer has closed its end, or its process has ended';

@@ -1,6 +1,6 @@
 // Devices as IOMMUFD's calls take them: by their number in the iommufd.
-import { codedError } from '../errors';
-import { integer, options } from '../validate';
+import { codedError } from '../errors/errors';
+import { integer, options } from '../errors/validate';
 import type { Iommufd } from './iommufd';
 
 /** A device that is bound to an iommufd: a {@link VfioDevice}, for one. */

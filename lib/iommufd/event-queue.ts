@@ -1,8 +1,8 @@
 // Queues of events that an iommufd tells through a file.
-import { kernelCall } from '../errors';
-import { native, type FdHandle } from '../native';
-import { pollEvents, ready } from '../poll';
-import { instance, options } from '../validate';
+import { kernelCall } from '../errors/errors';
+import { native, type FdHandle } from '../addon/native';
+import { pollEvents, ready } from '../events/poll';
+import { instance, options } from '../errors/validate';
 import { IommufdObject, type Keeper, type Owned } from './object';
 
 /** A queue of events, read through the event loop. */

@@ -1,6 +1,6 @@
-import { kernelCall } from '../errors';
-import { native, type FaultQueueHandle, type FdHandle } from '../native';
-import { integer, oneOf, options } from '../validate';
+import { kernelCall } from '../errors/errors';
+import { native, type FaultQueueHandle, type FdHandle } from '../addon/native';
+import { integer, oneOf, options } from '../errors/validate';
 import { EventQueue } from './event-queue';
 import type { Iommufd } from './iommufd';
 import { owned } from './object';

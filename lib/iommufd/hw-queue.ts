@@ -1,6 +1,6 @@
-import { kernelCall } from '../errors';
-import { native, type HwQueueHandle } from '../native';
-import { integer, oneOf, options, u64 } from '../validate';
+import { kernelCall } from '../errors/errors';
+import { native, type HwQueueHandle } from '../addon/native';
+import { integer, oneOf, options, u64 } from '../errors/validate';
 import { IommufdObject, owned } from './object';
 import type { Viommu } from './viommu';
 

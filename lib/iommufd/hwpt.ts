@@ -1,6 +1,6 @@
-import { closedError, codedError, kernelCall, kernelCallAsync } from '../errors';
-import { native, type HwptHandle } from '../native';
-import { boolean, instance, options } from '../validate';
+import { closedError, codedError, kernelCall, kernelCallAsync } from '../errors/errors';
+import { native, type HwptHandle } from '../addon/native';
+import { boolean, instance, options } from '../errors/validate';
 import { boundId, type IommufdDevice } from './bound';
 import {
   toDirtyOptions,

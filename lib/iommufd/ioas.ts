@@ -1,6 +1,6 @@
 import { EventEmitter } from 'node:events';
-import { Calls } from '../calls';
-import { attempt } from '../causes/look';
+import { Calls } from '../lifetime/calls';
+import { attempt } from '../hints/causes/look';
 import { DmaBuf } from '../dmabuf/dma-buf';
 import { DmaMemory } from '../dmabuf/dma-memory';
 import type { Watcher } from '../dmabuf/exported';
@@ -12,11 +12,11 @@ import {
   kernelCallAsync,
   KernelError,
   type KernelErrorArguments,
-} from '../errors';
-import { expectClose, wasClosed } from '../lost';
-import { ioasWord, native, type FdHandle, type IoasHandle, type NativeIoas } from '../native';
-import { followSubscribers } from '../trace';
-import { array, boolean, instance, integer, invalidType, options, outOfRange, u64, u64Max } from '../validate';
+} from '../errors/errors';
+import { expectClose, wasClosed } from '../lifetime/lost';
+import { ioasWord, native, type FdHandle, type IoasHandle, type NativeIoas } from '../addon/native';
+import { followSubscribers } from '../addon/trace';
+import { array, boolean, instance, integer, invalidType, options, outOfRange, u64, u64Max } from '../errors/validate';
 import { VfioDevice } from '../vfio/device';
 import { MappedRegion } from '../vfio/mapped-region';
 import { Region } from '../vfio/region';

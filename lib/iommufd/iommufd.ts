@@ -1,9 +1,9 @@
-import { toKernel } from '../default-kernel';
-import { closedError, codedError, kernelCall } from '../errors';
-import type { Kernel } from '../kernel';
-import { expectClose, wasClosed } from '../lost';
-import { native, type FdHandle, type IoasHandle } from '../native';
-import { instance, integer, oneOf, options, string } from '../validate';
+import { toKernel } from '../kernel/default-kernel';
+import { closedError, codedError, kernelCall } from '../errors/errors';
+import type { Kernel } from '../kernel/kernel';
+import { expectClose, wasClosed } from '../lifetime/lost';
+import { native, type FdHandle, type IoasHandle } from '../addon/native';
+import { instance, integer, oneOf, options, string } from '../errors/validate';
 import { boundId, type IommufdDevice } from './bound';
 import { FaultQueue } from './fault-queue';
 import { hwInfoTypes, toHwInfo, type HwInfo, type HwInfoType } from './hw-info';

@@ -1,7 +1,7 @@
 import { DmaBuf } from '../dmabuf/dma-buf';
 import type { Exported } from '../dmabuf/exported';
-import { codedError, closedError } from '../errors';
-import { instance, outOfRange } from '../validate';
+import { codedError, closedError } from '../errors/errors';
+import { instance, outOfRange } from '../errors/validate';
 import type { Ioas, IoasEvents } from './ioas';
 import type { Source } from './placement';
 

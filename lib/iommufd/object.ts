@@ -1,8 +1,8 @@
 // What the numbered objects of an iommufd have in common: what they are built on, and how they end.
-import { Calls } from '../calls';
-import { closedError, kernelCall, kernelCallAsync } from '../errors';
-import { expectClose, wasClosed } from '../lost';
-import type { NativeObject } from '../native';
+import { Calls } from '../lifetime/calls';
+import { closedError, kernelCall, kernelCallAsync } from '../errors/errors';
+import { expectClose, wasClosed } from '../lifetime/lost';
+import type { NativeObject } from '../addon/native';
 import type { Dependent } from './bound';
 
 /** What owns the object natively. @internal */

@@ -1,6 +1,6 @@
-import { kernelCall } from '../errors';
-import { native, type FdHandle, type VeventQueueHandle } from '../native';
-import { integer, oneOf, options } from '../validate';
+import { kernelCall } from '../errors/errors';
+import { native, type FdHandle, type VeventQueueHandle } from '../addon/native';
+import { integer, oneOf, options } from '../errors/validate';
 import { EventQueue } from './event-queue';
 import { owned } from './object';
 import type { Viommu } from './viommu';

@@ -1,7 +1,7 @@
 // Virtual IOMMUs: a guest's share of a physical one, and what it knows of the guest's devices.
-import { codedError, kernelCall } from '../errors';
-import { native, type VdeviceHandle, type ViommuHandle } from '../native';
-import { bytes, instance, integer, oneOf, options, outOfRange, u64 } from '../validate';
+import { codedError, kernelCall } from '../errors/errors';
+import { native, type VdeviceHandle, type ViommuHandle } from '../addon/native';
+import { bytes, instance, integer, oneOf, options, outOfRange, u64 } from '../errors/validate';
 import { boundId, type IommufdDevice } from './bound';
 import { Hwpt, nest, nestSync, type NestedHwptOptions } from './hwpt';
 import type { HwptData } from './hwpt-data';

@@ -1,12 +1,12 @@
 // Bytes and file descriptors between processes, over a Unix socket (unix(7), SCM_RIGHTS).
-import { toKernel } from '../default-kernel';
-import { orAborted, toSignal, Turns, Waits, type WaitOptions } from '../waits';
-import { closedError, codedError, kernelCall, KernelError } from '../errors';
-import type { Kernel } from '../kernel';
-import { expectClose, wasClosed } from '../lost';
-import { native, type FdHandle } from '../native';
-import { pollEvents } from '../poll';
-import { array, integer, invalidType, oneOf, options, outOfRange, string } from '../validate';
+import { toKernel } from '../kernel/default-kernel';
+import { orAborted, toSignal, Turns, Waits, type WaitOptions } from '../events/waits';
+import { closedError, codedError, kernelCall, KernelError } from '../errors/errors';
+import type { Kernel } from '../kernel/kernel';
+import { expectClose, wasClosed } from '../lifetime/lost';
+import { native, type FdHandle } from '../addon/native';
+import { pollEvents } from '../events/poll';
+import { array, integer, invalidType, oneOf, options, outOfRange, string } from '../errors/validate';
 import { ReceivedFd } from './received-fd';
 
 /** The kernel's limit of fds in one message (SCM_MAX_FD). */

@@ -1,12 +1,12 @@
 // A Unix socket that others connect to, for channels that carry fds.
 import { chmodSync, chownSync, statSync, unlinkSync } from 'node:fs';
-import { attempt } from '../causes/look';
-import { closedError, kernelCall, KernelError } from '../errors';
-import { expectClose, wasClosed } from '../lost';
-import { native, type FdHandle } from '../native';
-import { pollEvents } from '../poll';
-import { integer, options } from '../validate';
-import { toSignal, Turns, Waits, type WaitOptions } from '../waits';
+import { attempt } from '../hints/causes/look';
+import { closedError, kernelCall, KernelError } from '../errors/errors';
+import { expectClose, wasClosed } from '../lifetime/lost';
+import { native, type FdHandle } from '../addon/native';
+import { pollEvents } from '../events/poll';
+import { integer, options } from '../errors/validate';
+import { toSignal, Turns, Waits, type WaitOptions } from '../events/waits';
 import { FdChannel, socketTypes, toChannel, toSocketPath, type ChannelOptions } from './fd-channel';
 
 /** How to listen. */

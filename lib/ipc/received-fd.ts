@@ -1,10 +1,10 @@
 // A file descriptor of another process's.
-import { toKernel } from '../default-kernel';
-import { closedError, kernelCall } from '../errors';
-import type { Kernel } from '../kernel';
-import { expectClose, wasClosed } from '../lost';
-import { native, type FdHandle } from '../native';
-import { integer, options } from '../validate';
+import { toKernel } from '../kernel/default-kernel';
+import { closedError, kernelCall } from '../errors/errors';
+import type { Kernel } from '../kernel/kernel';
+import { expectClose, wasClosed } from '../lifetime/lost';
+import { native, type FdHandle } from '../addon/native';
+import { integer, options } from '../errors/validate';
 
 /**
  * A file descriptor that came over an {@link FdChannel}, or was taken from a process. It is this object's until it is closed:

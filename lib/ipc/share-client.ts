@@ -1,10 +1,10 @@
 // Takes the dma-bufs that another process serves.
 import { EventEmitter } from 'node:events';
 import { DmaBuf } from '../dmabuf/dma-buf';
-import { codedError } from '../errors';
-import { expectClose, wasClosed } from '../lost';
-import { instance, options } from '../validate';
-import type { WaitOptions } from '../waits';
+import { codedError } from '../errors/errors';
+import { expectClose, wasClosed } from '../lifetime/lost';
+import { instance, options } from '../errors/validate';
+import type { WaitOptions } from '../events/waits';
 import { FdChannel, type ChannelOptions } from './fd-channel';
 import { decodeEvent, decodeHello, mostHelloBytes, type SharedBufferInfo } from './share-protocol';
 

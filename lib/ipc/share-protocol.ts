@@ -1,6 +1,6 @@
 // What is said on a socket that shares dma-bufs: one JSON object a message, seqpacket (docs/share.md).
-import { attempt } from '../causes/look';
-import { codedError } from '../errors';
+import { attempt } from '../hints/causes/look';
+import { codedError } from '../errors/errors';
 import type { DmaRange } from '../vfio/export';
 
 /** The version of the protocol. */

@@ -1,10 +1,10 @@
 // What sysfs tells about a PCI device. The root is given, so that a fake's or a recorded tree works too.
 import { existsSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import { bindCommands, noIommu } from '../causes/iommu-group';
-import { linked, list } from '../causes/look';
-import { codedError } from '../errors';
-import { outOfRange } from '../validate';
+import { bindCommands, noIommu } from '../hints/causes/iommu-group';
+import { linked, list } from '../hints/causes/look';
+import { codedError } from '../errors/errors';
+import { outOfRange } from '../errors/validate';
 
 const addressPattern = /^(?:[0-9a-f]{4,}:)?[0-9a-f]{2}:[01][0-9a-f]\.[0-7]$/i;
 

@@ -1,9 +1,9 @@
 // The tree of a host's PCI functions, from sysfs.
 import { existsSync, realpathSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import { attempt, list, text } from '../causes/look';
-import { codedError } from '../errors';
-import { array, options, string, u64 } from '../validate';
+import { attempt, list, text } from '../hints/causes/look';
+import { codedError } from '../errors/errors';
+import { array, options, string, u64 } from '../errors/validate';
 import { readFunction, type LoneFunction, type PciFunction } from './function';
 import { isBridge } from './names';
 import { P2pRules, type P2pPath } from './p2p';

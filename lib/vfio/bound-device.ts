@@ -1,12 +1,12 @@
 // A VFIO device in an iommufd: bind, attach, detach.
 import { join } from 'node:path';
-import { linked } from '../causes/look';
-import { closedError, codedError, kernelCall, kernelCallAsync } from '../errors';
+import { linked } from '../hints/causes/look';
+import { closedError, codedError, kernelCall, kernelCallAsync } from '../errors/errors';
 import { Hwpt } from '../iommufd/hwpt';
 import { Iommufd } from '../iommufd/iommufd';
 import { Ioas } from '../iommufd/ioas';
-import { native, type HwptHandle, type IoasHandle, type VfioHandle } from '../native';
-import { instance, options } from '../validate';
+import { native, type HwptHandle, type IoasHandle, type VfioHandle } from '../addon/native';
+import { instance, options } from '../errors/validate';
 import { DeviceFile } from './device-file';
 import { toVfToken } from './vf-token';
 

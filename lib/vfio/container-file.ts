@@ -1,11 +1,11 @@
 // A container's file: the groups in it, its IOMMU, and how it is closed.
-import { Calls } from '../calls';
-import { closedError, kernelCall, kernelCallAsync, KernelError } from '../errors';
+import { Calls } from '../lifetime/calls';
+import { closedError, kernelCall, kernelCallAsync, KernelError } from '../errors/errors';
 import type { Dependent } from '../iommufd/iommufd';
-import type { Kernel } from '../kernel';
-import { expectClose, wasClosed } from '../lost';
-import { native, type FdHandle } from '../native';
-import { oneOf } from '../validate';
+import type { Kernel } from '../kernel/kernel';
+import { expectClose, wasClosed } from '../lifetime/lost';
+import { native, type FdHandle } from '../addon/native';
+import { oneOf } from '../errors/validate';
 import { toContainerInfo, type ContainerInfo } from './container-info';
 import type { DmaMapping } from './dma-mapping';
 

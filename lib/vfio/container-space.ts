@@ -1,9 +1,9 @@
 // What is mapped in a container.
 import { DmaMemory } from '../dmabuf/dma-memory';
-import { closedError, codedError, kernelCall, kernelCallAsync } from '../errors';
+import { closedError, codedError, kernelCall, kernelCallAsync } from '../errors/errors';
 import { toPlacement, type MapOptions, type Placement } from '../iommufd/placement';
-import { native, type FdHandle, type MappingHandle } from '../native';
-import { instance, u64, u64Max } from '../validate';
+import { native, type FdHandle, type MappingHandle } from '../addon/native';
+import { instance, u64, u64Max } from '../errors/validate';
 import { ContainerFile } from './container-file';
 import { DmaMapping } from './dma-mapping';
 import { findHole } from './iova-hole';

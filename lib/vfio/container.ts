@@ -1,9 +1,9 @@
-import { toKernel } from '../default-kernel';
-import { kernelCall } from '../errors';
+import { toKernel } from '../kernel/default-kernel';
+import { kernelCall } from '../errors/errors';
 import { toDirtyPages, type DirtyPages } from '../iommufd/dirty';
-import type { Kernel } from '../kernel';
-import { native } from '../native';
-import { options, outOfRange, string, u64 } from '../validate';
+import type { Kernel } from '../kernel/kernel';
+import { native } from '../addon/native';
+import { options, outOfRange, string, u64 } from '../errors/validate';
 import { ContainerSpace } from './container-space';
 
 /** What the kernel takes for the bitmap of one call: 2^31 - 1 pages. */

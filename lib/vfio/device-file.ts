@@ -1,11 +1,11 @@
 // A VFIO device's open file: its fd, what is under way on it, and how it is closed.
-import { Calls } from '../calls';
-import { attempt, type Around } from '../causes/look';
+import { Calls } from '../lifetime/calls';
+import { attempt, type Around } from '../hints/causes/look';
 import { tellWatchers } from '../dmabuf/exported';
-import { closedError, kernelCall, kernelCallAsync } from '../errors';
-import type { Kernel } from '../kernel';
-import { expectClose, wasClosed } from '../lost';
-import { native, type FdHandle, type VfioHandle, type WordOf } from '../native';
+import { closedError, kernelCall, kernelCallAsync } from '../errors/errors';
+import type { Kernel } from '../kernel/kernel';
+import { expectClose, wasClosed } from '../lifetime/lost';
+import { native, type FdHandle, type VfioHandle, type WordOf } from '../addon/native';
 import { VfioContainer } from './container';
 import type { VfioGroup } from './group';
 import type { GroupUse } from './group-set';

@@ -1,9 +1,9 @@
 import { DmaBuf } from '../dmabuf/dma-buf';
-import { explain, kernelCall, KernelError } from '../errors';
-import { native } from '../native';
+import { explain, kernelCall, KernelError } from '../errors/errors';
+import { native } from '../addon/native';
 import { pciCapabilities, type PciCapability } from '../pci/capabilities';
-import { followSubscribers } from '../trace';
-import { boolean, integer, oneOf } from '../validate';
+import { followSubscribers } from '../addon/trace';
+import { boolean, integer, oneOf } from '../errors/validate';
 import { CommandRegister } from './command-register';
 import { configRegion, featureOperations, vfioFeatures, type VfioFeature } from './constants';
 import { toExport, type ExportOptions } from './export';

@@ -1,5 +1,5 @@
-import { closedError, codedError } from '../errors';
-import { native, type FdHandle, type MappingHandle } from '../native';
+import { closedError, codedError } from '../errors/errors';
+import { native, type FdHandle, type MappingHandle } from '../addon/native';
 import type { ContainerSpace } from './container-space';
 import type { Region } from './region';
 

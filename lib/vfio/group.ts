@@ -1,12 +1,12 @@
-import { Calls } from '../calls';
-import { toKernel } from '../default-kernel';
-import { closedError, codedError, kernelCall, kernelCallAsync } from '../errors';
+import { Calls } from '../lifetime/calls';
+import { toKernel } from '../kernel/default-kernel';
+import { closedError, codedError, kernelCall, kernelCallAsync } from '../errors/errors';
 import { Iommufd, type Dependent } from '../iommufd/iommufd';
-import type { Kernel } from '../kernel';
-import { expectClose, wasClosed } from '../lost';
-import { native, type FdHandle } from '../native';
+import type { Kernel } from '../kernel/kernel';
+import { expectClose, wasClosed } from '../lifetime/lost';
+import { native, type FdHandle } from '../addon/native';
 import { iommuGroup, toAddress } from '../pci/sysfs';
-import { integer, invalidType, options, outOfRange, string } from '../validate';
+import { integer, invalidType, options, outOfRange, string } from '../errors/validate';
 import { VfioContainer } from './container';
 
 /** Whether a group can be used. */

@@ -1,10 +1,10 @@
 import { EventEmitter } from 'node:events';
-import type { Around } from '../causes/look';
-import { Counts, type CountListener, type ListenOptions } from '../counter';
-import { closedError, codedError, kernelCall, KernelError } from '../errors';
-import { Eventfd } from '../eventfd';
-import { native } from '../native';
-import { array, boolean, instance, integer, invalidType, options } from '../validate';
+import type { Around } from '../hints/causes/look';
+import { Counts, type CountListener, type ListenOptions } from '../events/counter';
+import { closedError, codedError, kernelCall, KernelError } from '../errors/errors';
+import { Eventfd } from '../events/eventfd';
+import { native } from '../addon/native';
+import { array, boolean, instance, integer, invalidType, options } from '../errors/validate';
 import { irqActions, irqNames } from './constants';
 import type { VfioDevice } from './device';
 import type { IrqInfo } from './info';

@@ -1,8 +1,8 @@
-import { closedError, kernelCall, KernelError } from '../errors';
-import { Eventfd } from '../eventfd';
-import { expectClose, wasClosed } from '../lost';
-import { native } from '../native';
-import { instance, integer, options, outOfRange, u64 } from '../validate';
+import { closedError, kernelCall, KernelError } from '../errors/errors';
+import { Eventfd } from '../events/eventfd';
+import { expectClose, wasClosed } from '../lifetime/lost';
+import { native } from '../addon/native';
+import { instance, integer, options, outOfRange, u64 } from '../errors/validate';
 import type { Region } from './region';
 
 /** What is to be written, and on whose signal. */

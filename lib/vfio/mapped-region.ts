@@ -1,6 +1,6 @@
-import { kernelCall } from '../errors';
-import { expectClose, wasClosed } from '../lost';
-import { native, type MappingHandle, type NativeRegisters, type RegisterArray } from '../native';
+import { kernelCall } from '../errors/errors';
+import { expectClose, wasClosed } from '../lifetime/lost';
+import { native, type MappingHandle, type NativeRegisters, type RegisterArray } from '../addon/native';
 import type { Region } from './region';
 
 /**

@@ -1,11 +1,11 @@
 // The data that a device's migration moves, out of it or into it.
 import { Readable, Writable } from 'node:stream';
-import { Calls } from '../calls';
-import { closedError, codedError, kernelCall, kernelCallAsync, KernelError } from '../errors';
-import { expectClose, wasClosed } from '../lost';
-import { native, type FdHandle } from '../native';
-import { pollEvents, Watch } from '../poll';
-import { bytes as toBytes, instance, integer, options } from '../validate';
+import { Calls } from '../lifetime/calls';
+import { closedError, codedError, kernelCall, kernelCallAsync, KernelError } from '../errors/errors';
+import { expectClose, wasClosed } from '../lifetime/lost';
+import { native, type FdHandle } from '../addon/native';
+import { pollEvents, Watch } from '../events/poll';
+import { bytes as toBytes, instance, integer, options } from '../errors/validate';
 import type { Migration } from './migration';
 
 const reinitFlag = 1 << 0; // linux/vfio.h

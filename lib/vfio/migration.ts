@@ -2,10 +2,10 @@
 import { once } from 'node:events';
 import type { Readable, Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { attempt } from '../causes/look';
-import { closedError, codedError, kernelCall, kernelCallAsync } from '../errors';
-import { native } from '../native';
-import { boolean, instance, oneOf, options } from '../validate';
+import { attempt } from '../hints/causes/look';
+import { closedError, codedError, kernelCall, kernelCallAsync } from '../errors/errors';
+import { native } from '../addon/native';
+import { boolean, instance, oneOf, options } from '../errors/validate';
 import { MigrationData, streamOptions, type StreamOptions } from './migration-data';
 import type { ResettableDevice } from './resettable-device';
 

@@ -1,13 +1,13 @@
 // What VfioDevice.open() takes: a PCI address, a mediated device's UUID, a character device's path, or an fd.
 import { basename } from 'node:path';
-import { attempt } from '../causes/look';
-import { toKernel } from '../default-kernel';
-import { closedError, codedError, kernelCall, kernelCallAsync, KernelError } from '../errors';
+import { attempt } from '../hints/causes/look';
+import { toKernel } from '../kernel/default-kernel';
+import { closedError, codedError, kernelCall, kernelCallAsync, KernelError } from '../errors/errors';
 import { Iommufd } from '../iommufd/iommufd';
-import type { Kernel } from '../kernel';
-import { native, type FdHandle } from '../native';
+import type { Kernel } from '../kernel/kernel';
+import { native, type FdHandle } from '../addon/native';
 import { cdevAddress, cdevPath, iommuGroup, toAddress } from '../pci/sysfs';
-import { instance, integer, invalidType, oneOf, options, outOfRange, string } from '../validate';
+import { instance, integer, invalidType, oneOf, options, outOfRange, string } from '../errors/validate';
 import type { BindOptions } from './bound-device';
 import { VfioContainer } from './container';
 import type { Opened } from './device-file';

@@ -1,10 +1,10 @@
 // The address spaces of a VFIO device's DMA that carries a PASID (process address space id).
-import type { Around } from '../causes/look';
-import { closedError, codedError, kernelCall, kernelCallAsync } from '../errors';
+import type { Around } from '../hints/causes/look';
+import { closedError, codedError, kernelCall, kernelCallAsync } from '../errors/errors';
 import { Hwpt } from '../iommufd/hwpt';
 import { Ioas, type Attached } from '../iommufd/ioas';
-import { native, type HwptHandle, type IoasHandle } from '../native';
-import { instance, integer } from '../validate';
+import { native, type HwptHandle, type IoasHandle } from '../addon/native';
+import { instance, integer } from '../errors/validate';
 import { BoundDevice } from './bound-device';
 
 /** PASIDs have 20 bits; 0 stands for DMA without one, which attach() is for. */

@@ -1,6 +1,6 @@
-import { codedError, kernelCall } from '../errors';
-import { native } from '../native';
-import { bytes as toBytes, integer, options, u64 } from '../validate';
+import { codedError, kernelCall } from '../errors/errors';
+import { native } from '../addon/native';
+import { bytes as toBytes, integer, options, u64 } from '../errors/validate';
 import { regionCapabilities, type RegionCapability } from './capabilities';
 import { configRegion, regionFlags, regionNames } from './constants';
 import type { VfioDevice } from './device';

@@ -1,6 +1,6 @@
 // What takes a VFIO device's memory away for a while: reset, hot reset, low power.
-import { codedError, kernelCall } from '../errors';
-import { native, type FdHandle } from '../native';
+import { codedError, kernelCall } from '../errors/errors';
+import { native, type FdHandle } from '../addon/native';
 import { VfioGroup } from './group';
 import { toHotResetInfo, type HotResetInfo } from './hot-reset';
 import { PasidDevice } from './pasid-device';

@@ -29,7 +29,7 @@ Array ToArray(const Napi::Value& value, napi_typedarray_type type) {
 }
 Napi::Value FromBytes(Napi::Env env, const std::vector<uint8_t>& bytes);
 
-// A failure as an Error with `errno` (positive), `syscall` and `ioctl`; lib/errors.ts makes a KernelError of it.
+// A failure as an Error with `errno` (positive), `syscall` and `ioctl`; lib/errors/errors.ts makes a KernelError of it.
 Napi::Error ToError(Napi::Env env, const core::Failure& failure);
 
 // The same for callbacks on the bare Node-API: what is thrown there must not leave them as a C++ exception. At the end

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { existsSync, readFileSync } from 'node:fs';
 import { constants } from 'node:os';
-import { errnoName } from '../../lib/errno';
+import { errnoName } from '../../lib/addon/errno';
 
 const headers = ['errno-base.h', 'errno.h'].map((name) => `/usr/include/asm-generic/${name}`);
 // Names that stand for another one's number.

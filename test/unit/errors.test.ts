@@ -17,8 +17,8 @@ import {
 import { constants, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DmaMemory, Iommufd, KernelError, VfioDevice, type DmaBuf, type Ioas } from '../../lib';
-import { amount, type Arguments, type Around } from '../../lib/causes/look';
-import { udevRule } from '../../lib/causes/open';
+import { amount, type Arguments, type Around } from '../../lib/hints/causes/look';
+import { udevRule } from '../../lib/hints/causes/open';
 import { FakeKernel } from '../../lib/fake';
 import { hintFor, hints } from '../../lib/hints';
 

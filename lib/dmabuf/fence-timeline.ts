@@ -1,10 +1,10 @@
-import { toKernel } from '../default-kernel';
-import { SyncFile } from '../dmabuf/sync-file';
-import { closedError, kernelCall } from '../errors';
-import type { Kernel } from '../kernel';
-import { expectClose, wasClosed } from '../lost';
-import { native, type FdHandle } from '../native';
-import { instance, integer, options } from '../validate';
+import { toKernel } from '../kernel/default-kernel';
+import { SyncFile } from './sync-file';
+import { closedError, kernelCall } from '../errors/errors';
+import type { Kernel } from '../kernel/kernel';
+import { expectClose, wasClosed } from '../lifetime/lost';
+import { native, type FdHandle } from '../addon/native';
+import { instance, integer, options } from '../errors/validate';
 
 const path = '/sys/kernel/debug/sync/sw_sync';
 const u32Max = 0xffff_ffff;

@@ -1,12 +1,12 @@
 // Looking around after an error, to tell its cause. Nothing here throws; what cannot be seen is undefined or empty.
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { basename } from 'node:path';
-import type { DmaBuf } from '../dmabuf/dma-buf';
-import type { Ioas } from '../iommufd/ioas';
-import type { Kernel } from '../kernel';
-import type { ContainerFile } from '../vfio/container-file';
-import type { VfioGroup } from '../vfio/group';
-import type { InterruptIndex } from '../vfio/interrupt-index';
+import type { DmaBuf } from '../../dmabuf/dma-buf';
+import type { Ioas } from '../../iommufd/ioas';
+import type { Kernel } from '../../kernel/kernel';
+import type { ContainerFile } from '../../vfio/container-file';
+import type { VfioGroup } from '../../vfio/group';
+import type { InterruptIndex } from '../../vfio/interrupt-index';
 
 /** The arguments of calls that causes are told from. */
 export interface Arguments {

@@ -1,6 +1,6 @@
 // The kernel that objects live on: the system's, or one that pretends.
-import type { Watcher } from './dmabuf/exported';
-import { native, type KernelHandle } from './native';
+import type { Watcher } from '../dmabuf/exported';
+import { native, type KernelHandle } from '../addon/native';
 
 /**
  * A kernel to open devices on. `Kernel.system` is the one this process runs on; `FakeKernel` (from `vfio-dmabuf/fake`)

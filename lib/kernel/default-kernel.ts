@@ -1,9 +1,9 @@
 // Which kernel a program talks to when it names none.
-import { codedError } from './errors';
-import { FakeKernel } from './fake/kernel';
-import { machines } from './fake/machines';
+import { codedError } from '../errors/errors';
+import { FakeKernel } from '../fake/kernel';
+import { machines } from '../fake/machines';
 import { Kernel } from './kernel';
-import { instance } from './validate';
+import { instance } from '../errors/validate';
 
 let chosen: Kernel | undefined;
 

@@ -1,6 +1,6 @@
 // Waiting for an fd through the event loop: no thread of the pool is blocked.
-import { kernelCall } from './errors';
-import { native, type FdHandle, type PollHandle } from './native';
+import { kernelCall } from '../errors/errors';
+import { native, type FdHandle, type PollHandle } from '../addon/native';
 
 /** poll(2)'s events. `error` and `hangUp` are told without being asked for. @internal */
 export const pollEvents = { readable: 1, priority: 2, writable: 4, error: 8, hangUp: 16 } as const;

@@ -1,21 +1,21 @@
 // Devices that reach each other's memory, without the calls that make it so.
 import { EventEmitter } from 'node:events';
-import { toKernel } from './default-kernel';
-import type { DmaBuf } from './dmabuf/dma-buf';
-import { DmaMemory } from './dmabuf/dma-memory';
-import { closedError, codedError } from './errors';
-import type { Ioas } from './iommufd/ioas';
-import { Iommufd } from './iommufd/iommufd';
-import type { IoasMapping, MappingState } from './iommufd/mapping';
-import type { MapDmaBufOptions } from './iommufd/placement';
-import type { Kernel } from './kernel';
-import { expectClose, wasClosed } from './lost';
-import { bindToVfio, unbindFromVfio } from './pci/binding';
-import type { P2pPath } from './pci/p2p';
-import { PciTopology } from './pci/topology';
-import { array, boolean, integer, options, outOfRange, string, u64 } from './validate';
-import { VfioDevice } from './vfio/device';
-import type { DmaRange } from './vfio/export';
+import { toKernel } from '../kernel/default-kernel';
+import type { DmaBuf } from '../dmabuf/dma-buf';
+import { DmaMemory } from '../dmabuf/dma-memory';
+import { closedError, codedError } from '../errors/errors';
+import type { Ioas } from '../iommufd/ioas';
+import { Iommufd } from '../iommufd/iommufd';
+import type { IoasMapping, MappingState } from '../iommufd/mapping';
+import type { MapDmaBufOptions } from '../iommufd/placement';
+import type { Kernel } from '../kernel/kernel';
+import { expectClose, wasClosed } from '../lifetime/lost';
+import { bindToVfio, unbindFromVfio } from '../pci/binding';
+import type { P2pPath } from '../pci/p2p';
+import { PciTopology } from '../pci/topology';
+import { array, boolean, integer, options, outOfRange, string, u64 } from '../errors/validate';
+import { VfioDevice } from '../vfio/device';
+import type { DmaRange } from '../vfio/export';
 
 /** A device, and what it takes to open it. */
 export interface PeerDevice {

@@ -1,10 +1,10 @@
 import { Counter, Counts, type ListenOptions } from './counter';
-import { toKernel } from './default-kernel';
-import { closedError, kernelCall } from './errors';
-import type { Kernel } from './kernel';
-import { expectClose, wasClosed } from './lost';
-import { native, type FdHandle } from './native';
-import { integer, invalidValue, options, u64 } from './validate';
+import { toKernel } from '../kernel/default-kernel';
+import { closedError, kernelCall } from '../errors/errors';
+import type { Kernel } from '../kernel/kernel';
+import { expectClose, wasClosed } from '../lifetime/lost';
+import { native, type FdHandle } from '../addon/native';
+import { integer, invalidValue, options, u64 } from '../errors/validate';
 
 const most = 0xffff_ffff_ffff_fffen;
 

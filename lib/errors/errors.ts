@@ -1,8 +1,8 @@
 // What the library throws when a kernel says no, with the reason where the library can know it.
-import type { Around } from './causes/look';
-import { errnoName } from './errno';
-import { hintFor } from './hints';
-import { followSubscribers } from './trace';
+import type { Around } from '../hints/causes/look';
+import { errnoName } from '../addon/errno';
+import { hintFor } from '../hints';
+import { followSubscribers } from '../addon/trace';
 
 /** What a call was asked to do, for the message and for the hint. */
 export type KernelErrorArguments = Readonly<Record<string, unknown>>;

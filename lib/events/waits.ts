@@ -1,10 +1,10 @@
 // The promises that wait for an object's fd, and what becomes of them when the object is closed.
 import { addAbortListener } from 'node:events';
 import { setImmediate } from 'node:timers/promises';
-import { codedError } from './errors';
-import type { FdHandle } from './native';
+import { codedError } from '../errors/errors';
+import type { FdHandle } from '../addon/native';
 import { Watch } from './poll';
-import { instance, options } from './validate';
+import { instance, options } from '../errors/validate';
 
 /** What can end a wait early. */
 export interface WaitOptions {

@@ -1,9 +1,9 @@
 // An eventfd's count, taken through the event loop and handed to everybody who listens. What nobody takes stays in the
 // eventfd, or here if it was read for somebody who left: nothing is lost between one listener and the next.
-import { kernelCall } from './errors';
-import { native, type FdHandle } from './native';
+import { kernelCall } from '../errors/errors';
+import { native, type FdHandle } from '../addon/native';
 import { pollEvents, Watch } from './poll';
-import { instance, options } from './validate';
+import { instance, options } from '../errors/validate';
 
 /** Somebody who listens. None of its functions throws. @internal */
 export interface CountListener {

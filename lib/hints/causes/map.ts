@@ -1,7 +1,7 @@
 // Why memory cannot be mapped into an IOAS, or unmapped: the IOVAs, the memory, or the limit on pinned pages.
 import { fstatSync, statfsSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Ioas, IovaRanges } from '../iommufd/ioas';
+import type { Ioas, IovaRanges } from '../../iommufd/ioas';
 import { amount, attempt, hex, text, type Arguments, type Around } from './look';
 
 const pageSize = 4096n;
