@@ -3,6 +3,8 @@
  *
  * @packageDocumentation
  */
+import './entry/given';
+
 export { Counts, type ListenOptions } from './events/counter';
 export { defaultKernel } from './kernel/default-kernel';
 export { DmaBuf, type MapBufferOptions } from './dmabuf/dma-buf';

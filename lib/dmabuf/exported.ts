@@ -47,11 +47,6 @@ export class Exported {
   }
 }
 
-/** Something with mappings that wants to know when one may have been revoked, or can be restored. @internal */
-export interface Watcher {
-  lookAtMappings(): void;
-}
-
 /** Tells all that watch mappings on this kernel, in this thread. @internal */
 export function tellWatchers(kernel: Kernel): void {
   for (const reference of kernel.watchers) {

@@ -1,8 +1,14 @@
 // What the library throws when a kernel says no, with the reason where the library can know it.
-import type { Around } from '../hints/causes/look';
 import { errnoName } from '../addon/errno';
-import { hintFor } from '../hints';
 import { followSubscribers } from '../addon/trace';
+import type { Around, FindHint } from './around';
+
+let hintFor: FindHint = () => undefined;
+
+/** Gives the errors their hints: those come from higher floors. @internal */
+export function giveHints(find: FindHint): void {
+  hintFor = find;
+}
 
 /** What a call was asked to do, for the message and for the hint. */
 export type KernelErrorArguments = Readonly<Record<string, unknown>>;

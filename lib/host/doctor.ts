@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { cpus, release } from 'node:os';
 import { join } from 'node:path';
 import { refusalOf, udevRule } from '../hints/causes/open';
-import { attempt, linked, list, text } from '../hints/causes/look';
+import { attempt, linked, list, text } from '../kernel/look';
 import { DmaMemory } from '../dmabuf/dma-memory';
 import { KernelError } from '../errors/errors';
 import { Iommufd } from '../iommufd/iommufd';

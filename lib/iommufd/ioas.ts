@@ -1,9 +1,9 @@
 import { EventEmitter } from 'node:events';
 import { Calls } from '../lifetime/calls';
-import { attempt } from '../hints/causes/look';
+import type { Watcher } from '../kernel/kernel';
+import { attempt } from '../kernel/look';
 import { DmaBuf } from '../dmabuf/dma-buf';
 import { DmaMemory } from '../dmabuf/dma-memory';
-import type { Watcher } from '../dmabuf/exported';
 import {
   closedError,
   codedError,
@@ -17,9 +17,6 @@ import { expectClose, wasClosed } from '../lifetime/lost';
 import { ioasWord, native, type FdHandle, type IoasHandle, type NativeIoas } from '../addon/native';
 import { followSubscribers } from '../addon/trace';
 import { array, boolean, instance, integer, invalidType, options, outOfRange, u64, u64Max } from '../errors/validate';
-import { VfioDevice } from '../vfio/device';
-import { MappedRegion } from '../vfio/mapped-region';
-import { Region } from '../vfio/region';
 import type { Dependent, IommufdDevice } from './bound';
 import { Hwpt, type HwptOptions } from './hwpt';
 import type { Iommufd } from './iommufd';
@@ -578,7 +575,9 @@ export class Ioas extends EventEmitter<IoasEvents> {
 
 /** What users of older interfaces try: the kernel would say EFAULT, "Bad address". */
 function hostMemory(memory: DmaMemory): DmaMemory {
-  if ([VfioDevice, Region, MappedRegion].some((type) => (memory as unknown) instanceof type)) {
+  const given: unknown = memory;
+  // A device or a mapped region has a 'region'; a region has 'mappableRanges'.
+  if (typeof given === 'object' && given !== null && ('region' in given || 'mappableRanges' in given)) {
     const expected =
       "an instance of DmaMemory, as a device's BAR cannot be pinned: give mapDmaBuf() what device.exportDmaBuf() returns";
     throw invalidType('memory', expected, memory);

@@ -1,6 +1,6 @@
 // A Unix socket that others connect to, for channels that carry fds.
 import { chmodSync, chownSync, statSync, unlinkSync } from 'node:fs';
-import { attempt } from '../hints/causes/look';
+import { attempt } from '../kernel/look';
 import { closedError, kernelCall, KernelError } from '../errors/errors';
 import { expectClose, wasClosed } from '../lifetime/lost';
 import { native, type FdHandle } from '../addon/native';

@@ -1,5 +1,5 @@
 // What is said on a socket that shares dma-bufs: one JSON object a message, seqpacket (docs/share.md).
-import { attempt } from '../hints/causes/look';
+import { attempt } from '../kernel/look';
 import { codedError } from '../errors/errors';
 import type { DmaRange } from '../vfio/export';
 

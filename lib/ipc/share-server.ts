@@ -2,7 +2,7 @@
 import { EventEmitter } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { DmaBuf } from '../dmabuf/dma-buf';
-import type { Watcher } from '../dmabuf/exported';
+import type { Watcher } from '../kernel/kernel';
 import { wasClosed, expectClose } from '../lifetime/lost';
 import type { DmaRange } from '../vfio/export';
 import { array, instance, integer, options, outOfRange, string, u64 } from '../errors/validate';

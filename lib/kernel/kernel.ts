@@ -1,6 +1,10 @@
 // The kernel that objects live on: the system's, or one that pretends.
-import type { Watcher } from '../dmabuf/exported';
 import { native, type KernelHandle } from '../addon/native';
+
+/** Something with mappings that wants to know when one may have been revoked, or can be restored. @internal */
+export interface Watcher {
+  lookAtMappings(): void;
+}
 
 /**
  * A kernel to open devices on. `Kernel.system` is the one this process runs on; `FakeKernel` (from `vfio-dmabuf/fake`)

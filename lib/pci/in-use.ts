@@ -2,7 +2,7 @@
 // told.
 import { closeSync, constants, openSync, realpathSync } from 'node:fs';
 import { join } from 'node:path';
-import { attempt, list, text } from '../hints/causes/look';
+import { attempt, list, text } from '../kernel/look';
 
 const real = (path: string) => attempt(() => realpathSync(path)) ?? path;
 const below = (folder: string, path: string) => path.startsWith(`${folder}/`);

@@ -1,8 +1,8 @@
 // Whether devices can share an I/O address space of IOMMUFD, by what sysfs tells. IOMMUFD asks for IOMMU groups that are
 // free, and for IOVAs that none of the devices reserves; it does not ask whether the peers reach each other.
 import { join } from 'node:path';
-import { takesGroup } from '../hints/causes/iommu-group';
-import { text } from '../hints/causes/look';
+import { takesGroup } from './iommu-group';
+import { text } from '../kernel/look';
 import { u64Max } from '../errors/validate';
 import type { PciFunction } from './function';
 

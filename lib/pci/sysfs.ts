@@ -1,8 +1,8 @@
 // What sysfs tells about a PCI device. The root is given, so that a fake's or a recorded tree works too.
 import { existsSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import { bindCommands, noIommu } from '../hints/causes/iommu-group';
-import { linked, list } from '../hints/causes/look';
+import { bindCommands, noIommu } from './iommu-group';
+import { linked, list } from '../kernel/look';
 import { codedError } from '../errors/errors';
 import { outOfRange } from '../errors/validate';
 

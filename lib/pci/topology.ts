@@ -1,7 +1,7 @@
 // The tree of a host's PCI functions, from sysfs.
 import { existsSync, realpathSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import { attempt, list, text } from '../hints/causes/look';
+import { attempt, list, text } from '../kernel/look';
 import { codedError } from '../errors/errors';
 import { array, options, string, u64 } from '../errors/validate';
 import { readFunction, type LoneFunction, type PciFunction } from './function';

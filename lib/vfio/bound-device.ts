@@ -1,6 +1,6 @@
 // A VFIO device in an iommufd: bind, attach, detach.
 import { join } from 'node:path';
-import { linked } from '../hints/causes/look';
+import { linked } from '../kernel/look';
 import { closedError, codedError, kernelCall, kernelCallAsync } from '../errors/errors';
 import { Hwpt } from '../iommufd/hwpt';
 import { Iommufd } from '../iommufd/iommufd';

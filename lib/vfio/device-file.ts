@@ -1,6 +1,7 @@
 // A VFIO device's open file: its fd, what is under way on it, and how it is closed.
 import { Calls } from '../lifetime/calls';
-import { attempt, type Around } from '../hints/causes/look';
+import type { Around } from '../errors/around';
+import { attempt } from '../kernel/look';
 import { tellWatchers } from '../dmabuf/exported';
 import { closedError, kernelCall, kernelCallAsync } from '../errors/errors';
 import type { Kernel } from '../kernel/kernel';

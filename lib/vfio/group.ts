@@ -198,7 +198,7 @@ export class VfioGroup {
   /** A device's file. `name`: its address, and options. @internal */
   async deviceFd(name: string): Promise<FdHandle> {
     const group = this.handle;
-    const around = { kernel: this.kernel, group: this };
+    const around = { kernel: this.kernel };
     const fd = await this.#calls.add(
       kernelCallAsync({ ...this.args(), name }, () => native.groupDeviceFd(group, name, true), around),
     );
@@ -211,7 +211,6 @@ export class VfioGroup {
   deviceFdSync(name: string): FdHandle {
     return kernelCall({ ...this.args(), name }, () => native.groupDeviceFd(this.handle, name, false), {
       kernel: this.kernel,
-      group: this,
     });
   }
 

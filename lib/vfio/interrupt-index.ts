@@ -1,5 +1,5 @@
 import { EventEmitter } from 'node:events';
-import type { Around } from '../hints/causes/look';
+import type { Around } from '../errors/around';
 import { Counts, type CountListener, type ListenOptions } from '../events/counter';
 import { closedError, codedError, kernelCall, KernelError } from '../errors/errors';
 import { Eventfd } from '../events/eventfd';

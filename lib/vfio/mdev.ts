@@ -1,7 +1,7 @@
 // What sysfs tells about a mediated device, which has a UUID for an address.
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { linked, list } from '../hints/causes/look';
+import { linked, list } from '../kernel/look';
 import { codedError } from '../errors/errors';
 
 const uuidPattern = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;

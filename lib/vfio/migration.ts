@@ -2,7 +2,7 @@
 import { once } from 'node:events';
 import type { Readable, Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { attempt } from '../hints/causes/look';
+import { attempt } from '../kernel/look';
 import { closedError, codedError, kernelCall, kernelCallAsync } from '../errors/errors';
 import { native } from '../addon/native';
 import { boolean, instance, oneOf, options } from '../errors/validate';

@@ -1,6 +1,6 @@
 // What VfioDevice.open() takes: a PCI address, a mediated device's UUID, a character device's path, or an fd.
 import { basename } from 'node:path';
-import { attempt } from '../hints/causes/look';
+import { attempt } from '../kernel/look';
 import { toKernel } from '../kernel/default-kernel';
 import { closedError, codedError, kernelCall, kernelCallAsync, KernelError } from '../errors/errors';
 import { Iommufd } from '../iommufd/iommufd';

@@ -1,5 +1,5 @@
 // The address spaces of a VFIO device's DMA that carries a PASID (process address space id).
-import type { Around } from '../hints/causes/look';
+import type { Around } from '../errors/around';
 import { closedError, codedError, kernelCall, kernelCallAsync } from '../errors/errors';
 import { Hwpt } from '../iommufd/hwpt';
 import { Ioas, type Attached } from '../iommufd/ioas';

@@ -17,7 +17,8 @@ import {
 import { constants, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DmaMemory, Iommufd, KernelError, VfioDevice, type DmaBuf, type Ioas } from '../../lib';
-import { amount, type Arguments, type Around } from '../../lib/hints/causes/look';
+import type { Arguments, Around } from '../../lib/errors/around';
+import { amount } from '../../lib/hints/causes/amounts';
 import { udevRule } from '../../lib/hints/causes/open';
 import { FakeKernel } from '../../lib/fake';
 import { hintFor, hints } from '../../lib/hints';

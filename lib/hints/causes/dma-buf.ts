@@ -1,6 +1,8 @@
 // Why a dma-buf cannot be mapped by the CPU, and why /dev/udmabuf makes none.
 import { join } from 'node:path';
-import { amount, text, type Arguments, type Around } from './look';
+import type { Arguments, Around } from '../../errors/around';
+import { amount } from './amounts';
+import { text } from '../../kernel/look';
 
 const page = 4096n;
 

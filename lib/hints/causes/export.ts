@@ -1,6 +1,8 @@
 // Why a part of a BAR cannot be exported.
 import { join } from 'node:path';
-import { hex, text, type Arguments, type Around } from './look';
+import type { Arguments, Around } from '../../errors/around';
+import { hex } from './amounts';
+import { text } from '../../kernel/look';
 
 // Of all Linux page sizes the least: what is no multiple of it is none of any other.
 const pageSize = 4096n;

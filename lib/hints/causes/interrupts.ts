@@ -1,5 +1,6 @@
 // Why vfio-pci refuses to set interrupts.
-import { linked, type Look } from './look';
+import type { Look } from '../../errors/around';
+import { linked } from '../../kernel/look';
 
 /** EINVAL of VFIO_DEVICE_SET_IRQS (vfio_set_irqs_validate_and_prepare(), vfio_pci_intrs.c). */
 export const refusedInterrupts: Look = ({ action }, { interrupts, isBound }) => {

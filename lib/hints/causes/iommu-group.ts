@@ -1,15 +1,9 @@
 // Why a device cannot be bound: its IOMMU, its IOMMU group, or that somebody has it.
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { linked, list, text, type Arguments, type Around } from './look';
-
-/** Drivers that do no DMA of their own. */
-const harmless = ['pcieport', 'pci-stub'];
-
-/** Whether a driver, other than VFIO's, keeps VFIO from its device's group. */
-export function takesGroup(driver: string | undefined): boolean {
-  return driver !== undefined && !harmless.includes(driver);
-}
+import type { Arguments, Around } from '../../errors/around';
+import { linked, list, text } from '../../kernel/look';
+import { bindCommands, harmless, noIommu, takesGroup } from '../../pci/iommu-group';
 
 interface Place {
   sysfs: string;
@@ -20,29 +14,6 @@ interface Place {
 function place({ device }: Arguments, { kernel }: Around): Place | undefined {
   if (device === undefined || !kernel) return undefined;
   return { sysfs: kernel.sysfs, folder: join(kernel.sysfs, 'bus/pci/devices', device), address: device };
-}
-
-/** Why a device that is there has no IOMMU group, if it has none. */
-export function noIommu(sysfs: string, address: string): string | undefined {
-  const folder = join(sysfs, 'bus/pci/devices', address);
-  if (!existsSync(folder) || existsSync(join(folder, 'iommu_group'))) return undefined;
-  // Kernels that can test themselves have one more, which no device of the machine is behind.
-  const units = list(join(sysfs, 'class/iommu')).filter((name) => !name.startsWith('iommufd_selftest'));
-  return units.length > 0
-    ? `it is behind none of this machine's IOMMUs (${units.join(', ')}): it has no iommu_group in sysfs`
-    : `no IOMMU is on (${sysfs}/class/iommu is empty): switch it on in the firmware (VT-d, AMD-Vi, SMMU) and, on Intel, ` +
-        'with intel_iommu=on on the kernel command line; a virtual machine must be given one';
-}
-
-/** The commands that give a device to vfio-pci. */
-export function bindCommands(sysfs: string, address: string): string {
-  const folder = join(sysfs, 'bus/pci/devices', address);
-  return [
-    ...(existsSync(join(sysfs, 'bus/pci/drivers/vfio-pci')) ? [] : ['modprobe vfio-pci']),
-    `echo vfio-pci > ${folder}/driver_override`,
-    ...(existsSync(join(folder, 'driver')) ? [`echo ${address} > ${folder}/driver/unbind`] : []),
-    `echo ${address} > ${sysfs}/bus/pci/drivers_probe`,
-  ].join('; ');
 }
 
 const unassigned = 0x2000_0000n; // ioport.h: IORESOURCE_UNSET

@@ -1,13 +1,15 @@
 // Why memory cannot be mapped into an IOAS, or unmapped: the IOVAs, the memory, or the limit on pinned pages.
 import { fstatSync, statfsSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Ioas, IovaRanges } from '../../iommufd/ioas';
-import { amount, attempt, hex, text, type Arguments, type Around } from './look';
+import type { Arguments, Around } from '../../errors/around';
+import { amount, hex } from './amounts';
+import { attempt, text } from '../../kernel/look';
 
 const pageSize = 4096n;
 const mostRanges = 8;
 
-type Space = Pick<IovaRanges, 'ranges' | 'alignment'>;
+type AddressSpace = NonNullable<Around['ioas']>;
+type Space = ReturnType<AddressSpace['iovaRanges']>;
 
 /** Which of the demands on the IOVAs is not met, in the order in which the kernel checks them. */
 function badIovas(args: Arguments, { ranges, alignment }: Space, of: 'IOAS' | 'container'): string | undefined {
@@ -165,7 +167,7 @@ function memoryLimit(length: bigint, counter: 'VmPin' | 'VmLck' = 'VmPin'): stri
 }
 
 /** Whether any process has a device on it. Only then is there an alignment, and is memory pinned. */
-function isAttached(ioas: Ioas): boolean {
+function isAttached(ioas: AddressSpace): boolean {
   return ioas.iovaRanges().alignment > 1n;
 }
 

@@ -1,5 +1,5 @@
 // Why a device does not come to a migration state.
-import type { Arguments, Around } from './look';
+import type { Arguments, Around } from '../../errors/around';
 
 const preCopies = ['pre-copy', 'pre-copy-p2p'];
 

@@ -2,7 +2,8 @@
 import { accessSync, constants, existsSync, statSync } from 'node:fs';
 import { release } from 'node:os';
 import { basename, dirname, join } from 'node:path';
-import { attempt, list, text, type Arguments, type Around } from './look';
+import type { Arguments, Around } from '../../errors/around';
+import { attempt, list, text } from '../../kernel/look';
 
 interface Driver {
   title: string;

@@ -1,6 +1,7 @@
 // Why a bind wants another VF token, or none.
 import { join } from 'node:path';
-import { linked, type Arguments, type Around } from './look';
+import type { Arguments, Around } from '../../errors/around';
+import { linked } from '../../kernel/look';
 
 /** EACCES at bind: of a virtual function, or of a physical one while virtual ones are in use. */
 export function wantsToken({ device, vfToken }: Arguments, { kernel }: Around): string | undefined {
