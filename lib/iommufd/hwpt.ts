@@ -1,7 +1,8 @@
+import type { Parents } from '../lifetime/parents';
 import { closedError, codedError, kernelCall, kernelCallAsync } from '../errors/errors';
 import { native, type HwptHandle } from '../addon/native';
 import { boolean, instance, options } from '../errors/validate';
-import { boundId, type IommufdDevice } from './bound';
+import { boundId, type Attached, type IommufdDevice } from './bound';
 import {
   toDirtyOptions,
   toDirtyPages,
@@ -13,10 +14,7 @@ import {
 import { FaultQueue } from './fault-queue';
 import { encodeHwptData, type HwptData } from './hwpt-data';
 import { invalidate, type InvalidateData } from './invalidate';
-import type { Attached, Ioas } from './ioas';
-import type { Iommufd } from './iommufd';
 import { IommufdObject, owned, type Keeper } from './object';
-import type { Viommu } from './viommu';
 
 /** What a page table is to be able to do. */
 export interface HwptOptions {
@@ -52,7 +50,10 @@ function toFlags(opts: Partial<Record<keyof typeof allocFlags, boolean | undefin
 }
 
 /** An IOAS, a page table or a virtual IOMMU: what the next one is built on. */
-type Parent = Pick<Ioas | Hwpt | Viommu, 'iommufd' | 'id' | 'handle' | 'calls' | 'closed' | 'dependents'>;
+type Parent = Pick<
+  Parents['Ioas'] | Hwpt | Parents['Viommu'],
+  'iommufd' | 'id' | 'handle' | 'calls' | 'closed' | 'dependents'
+>;
 
 /**
  * A hardware page table: what the IOMMU in front of a device translates by. One that is made from an {@link Ioas} holds
@@ -61,9 +62,9 @@ type Parent = Pick<Ioas | Hwpt | Viommu, 'iommufd' | 'id' | 'handle' | 'calls' |
  * Attaching a device to an IOAS makes one by itself. Those that are made here can do what {@link HwptOptions} says.
  */
 export class Hwpt extends IommufdObject {
-  readonly iommufd: Iommufd;
+  readonly iommufd: Parents['Iommufd'];
   /** What its addresses lead through: mappings are made there. */
-  readonly ioas: Ioas;
+  readonly ioas: Parents['Ioas'];
   /** The page table that this one is nested in. */
   readonly parent: Hwpt | undefined;
   /** Devices attached here. @internal */
@@ -71,7 +72,7 @@ export class Hwpt extends IommufdObject {
   readonly #handle: HwptHandle;
 
   /** `keepers`: what it is built on. @internal */
-  constructor(handle: HwptHandle, ioas: Ioas, nestedIn: Hwpt | undefined, keepers: readonly Keeper[]) {
+  constructor(handle: HwptHandle, ioas: Parents['Ioas'], nestedIn: Hwpt | undefined, keepers: readonly Keeper[]) {
     super('HWPT', owned(native.hwpt, handle), keepers);
     this.#handle = handle;
     this.iommufd = ioas.iommufd;
@@ -80,7 +81,7 @@ export class Hwpt extends IommufdObject {
   }
 
   /** @internal */
-  static async alloc(ioas: Ioas, device: IommufdDevice, opts?: HwptOptions): Promise<Hwpt> {
+  static async alloc(ioas: Parents['Ioas'], device: IommufdDevice, opts?: HwptOptions): Promise<Hwpt> {
     const { args, call, keepers } = toAlloc(ioas, device, toFlags(options(opts)), opts?.data, opts?.faultQueue);
     return make(ioas, async () => {
       const handle = await kernelCallAsync(args, () => native.hwptAllocate(...call, true), { ioas });
@@ -89,7 +90,7 @@ export class Hwpt extends IommufdObject {
   }
 
   /** @internal */
-  static allocSync(ioas: Ioas, device: IommufdDevice, opts?: HwptOptions): Hwpt {
+  static allocSync(ioas: Parents['Ioas'], device: IommufdDevice, opts?: HwptOptions): Hwpt {
     const { args, call, keepers } = toAlloc(ioas, device, toFlags(options(opts)), opts?.data, opts?.faultQueue);
     const handle = kernelCall(args, () => native.hwptAllocate(...call, false), { ioas });
     return new Hwpt(handle, ioas, undefined, keepers);

@@ -1,7 +1,7 @@
 import { toKernel } from '../kernel/default-kernel';
-import { closedError, codedError, kernelCall } from '../errors/errors';
+import { codedError, kernelCall } from '../errors/errors';
 import type { Kernel } from '../kernel/kernel';
-import { expectClose, wasClosed } from '../lifetime/lost';
+import { Lifetime, type Child, type End } from '../lifetime/lifetime';
 import { native, type FdHandle, type IoasHandle } from '../addon/native';
 import { instance, integer, oneOf, options, string } from '../errors/validate';
 import { boundId, type IommufdDevice } from './bound';
@@ -10,14 +10,6 @@ import { hwInfoTypes, toHwInfo, type HwInfo, type HwInfoType } from './hw-info';
 import type { Hwpt } from './hwpt';
 import { Ioas } from './ioas';
 import { Viommu, type ViommuData } from './viommu';
-
-/** Something that must be closed before the iommufd. @internal */
-export interface Dependent {
-  close(): void;
-  /** It could not be closed: the kernel destroys it with the iommufd. */
-  abandon?(): void;
-  [Symbol.asyncDispose](): Promise<void>;
-}
 
 /** Whose limit of locked memory counts. */
 export type RlimitMode = 'user' | 'process';
@@ -30,16 +22,24 @@ export class Iommufd {
   /** Whether the fd is a duplicate: then another object may stand for the same iommufd. @internal */
   readonly duplicated: boolean;
   readonly #handle: FdHandle;
-  readonly #devices = new Set<Dependent>();
+  readonly #devices = new Set<Child>();
   readonly #ioases = new Set<Ioas>();
-  #closed = false;
-  #closing: Promise<unknown> | undefined;
+  readonly #life: Lifetime<Iommufd>;
+
+  static readonly #end: End<Iommufd> = {
+    what: 'iommufd',
+    children: (iommufd) => [...iommufd.#devices, ...iommufd.#ioases],
+    close: (iommufd) => {
+      native.fdClose(iommufd.#handle, false);
+    },
+    closeLater: (iommufd) => native.fdClose(iommufd.#handle, true),
+  };
 
   private constructor(kernel: Kernel, handle: FdHandle, duplicated: boolean) {
     this.kernel = kernel;
     this.duplicated = duplicated;
     this.#handle = handle;
-    expectClose(this, 'iommufd');
+    this.#life = new Lifetime(this, Iommufd.#end);
   }
 
   /**
@@ -77,12 +77,12 @@ export class Iommufd {
 
   /** Whether close() was called. */
   get closed(): boolean {
-    return this.#closed;
+    return this.#life.closed;
   }
 
   /** @internal */
   get handle(): FdHandle {
-    if (this.#closed) throw closedError('iommufd');
+    this.#life.check();
     return this.#handle;
   }
 
@@ -126,7 +126,7 @@ export class Iommufd {
   }
 
   /** What is closed with it, and before IOASes. @internal */
-  get dependents(): Set<Dependent> {
+  get dependents(): Set<Child> {
     return this.#devices;
   }
 
@@ -213,12 +213,12 @@ export class Iommufd {
   }
 
   /** Notes a device that is bound here. @internal */
-  adopt(device: Dependent): void {
+  adopt(device: Child): void {
     this.#devices.add(device);
   }
 
   /** @internal */
-  forget(child: Dependent | Ioas): void {
+  forget(child: Child): void {
     if (child instanceof Ioas) this.#ioases.delete(child);
     else this.#devices.delete(child);
   }
@@ -229,22 +229,7 @@ export class Iommufd {
    * under way on pool threads; `[Symbol.asyncDispose]()` waits for them, also afterwards.
    */
   close(): void {
-    if (this.#closed) return;
-    const errors: unknown[] = [];
-    for (const child of [...this.#devices, ...this.#ioases]) {
-      try {
-        child.close();
-      } catch (error) {
-        errors.push(error);
-      }
-    }
-    this.#closed = true;
-    wasClosed(this);
-    for (const child of [...this.#devices, ...this.#ioases]) child.abandon?.();
-    native.fdClose(this.#handle, false);
-    // What is left is closed behind calls that are under way.
-    this.#closing = Promise.allSettled([...this.#ioases].map((ioas) => ioas[Symbol.asyncDispose]()));
-    if (errors.length > 0) throw errors[0];
+    this.#life.close();
   }
 
   /** close(), for `using`. */
@@ -257,25 +242,12 @@ export class Iommufd {
    * way. From the start on every method throws ERR_CLOSED.
    */
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#closing ??= this.#closeLater().finally(() => {
-      this.#closing = Promise.resolve(); // its error was told
-    });
-    await this.#closing;
+    await this.#life.closeLater();
   }
+}
 
-  async #closeLater(): Promise<void> {
-    this.#closed = true;
-    const errors: unknown[] = [];
-    for (const child of [...this.#devices, ...this.#ioases]) {
-      try {
-        await child[Symbol.asyncDispose]();
-      } catch (error) {
-        errors.push(error);
-      }
-    }
-    wasClosed(this);
-    for (const child of [...this.#devices, ...this.#ioases]) child.abandon?.();
-    await native.fdClose(this.#handle, true);
-    if (errors.length > 0) throw errors[0];
+declare module '../lifetime/parents' {
+  interface Parents {
+    Iommufd: Iommufd;
   }
 }

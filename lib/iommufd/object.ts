@@ -1,9 +1,8 @@
 // What the numbered objects of an iommufd have in common: what they are built on, and how they end.
-import { Calls } from '../lifetime/calls';
-import { closedError, kernelCall, kernelCallAsync } from '../errors/errors';
-import { expectClose, wasClosed } from '../lifetime/lost';
+import type { Calls } from '../lifetime/calls';
+import { kernelCall, kernelCallAsync } from '../errors/errors';
+import { Lifetime, type Child } from '../lifetime/lifetime';
 import type { NativeObject } from '../addon/native';
-import type { Dependent } from './bound';
 
 /** What owns the object natively. @internal */
 export interface Owned {
@@ -30,7 +29,7 @@ export function owned<H>(functions: NativeObject<H>, handle: H): Owned {
 
 /** What takes an object along when it is closed. @internal */
 export interface Keeper {
-  readonly dependents: { add(child: Dependent): unknown; delete(child: Dependent): unknown };
+  readonly dependents: { add(child: Child): unknown; delete(child: Child): unknown };
 }
 
 /** An object of an iommufd. What is built on it is closed before it, and it keeps what it is built on alive. */
@@ -38,35 +37,55 @@ export abstract class IommufdObject {
   /** The object's number in its iommufd. */
   readonly id: number;
   /** What is built on it. @internal */
-  readonly dependents = new Set<Dependent>();
-  /** @internal */
-  readonly calls = new Calls();
-  readonly #what: string;
-  readonly #owned: Owned;
-  readonly #forget: (child: Dependent) => void;
-  #closed = false;
-  #closing: Promise<void> | undefined;
+  readonly dependents = new Set<Child>();
+  readonly #life: Lifetime<IommufdObject>;
 
   /** @internal */
   constructor(what: string, owned: Owned, keepers: readonly Keeper[]) {
-    this.#what = what;
-    this.#owned = owned;
-    this.id = owned.id;
+    const { id } = owned;
+    const args = { [what.toLowerCase().replace(' ', '')]: id };
+    this.id = id;
     for (const { dependents } of keepers) dependents.add(this);
-    this.#forget = (child) => {
-      for (const { dependents } of keepers) dependents.delete(child);
-    };
-    expectClose(this, what);
+    this.#life = new Lifetime<IommufdObject>(this, {
+      ...{ what, canFail: true, behindCalls: true },
+      children: () => this.dependents,
+      close: () => {
+        this.leave();
+        kernelCall(args, () => {
+          owned.destroy();
+        });
+      },
+      closeLater: async () => {
+        await this.leaveLater();
+        await kernelCallAsync(args, () => owned.destroyLater());
+      },
+      release: () => {
+        owned.release();
+      },
+      gone: () => {
+        for (const { dependents } of keepers) dependents.delete(this);
+      },
+    });
   }
 
   /** Whether close() was called. */
   get closed(): boolean {
-    return this.#closed;
+    return this.#life.closed;
   }
 
   /** Throws if it is closed. @internal */
   check(): void {
-    if (this.#closed) throw closedError(this.#what);
+    this.#life.check();
+  }
+
+  /** @internal */
+  get calls(): Calls {
+    return this.#life.calls;
+  }
+
+  /** @internal */
+  get areUnderWay(): boolean {
+    return this.#life.areUnderWay;
   }
 
   /** What must end before the object is destroyed. @internal */
@@ -87,42 +106,12 @@ export abstract class IommufdObject {
    * @throws KernelError EBUSY: something else uses it, of another process or object.
    */
   close(): void {
-    if (this.#closed) return;
-    if (this.areUnderWay) {
-      // Its error is nobody's: the kernel destroys the rest with the iommufd.
-      this[Symbol.asyncDispose]().catch(() => undefined);
-      return;
-    }
-    for (const child of [...this.dependents]) child.close();
-    this.leave();
-    kernelCall(this.#args(), () => {
-      this.#owned.destroy();
-    });
-    this.#closed = true;
-    this.#gone();
-  }
-
-  /** @internal */
-  get areUnderWay(): boolean {
-    return this.calls.areUnderWay || [...this.dependents].some((child) => child.areUnderWay);
+    this.#life.close();
   }
 
   /** @internal */
   abandon(): void {
-    if (this.#closing) return; // it sees to that itself
-    this.#closed = true;
-    this.#owned.release();
-    this.#gone();
-  }
-
-  #gone(): void {
-    for (const child of [...this.dependents]) child.abandon();
-    wasClosed(this);
-    this.#forget(this);
-  }
-
-  #args(): Record<string, number> {
-    return { [this.#what.toLowerCase().replace(' ', '')]: this.id };
+    this.#life.abandon();
   }
 
   /** close(), for `using`. */
@@ -132,24 +121,6 @@ export abstract class IommufdObject {
 
   /** close() on a pool thread, for `await using`. Waits for calls that are under way. */
   [Symbol.asyncDispose](): Promise<void> {
-    this.#closing ??= this.#closed
-      ? Promise.resolve()
-      : this.#closeLater().finally(() => {
-          this.#closing = Promise.resolve(); // its error was told
-        });
-    return this.#closing;
-  }
-
-  async #closeLater(): Promise<void> {
-    this.#closed = true;
-    try {
-      await this.calls.idle();
-      for (const child of [...this.dependents]) await child[Symbol.asyncDispose]();
-      await this.leaveLater();
-      await kernelCallAsync(this.#args(), () => this.#owned.destroyLater());
-    } finally {
-      this.#owned.release();
-      this.#gone();
-    }
+    return this.#life.closeLater();
   }
 }

@@ -16,11 +16,11 @@ const registry = new FinalizationRegistry<Lost>(({ what, made }) => {
   });
 });
 
-/** Notes that `object` is to be closed. @internal */
-export function expectClose(object: object, what: string): void {
+/** Notes that `object` is to be closed. The place where it was made is told from below `inside` on. @internal */
+export function expectClose(object: object, what: string, inside?: abstract new (...args: never[]) => object): void {
   if (!enabled) return;
   const place: { stack?: string } = {};
-  Error.captureStackTrace(place, expectClose);
+  Error.captureStackTrace(place, inside ?? expectClose);
   const made = (place.stack ?? '').split('\n').slice(1).join('\n');
   registry.register(object, { what, made }, object);
 }

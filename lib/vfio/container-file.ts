@@ -1,9 +1,8 @@
 // A container's file: the groups in it, its IOMMU, and how it is closed.
-import { Calls } from '../lifetime/calls';
-import { closedError, kernelCall, kernelCallAsync, KernelError } from '../errors/errors';
-import type { Dependent } from '../iommufd/iommufd';
+import type { Calls } from '../lifetime/calls';
+import { kernelCall, kernelCallAsync, KernelError } from '../errors/errors';
 import type { Kernel } from '../kernel/kernel';
-import { expectClose, wasClosed } from '../lifetime/lost';
+import { Lifetime, type Child, type End } from '../lifetime/lifetime';
 import { native, type FdHandle } from '../addon/native';
 import { oneOf } from '../errors/validate';
 import { toContainerInfo, type ContainerInfo } from './container-info';
@@ -29,19 +28,29 @@ export type IommuType = keyof typeof iommuTypes;
 /** What every container has, whatever is mapped there. */
 export abstract class ContainerFile {
   readonly kernel: Kernel;
-  /** @internal */
-  readonly calls = new Calls();
   readonly #handle: FdHandle;
-  readonly #groups = new Set<Dependent>();
+  readonly #groups = new Set<Child>();
   #iommu: IommuType | undefined;
-  #closed = false;
-  #closing: Promise<void> | undefined;
+
+  static readonly #end: End<ContainerFile> = {
+    what: 'VFIO container',
+    first: (container) => container.unmapRegions(),
+    children: (container) => container.#groups,
+    close: (container) => {
+      container.unmapped();
+      native.fdClose(container.#handle, false);
+    },
+    closeLater: async (container) => {
+      container.unmapped();
+      await native.fdClose(container.#handle, true);
+    },
+  };
+  readonly #life = new Lifetime<ContainerFile>(this, ContainerFile.#end);
 
   /** @internal */
   protected constructor(kernel: Kernel, handle: FdHandle) {
     this.kernel = kernel;
     this.#handle = handle;
-    expectClose(this, 'VFIO container');
   }
 
   /** The file descriptor, to hand on. It stays this object's: do not close it. */
@@ -51,12 +60,12 @@ export abstract class ContainerFile {
 
   /** Whether close() was called. */
   get closed(): boolean {
-    return this.#closed;
+    return this.#life.closed;
   }
 
   /** @internal */
   get handle(): FdHandle {
-    if (this.#closed) throw closedError('VFIO container');
+    this.#life.check();
     return this.#handle;
   }
 
@@ -88,7 +97,7 @@ export abstract class ContainerFile {
     await this.calls.add(
       kernelCallAsync({ type }, () => native.containerSetIommu(handle, number, true), { container: this }),
     );
-    if (this.#closed) throw closedError('VFIO container');
+    this.#life.check();
     this.#iommu = type;
   }
 
@@ -150,12 +159,12 @@ export abstract class ContainerFile {
   }
 
   /** Notes a group that is in here, to close it before the container. @internal */
-  adopt(group: Dependent): void {
+  adopt(group: Child): void {
     this.#groups.add(group);
   }
 
   /** @internal */
-  forget(group: Dependent): void {
+  forget(group: Child): void {
     this.#groups.delete(group);
     if (this.#groups.size > 0) return;
     this.#iommu = undefined; // the kernel takes it away with the last group
@@ -177,24 +186,12 @@ export abstract class ContainerFile {
    * `[Symbol.asyncDispose]()` waits for them, also afterwards.
    */
   close(): void {
-    if (this.#closed) return;
-    const errors = this.unmapRegions();
-    for (const group of [...this.#groups]) {
-      try {
-        group.close();
-      } catch (error) {
-        errors.push(error);
-      }
-    }
-    this.#gone();
-    native.fdClose(this.#handle, false);
-    if (errors.length > 0) throw errors[0];
+    this.#life.close();
   }
 
-  #gone(): void {
-    this.#closed = true;
-    wasClosed(this);
-    this.unmapped();
+  /** @internal */
+  get calls(): Calls {
+    return this.#life.calls;
   }
 
   /** close(), for `using`. */
@@ -207,28 +204,7 @@ export abstract class ContainerFile {
    * way. From the start on every method throws ERR_CLOSED.
    */
   [Symbol.asyncDispose](): Promise<void> {
-    this.#closing ??= this.#closed
-      ? this.calls.idle()
-      : this.#closeLater().finally(() => {
-          this.#closing = Promise.resolve(); // its error was told
-        });
-    return this.#closing;
-  }
-
-  async #closeLater(): Promise<void> {
-    const errors = this.unmapRegions();
-    this.#closed = true;
-    await this.calls.idle();
-    for (const group of [...this.#groups]) {
-      try {
-        await group[Symbol.asyncDispose]();
-      } catch (error) {
-        errors.push(error);
-      }
-    }
-    this.#gone();
-    await native.fdClose(this.#handle, true);
-    if (errors.length > 0) throw errors[0];
+    return this.#life.closeLater();
   }
 }
 

@@ -1,6 +1,7 @@
-import { closedError, codedError } from '../errors/errors';
+import { Lifetime, type End } from '../lifetime/lifetime';
+import type { Parents } from '../lifetime/parents';
+import { codedError } from '../errors/errors';
 import { native, type FdHandle, type MappingHandle } from '../addon/native';
-import type { ContainerSpace } from './container-space';
 import type { Region } from './region';
 
 /** What a mapping in a container shows. @internal */
@@ -21,7 +22,7 @@ export interface DmaSource {
  * that is closed, whether or not this is kept.
  */
 export class DmaMapping {
-  readonly container: ContainerSpace;
+  readonly container: Parents['ContainerSpace'];
   readonly iova: bigint;
   /** In bytes. */
   readonly length: bigint;
@@ -30,22 +31,41 @@ export class DmaMapping {
   readonly #source: DmaSource;
   #pages: MappingHandle;
   #addressValid = true;
-  #closed = false;
+
+  static readonly #end: End<DmaMapping> = {
+    ...{ what: 'mapping', canFail: true, kept: true },
+    // A container that is being closed takes its mappings along.
+    close: ({ container, iova, length }) => {
+      if (!container.closed) container.unplace(iova, length);
+    },
+    closeLater: async ({ container, iova, length }) => {
+      if (!container.closed) await container.unplaceLater(iova, length);
+    },
+    left: (mapping) => {
+      mapping.container.drop(mapping);
+      mapping.region?.device.file.forget(mapping);
+    },
+    gone: (mapping) => {
+      native.mappingRetire(mapping.#pages);
+      if (mapping.#source.memory !== undefined) native.fdClose(mapping.#source.memory, false);
+    },
+  };
+  readonly #life = new Lifetime<DmaMapping>(this, DmaMapping.#end);
 
   /** @internal */
-  constructor(container: ContainerSpace, iova: bigint, source: DmaSource) {
+  constructor(container: Parents['ContainerSpace'], iova: bigint, source: DmaSource) {
     this.container = container;
     this.iova = iova;
     this.length = source.length;
     this.region = source.region;
     this.#source = source;
     this.#pages = source.pages;
-    source.region?.device.adopt(this);
+    source.region?.device.file.adopt(this);
   }
 
   /** Whether it is unmapped. */
   get closed(): boolean {
-    return this.#closed;
+    return this.#life.closed;
   }
 
   /** False between {@link VfioContainer.invalidateAddresses} and {@link renewAddress}. */
@@ -60,20 +80,7 @@ export class DmaMapping {
 
   /** Called when the kernel has unmapped it. @internal */
   gone(): void {
-    if (this.#closed) return;
-    this.#leave();
-    this.#release();
-  }
-
-  #leave(): void {
-    this.#closed = true;
-    this.container.drop(this);
-    this.region?.device.forget(this);
-  }
-
-  #release(): void {
-    native.mappingRetire(this.#pages);
-    if (this.#source.memory !== undefined) native.fdClose(this.#source.memory, false);
+    this.#life.abandon();
   }
 
   /**
@@ -83,7 +90,7 @@ export class DmaMapping {
    * @throws KernelError EINVAL: the address is valid. Error ERR_NOT_REMAPPABLE: a mapping of a region.
    */
   renewAddress(): void {
-    if (this.#closed) throw closedError('mapping');
+    this.#life.check();
     const { memory, offset } = this.#source;
     if (memory === undefined) throw codedError('ERR_NOT_REMAPPABLE', 'only mappings of memory can get a new address');
     const pages = this.container.renew(memory, offset, this.length, this.iova);
@@ -94,10 +101,7 @@ export class DmaMapping {
 
   /** Unmaps (VFIO_IOMMU_UNMAP_DMA). */
   close(): void {
-    if (this.#closed) return;
-    // A container that is being closed takes its mappings along.
-    if (!this.container.closed) this.container.unplace(this.iova, this.length);
-    this.gone();
+    this.#life.close();
   }
 
   /** close(), for `using`. */
@@ -107,14 +111,8 @@ export class DmaMapping {
 
   /** Unmaps on a pool thread, for `await using`: unpinning much host memory takes time. */
   async [Symbol.asyncDispose](): Promise<void> {
-    // A region must not be mapped any more when its device is closed.
-    if (this.region || this.container.closed) this.close();
-    if (this.#closed) return;
-    this.#leave();
-    try {
-      await this.container.unplaceLater(this.iova, this.length);
-    } finally {
-      this.#release();
-    }
+    // A region must not be mapped any more when its device is closed: if it cannot be unmapped, this stays open.
+    if (this.region) this.close();
+    else await this.#life.closeLater();
   }
 }

@@ -1,9 +1,8 @@
-import { Calls } from '../lifetime/calls';
 import { toKernel } from '../kernel/default-kernel';
 import { closedError, codedError, kernelCall, kernelCallAsync } from '../errors/errors';
-import { Iommufd, type Dependent } from '../iommufd/iommufd';
+import { Iommufd } from '../iommufd/iommufd';
 import type { Kernel } from '../kernel/kernel';
-import { expectClose, wasClosed } from '../lifetime/lost';
+import { Lifetime, type Child, type End } from '../lifetime/lifetime';
 import { native, type FdHandle } from '../addon/native';
 import { iommuGroup, toAddress } from '../pci/sysfs';
 import { integer, invalidType, options, outOfRange, string } from '../errors/validate';
@@ -43,13 +42,25 @@ export class VfioGroup {
   /** The group's number, as in /sys/kernel/iommu_groups. */
   readonly number: number;
   readonly #fd: FdHandle;
-  readonly #calls = new Calls();
-  readonly #devices = new Set<Dependent>();
+  readonly #devices = new Set<Child>();
   #container: Holder | undefined;
   /** What closes this: also an iommufd that the group has left, and its open devices have not. */
   #parent: Holder | undefined;
-  #closed = false;
-  #closing: Promise<void> | undefined;
+
+  static readonly #end: End<VfioGroup> = {
+    what: 'VFIO group',
+    children: (group) => group.#devices,
+    close: (group) => {
+      native.fdClose(group.#fd, false);
+    },
+    closeLater: (group) => native.fdClose(group.#fd, true),
+    gone: (group) => {
+      group.#left();
+      group.#parent?.forget(group);
+      group.#parent = undefined;
+    },
+  };
+  readonly #life = new Lifetime<VfioGroup>(this, VfioGroup.#end);
 
   static readonly #inUse = new WeakMap<Holder, Set<VfioGroup>>();
 
@@ -57,7 +68,6 @@ export class VfioGroup {
     this.kernel = kernel;
     this.number = number;
     this.#fd = fd;
-    expectClose(this, 'VFIO group');
   }
 
   /**
@@ -87,12 +97,12 @@ export class VfioGroup {
 
   /** Whether close() was called. */
   get closed(): boolean {
-    return this.#closed;
+    return this.#life.closed;
   }
 
   /** @internal */
   get handle(): FdHandle {
-    if (this.#closed) throw closedError('VFIO group');
+    this.#life.check();
     return this.#fd;
   }
 
@@ -123,8 +133,10 @@ export class VfioGroup {
   async setContainer(container: VfioContainer | Iommufd): Promise<void> {
     const [group, holder] = [this.handle, this.#toHolder(container)];
     const around = { kernel: this.kernel };
-    await this.#calls.add(kernelCallAsync(this.args(), () => native.groupSetContainer(group, holder, true), around));
-    if (this.#closed) throw closedError('VFIO group');
+    await this.#life.calls.add(
+      kernelCallAsync(this.args(), () => native.groupSetContainer(group, holder, true), around),
+    );
+    this.#life.check();
     if (container.closed) {
       native.groupUnsetContainer(group, false);
       throw closedError('container');
@@ -182,7 +194,7 @@ export class VfioGroup {
    */
   async unsetContainer(): Promise<void> {
     const group = this.handle;
-    await this.#calls.add(kernelCallAsync(this.args(), () => native.groupUnsetContainer(group, true)));
+    await this.#life.calls.add(kernelCallAsync(this.args(), () => native.groupUnsetContainer(group, true)));
     this.#left();
   }
 
@@ -199,10 +211,10 @@ export class VfioGroup {
   async deviceFd(name: string): Promise<FdHandle> {
     const group = this.handle;
     const around = { kernel: this.kernel };
-    const fd = await this.#calls.add(
+    const fd = await this.#life.calls.add(
       kernelCallAsync({ ...this.args(), name }, () => native.groupDeviceFd(group, name, true), around),
     );
-    if (!this.#closed) return fd;
+    if (!this.closed) return fd;
     native.fdClose(fd, false);
     throw closedError('VFIO group');
   }
@@ -215,12 +227,12 @@ export class VfioGroup {
   }
 
   /** Notes a device that was opened here, to close it before the group. @internal */
-  adopt(device: Dependent): void {
+  adopt(device: Child): void {
     this.#devices.add(device);
   }
 
   /** @internal */
-  forget(device: Dependent): void {
+  forget(device: Child): void {
     this.#devices.delete(device);
   }
 
@@ -229,26 +241,7 @@ export class VfioGroup {
    * closed, the rest is closed all the same, and its error is thrown at the end.
    */
   close(): void {
-    if (this.#closed) return;
-    const errors: unknown[] = [];
-    for (const device of [...this.#devices]) {
-      try {
-        device.close();
-      } catch (error) {
-        errors.push(error);
-      }
-    }
-    this.#closed = true;
-    wasClosed(this);
-    native.fdClose(this.#fd, false);
-    this.#gone();
-    if (errors.length > 0) throw errors[0];
-  }
-
-  #gone(): void {
-    this.#left();
-    this.#parent?.forget(this);
-    this.#parent = undefined;
+    this.#life.close();
   }
 
   /** close(), for `using`. */
@@ -261,28 +254,6 @@ export class VfioGroup {
    * way. From the start on every method throws ERR_CLOSED.
    */
   [Symbol.asyncDispose](): Promise<void> {
-    this.#closing ??= this.#closed
-      ? this.#calls.idle()
-      : this.#closeLater().finally(() => {
-          this.#closing = Promise.resolve(); // its error was told
-        });
-    return this.#closing;
-  }
-
-  async #closeLater(): Promise<void> {
-    this.#closed = true;
-    const errors: unknown[] = [];
-    await this.#calls.idle();
-    for (const device of [...this.#devices]) {
-      try {
-        await device[Symbol.asyncDispose]();
-      } catch (error) {
-        errors.push(error);
-      }
-    }
-    wasClosed(this);
-    await native.fdClose(this.#fd, true);
-    this.#gone();
-    if (errors.length > 0) throw errors[0];
+    return this.#life.closeLater();
   }
 }

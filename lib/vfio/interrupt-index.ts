@@ -1,3 +1,4 @@
+import type { Parents } from '../lifetime/parents';
 import { EventEmitter } from 'node:events';
 import type { Around } from '../errors/around';
 import { Counts, type CountListener, type ListenOptions } from '../events/counter';
@@ -6,7 +7,6 @@ import { Eventfd } from '../events/eventfd';
 import { native } from '../addon/native';
 import { array, boolean, instance, integer, invalidType, options } from '../errors/validate';
 import { irqActions, irqNames } from './constants';
-import type { VfioDevice } from './device';
 import type { IrqInfo } from './info';
 import { Vector } from './vector';
 
@@ -50,7 +50,7 @@ type Action = keyof typeof irqActions;
  * what was counted until then is told first. A reset of the device ends nothing.
  */
 export class InterruptIndex extends EventEmitter<InterruptEvents> {
-  readonly device: VfioDevice;
+  readonly device: Parents['VfioDevice'];
   /** The number in the kernel's interface. */
   readonly index: number;
   /** 'INTx', 'MSI', 'MSI-X', 'error' or 'request'. */
@@ -66,7 +66,7 @@ export class InterruptIndex extends EventEmitter<InterruptEvents> {
   #unmaskedBy = false;
 
   /** @internal */
-  constructor(device: VfioDevice, index: number) {
+  constructor(device: Parents['VfioDevice'], index: number) {
     super();
     this.device = device;
     this.index = index;
@@ -189,7 +189,7 @@ export class InterruptIndex extends EventEmitter<InterruptEvents> {
     } catch (error) {
       // It is not enabled.
       if (!(error instanceof KernelError && error.code === 'EINVAL')) throw error;
-      if (this.device.around().isBound?.() !== true) throw error;
+      if (this.device.file.around().isBound?.() !== true) throw error;
     }
     this.#disabled();
   }
@@ -293,8 +293,8 @@ export class InterruptIndex extends EventEmitter<InterruptEvents> {
   }
 
   #call(action: Action, start: number, count: number, call: () => void, fds: readonly number[] = []): void {
-    const around: Around = { ...this.device.around(), interrupts: { index: this, start, count, fds } };
-    kernelCall({ ...this.device.args(), irq: this.name, action, start, count }, call, around);
+    const around: Around = { ...this.device.file.around(), interrupts: { index: this, start, count, fds } };
+    kernelCall({ ...this.device.file.args(), irq: this.name, action, start, count }, call, around);
   }
 
   /**

@@ -1,5 +1,5 @@
+import type { Parents } from '../lifetime/parents';
 import { irqNames } from './constants';
-import type { VfioDevice } from './device';
 import { InterruptIndex } from './interrupt-index';
 
 /**
@@ -17,7 +17,7 @@ export class Interrupts {
   readonly request: InterruptIndex;
 
   /** @internal */
-  constructor(device: VfioDevice) {
+  constructor(device: Parents['VfioDevice']) {
     const [intx, msi, msix, error, request] = irqNames.map((_, index) => new InterruptIndex(device, index)) as [
       ...[
         intx: InterruptIndex,
@@ -32,7 +32,7 @@ export class Interrupts {
     this.msix = msix;
     this.error = error;
     this.request = request;
-    device.adopt({
+    device.file.adopt({
       close: () => {
         for (const index of this) index.close();
       },

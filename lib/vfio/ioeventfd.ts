@@ -1,9 +1,9 @@
+import type { Parents } from '../lifetime/parents';
 import { closedError, kernelCall, KernelError } from '../errors/errors';
 import { Eventfd } from '../events/eventfd';
 import { expectClose, wasClosed } from '../lifetime/lost';
 import { native } from '../addon/native';
 import { instance, integer, options, outOfRange, u64 } from '../errors/validate';
-import type { Region } from './region';
 
 /** What is to be written, and on whose signal. */
 export interface IoeventfdOptions {
@@ -22,7 +22,7 @@ export interface IoeventfdOptions {
  * a doorbell. Made by {@link Region.ioeventfd}.
  */
 export class Ioeventfd {
-  readonly region: Region;
+  readonly region: Parents['Region'];
   readonly offset: bigint;
   readonly width: number;
   readonly value: bigint;
@@ -33,7 +33,7 @@ export class Ioeventfd {
   #closed = false;
 
   /** @param start where the region is in the device's file @internal */
-  constructor(region: Region, start: bigint, opts: IoeventfdOptions) {
+  constructor(region: Parents['Region'], start: bigint, opts: IoeventfdOptions) {
     const { offset, width, value, eventfd } = options(opts);
     this.region = region;
     this.offset = u64(offset, 'offset', 0n, (1n << 40n) - 1n);
@@ -53,18 +53,18 @@ export class Ioeventfd {
         () => {
           native.ioeventfdAdd(device.handle, this.#at, this.width, this.value, fd);
         },
-        device.around(),
+        device.file.around(),
       );
     } catch (error) {
       if (this.#own) this.eventfd.close();
       throw error;
     }
-    device.adopt(this);
+    device.file.adopt(this);
     expectClose(this, 'ioeventfd');
   }
 
   #args() {
-    return { ...this.region.device.args(), region: this.region.index, offset: this.offset, width: this.width };
+    return { ...this.region.device.file.args(), region: this.region.index, offset: this.offset, width: this.width };
   }
 
   /** Whether close() was called. */
@@ -86,7 +86,7 @@ export class Ioeventfd {
     }
     this.#closed = true;
     wasClosed(this);
-    device.forget(this);
+    device.file.forget(this);
     if (this.#own) this.eventfd.close();
   }
 

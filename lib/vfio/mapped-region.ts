@@ -1,7 +1,7 @@
+import type { Parents } from '../lifetime/parents';
 import { kernelCall } from '../errors/errors';
 import { expectClose, wasClosed } from '../lifetime/lost';
 import { native, type MappingHandle, type NativeRegisters, type RegisterArray } from '../addon/native';
-import type { Region } from './region';
 
 /**
  * A region's registers, mapped into this process. Each accessor makes exactly one access of its width on the bus, when
@@ -12,7 +12,7 @@ import type { Region } from './region';
  * decode memory (in reset, or with memory space off); Error ERR_READ_ONLY for writes to a read-only region.
  */
 export class MappedRegion {
-  readonly region: Region;
+  readonly region: Parents['Region'];
   /** Where in the region the mapping starts, in bytes. */
   readonly offset: bigint;
   /** In bytes. */
@@ -41,7 +41,7 @@ export class MappedRegion {
   #closed = false;
 
   /** @internal */
-  constructor(region: Region, offset: bigint, length: bigint, mapping: MappingHandle) {
+  constructor(region: Parents['Region'], offset: bigint, length: bigint, mapping: MappingHandle) {
     this.region = region;
     this.offset = offset;
     this.length = length;
@@ -71,7 +71,7 @@ export class MappedRegion {
     this.#closed = true;
     wasClosed(this);
     native.mappingRetire(this.#mapping);
-    this.region.device.forget(this);
+    this.region.device.file.forget(this);
   }
 
   /** close(), for `using`. */

@@ -1,4 +1,5 @@
 // The data that a device's migration moves, out of it or into it.
+import type { Parents } from '../lifetime/parents';
 import { Readable, Writable } from 'node:stream';
 import { Calls } from '../lifetime/calls';
 import { closedError, codedError, kernelCall, kernelCallAsync, KernelError } from '../errors/errors';
@@ -6,7 +7,6 @@ import { expectClose, wasClosed } from '../lifetime/lost';
 import { native, type FdHandle } from '../addon/native';
 import { pollEvents, Watch } from '../events/poll';
 import { bytes as toBytes, instance, integer, options } from '../errors/validate';
-import type { Migration } from './migration';
 
 const reinitFlag = 1 << 0; // linux/vfio.h
 const mostAtOnce = 1 << 30;
@@ -48,7 +48,7 @@ let more: (data: MigrationData) => Promise<void>;
  * the same position.
  */
 export class MigrationData {
-  readonly migration: Migration;
+  readonly migration: Parents['Migration'];
   /** 'save': out of the device. 'resume': into it. */
   readonly direction: 'save' | 'resume';
   readonly #fd: FdHandle;
@@ -61,7 +61,7 @@ export class MigrationData {
   }
 
   /** Takes the fd over. @internal */
-  constructor(migration: Migration, direction: 'save' | 'resume', fd: FdHandle) {
+  constructor(migration: Parents['Migration'], direction: 'save' | 'resume', fd: FdHandle) {
     this.migration = migration;
     this.direction = direction;
     this.#fd = fd;

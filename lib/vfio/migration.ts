@@ -7,7 +7,8 @@ import { closedError, codedError, kernelCall, kernelCallAsync } from '../errors/
 import { native } from '../addon/native';
 import { boolean, instance, oneOf, options } from '../errors/validate';
 import { MigrationData, streamOptions, type StreamOptions } from './migration-data';
-import type { ResettableDevice } from './resettable-device';
+import type { DeviceFile } from './device-file';
+import type { Power } from './power';
 
 /** In the order of their numbers in linux/vfio.h. */
 const states = [
@@ -55,12 +56,15 @@ export interface MoveOptions extends StreamOptions {
 
 /** A device's migration. Where a driver has none, all methods throw ENOTTY. */
 export class Migration {
-  readonly #device: ResettableDevice;
+  readonly #device: DeviceFile;
+  readonly #power: Power;
   readonly #data = new Set<MigrationData>();
 
   /** @internal */
-  constructor(device: ResettableDevice) {
+  constructor(device: DeviceFile, power: Power) {
     this.#device = device;
+    this.#power = power;
+    device.whenChanged = () => this.wake();
   }
 
   /** The device's. @internal */
@@ -236,7 +240,7 @@ export class Migration {
   /** The target of a move that failed. Its first error is told; a second would hide it. */
   async #giveUp(begun: boolean): Promise<void> {
     if (!begun || this.#device.closed) return;
-    await this.#device.reset().catch(() => undefined);
+    await this.#power.reset().catch(() => undefined);
   }
 
   async #goBack(state: MigrationState): Promise<void> {
@@ -275,4 +279,10 @@ function toNumber(state: MigrationState): number {
 async function discard(stream: Readable | Writable): Promise<void> {
   stream.on('error', () => undefined).destroy();
   if (!stream.closed) await new Promise((resolve) => stream.once('close', resolve));
+}
+
+declare module '../lifetime/parents' {
+  interface Parents {
+    Migration: Migration;
+  }
 }

@@ -8,7 +8,7 @@ import type { Kernel } from '../kernel/kernel';
 import { native, type FdHandle } from '../addon/native';
 import { cdevAddress, cdevPath, iommuGroup, toAddress } from '../pci/sysfs';
 import { instance, integer, invalidType, oneOf, options, outOfRange, string } from '../errors/validate';
-import type { BindOptions } from './bound-device';
+import type { BindOptions } from './attachments';
 import { VfioContainer } from './container';
 import type { Opened } from './device-file';
 import { VfioGroup } from './group';

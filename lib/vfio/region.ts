@@ -1,9 +1,9 @@
+import type { Parents } from '../lifetime/parents';
 import { codedError, kernelCall } from '../errors/errors';
 import { native } from '../addon/native';
 import { bytes as toBytes, integer, options, u64 } from '../errors/validate';
 import { regionCapabilities, type RegionCapability } from './capabilities';
 import { configRegion, regionFlags, regionNames } from './constants';
-import type { VfioDevice } from './device';
 import { Ioeventfd, type IoeventfdOptions } from './ioeventfd';
 import { MappedRegion } from './mapped-region';
 import { wholePages, type RegionRange } from './ranges';
@@ -17,7 +17,7 @@ const lastBar = 5;
  * is a multiple of it. They work for what cannot be mapped: I/O ports, config space, a page with an MSI-X table.
  */
 export class Region {
-  readonly device: VfioDevice;
+  readonly device: Parents['VfioDevice'];
   readonly index: number;
   /** 'bar0' … 'bar5', 'rom', 'config', 'vga'; undefined for a device-specific region. */
   readonly name: string | undefined;
@@ -29,7 +29,7 @@ export class Region {
   readonly #offset: bigint;
 
   /** @internal */
-  constructor(device: VfioDevice, index: number) {
+  constructor(device: Parents['VfioDevice'], index: number) {
     this.device = device;
     this.index = index;
     this.name = regionNames[index];
@@ -105,7 +105,7 @@ export class Region {
       native.vfioMap(this.device.handle, this.#offset + start, count, this.flags.write),
     );
     const mapped = new MappedRegion(this, start, count, mapping);
-    this.device.adopt(mapped);
+    this.device.file.adopt(mapped);
     return mapped;
   }
 
@@ -140,7 +140,7 @@ export class Region {
     const written = kernelCall({ region: this.index, offset: at, length: bytes.length }, () =>
       native.vfioWrite(this.device.handle, this.#offset + at, bytes),
     );
-    if (this.index === configRegion) this.device.changed();
+    if (this.index === configRegion) this.device.file.changed();
     return written;
   }
 
@@ -206,5 +206,11 @@ export class Region {
   /** A register is all there, or the access is refused: half a value would be a wrong value. */
   #inside(offset: number | bigint, width: number): void {
     u64(offset, 'offset', 0n, this.size < width ? 0n : this.size - BigInt(width));
+  }
+}
+
+declare module '../lifetime/parents' {
+  interface Parents {
+    Region: Region;
   }
 }

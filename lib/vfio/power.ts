@@ -1,76 +1,60 @@
 // What takes a VFIO device's memory away for a while: reset, hot reset, low power.
 import { codedError, kernelCall } from '../errors/errors';
 import { native, type FdHandle } from '../addon/native';
+import type { DeviceFile } from './device-file';
 import { VfioGroup } from './group';
 import { toHotResetInfo, type HotResetInfo } from './hot-reset';
-import { PasidDevice } from './pasid-device';
 import { WakeUp } from './wake-up';
 
-/** How a VFIO device is reset and put to sleep. */
-export abstract class ResettableDevice extends PasidDevice {
+/** @internal */
+export class Power {
+  readonly #file: DeviceFile;
   #wakeUp: WakeUp | undefined;
   /** The last call that enters or leaves low power, and all before it. */
   #power: Promise<unknown> = Promise.resolve();
 
-  /**
-   * Resets the device (VFIO_DEVICE_RESET). The kernel restores config space, the command register included. Every dma-buf
-   * exported from the device is revoked, and its mappings are dead until {@link IoasMapping.remap}.
-   *
-   * @throws KernelError EINVAL: no reset method, or not bound. EAGAIN: locked by others.
-   */
-  async reset(): Promise<void> {
-    const device = this.handle;
-    await this.changing(() => native.vfioReset(device, true));
+  constructor(file: DeviceFile) {
+    this.#file = file;
   }
 
-  /** {@link reset}, waiting. */
+  async reset(): Promise<void> {
+    const { handle: device } = this.#file;
+    await this.#file.changing(() => native.vfioReset(device, true));
+  }
+
   resetSync(): void {
-    const device = this.handle;
-    this.changingSync(() => {
+    const { handle: device } = this.#file;
+    this.#file.changingSync(() => {
       native.vfioReset(device, false);
     });
   }
 
-  /**
-   * Which devices share this one's slot or bus, and are reset with it by {@link hotReset} (VFIO_DEVICE_GET_PCI_HOT_RESET_INFO).
-   *
-   * @throws KernelError ENODEV: neither slot nor bus can be reset, as on a root complex. EINVAL: not bound.
-   */
   hotResetInfo(): HotResetInfo {
     const mine = this.#groups().map((group) => group.number);
     return toHotResetInfo(
-      kernelCall(this.args(), () => native.vfioHotResetInfo(this.handle)),
+      kernelCall(this.#file.args(), () => native.vfioHotResetInfo(this.#file.handle)),
       mine,
     );
   }
 
-  /**
-   * Resets the slot or bus that the device is on, with all devices there (VFIO_DEVICE_PCI_HOT_RESET). All of them must be
-   * bound to the same iommufd as this one, or to nothing; or, opened through their groups, all groups must be in the same
-   * container. What they exported is revoked, as by {@link reset}.
-   *
-   * @throws Error ERR_NOT_OWNED: a device there belongs to somebody else. KernelError ENODEV: as {@link hotResetInfo}. EBUSY:
-   *   a device is in use; mappings may be revoked all the same.
-   */
   async hotReset(): Promise<void> {
-    const device = this.handle;
+    const { handle: device } = this.#file;
     const { addresses, groups } = this.#toHotReset();
-    await this.changing(() => native.vfioHotReset(device, addresses, groups, true));
+    await this.#file.changing(() => native.vfioHotReset(device, addresses, groups, true));
   }
 
-  /** {@link hotReset}, waiting. */
   hotResetSync(): void {
-    const device = this.handle;
+    const { handle: device } = this.#file;
     const { addresses, groups } = this.#toHotReset();
-    this.changingSync(() => {
+    this.#file.changingSync(() => {
       native.vfioHotReset(device, addresses, groups, false);
     });
   }
 
   /** The groups that this thread has beside this device's: they vouch for their devices. */
   #groups(): VfioGroup[] {
-    const { group } = this;
-    return group?.container ? VfioGroup.inUse(group.container) : [];
+    const container = this.#file.use?.group.container;
+    return container ? VfioGroup.inUse(container) : [];
   }
 
   #toHotReset(): { addresses: string[]; groups: FdHandle[] } {
@@ -87,35 +71,21 @@ export abstract class ResettableDevice extends PasidDevice {
     return { addresses: devices.map((device) => device.address), groups: concerned.map((group) => group.handle) };
   }
 
-  /**
-   * Lets the device go to low power while nobody accesses it (VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY). What it exported is
-   * revoked, and its mapped registers are out of reach, until {@link exitLowPower}.
-   *
-   * @throws KernelError EINVAL: in low power already, or not bound. ENOTTY: no such feature.
-   */
   async enterLowPower(): Promise<void> {
-    const device = this.handle;
+    const { handle: device } = this.#file;
     await this.#powering(() => native.vfioEnterLowPower(device, true));
   }
 
-  /** {@link enterLowPower}, waiting. */
   enterLowPowerSync(): void {
-    const device = this.handle;
-    this.changingSync(() => {
+    const { handle: device } = this.#file;
+    this.#file.changingSync(() => {
       native.vfioEnterLowPower(device, false);
     });
     this.#sleeps(undefined);
   }
 
-  /**
-   * The same, but the first access to the device ends low power, whether through this object, by another process or by the
-   * device's own signal (VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY_WITH_WAKEUP). Accesses to mapped registers are none. The device
-   * falls asleep a moment later; an access before that wakes nobody.
-   *
-   * @throws KernelError EINVAL: in low power already, or not bound. ENOTTY: no such feature.
-   */
   async enterLowPowerWithWakeUp(): Promise<WakeUp> {
-    const device = this.handle;
+    const { handle: device } = this.#file;
     const [wakeUp, eventfd] = this.#toWakeUp();
     try {
       await this.#powering(() => native.vfioEnterLowPowerWithWakeUp(device, eventfd, true), wakeUp);
@@ -126,12 +96,11 @@ export abstract class ResettableDevice extends PasidDevice {
     return wakeUp;
   }
 
-  /** {@link enterLowPowerWithWakeUp}, waiting. */
   enterLowPowerWithWakeUpSync(): WakeUp {
-    const device = this.handle;
+    const { handle: device } = this.#file;
     const [wakeUp, eventfd] = this.#toWakeUp();
     try {
-      this.changingSync(() => {
+      this.#file.changingSync(() => {
         native.vfioEnterLowPowerWithWakeUp(device, eventfd, false);
       });
     } catch (error) {
@@ -142,16 +111,14 @@ export abstract class ResettableDevice extends PasidDevice {
     return wakeUp;
   }
 
-  /** Ends low power (VFIO_DEVICE_FEATURE_LOW_POWER_EXIT). No error if the device is not in it. */
   async exitLowPower(): Promise<void> {
-    const device = this.handle;
+    const { handle: device } = this.#file;
     await this.#powering(() => native.vfioExitLowPower(device, true));
   }
 
-  /** {@link exitLowPower}, waiting. */
   exitLowPowerSync(): void {
-    const device = this.handle;
-    this.changingSync(() => {
+    const { handle: device } = this.#file;
+    this.#file.changingSync(() => {
       native.vfioExitLowPower(device, false);
     });
     this.#sleeps(undefined);
@@ -160,7 +127,7 @@ export abstract class ResettableDevice extends PasidDevice {
   /** A call that enters or leaves low power; what was before is over with it. */
   async #powering(call: () => Promise<void>, next?: WakeUp): Promise<void> {
     const enter = async () => {
-      await this.changing(call);
+      await this.#file.changing(call);
       this.#sleeps(next);
     };
     const done = enter();
@@ -171,15 +138,15 @@ export abstract class ResettableDevice extends PasidDevice {
   #sleeps(next: WakeUp | undefined): void {
     const old = this.#wakeUp;
     this.#wakeUp = next;
-    if (old) this.forget(old);
+    if (old) this.#file.forget(old);
     old?.end(false);
-    if (next) this.adopt(next);
-    if (this.closed) next?.end(false);
+    if (next) this.#file.adopt(next);
+    if (this.#file.closed) next?.end(false);
   }
 
   /** Made before the device goes to sleep: afterwards nothing can fail. */
   #toWakeUp(): [wakeUp: WakeUp, eventfd: FdHandle] {
-    const eventfd = kernelCall(this.args(), () => native.fdEventfd(this.kernel.handle, 0));
+    const eventfd = kernelCall(this.#file.args(), () => native.fdEventfd(this.#file.kernel.handle, 0));
     try {
       return [new WakeUp(eventfd, (it) => this.#awake(it)), eventfd];
     } catch (error) {
@@ -190,11 +157,11 @@ export abstract class ResettableDevice extends PasidDevice {
 
   async #awake(wakeUp: WakeUp): Promise<void> {
     await this.#power; // it may be that what woke the device
-    if (this.#wakeUp !== wakeUp || this.closed) return;
+    if (this.#wakeUp !== wakeUp || this.#file.closed) return;
     this.#wakeUp = undefined;
-    this.forget(wakeUp);
+    this.#file.forget(wakeUp);
     // vfio_pci_core_runtime_resume() leaves what was exported revoked; only this brings it back.
-    const device = this.handle;
-    await this.changing(() => native.vfioExitLowPower(device, true)).catch(() => undefined);
+    const { handle: device } = this.#file;
+    await this.#file.changing(() => native.vfioExitLowPower(device, true)).catch(() => undefined);
   }
 }
