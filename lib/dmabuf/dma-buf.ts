@@ -2,7 +2,7 @@ import { types } from 'node:util';
 import { toKernel } from '../kernel/default-kernel';
 import { closedError, codedError, explain, kernelCall } from '../errors/errors';
 import type { Kernel } from '../kernel/kernel';
-import { expectClose, wasClosed } from '../lifetime/lost';
+import { Lifetime, type End } from '../lifetime/lifetime';
 import { native, type FdHandle } from '../addon/native';
 import { pollEvents } from '../events/poll';
 import { followSubscribers } from '../addon/trace';
@@ -68,7 +68,16 @@ export class DmaBuf {
   #accesses = 0;
   readonly #waits = new Waits();
   readonly #mapped = new Set<MappedDmaBuf>();
-  #closed = false;
+  readonly #life: Lifetime<DmaBuf>;
+
+  static readonly #end: End<DmaBuf> = {
+    what: 'dma-buf',
+    children: (buffer) => buffer.#mapped,
+    close: (buffer) => {
+      buffer.#waits.reject(closedError('dma-buf'));
+      if (buffer.#accesses === 0) native.fdClose(buffer.#handle, false);
+    },
+  };
 
   /** Takes the fd over, also when it throws. `size`: if it is known. @internal */
   constructor(kernel: Kernel, handle: FdHandle, size?: bigint) {
@@ -82,7 +91,7 @@ export class DmaBuf {
       native.fdClose(handle, false);
       throw error;
     }
-    expectClose(this, 'dma-buf');
+    this.#life = new Lifetime<DmaBuf>(this, DmaBuf.#end);
   }
 
   /**
@@ -132,13 +141,13 @@ export class DmaBuf {
 
   /** The fd as native calls want it. @internal */
   get fdWord(): bigint {
-    if (this.#closed) throw closedError('dma-buf');
+    this.#life.check();
     return this.#word;
   }
 
   /** @internal */
   get handle(): FdHandle {
-    if (this.#closed) throw closedError('dma-buf');
+    this.#life.check();
     return this.#handle;
   }
 
@@ -155,7 +164,7 @@ export class DmaBuf {
 
   /** Whether close() was called. */
   get closed(): boolean {
-    return this.#closed;
+    return this.#life.closed;
   }
 
   /**
@@ -236,7 +245,7 @@ export class DmaBuf {
     } catch (error) {
       if (!failed) throw error;
     } finally {
-      if (this.#closed && this.#accesses === 0) native.fdClose(this.#handle, false);
+      if (this.closed && this.#accesses === 0) native.fdClose(this.#handle, false);
     }
   }
 
@@ -259,7 +268,7 @@ export class DmaBuf {
   }
 
   #sync(flags: number): void {
-    if (this.#closed) throw closedError('dma-buf');
+    this.#life.check();
     this.#syncRaw(flags);
   }
 
@@ -343,12 +352,7 @@ export class DmaBuf {
    * buffer must still be open. Whoever waits here gets ERR_CLOSED.
    */
   close(): void {
-    if (this.#closed) return;
-    this.#closed = true;
-    for (const mapped of this.#mapped) mapped.close();
-    this.#waits.reject(closedError('dma-buf'));
-    wasClosed(this);
-    if (this.#accesses === 0) native.fdClose(this.#handle, false);
+    this.#life.close();
   }
 
   /** close(), for `using`. */

@@ -1,9 +1,9 @@
 import { constants, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { toKernel } from '../kernel/default-kernel';
-import { closedError, kernelCall, kernelCallAsync } from '../errors/errors';
+import { kernelCall, kernelCallAsync } from '../errors/errors';
 import type { Kernel } from '../kernel/kernel';
-import { expectClose, wasClosed } from '../lifetime/lost';
+import { Lifetime, type End } from '../lifetime/lifetime';
 import { native, type FdHandle } from '../addon/native';
 import { accesses, oneOf, options, outOfRange, string, u64, type Access } from '../errors/validate';
 import { DmaBuf } from './dma-buf';
@@ -25,13 +25,19 @@ export class DmaHeap {
   readonly kernel: Kernel;
   readonly name: string;
   readonly #handle: FdHandle;
-  #closed = false;
+
+  static readonly #end: End<DmaHeap> = {
+    what: 'dma-heap',
+    close: (heap) => {
+      native.fdClose(heap.#handle, false);
+    },
+  };
+  readonly #life = new Lifetime<DmaHeap>(this, DmaHeap.#end);
 
   private constructor(kernel: Kernel, name: string, handle: FdHandle) {
     this.kernel = kernel;
     this.name = name;
     this.#handle = handle;
-    expectClose(this, 'dma-heap');
   }
 
   /** The names of the heaps that the kernel has, sorted. */
@@ -60,13 +66,13 @@ export class DmaHeap {
   }
 
   #open(): FdHandle {
-    if (this.#closed) throw closedError('dma-heap');
+    this.#life.check();
     return this.#handle;
   }
 
   /** Whether close() was called. */
   get closed(): boolean {
-    return this.#closed;
+    return this.#life.closed;
   }
 
   /**
@@ -93,10 +99,7 @@ export class DmaHeap {
 
   /** Closes the heap. Its dma-bufs stay. */
   close(): void {
-    if (this.#closed) return;
-    this.#closed = true;
-    wasClosed(this);
-    native.fdClose(this.#handle, false);
+    this.#life.close();
   }
 
   /** close(), for `using`. */

@@ -1,7 +1,7 @@
 import { toKernel } from '../kernel/default-kernel';
-import { closedError, kernelCall } from '../errors/errors';
+import { kernelCall } from '../errors/errors';
 import type { Kernel } from '../kernel/kernel';
-import { expectClose, wasClosed } from '../lifetime/lost';
+import { Lifetime, type End } from '../lifetime/lifetime';
 import { native, type FdHandle, type MappingHandle } from '../addon/native';
 import { oneOf, options, outOfRange, u64 } from '../errors/validate';
 import { DmaBuf } from './dma-buf';
@@ -30,14 +30,21 @@ export class DmaMemory {
   readonly #fd: FdHandle;
   readonly #mapping: MappingHandle;
   #buffer: ArrayBuffer | undefined;
-  #closed = false;
+
+  static readonly #end: End<DmaMemory> = {
+    what: 'DMA memory',
+    close: (memory) => {
+      native.mappingRetire(memory.#mapping);
+      native.fdClose(memory.#fd, false);
+    },
+  };
+  readonly #life = new Lifetime<DmaMemory>(this, DmaMemory.#end);
 
   private constructor(kernel: Kernel, size: number, fd: FdHandle, mapping: MappingHandle) {
     this.#kernel = kernel;
     this.size = size;
     this.#fd = fd;
     this.#mapping = mapping;
-    expectClose(this, 'DMA memory');
   }
 
   /**
@@ -79,18 +86,18 @@ export class DmaMemory {
 
   /** Whether close() was called. */
   get closed(): boolean {
-    return this.#closed;
+    return this.#life.closed;
   }
 
   /** @internal */
   get fdHandle(): FdHandle {
-    if (this.#closed) throw closedError('DMA memory');
+    this.#life.check();
     return this.#fd;
   }
 
   /** @internal */
   get mapping(): MappingHandle {
-    if (this.#closed) throw closedError('DMA memory');
+    this.#life.check();
     return this.#mapping;
   }
 
@@ -135,11 +142,7 @@ export class DmaMemory {
 
   /** Frees the memory for this process. A device that has it mapped in an IOAS keeps the pages until the unmap. */
   close(): void {
-    if (this.#closed) return;
-    this.#closed = true;
-    native.mappingRetire(this.#mapping);
-    wasClosed(this);
-    native.fdClose(this.#fd, false);
+    this.#life.close();
   }
 
   /** close(), for `using`. */

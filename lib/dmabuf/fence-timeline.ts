@@ -1,8 +1,8 @@
 import { toKernel } from '../kernel/default-kernel';
 import { SyncFile } from './sync-file';
-import { closedError, kernelCall } from '../errors/errors';
+import { kernelCall } from '../errors/errors';
 import type { Kernel } from '../kernel/kernel';
-import { expectClose, wasClosed } from '../lifetime/lost';
+import { Lifetime, type End } from '../lifetime/lifetime';
 import { native, type FdHandle } from '../addon/native';
 import { instance, integer, options } from '../errors/validate';
 
@@ -20,12 +20,18 @@ const u32Max = 0xffff_ffff;
 export class FenceTimeline {
   readonly kernel: Kernel;
   readonly #handle: FdHandle;
-  #closed = false;
+
+  static readonly #end: End<FenceTimeline> = {
+    what: 'fence timeline',
+    close: (timeline) => {
+      native.fdClose(timeline.#handle, false);
+    },
+  };
+  readonly #life = new Lifetime<FenceTimeline>(this, FenceTimeline.#end);
 
   private constructor(kernel: Kernel, handle: FdHandle) {
     this.kernel = kernel;
     this.#handle = handle;
-    expectClose(this, 'fence timeline');
   }
 
   /** A new timeline. @throws KernelError ENOENT: no sw_sync, or debugfs is not mounted. */
@@ -36,13 +42,13 @@ export class FenceTimeline {
   }
 
   #open(): FdHandle {
-    if (this.#closed) throw closedError('fence timeline');
+    this.#life.check();
     return this.#handle;
   }
 
   /** Whether close() was called. */
   get closed(): boolean {
-    return this.#closed;
+    return this.#life.closed;
   }
 
   /** A fence at this value of the counter, signaled at once if that is not ahead (SW_SYNC_IOC_CREATE_FENCE). */
@@ -74,10 +80,7 @@ export class FenceTimeline {
 
   /** Closes it. Fences that are pending fail: ENOENT. */
   close(): void {
-    if (this.#closed) return;
-    this.#closed = true;
-    wasClosed(this);
-    native.fdClose(this.#handle, false);
+    this.#life.close();
   }
 
   /** close(), for `using`. */

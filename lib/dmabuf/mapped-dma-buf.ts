@@ -1,5 +1,5 @@
-import { closedError, codedError, kernelCall } from '../errors/errors';
-import { expectClose, wasClosed } from '../lifetime/lost';
+import { codedError, kernelCall } from '../errors/errors';
+import { Lifetime, type End } from '../lifetime/lifetime';
 import { native, type MappingHandle } from '../addon/native';
 import { bytes as toBytes, outOfRange, u64 } from '../errors/validate';
 
@@ -16,7 +16,15 @@ export class MappedDmaBuf {
   readonly #mapping: MappingHandle;
   readonly #gone: () => void;
   #buffer: ArrayBuffer | undefined;
-  #closed = false;
+
+  static readonly #end: End<MappedDmaBuf> = {
+    what: 'mapped dma-buf',
+    close: (mapped) => {
+      native.mappingRetire(mapped.#mapping);
+      mapped.#gone();
+    },
+  };
+  readonly #life = new Lifetime<MappedDmaBuf>(this, MappedDmaBuf.#end);
 
   /** @internal */
   constructor(offset: bigint, length: bigint, access: 'r' | 'rw', mapping: MappingHandle, gone: () => void) {
@@ -25,11 +33,10 @@ export class MappedDmaBuf {
     this.access = access;
     this.#mapping = mapping;
     this.#gone = gone;
-    expectClose(this, 'mapped dma-buf');
   }
 
   #open(): MappingHandle {
-    if (this.#closed) throw closedError('mapped dma-buf');
+    this.#life.check();
     return this.#mapping;
   }
 
@@ -81,16 +88,12 @@ export class MappedDmaBuf {
 
   /** Whether close() was called. */
   get closed(): boolean {
-    return this.#closed;
+    return this.#life.closed;
   }
 
   /** Lets go of the memory. */
   close(): void {
-    if (this.#closed) return;
-    this.#closed = true;
-    wasClosed(this);
-    native.mappingRetire(this.#mapping);
-    this.#gone();
+    this.#life.close();
   }
 
   /** close(), for `using`. */

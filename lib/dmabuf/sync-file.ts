@@ -2,7 +2,7 @@ import { toKernel } from '../kernel/default-kernel';
 import { closedError, codedError, kernelCall } from '../errors/errors';
 import { errnoName } from '../addon/errno';
 import type { Kernel } from '../kernel/kernel';
-import { expectClose, wasClosed } from '../lifetime/lost';
+import { Lifetime, type End } from '../lifetime/lifetime';
 import { native, type FdHandle } from '../addon/native';
 import { pollEvents } from '../events/poll';
 import { instance, integer, options, outOfRange, string, u64 } from '../errors/validate';
@@ -50,13 +50,20 @@ export class SyncFile {
   readonly kernel: Kernel;
   readonly #handle: FdHandle;
   readonly #waits = new Waits();
-  #closed = false;
+
+  static readonly #end: End<SyncFile> = {
+    what: 'sync file',
+    close: (file) => {
+      file.#waits.reject(closedError('sync file'));
+      native.fdClose(file.#handle, false);
+    },
+  };
+  readonly #life = new Lifetime<SyncFile>(this, SyncFile.#end);
 
   /** Takes the fd over. @internal */
   constructor(kernel: Kernel, handle: FdHandle) {
     this.kernel = kernel;
     this.#handle = handle;
-    expectClose(this, 'sync file');
   }
 
   /**
@@ -81,7 +88,7 @@ export class SyncFile {
 
   /** @internal */
   get handle(): FdHandle {
-    if (this.#closed) throw closedError('sync file');
+    this.#life.check();
     return this.#handle;
   }
 
@@ -92,7 +99,7 @@ export class SyncFile {
 
   /** Whether close() was called. */
   get closed(): boolean {
-    return this.#closed;
+    return this.#life.closed;
   }
 
   /** Its name and its fences, as they are now (SYNC_IOC_FILE_INFO, once for their number and once for them). */
@@ -155,11 +162,7 @@ export class SyncFile {
 
   /** Closes the fd. The fences themselves go on; whoever waits here gets ERR_CLOSED. */
   close(): void {
-    if (this.#closed) return;
-    this.#closed = true;
-    this.#waits.reject(closedError('sync file'));
-    wasClosed(this);
-    native.fdClose(this.#handle, false);
+    this.#life.close();
   }
 
   /** close(), for `using`. */

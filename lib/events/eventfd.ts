@@ -1,8 +1,8 @@
 import { Counter, Counts, type ListenOptions } from './counter';
 import { toKernel } from '../kernel/default-kernel';
-import { closedError, kernelCall } from '../errors/errors';
+import { kernelCall } from '../errors/errors';
 import type { Kernel } from '../kernel/kernel';
-import { expectClose, wasClosed } from '../lifetime/lost';
+import { Lifetime, type End } from '../lifetime/lifetime';
 import { native, type FdHandle } from '../addon/native';
 import { integer, invalidValue, options, u64 } from '../errors/validate';
 
@@ -15,12 +15,19 @@ const most = 0xffff_ffff_ffff_fffen;
 export class Eventfd {
   readonly #fd: FdHandle;
   readonly #counter: Counter;
-  #closed = false;
+
+  static readonly #end: End<Eventfd> = {
+    what: 'eventfd',
+    close: (eventfd) => {
+      eventfd.#counter.end();
+      native.fdClose(eventfd.#fd, false);
+    },
+  };
+  readonly #life = new Lifetime<Eventfd>(this, Eventfd.#end);
 
   private constructor(fd: FdHandle) {
     this.#fd = fd;
     this.#counter = new Counter(fd);
-    expectClose(this, 'eventfd');
   }
 
   /** A new one (eventfd(2)), which does not block. @param opts `count`: what it starts with, less than 2^32 */
@@ -51,7 +58,7 @@ export class Eventfd {
   }
 
   get #handle(): FdHandle {
-    if (this.#closed) throw closedError('eventfd');
+    this.#life.check();
     return this.#fd;
   }
 
@@ -62,7 +69,7 @@ export class Eventfd {
 
   /** Whether close() was called. */
   get closed(): boolean {
-    return this.#closed;
+    return this.#life.closed;
   }
 
   /** Adds to the count: 1 unless told, up to 2^64 - 2. @throws KernelError EAGAIN: the sum would be more. */
@@ -85,7 +92,7 @@ export class Eventfd {
    * @throws from the iterator: the signal's reason.
    */
   listen(opts?: ListenOptions): Counts {
-    if (this.#closed) throw closedError('eventfd');
+    this.#life.check();
     return new Counts(this.#counter, opts);
   }
 
@@ -103,11 +110,7 @@ export class Eventfd {
 
   /** Closes the fd. Who else has the eventfd, as the kernel for a device's interrupt, keeps it. */
   close(): void {
-    if (this.#closed) return;
-    this.#closed = true;
-    wasClosed(this);
-    this.#counter.end();
-    native.fdClose(this.#fd, false);
+    this.#life.close();
   }
 
   /** close(), for `using`. */

@@ -1,7 +1,7 @@
 import type { Parents } from '../lifetime/parents';
 import { closedError, kernelCall, KernelError } from '../errors/errors';
 import { Eventfd } from '../events/eventfd';
-import { expectClose, wasClosed } from '../lifetime/lost';
+import { Lifetime, type End } from '../lifetime/lifetime';
 import { native } from '../addon/native';
 import { instance, integer, options, outOfRange, u64 } from '../errors/validate';
 
@@ -30,7 +30,27 @@ export class Ioeventfd {
   readonly eventfd: Eventfd;
   readonly #at: bigint;
   readonly #own: boolean;
-  #closed = false;
+  readonly #life: Lifetime<Ioeventfd>;
+
+  static readonly #end: End<Ioeventfd> = {
+    what: 'ioeventfd',
+    canFail: true,
+    close: (ioeventfd) => {
+      const { device } = ioeventfd.region;
+      try {
+        kernelCall(ioeventfd.#args(), () => {
+          native.ioeventfdRemove(device.handle, ioeventfd.#at, ioeventfd.width, ioeventfd.value);
+        });
+      } catch (error) {
+        // Somebody else removed it, or the device is leaving.
+        if (!(error instanceof KernelError && error.code === 'ENODEV')) throw error;
+      }
+    },
+    gone: (ioeventfd) => {
+      ioeventfd.region.device.file.forget(ioeventfd);
+      if (ioeventfd.#own) ioeventfd.eventfd.close();
+    },
+  };
 
   /** @param start where the region is in the device's file @internal */
   constructor(region: Parents['Region'], start: bigint, opts: IoeventfdOptions) {
@@ -60,7 +80,7 @@ export class Ioeventfd {
       throw error;
     }
     device.file.adopt(this);
-    expectClose(this, 'ioeventfd');
+    this.#life = new Lifetime<Ioeventfd>(this, Ioeventfd.#end);
   }
 
   #args() {
@@ -69,25 +89,12 @@ export class Ioeventfd {
 
   /** Whether close() was called. */
   get closed(): boolean {
-    return this.#closed;
+    return this.#life.closed;
   }
 
   /** No more writes (VFIO_DEVICE_IOEVENTFD). The caller's own eventfd stays open. */
   close(): void {
-    if (this.#closed) return;
-    const { device } = this.region;
-    try {
-      kernelCall(this.#args(), () => {
-        native.ioeventfdRemove(device.handle, this.#at, this.width, this.value);
-      });
-    } catch (error) {
-      // Somebody else removed it, or the device is leaving.
-      if (!(error instanceof KernelError && error.code === 'ENODEV')) throw error;
-    }
-    this.#closed = true;
-    wasClosed(this);
-    device.file.forget(this);
-    if (this.#own) this.eventfd.close();
+    this.#life.close();
   }
 
   /** close(), for `using`. */

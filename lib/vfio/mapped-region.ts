@@ -1,6 +1,6 @@
 import type { Parents } from '../lifetime/parents';
 import { kernelCall } from '../errors/errors';
-import { expectClose, wasClosed } from '../lifetime/lost';
+import { Lifetime, type End } from '../lifetime/lifetime';
 import { native, type MappingHandle, type NativeRegisters, type RegisterArray } from '../addon/native';
 
 /**
@@ -38,7 +38,15 @@ export class MappedRegion {
   /** Writes the array: one store of the element's width for each element, in ascending order. */
   readonly write: (offset: number, array: RegisterArray) => void;
   readonly #mapping: MappingHandle;
-  #closed = false;
+  readonly #life: Lifetime<MappedRegion>;
+
+  static readonly #end: End<MappedRegion> = {
+    what: 'mapped region',
+    close: (mapped) => {
+      native.mappingRetire(mapped.#mapping);
+      mapped.region.device.file.forget(mapped);
+    },
+  };
 
   /** @internal */
   constructor(region: Parents['Region'], offset: bigint, length: bigint, mapping: MappingHandle) {
@@ -57,21 +65,17 @@ export class MappedRegion {
     this.write64 = access.write64;
     this.read = access.read;
     this.write = access.write;
-    expectClose(this, 'mapped region');
+    this.#life = new Lifetime<MappedRegion>(this, MappedRegion.#end);
   }
 
   /** Whether close() was called. */
   get closed(): boolean {
-    return this.#closed;
+    return this.#life.closed;
   }
 
   /** Unmaps. */
   close(): void {
-    if (this.#closed) return;
-    this.#closed = true;
-    wasClosed(this);
-    native.mappingRetire(this.#mapping);
-    this.region.device.file.forget(this);
+    this.#life.close();
   }
 
   /** close(), for `using`. */

@@ -1,9 +1,8 @@
 // The data that a device's migration moves, out of it or into it.
 import type { Parents } from '../lifetime/parents';
 import { Readable, Writable } from 'node:stream';
-import { Calls } from '../lifetime/calls';
-import { closedError, codedError, kernelCall, kernelCallAsync, KernelError } from '../errors/errors';
-import { expectClose, wasClosed } from '../lifetime/lost';
+import { codedError, kernelCall, kernelCallAsync, KernelError } from '../errors/errors';
+import { Lifetime, type End } from '../lifetime/lifetime';
 import { native, type FdHandle } from '../addon/native';
 import { pollEvents, Watch } from '../events/poll';
 import { bytes as toBytes, instance, integer, options } from '../errors/validate';
@@ -52,9 +51,17 @@ export class MigrationData {
   /** 'save': out of the device. 'resume': into it. */
   readonly direction: 'save' | 'resume';
   readonly #fd: FdHandle;
-  readonly #calls = new Calls();
   readonly #waiting = new Set<() => void>();
-  #closed = false;
+
+  static readonly #end: End<MigrationData> = {
+    what: 'migration data',
+    close: (data) => {
+      data.wake();
+      native.fdClose(data.#fd, false);
+      data.migration.forget(data);
+    },
+  };
+  readonly #life = new Lifetime<MigrationData>(this, MigrationData.#end);
 
   static {
     more = (data) => data.#more();
@@ -65,11 +72,10 @@ export class MigrationData {
     this.migration = migration;
     this.direction = direction;
     this.#fd = fd;
-    expectClose(this, `migration data to ${direction}`);
   }
 
   get #handle(): FdHandle {
-    if (this.#closed) throw closedError('migration data');
+    this.#life.check();
     return this.#fd;
   }
 
@@ -80,7 +86,7 @@ export class MigrationData {
 
   /** Whether close() was called. */
   get closed(): boolean {
-    return this.#closed;
+    return this.#life.closed;
   }
 
   /**
@@ -106,7 +112,7 @@ export class MigrationData {
   async read(size: number = chunk): Promise<Buffer> {
     const [fd, count] = [this.#handle, integer(size, 'size', 1, mostAtOnce)];
     try {
-      return toBuffer(await this.#calls.add(kernelCallAsync(this.#args(), () => native.fdRead(fd, count, true))));
+      return toBuffer(await this.#life.calls.add(kernelCallAsync(this.#args(), () => native.fdRead(fd, count, true))));
     } catch (error) {
       return noneForNow(error);
     }
@@ -130,7 +136,7 @@ export class MigrationData {
    */
   async write(data: Uint8Array): Promise<number> {
     const [fd, array] = [this.#handle, toBytes(data, 'data')];
-    return this.#calls.add(kernelCallAsync(this.#args(), () => native.fdWrite(fd, array, true)));
+    return this.#life.calls.add(kernelCallAsync(this.#args(), () => native.fdWrite(fd, array, true)));
   }
 
   /** {@link write}, waiting. */
@@ -145,7 +151,7 @@ export class MigrationData {
    */
   readable(opts?: StreamOptions): Readable {
     const settings = streamOptions(opts);
-    if (this.#closed) throw closedError('migration data');
+    this.#life.check();
     return new SavedState(this, settings);
   }
 
@@ -156,7 +162,7 @@ export class MigrationData {
    */
   writable(opts?: StreamOptions): Writable {
     const settings = streamOptions(opts);
-    if (this.#closed) throw closedError('migration data');
+    this.#life.check();
     return new ResumedState(this, settings);
   }
 
@@ -165,7 +171,7 @@ export class MigrationData {
   }
 
   #more(): Promise<void> {
-    if (this.#closed) return Promise.resolve();
+    if (this.closed) return Promise.resolve();
     return new Promise((resolve) => {
       let watch: Watch | undefined;
       const done = () => {
@@ -189,17 +195,12 @@ export class MigrationData {
 
   /** Resolves when no call is under way. @internal */
   idle(): Promise<void> {
-    return this.#calls.idle();
+    return this.#life.calls.idle();
   }
 
   /** Closes the file, behind calls that are under way. What the device is to do next is told by its state. */
   close(): void {
-    if (this.#closed) return;
-    this.#closed = true;
-    this.wake();
-    wasClosed(this);
-    native.fdClose(this.#fd, false);
-    this.migration.forget(this);
+    this.#life.close();
   }
 
   /** close(), for `using`. */
