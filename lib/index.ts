@@ -47,6 +47,8 @@ export { IoasMapping, type IoasEvents, type MappingState } from './iommufd/mappi
 export type { IommufdObject } from './iommufd/object';
 export type { MapDmaBufOptions, MapOptions } from './iommufd/placement';
 export { Kernel } from './kernel/kernel';
+export type { Closable } from './lifetime/closable';
+export type { Parents } from './lifetime/parents';
 export type { RegisterArray } from './addon/native';
 export {
   NvmeController,

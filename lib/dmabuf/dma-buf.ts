@@ -2,7 +2,8 @@ import { types } from 'node:util';
 import { toKernel } from '../kernel/default-kernel';
 import { closedError, codedError, explain, kernelCall } from '../errors/errors';
 import type { Kernel } from '../kernel/kernel';
-import { Lifetime, type End } from '../lifetime/lifetime';
+import { Closable } from '../lifetime/closable';
+import type { End } from '../lifetime/lifetime';
 import { native, type FdHandle } from '../addon/native';
 import { pollEvents } from '../events/poll';
 import { followSubscribers } from '../addon/trace';
@@ -53,7 +54,7 @@ export interface MapBufferOptions {
  * It comes from {@link VfioDevice.exportDmaBuf}, from host memory ({@link DmaMemory.exportDmaBuf},
  * {@link DmaBuf.fromMemory}, {@link DmaHeap.alloc}), or, with {@link DmaBuf.fromFd}, from anybody.
  */
-export class DmaBuf {
+export class DmaBuf extends Closable {
   readonly kernel: Kernel;
   /** In bytes: the sum of the ranges. */
   readonly size: bigint;
@@ -68,8 +69,6 @@ export class DmaBuf {
   #accesses = 0;
   readonly #waits = new Waits();
   readonly #mapped = new Set<MappedDmaBuf>();
-  readonly #life: Lifetime<DmaBuf>;
-
   static readonly #end: End<DmaBuf> = {
     what: 'dma-buf',
     children: (buffer) => buffer.#mapped,
@@ -81,17 +80,13 @@ export class DmaBuf {
 
   /** Takes the fd over, also when it throws. `size`: if it is known. @internal */
   constructor(kernel: Kernel, handle: FdHandle, size?: bigint) {
+    const facts = factsOf(handle, size);
+    super(DmaBuf.#end);
     this.kernel = kernel;
     this.#handle = handle;
-    try {
-      this.inode = kernelCall({}, () => native.fdInode(handle));
-      this.size = size ?? kernelCall({}, () => native.dmaBufSize(handle));
-      this.#word = BigInt(native.fdNumber(handle));
-    } catch (error) {
-      native.fdClose(handle, false);
-      throw error;
-    }
-    this.#life = new Lifetime<DmaBuf>(this, DmaBuf.#end);
+    this.#word = BigInt(native.fdNumber(handle));
+    this.inode = facts.inode;
+    this.size = facts.size;
   }
 
   /**
@@ -141,13 +136,13 @@ export class DmaBuf {
 
   /** The fd as native calls want it. @internal */
   get fdWord(): bigint {
-    this.#life.check();
+    this.life.check();
     return this.#word;
   }
 
   /** @internal */
   get handle(): FdHandle {
-    this.#life.check();
+    this.life.check();
     return this.#handle;
   }
 
@@ -162,11 +157,6 @@ export class DmaBuf {
     return new DmaBuf(this.kernel, native.fdShare(this.handle), this.size);
   }
 
-  /** Whether close() was called. */
-  get closed(): boolean {
-    return this.#life.closed;
-  }
-
   /**
    * A name for debugging, seen in fdinfo and debugfs by everybody who holds the buffer; '' if it has none
    * (DMA_BUF_SET_NAME). At most 31 bytes of UTF-8 (RangeError).
@@ -178,9 +168,7 @@ export class DmaBuf {
   set name(name: string) {
     string(name, 'name');
     if (Buffer.byteLength(name) > nameLength) throw outOfRange('name', `at most ${String(nameLength)} bytes`, name);
-    kernelCall({ name }, () => {
-      native.dmaBufSetName(this.handle, name);
-    });
+    kernelCall({ name }, () => native.dmaBufSetName(this.handle, name));
   }
 
   /** The driver that made it: 'vfio_pci_core', 'udmabuf', a heap's name, … */
@@ -268,7 +256,7 @@ export class DmaBuf {
   }
 
   #sync(flags: number): void {
-    this.#life.check();
+    this.life.check();
     this.#syncRaw(flags);
   }
 
@@ -320,9 +308,7 @@ export class DmaBuf {
   importSyncFile(syncFile: SyncFile, access: Access = 'rw'): void {
     const { handle } = instance(syncFile, 'syncFile', SyncFile);
     const flags = syncFlags[oneOf(access, 'access', accesses)];
-    kernelCall({ flags }, () => {
-      native.dmaBufImportSyncFile(this.handle, handle, flags);
-    });
+    kernelCall({ flags }, () => native.dmaBufImportSyncFile(this.handle, handle, flags));
   }
 
   /**
@@ -351,12 +337,18 @@ export class DmaBuf {
    * Closes the fd, and the CPU's mappings of it. What an IOAS has mapped stays; to {@link IoasMapping.remap} that, the
    * buffer must still be open. Whoever waits here gets ERR_CLOSED.
    */
-  close(): void {
-    this.#life.close();
+  override close(): void {
+    super.close();
   }
+}
 
-  /** close(), for `using`. */
-  [Symbol.dispose](): void {
-    this.close();
+/** What is asked of the kernel about a new one. When that fails, the fd is closed. */
+function factsOf(handle: FdHandle, size: bigint | undefined): { inode: bigint; size: bigint } {
+  try {
+    const inode = kernelCall({}, () => native.fdInode(handle));
+    return { inode, size: size ?? kernelCall({}, () => native.dmaBufSize(handle)) };
+  } catch (error) {
+    native.fdClose(handle, false);
+    throw error;
   }
 }

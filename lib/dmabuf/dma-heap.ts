@@ -3,7 +3,8 @@ import { join } from 'node:path';
 import { toKernel } from '../kernel/default-kernel';
 import { kernelCall, kernelCallAsync } from '../errors/errors';
 import type { Kernel } from '../kernel/kernel';
-import { Lifetime, type End } from '../lifetime/lifetime';
+import { Closable } from '../lifetime/closable';
+import type { End } from '../lifetime/lifetime';
 import { native, type FdHandle } from '../addon/native';
 import { accesses, oneOf, options, outOfRange, string, u64, type Access } from '../errors/validate';
 import { DmaBuf } from './dma-buf';
@@ -21,20 +22,18 @@ export interface AllocOptions {
  * A dma-heap: memory of one kind for dma-bufs, as the kernel has them. 'system' is ordinary memory, in pages that need not
  * be next to each other; others are a machine's own (contiguous, protected, …).
  */
-export class DmaHeap {
+export class DmaHeap extends Closable {
   readonly kernel: Kernel;
   readonly name: string;
   readonly #handle: FdHandle;
 
   static readonly #end: End<DmaHeap> = {
     what: 'dma-heap',
-    close: (heap) => {
-      native.fdClose(heap.#handle, false);
-    },
+    close: (heap) => native.fdClose(heap.#handle, false),
   };
-  readonly #life = new Lifetime<DmaHeap>(this, DmaHeap.#end);
 
   private constructor(kernel: Kernel, name: string, handle: FdHandle) {
+    super(DmaHeap.#end);
     this.kernel = kernel;
     this.name = name;
     this.#handle = handle;
@@ -66,13 +65,8 @@ export class DmaHeap {
   }
 
   #open(): FdHandle {
-    this.#life.check();
+    this.life.check();
     return this.#handle;
-  }
-
-  /** Whether close() was called. */
-  get closed(): boolean {
-    return this.#life.closed;
   }
 
   /**
@@ -98,13 +92,8 @@ export class DmaHeap {
   }
 
   /** Closes the heap. Its dma-bufs stay. */
-  close(): void {
-    this.#life.close();
-  }
-
-  /** close(), for `using`. */
-  [Symbol.dispose](): void {
-    this.close();
+  override close(): void {
+    super.close();
   }
 }
 

@@ -1,7 +1,8 @@
 import { toKernel } from '../kernel/default-kernel';
 import { kernelCall } from '../errors/errors';
 import type { Kernel } from '../kernel/kernel';
-import { Lifetime, type End } from '../lifetime/lifetime';
+import { Closable } from '../lifetime/closable';
+import type { End } from '../lifetime/lifetime';
 import { native, type FdHandle, type MappingHandle } from '../addon/native';
 import { oneOf, options, outOfRange, u64 } from '../errors/validate';
 import { DmaBuf } from './dma-buf';
@@ -23,7 +24,7 @@ const sealNames = Object.keys(sealBits) as Seal[];
 export type HugePageSize = '2M' | '1G';
 
 /** Host memory for DMA: a sealed memfd, and its pages as an ArrayBuffer. Zeroed. */
-export class DmaMemory {
+export class DmaMemory extends Closable {
   /** In bytes: what was asked for, rounded up to whole pages. */
   readonly size: number;
   readonly #kernel: Kernel;
@@ -38,9 +39,9 @@ export class DmaMemory {
       native.fdClose(memory.#fd, false);
     },
   };
-  readonly #life = new Lifetime<DmaMemory>(this, DmaMemory.#end);
 
   private constructor(kernel: Kernel, size: number, fd: FdHandle, mapping: MappingHandle) {
+    super(DmaMemory.#end);
     this.#kernel = kernel;
     this.size = size;
     this.#fd = fd;
@@ -84,20 +85,15 @@ export class DmaMemory {
     return native.fdNumber(this.fdHandle);
   }
 
-  /** Whether close() was called. */
-  get closed(): boolean {
-    return this.#life.closed;
-  }
-
   /** @internal */
   get fdHandle(): FdHandle {
-    this.#life.check();
+    this.life.check();
     return this.#fd;
   }
 
   /** @internal */
   get mapping(): MappingHandle {
-    this.#life.check();
+    this.life.check();
     return this.#mapping;
   }
 
@@ -135,18 +131,11 @@ export class DmaMemory {
    */
   seal(...seals: Seal[]): void {
     const word = seals.reduce((sum, name) => sum | sealBits[oneOf(name, 'seals', sealNames)], 0);
-    kernelCall({ seals: seals.join(' ') }, () => {
-      native.memorySeal(this.fdHandle, word);
-    });
+    kernelCall({ seals: seals.join(' ') }, () => native.memorySeal(this.fdHandle, word));
   }
 
   /** Frees the memory for this process. A device that has it mapped in an IOAS keeps the pages until the unmap. */
-  close(): void {
-    this.#life.close();
-  }
-
-  /** close(), for `using`. */
-  [Symbol.dispose](): void {
-    this.close();
+  override close(): void {
+    super.close();
   }
 }

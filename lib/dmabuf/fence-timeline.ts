@@ -2,7 +2,8 @@ import { toKernel } from '../kernel/default-kernel';
 import { SyncFile } from './sync-file';
 import { kernelCall } from '../errors/errors';
 import type { Kernel } from '../kernel/kernel';
-import { Lifetime, type End } from '../lifetime/lifetime';
+import { Closable } from '../lifetime/closable';
+import type { End } from '../lifetime/lifetime';
 import { native, type FdHandle } from '../addon/native';
 import { instance, integer, options } from '../errors/validate';
 
@@ -17,19 +18,17 @@ const u32Max = 0xffff_ffff;
  * A fence that is never signaled holds up for ever who waits for it in the kernel: {@link DmaBuf.beginCpuAccess}, and
  * whatever revokes a dma-buf that it was imported into.
  */
-export class FenceTimeline {
+export class FenceTimeline extends Closable {
   readonly kernel: Kernel;
   readonly #handle: FdHandle;
 
   static readonly #end: End<FenceTimeline> = {
     what: 'fence timeline',
-    close: (timeline) => {
-      native.fdClose(timeline.#handle, false);
-    },
+    close: (timeline) => native.fdClose(timeline.#handle, false),
   };
-  readonly #life = new Lifetime<FenceTimeline>(this, FenceTimeline.#end);
 
   private constructor(kernel: Kernel, handle: FdHandle) {
+    super(FenceTimeline.#end);
     this.kernel = kernel;
     this.#handle = handle;
   }
@@ -42,13 +41,8 @@ export class FenceTimeline {
   }
 
   #open(): FdHandle {
-    this.#life.check();
+    this.life.check();
     return this.#handle;
-  }
-
-  /** Whether close() was called. */
-  get closed(): boolean {
-    return this.#life.closed;
   }
 
   /** A fence at this value of the counter, signaled at once if that is not ahead (SW_SYNC_IOC_CREATE_FENCE). */
@@ -63,9 +57,7 @@ export class FenceTimeline {
   /** Adds to the counter, and so signals the fences up to there (SW_SYNC_IOC_INC). */
   advance(count = 1): void {
     integer(count, 'count', 0, u32Max);
-    kernelCall({ count }, () => {
-      native.timelineAdvance(this.#open(), count);
-    });
+    kernelCall({ count }, () => native.timelineAdvance(this.#open(), count));
   }
 
   /**
@@ -79,12 +71,7 @@ export class FenceTimeline {
   }
 
   /** Closes it. Fences that are pending fail: ENOENT. */
-  close(): void {
-    this.#life.close();
-  }
-
-  /** close(), for `using`. */
-  [Symbol.dispose](): void {
-    this.close();
+  override close(): void {
+    super.close();
   }
 }

@@ -1,5 +1,6 @@
 import { codedError, kernelCall } from '../errors/errors';
-import { Lifetime, type End } from '../lifetime/lifetime';
+import { Closable } from '../lifetime/closable';
+import type { End } from '../lifetime/lifetime';
 import { native, type MappingHandle } from '../addon/native';
 import { bytes as toBytes, outOfRange, u64 } from '../errors/validate';
 
@@ -7,7 +8,7 @@ import { bytes as toBytes, outOfRange, u64 } from '../errors/validate';
 const largest = 2n ** 32n;
 
 /** A dma-buf's memory, mapped for the CPU. */
-export class MappedDmaBuf {
+export class MappedDmaBuf extends Closable {
   /** Where in the dma-buf it starts, in bytes. */
   readonly offset: bigint;
   /** In bytes. */
@@ -24,10 +25,10 @@ export class MappedDmaBuf {
       mapped.#gone();
     },
   };
-  readonly #life = new Lifetime<MappedDmaBuf>(this, MappedDmaBuf.#end);
 
   /** @internal */
   constructor(offset: bigint, length: bigint, access: 'r' | 'rw', mapping: MappingHandle, gone: () => void) {
+    super(MappedDmaBuf.#end);
     this.offset = offset;
     this.length = length;
     this.access = access;
@@ -36,7 +37,7 @@ export class MappedDmaBuf {
   }
 
   #open(): MappingHandle {
-    this.#life.check();
+    this.life.check();
     return this.#mapping;
   }
 
@@ -63,9 +64,7 @@ export class MappedDmaBuf {
   read(offset: number | bigint, array: Uint8Array): void {
     const [mapping, target] = [this.#open(), toBytes(array, 'array')];
     const at = this.#at(offset, target);
-    kernelCall({}, () => {
-      native.memoryRead(mapping, at, target);
-    });
+    kernelCall({}, () => native.memoryRead(mapping, at, target));
   }
 
   /** Writes `array` at `offset`. RangeError: reaches outside. @throws Error ERR_READ_ONLY: mapped for reading only. */
@@ -73,9 +72,7 @@ export class MappedDmaBuf {
     const [mapping, source] = [this.#open(), toBytes(array, 'array')];
     const at = this.#at(offset, source);
     if (this.access === 'r') throw codedError('ERR_READ_ONLY', 'the dma-buf is mapped for reading only');
-    kernelCall({}, () => {
-      native.memoryWrite(mapping, at, source);
-    });
+    kernelCall({}, () => native.memoryWrite(mapping, at, source));
   }
 
   #at(offset: number | bigint, array: Uint8Array): bigint {
@@ -86,18 +83,8 @@ export class MappedDmaBuf {
     return at;
   }
 
-  /** Whether close() was called. */
-  get closed(): boolean {
-    return this.#life.closed;
-  }
-
   /** Lets go of the memory. */
-  close(): void {
-    this.#life.close();
-  }
-
-  /** close(), for `using`. */
-  [Symbol.dispose](): void {
-    this.close();
+  override close(): void {
+    super.close();
   }
 }

@@ -2,7 +2,8 @@ import { toKernel } from '../kernel/default-kernel';
 import { closedError, codedError, kernelCall } from '../errors/errors';
 import { errnoName } from '../addon/errno';
 import type { Kernel } from '../kernel/kernel';
-import { Lifetime, type End } from '../lifetime/lifetime';
+import { Closable } from '../lifetime/closable';
+import type { End } from '../lifetime/lifetime';
 import { native, type FdHandle } from '../addon/native';
 import { pollEvents } from '../events/poll';
 import { instance, integer, options, outOfRange, string, u64 } from '../errors/validate';
@@ -46,7 +47,7 @@ function stateOf(status: number): { state: FenceState; error: string | undefined
  * {@link DmaBuf.exportSyncFile}, from a GPU's or display's driver ({@link SyncFile.fromFd}), or, for tests, from a
  * {@link FenceTimeline}.
  */
-export class SyncFile {
+export class SyncFile extends Closable {
   readonly kernel: Kernel;
   readonly #handle: FdHandle;
   readonly #waits = new Waits();
@@ -58,10 +59,10 @@ export class SyncFile {
       native.fdClose(file.#handle, false);
     },
   };
-  readonly #life = new Lifetime<SyncFile>(this, SyncFile.#end);
 
   /** Takes the fd over. @internal */
   constructor(kernel: Kernel, handle: FdHandle) {
+    super(SyncFile.#end);
     this.kernel = kernel;
     this.#handle = handle;
   }
@@ -88,18 +89,13 @@ export class SyncFile {
 
   /** @internal */
   get handle(): FdHandle {
-    this.#life.check();
+    this.life.check();
     return this.#handle;
   }
 
   /** The file descriptor, to hand on. It stays this object's: do not close it. */
   get fd(): number {
     return native.fdNumber(this.handle);
-  }
-
-  /** Whether close() was called. */
-  get closed(): boolean {
-    return this.#life.closed;
   }
 
   /** Its name and its fences, as they are now (SYNC_IOC_FILE_INFO, once for their number and once for them). */
@@ -155,18 +151,11 @@ export class SyncFile {
    */
   setDeadline(deadline: number | bigint): void {
     const time = u64(deadline, 'deadline', 0n, 2n ** 63n - 1n);
-    kernelCall({ deadline: time }, () => {
-      native.syncFileSetDeadline(this.handle, time);
-    });
+    kernelCall({ deadline: time }, () => native.syncFileSetDeadline(this.handle, time));
   }
 
   /** Closes the fd. The fences themselves go on; whoever waits here gets ERR_CLOSED. */
-  close(): void {
-    this.#life.close();
-  }
-
-  /** close(), for `using`. */
-  [Symbol.dispose](): void {
-    this.close();
+  override close(): void {
+    super.close();
   }
 }

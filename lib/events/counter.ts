@@ -45,9 +45,7 @@ export class Counter {
   }
 
   add(listener: CountListener): void {
-    this.#watch ??= new Watch(this.#fd, pollEvents.readable, () => {
-      this.#take();
-    });
+    this.#watch ??= new Watch(this.#fd, pollEvents.readable, () => this.#take());
     this.#listeners.add(listener);
     const kept = this.takeKept();
     if (kept > 0n) listener.take(kept);
@@ -151,9 +149,7 @@ export class Counts implements AsyncIterableIterator<bigint, undefined> {
   readonly #signal: AbortSignal | undefined;
   readonly #waiters: Waiter[] = [];
   readonly #listener: CountListener;
-  readonly #abort = (): void => {
-    this.#finish(this.#leave() ?? this.#signal?.reason, true);
-  };
+  readonly #abort = (): void => this.#finish(this.#leave() ?? this.#signal?.reason, true);
   #untaken = 0n;
   #busy = false;
   #state: 'new' | 'listening' | 'over' = 'new';
@@ -176,9 +172,7 @@ export class Counts implements AsyncIterableIterator<bigint, undefined> {
         this.#untaken += count;
         this.#serve();
       },
-      end: (error) => {
-        this.#finish(error, error !== undefined);
-      },
+      end: (error) => this.#finish(error, error !== undefined),
     };
   }
 

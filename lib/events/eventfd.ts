@@ -2,7 +2,8 @@ import { Counter, Counts, type ListenOptions } from './counter';
 import { toKernel } from '../kernel/default-kernel';
 import { kernelCall } from '../errors/errors';
 import type { Kernel } from '../kernel/kernel';
-import { Lifetime, type End } from '../lifetime/lifetime';
+import { Closable } from '../lifetime/closable';
+import type { End } from '../lifetime/lifetime';
 import { native, type FdHandle } from '../addon/native';
 import { integer, invalidValue, options, u64 } from '../errors/validate';
 
@@ -12,7 +13,7 @@ const most = 0xffff_ffff_ffff_fffen;
  * An eventfd: a number that is added to and taken, by this process, others, and the kernel. VFIO signals one for each
  * interrupt, KVM takes one as an interrupt of its guest (irqfd), and a device's ioeventfd waits for one.
  */
-export class Eventfd {
+export class Eventfd extends Closable {
   readonly #fd: FdHandle;
   readonly #counter: Counter;
 
@@ -23,9 +24,9 @@ export class Eventfd {
       native.fdClose(eventfd.#fd, false);
     },
   };
-  readonly #life = new Lifetime<Eventfd>(this, Eventfd.#end);
 
   private constructor(fd: FdHandle) {
+    super(Eventfd.#end);
     this.#fd = fd;
     this.#counter = new Counter(fd);
   }
@@ -58,7 +59,7 @@ export class Eventfd {
   }
 
   get #handle(): FdHandle {
-    this.#life.check();
+    this.life.check();
     return this.#fd;
   }
 
@@ -67,17 +68,10 @@ export class Eventfd {
     return native.fdNumber(this.#handle);
   }
 
-  /** Whether close() was called. */
-  get closed(): boolean {
-    return this.#life.closed;
-  }
-
   /** Adds to the count: 1 unless told, up to 2^64 - 2. @throws KernelError EAGAIN: the sum would be more. */
   signal(count: number | bigint = 1n): void {
     const added = u64(count, 'count', 1n, most);
-    kernelCall({}, () => {
-      native.eventfdAdd(this.#handle, added);
-    });
+    kernelCall({}, () => native.eventfdAdd(this.#handle, added));
   }
 
   /** The count, which is 0 from then on; 0n at once if it was. */
@@ -92,7 +86,7 @@ export class Eventfd {
    * @throws from the iterator: the signal's reason.
    */
   listen(opts?: ListenOptions): Counts {
-    this.#life.check();
+    this.life.check();
     return new Counts(this.#counter, opts);
   }
 
@@ -109,12 +103,7 @@ export class Eventfd {
   }
 
   /** Closes the fd. Who else has the eventfd, as the kernel for a device's interrupt, keeps it. */
-  close(): void {
-    this.#life.close();
-  }
-
-  /** close(), for `using`. */
-  [Symbol.dispose](): void {
-    this.close();
+  override close(): void {
+    super.close();
   }
 }

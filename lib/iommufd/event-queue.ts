@@ -15,9 +15,7 @@ export abstract class EventQueue<Event> extends IommufdObject {
   /** @param file this object's from now on @internal */
   constructor(what: string, owned: Owned, file: FdHandle, keepers: readonly Keeper[]) {
     // The object cannot be destroyed while its file is open.
-    const close = () => {
-      native.fdClose(file, false);
-    };
+    const close = () => native.fdClose(file, false);
     super(
       what,
       {

@@ -122,9 +122,7 @@ export class Hwpt extends IommufdObject {
    */
   invalidate(data: InvalidateData): void {
     const { handle } = this;
-    invalidate({ hwpt: this.id }, data, (...call) => {
-      native.hwptInvalidate(handle, ...call);
-    });
+    invalidate({ hwpt: this.id }, data, (...call) => native.hwptInvalidate(handle, ...call));
   }
 
   /** @internal */
@@ -141,9 +139,7 @@ export class Hwpt extends IommufdObject {
   setDirtyTracking(enable: boolean): void {
     const { handle } = this;
     boolean(enable, 'enable');
-    kernelCall({ hwpt: this.id }, () => {
-      native.hwptSetDirtyTracking(handle, enable);
-    });
+    kernelCall({ hwpt: this.id }, () => native.hwptSetDirtyTracking(handle, enable));
   }
 
   /**

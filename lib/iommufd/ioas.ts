@@ -62,24 +62,20 @@ export class Ioas extends EventEmitter<IoasEvents> {
   readonly #watcher = new WeakRef<Watcher>(this);
   /** How many mappings are restored by themselves. */
   #autoRemaps = 0;
-  readonly #life: Lifetime<Ioas>;
+  readonly #life: Lifetime;
 
   static readonly #end: End<Ioas> = {
     ...{ what: 'IOAS', canFail: true, behindCalls: true },
     children: (ioas) => ioas.dependents,
     close: (ioas) => {
       for (const device of [...ioas.attached]) device.leave();
-      kernelCall({ ioas: ioas.id }, () => {
-        native.ioasDestroy(ioas.#handle);
-      });
+      kernelCall({ ioas: ioas.id }, () => native.ioasDestroy(ioas.#handle));
     },
     closeLater: async (ioas) => {
       for (const device of [...ioas.attached]) await device.leaveLater();
       await kernelCallAsync({ ioas: ioas.id }, () => native.ioasDestroyLater(ioas.#handle));
     },
-    release: (ioas) => {
-      native.ioasRelease(ioas.#handle);
-    },
+    release: (ioas) => native.ioasRelease(ioas.#handle),
     left: (ioas) => {
       for (const mapping of ioas.mappings) mapping.gone();
     },
@@ -466,9 +462,7 @@ export class Ioas extends EventEmitter<IoasEvents> {
         return [u64(start, `${name}.start`), u64(last, `${name}.last`)];
       }),
     );
-    kernelCall({}, () => {
-      native.ioasAllowIovas(handle, words);
-    });
+    kernelCall({}, () => native.ioasAllowIovas(handle, words));
   }
 
   /**
@@ -484,9 +478,7 @@ export class Ioas extends EventEmitter<IoasEvents> {
   set hugePages(enable: boolean) {
     const { handle } = this;
     boolean(enable, 'hugePages');
-    kernelCall({}, () => {
-      native.ioasSetHugePages(handle, enable);
-    });
+    kernelCall({}, () => native.ioasSetHugePages(handle, enable));
   }
 
   /**
@@ -556,10 +548,4 @@ function hostMemory(memory: DmaMemory): DmaMemory {
     throw invalidType('memory', expected, memory);
   }
   return instance(memory, 'memory', DmaMemory);
-}
-
-declare module '../lifetime/parents' {
-  interface Parents {
-    Ioas: Ioas;
-  }
 }

@@ -1,7 +1,8 @@
 import { toKernel } from '../kernel/default-kernel';
 import { codedError, kernelCall } from '../errors/errors';
 import type { Kernel } from '../kernel/kernel';
-import { Lifetime, type Child, type End } from '../lifetime/lifetime';
+import { Closable } from '../lifetime/closable';
+import type { Child, End } from '../lifetime/lifetime';
 import { native, type FdHandle, type IoasHandle } from '../addon/native';
 import { instance, integer, oneOf, options, string } from '../errors/validate';
 import { boundId, type IommufdDevice } from './bound';
@@ -17,29 +18,25 @@ export type RlimitMode = 'user' | 'process';
 const rlimitModes = ['user', 'process'] as const satisfies readonly RlimitMode[];
 
 /** An open /dev/iommu: the owner of I/O address spaces, to which devices are bound. */
-export class Iommufd {
+export class Iommufd extends Closable {
   readonly kernel: Kernel;
   /** Whether the fd is a duplicate: then another object may stand for the same iommufd. @internal */
   readonly duplicated: boolean;
   readonly #handle: FdHandle;
   readonly #devices = new Set<Child>();
   readonly #ioases = new Set<Ioas>();
-  readonly #life: Lifetime<Iommufd>;
-
   static readonly #end: End<Iommufd> = {
     what: 'iommufd',
     children: (iommufd) => [...iommufd.#devices, ...iommufd.#ioases],
-    close: (iommufd) => {
-      native.fdClose(iommufd.#handle, false);
-    },
+    close: (iommufd) => native.fdClose(iommufd.#handle, false),
     closeLater: (iommufd) => native.fdClose(iommufd.#handle, true),
   };
 
   private constructor(kernel: Kernel, handle: FdHandle, duplicated: boolean) {
+    super(Iommufd.#end);
     this.kernel = kernel;
     this.duplicated = duplicated;
     this.#handle = handle;
-    this.#life = new Lifetime(this, Iommufd.#end);
   }
 
   /**
@@ -75,14 +72,9 @@ export class Iommufd {
     return native.fdNumber(this.handle);
   }
 
-  /** Whether close() was called. */
-  get closed(): boolean {
-    return this.#life.closed;
-  }
-
   /** @internal */
   get handle(): FdHandle {
-    this.#life.check();
+    this.life.check();
     return this.#handle;
   }
 
@@ -149,9 +141,7 @@ export class Iommufd {
   set rlimitMode(mode: RlimitMode) {
     const { handle } = this;
     const number = rlimitModes.indexOf(oneOf(mode, 'rlimitMode', rlimitModes));
-    kernelCall({ mode }, () => {
-      native.iommufdSetRlimitMode(handle, number);
-    });
+    kernelCall({ mode }, () => native.iommufdSetRlimitMode(handle, number));
   }
 
   /**
@@ -163,9 +153,7 @@ export class Iommufd {
    */
   changeProcess(): void {
     const { handle } = this;
-    kernelCall({}, () => {
-      native.iommufdChangeProcess(handle);
-    });
+    kernelCall({}, () => native.iommufdChangeProcess(handle));
   }
 
   /**
@@ -184,17 +172,13 @@ export class Iommufd {
   setVfioIoas(ioas: Ioas | undefined): void {
     const { handle } = this;
     if (ioas === undefined) {
-      kernelCall({}, () => {
-        native.iommufdClearVfioIoas(handle);
-      });
+      kernelCall({}, () => native.iommufdClearVfioIoas(handle));
       return;
     }
     const chosen = instance(ioas, 'ioas', Ioas);
     if (chosen.iommufd !== this) throw codedError('ERR_OTHER_IOMMUFD', 'the IOAS belongs to another iommufd');
     const table = chosen.handle;
-    kernelCall({ ioas: chosen.id }, () => {
-      native.iommufdSetVfioIoas(handle, table);
-    });
+    kernelCall({ ioas: chosen.id }, () => native.iommufdSetVfioIoas(handle, table));
   }
 
   /**
@@ -228,13 +212,8 @@ export class Iommufd {
    * same, and its error is thrown at the end: the kernel cleans up with the last fd. That closes behind the calls that are
    * under way on pool threads; `[Symbol.asyncDispose]()` waits for them, also afterwards.
    */
-  close(): void {
-    this.#life.close();
-  }
-
-  /** close(), for `using`. */
-  [Symbol.dispose](): void {
-    this.close();
+  override close(): void {
+    super.close();
   }
 
   /**
@@ -242,12 +221,6 @@ export class Iommufd {
    * way. From the start on every method throws ERR_CLOSED.
    */
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#life.closeLater();
-  }
-}
-
-declare module '../lifetime/parents' {
-  interface Parents {
-    Iommufd: Iommufd;
+    await this.life.closeLater();
   }
 }

@@ -50,7 +50,7 @@ export class IoasMapping {
       if (mapping.#source.autoRemap) mapping.#source.dmaBuf?.close();
     },
   };
-  readonly #life = new Lifetime<IoasMapping>(this, IoasMapping.#end);
+  readonly #life = new Lifetime(this, IoasMapping.#end);
 
   /** @internal */
   constructor(ioas: Parents['Ioas'], iova: bigint, source: Source) {

@@ -1,7 +1,8 @@
 // What the numbered objects of an iommufd have in common: what they are built on, and how they end.
 import type { Calls } from '../lifetime/calls';
 import { kernelCall, kernelCallAsync } from '../errors/errors';
-import { Lifetime, type Child } from '../lifetime/lifetime';
+import { Closable } from '../lifetime/closable';
+import type { Child, End } from '../lifetime/lifetime';
 import type { NativeObject } from '../addon/native';
 
 /** What owns the object natively. @internal */
@@ -17,12 +18,8 @@ export interface Owned {
 export function owned<H>(functions: NativeObject<H>, handle: H): Owned {
   return {
     id: functions.id(handle),
-    destroy: () => {
-      functions.destroy(handle);
-    },
-    release: () => {
-      functions.release(handle);
-    },
+    destroy: () => functions.destroy(handle),
+    release: () => functions.release(handle),
     destroyLater: () => functions.destroyLater(handle),
   };
 }
@@ -33,59 +30,49 @@ export interface Keeper {
 }
 
 /** An object of an iommufd. What is built on it is closed before it, and it keeps what it is built on alive. */
-export abstract class IommufdObject {
+export abstract class IommufdObject extends Closable {
   /** The object's number in its iommufd. */
   readonly id: number;
   /** What is built on it. @internal */
   readonly dependents = new Set<Child>();
-  readonly #life: Lifetime<IommufdObject>;
 
   /** @internal */
   constructor(what: string, owned: Owned, keepers: readonly Keeper[]) {
-    const { id } = owned;
-    const args = { [what.toLowerCase().replace(' ', '')]: id };
-    this.id = id;
-    for (const { dependents } of keepers) dependents.add(this);
-    this.#life = new Lifetime<IommufdObject>(this, {
+    const args = { [what.toLowerCase().replace(' ', '')]: owned.id };
+    const end: End<IommufdObject> = {
       ...{ what, canFail: true, behindCalls: true },
-      children: () => this.dependents,
-      close: () => {
-        this.leave();
-        kernelCall(args, () => {
-          owned.destroy();
-        });
+      children: (object) => object.dependents,
+      close: (object) => {
+        object.leave();
+        kernelCall(args, () => owned.destroy());
       },
-      closeLater: async () => {
-        await this.leaveLater();
+      closeLater: async (object) => {
+        await object.leaveLater();
         await kernelCallAsync(args, () => owned.destroyLater());
       },
-      release: () => {
-        owned.release();
+      release: () => owned.release(),
+      gone: (object) => {
+        for (const { dependents } of keepers) dependents.delete(object);
       },
-      gone: () => {
-        for (const { dependents } of keepers) dependents.delete(this);
-      },
-    });
-  }
-
-  /** Whether close() was called. */
-  get closed(): boolean {
-    return this.#life.closed;
+    };
+    super(end);
+    this.id = owned.id;
+    for (const { dependents } of keepers) dependents.add(this);
   }
 
   /** Throws if it is closed. @internal */
   check(): void {
-    this.#life.check();
+    this.life.check();
   }
 
   /** @internal */
   get calls(): Calls {
-    return this.#life.calls;
+    return this.life.calls;
   }
 
   /** @internal */
   get areUnderWay(): boolean {
-    return this.#life.areUnderWay;
+    return this.life.areUnderWay;
   }
 
   /** What must end before the object is destroyed. @internal */
@@ -105,22 +92,17 @@ export abstract class IommufdObject {
    *
    * @throws KernelError EBUSY: something else uses it, of another process or object.
    */
-  close(): void {
-    this.#life.close();
+  override close(): void {
+    super.close();
   }
 
   /** @internal */
   abandon(): void {
-    this.#life.abandon();
-  }
-
-  /** close(), for `using`. */
-  [Symbol.dispose](): void {
-    this.close();
+    this.life.abandon();
   }
 
   /** close() on a pool thread, for `await using`. Waits for calls that are under way. */
   [Symbol.asyncDispose](): Promise<void> {
-    return this.#life.closeLater();
+    return this.life.closeLater();
   }
 }

@@ -99,9 +99,7 @@ export class Viommu extends IommufdObject {
    */
   invalidate(data: InvalidateData): void {
     const { handle } = this;
-    invalidate({ viommu: this.id }, data, (...call) => {
-      native.viommuInvalidate(handle, ...call);
-    });
+    invalidate({ viommu: this.id }, data, (...call) => native.viommuInvalidate(handle, ...call));
   }
 
   /**
@@ -159,11 +157,5 @@ export class Vdevice extends IommufdObject {
       kernelCall(args, () => native.vdeviceAllocate(handle, id, number)),
       number,
     );
-  }
-}
-
-declare module '../lifetime/parents' {
-  interface Parents {
-    Viommu: Viommu;
   }
 }

@@ -44,19 +44,19 @@ export interface End<T> {
   /** As soon as it counts as closed. */
   left?(object: T): void;
   /** When the kernel has nothing of it any more. `later`: after closeLater(), which waits for this. */
-  gone?(object: T, later: boolean): Promise<void> | void;
+  gone?(object: T, later: boolean): unknown;
 }
 
 /** @internal */
-export class Lifetime<T extends object> {
-  readonly #object: T;
-  readonly #end: End<T>;
+export class Lifetime {
+  readonly #object: object;
+  readonly #end: End<object>;
   #calls: Calls | undefined;
   #closed = false;
   #closing: Promise<void> | undefined;
 
   /** To be made when nothing in the object's constructor can fail any more: from then on it is expected to be closed. */
-  constructor(object: T, end: End<T>) {
+  constructor(object: object, end: End<object>) {
     this.#object = object;
     this.#end = end;
     if (end.kept !== true) expectClose(object, end.what, Lifetime);
@@ -104,7 +104,7 @@ export class Lifetime<T extends object> {
       this.#leave();
       this.#step(() => end.close(object), errors);
     }
-    void end.gone?.(object, false);
+    end.gone?.(object, false);
     if (errors.length > 0) throw errors[0];
   }
 
@@ -135,13 +135,13 @@ export class Lifetime<T extends object> {
   /** What close() left behind it: calls, and children that end behind theirs. */
   async #settled(): Promise<void> {
     await this.#calls?.idle();
-    await Promise.allSettled(Array.from(this.#children(), (child) => child[Symbol.asyncDispose]?.()));
+    await Promise.allSettled(Array.from(this.#children(), async (child) => child[Symbol.asyncDispose]?.()));
   }
 
   async #closeLater(): Promise<void> {
     const [object, end] = [this.#object, this.#end];
     const errors = end.first?.(object) ?? [];
-    const step = async (call: () => Promise<void> | void | undefined) => {
+    const step = async (call: () => unknown) => {
       try {
         await call();
       } catch (error) {
@@ -152,7 +152,7 @@ export class Lifetime<T extends object> {
     end.left?.(object);
     if (this.#calls) await this.#calls.idle();
     for (const child of [...this.#children()]) {
-      await step(() => (child[Symbol.asyncDispose] ? child[Symbol.asyncDispose]?.() : child.close()));
+      await step(() => (child[Symbol.asyncDispose] ? child[Symbol.asyncDispose]() : child.close()));
     }
     wasClosed(object);
     for (const child of [...this.#children()]) child.abandon?.();
@@ -167,6 +167,6 @@ export class Lifetime<T extends object> {
     if (this.#closed) return;
     this.#leave();
     this.#end.release?.(this.#object);
-    void this.#end.gone?.(this.#object, false);
+    this.#end.gone?.(this.#object, false);
   }
 }

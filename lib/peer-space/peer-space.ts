@@ -231,9 +231,9 @@ export class PeerSpace extends EventEmitter<PeerSpaceEvents> {
       const { iova, access } = options(opts);
       const where = { ...(iova === undefined ? {} : { iova }), ...(access === undefined ? {} : { access }) };
       const mapping = this.ioas.mapDmaBuf(dmaBuf, { ...where, autoRemap: true });
-      const share = new PeerShare(device, { region: region.index, offset: start }, [dmaBuf, mapping], () => {
-        this.#shares.delete(mapping);
-      });
+      const share = new PeerShare(device, { region: region.index, offset: start }, [dmaBuf, mapping], () =>
+        this.#shares.delete(mapping),
+      );
       this.#shares.set(mapping, share);
       return share;
     } catch (error) {

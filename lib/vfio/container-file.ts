@@ -2,7 +2,8 @@
 import type { Calls } from '../lifetime/calls';
 import { kernelCall, kernelCallAsync, KernelError } from '../errors/errors';
 import type { Kernel } from '../kernel/kernel';
-import { Lifetime, type Child, type End } from '../lifetime/lifetime';
+import { Closable } from '../lifetime/closable';
+import type { Child, End } from '../lifetime/lifetime';
 import { native, type FdHandle } from '../addon/native';
 import { oneOf } from '../errors/validate';
 import { toContainerInfo, type ContainerInfo } from './container-info';
@@ -26,7 +27,7 @@ export type ContainerExtension = keyof typeof extensions;
 export type IommuType = keyof typeof iommuTypes;
 
 /** What every container has, whatever is mapped there. */
-export abstract class ContainerFile {
+export abstract class ContainerFile extends Closable {
   readonly kernel: Kernel;
   readonly #handle: FdHandle;
   readonly #groups = new Set<Child>();
@@ -45,10 +46,10 @@ export abstract class ContainerFile {
       await native.fdClose(container.#handle, true);
     },
   };
-  readonly #life = new Lifetime<ContainerFile>(this, ContainerFile.#end);
 
   /** @internal */
   protected constructor(kernel: Kernel, handle: FdHandle) {
+    super(ContainerFile.#end);
     this.kernel = kernel;
     this.#handle = handle;
   }
@@ -58,14 +59,9 @@ export abstract class ContainerFile {
     return native.fdNumber(this.handle);
   }
 
-  /** Whether close() was called. */
-  get closed(): boolean {
-    return this.#life.closed;
-  }
-
   /** @internal */
   get handle(): FdHandle {
-    this.#life.check();
+    this.life.check();
     return this.#handle;
   }
 
@@ -97,20 +93,14 @@ export abstract class ContainerFile {
     await this.calls.add(
       kernelCallAsync({ type }, () => native.containerSetIommu(handle, number, true), { container: this }),
     );
-    this.#life.check();
+    this.life.check();
     this.#iommu = type;
   }
 
   /** {@link setIommu}, waiting. */
   setIommuSync(type: IommuType = 'TYPE1v2'): void {
     const number = toIommuType(type);
-    kernelCall(
-      { type },
-      () => {
-        native.containerSetIommu(this.handle, number, false);
-      },
-      { container: this },
-    );
+    kernelCall({ type }, () => native.containerSetIommu(this.handle, number, false), { container: this });
     this.#iommu = type;
   }
 
@@ -185,18 +175,13 @@ export abstract class ContainerFile {
    * closed all the same, and its error is thrown at the end. Calls that are under way on pool threads are finished;
    * `[Symbol.asyncDispose]()` waits for them, also afterwards.
    */
-  close(): void {
-    this.#life.close();
+  override close(): void {
+    super.close();
   }
 
   /** @internal */
   get calls(): Calls {
-    return this.#life.calls;
-  }
-
-  /** close(), for `using`. */
-  [Symbol.dispose](): void {
-    this.close();
+    return this.life.calls;
   }
 
   /**
@@ -204,7 +189,7 @@ export abstract class ContainerFile {
    * way. From the start on every method throws ERR_CLOSED.
    */
   [Symbol.asyncDispose](): Promise<void> {
-    return this.#life.closeLater();
+    return this.life.closeLater();
   }
 }
 

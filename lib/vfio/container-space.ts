@@ -245,9 +245,3 @@ function toFlags({ access }: Placement): number {
     ((access & mapWritable) === 0n ? 0 : accessBits.writable)
   );
 }
-
-declare module '../lifetime/parents' {
-  interface Parents {
-    ContainerSpace: ContainerSpace;
-  }
-}

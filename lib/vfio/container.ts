@@ -65,13 +65,7 @@ export class VfioContainer extends ContainerSpace {
   }
 
   #trackDirtyPages(start: boolean): void {
-    kernelCall(
-      {},
-      () => {
-        native.containerTrackDirtyPages(this.handle, start);
-      },
-      { container: this },
-    );
+    kernelCall({}, () => native.containerTrackDirtyPages(this.handle, start), { container: this });
   }
 
   /**

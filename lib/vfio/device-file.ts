@@ -36,7 +36,7 @@ export class DeviceFile {
   pasids = 0;
   /** Called when the device may have changed. */
   whenChanged: (() => void) | undefined;
-  readonly #life: Lifetime<object>;
+  readonly #life: Lifetime;
   readonly #fd: FdHandle;
   readonly #handle: VfioHandle;
   readonly #children = new Set<Child>();
@@ -47,7 +47,7 @@ export class DeviceFile {
   #released = false;
 
   /** @param life the device's */
-  constructor(life: Lifetime<object>, kernel: Kernel, { fd, use }: Opened, handle: VfioHandle, address?: string) {
+  constructor(life: Lifetime, kernel: Kernel, { fd, use }: Opened, handle: VfioHandle, address?: string) {
     this.#life = life;
     this.kernel = kernel;
     this.address = address;

@@ -7,7 +7,8 @@ import { Hwpt } from '../iommufd/hwpt';
 import type { Ioas } from '../iommufd/ioas';
 import type { Iommufd } from '../iommufd/iommufd';
 import type { Kernel } from '../kernel/kernel';
-import { Lifetime, type End } from '../lifetime/lifetime';
+import { Closable } from '../lifetime/closable';
+import type { End } from '../lifetime/lifetime';
 import { Attachments, type BindOptions } from './attachments';
 import { VfioContainer } from './container';
 import { DeviceFile, toHandle, type Opened } from './device-file';
@@ -42,7 +43,7 @@ function toPasid(pasid: number): number {
 }
 
 /** A device that VFIO holds for this process: a PCI device, or a mediated one. */
-export class VfioDevice {
+export class VfioDevice extends Closable {
   readonly kernel: Kernel;
   /** The PCI address, or a mediated device's UUID, if sysfs tells it. */
   readonly address: string | undefined;
@@ -56,7 +57,6 @@ export class VfioDevice {
   readonly dmaLogging: DmaLogging;
   /** What it shows, if it is a display. */
   readonly gfx: Gfx;
-  readonly #life: Lifetime<VfioDevice>;
   readonly #file: DeviceFile;
   readonly #attachments: Attachments;
   readonly #power: Power;
@@ -94,10 +94,10 @@ export class VfioDevice {
 
   private constructor(kernel: Kernel, opened: Opened, address: string | undefined) {
     const handle = toHandle(opened, address);
+    super(VfioDevice.#end);
     this.kernel = kernel;
     this.address = address;
-    this.#life = new Lifetime(this, VfioDevice.#end);
-    this.#file = new DeviceFile(this.#life, kernel, opened, handle, address);
+    this.#file = new DeviceFile(this.life, kernel, opened, handle, address);
     this.#attachments = new Attachments(this, this.#file);
     this.#power = new Power(this.#file);
     this.command = new CommandRegister(() => this.config);
@@ -166,11 +166,6 @@ export class VfioDevice {
   get container(): VfioContainer | undefined {
     const container = this.group?.container;
     return container instanceof VfioContainer ? container : undefined;
-  }
-
-  /** Whether close() was called. */
-  get closed(): boolean {
-    return this.#life.closed;
   }
 
   /** What its parts call the kernel through. @internal */
@@ -440,9 +435,7 @@ export class VfioDevice {
    */
   setVfToken(token: string): void {
     const bytes = toVfToken(token, 'token');
-    kernelCall(this.#file.args(), () => {
-      native.vfioSetVfToken(this.handle, bytes);
-    });
+    kernelCall(this.#file.args(), () => native.vfioSetVfToken(this.handle, bytes));
   }
 
   /**
@@ -453,9 +446,7 @@ export class VfioDevice {
    */
   setBusMaster(on: boolean): void {
     boolean(on, 'on');
-    kernelCall(this.#file.args(), () => {
-      native.vfioSetBusMaster(this.handle, on);
-    });
+    kernelCall(this.#file.args(), () => native.vfioSetBusMaster(this.handle, on));
   }
 
   /**
@@ -491,13 +482,8 @@ export class VfioDevice {
    * dma-bufs are dead for good. Calls that are under way on pool threads are finished, and the fd closes behind the last;
    * `[Symbol.asyncDispose]()` waits for them, also afterwards.
    */
-  close(): void {
-    this.#life.close();
-  }
-
-  /** close(), for `using`. */
-  [Symbol.dispose](): void {
-    this.close();
+  override close(): void {
+    super.close();
   }
 
   /**
@@ -505,12 +491,6 @@ export class VfioDevice {
    * start on every method throws ERR_CLOSED.
    */
   [Symbol.asyncDispose](): Promise<void> {
-    return this.#life.closeLater();
-  }
-}
-
-declare module '../lifetime/parents' {
-  interface Parents {
-    VfioDevice: VfioDevice;
+    return this.life.closeLater();
   }
 }

@@ -60,9 +60,7 @@ export class DmaLogging {
 
   /** {@link stop}, waiting. */
   stopSync(): void {
-    kernelCall(this.#device.args(), () => {
-      native.dmaLoggingStop(this.#device.handle, false);
-    });
+    kernelCall(this.#device.args(), () => native.dmaLoggingStop(this.#device.handle, false));
   }
 
   /**

@@ -1,4 +1,5 @@
-import { Lifetime, type End } from '../lifetime/lifetime';
+import { Closable } from '../lifetime/closable';
+import type { End } from '../lifetime/lifetime';
 import type { Parents } from '../lifetime/parents';
 import { codedError } from '../errors/errors';
 import { native, type FdHandle, type MappingHandle } from '../addon/native';
@@ -21,7 +22,7 @@ export interface DmaSource {
  * A range of a container's I/O address space that leads to memory. It stays until it, its container or the last group in
  * that is closed, whether or not this is kept.
  */
-export class DmaMapping {
+export class DmaMapping extends Closable {
   readonly container: Parents['ContainerSpace'];
   readonly iova: bigint;
   /** In bytes. */
@@ -50,10 +51,10 @@ export class DmaMapping {
       if (mapping.#source.memory !== undefined) native.fdClose(mapping.#source.memory, false);
     },
   };
-  readonly #life = new Lifetime<DmaMapping>(this, DmaMapping.#end);
 
   /** @internal */
   constructor(container: Parents['ContainerSpace'], iova: bigint, source: DmaSource) {
+    super(DmaMapping.#end);
     this.container = container;
     this.iova = iova;
     this.length = source.length;
@@ -61,11 +62,6 @@ export class DmaMapping {
     this.#source = source;
     this.#pages = source.pages;
     source.region?.device.file.adopt(this);
-  }
-
-  /** Whether it is unmapped. */
-  get closed(): boolean {
-    return this.#life.closed;
   }
 
   /** False between {@link VfioContainer.invalidateAddresses} and {@link renewAddress}. */
@@ -80,7 +76,7 @@ export class DmaMapping {
 
   /** Called when the kernel has unmapped it. @internal */
   gone(): void {
-    this.#life.abandon();
+    this.life.abandon();
   }
 
   /**
@@ -90,7 +86,7 @@ export class DmaMapping {
    * @throws KernelError EINVAL: the address is valid. Error ERR_NOT_REMAPPABLE: a mapping of a region.
    */
   renewAddress(): void {
-    this.#life.check();
+    this.life.check();
     const { memory, offset } = this.#source;
     if (memory === undefined) throw codedError('ERR_NOT_REMAPPABLE', 'only mappings of memory can get a new address');
     const pages = this.container.renew(memory, offset, this.length, this.iova);
@@ -100,19 +96,14 @@ export class DmaMapping {
   }
 
   /** Unmaps (VFIO_IOMMU_UNMAP_DMA). */
-  close(): void {
-    this.#life.close();
-  }
-
-  /** close(), for `using`. */
-  [Symbol.dispose](): void {
-    this.close();
+  override close(): void {
+    super.close();
   }
 
   /** Unmaps on a pool thread, for `await using`: unpinning much host memory takes time. */
   async [Symbol.asyncDispose](): Promise<void> {
     // A region must not be mapped any more when its device is closed: if it cannot be unmapped, this stays open.
     if (this.region) this.close();
-    else await this.#life.closeLater();
+    else await this.life.closeLater();
   }
 }

@@ -2,7 +2,8 @@ import { toKernel } from '../kernel/default-kernel';
 import { closedError, codedError, kernelCall, kernelCallAsync } from '../errors/errors';
 import { Iommufd } from '../iommufd/iommufd';
 import type { Kernel } from '../kernel/kernel';
-import { Lifetime, type Child, type End } from '../lifetime/lifetime';
+import { Closable } from '../lifetime/closable';
+import type { Child, End } from '../lifetime/lifetime';
 import { native, type FdHandle } from '../addon/native';
 import { iommuGroup, toAddress } from '../pci/sysfs';
 import { integer, invalidType, options, outOfRange, string } from '../errors/validate';
@@ -37,7 +38,7 @@ type Holder = VfioContainer | Iommufd;
  * An IOMMU group (/dev/vfio/N): the devices that the IOMMU cannot tell apart, which VFIO hands out together. It is VFIO's
  * older interface, for kernels without IOMMUFD; {@link VfioDevice.open} does by itself what is to be done with groups.
  */
-export class VfioGroup {
+export class VfioGroup extends Closable {
   readonly kernel: Kernel;
   /** The group's number, as in /sys/kernel/iommu_groups. */
   readonly number: number;
@@ -50,9 +51,7 @@ export class VfioGroup {
   static readonly #end: End<VfioGroup> = {
     what: 'VFIO group',
     children: (group) => group.#devices,
-    close: (group) => {
-      native.fdClose(group.#fd, false);
-    },
+    close: (group) => native.fdClose(group.#fd, false),
     closeLater: (group) => native.fdClose(group.#fd, true),
     gone: (group) => {
       group.#left();
@@ -60,11 +59,11 @@ export class VfioGroup {
       group.#parent = undefined;
     },
   };
-  readonly #life = new Lifetime<VfioGroup>(this, VfioGroup.#end);
 
   static readonly #inUse = new WeakMap<Holder, Set<VfioGroup>>();
 
   private constructor(kernel: Kernel, number: number, fd: FdHandle) {
+    super(VfioGroup.#end);
     this.kernel = kernel;
     this.number = number;
     this.#fd = fd;
@@ -95,14 +94,9 @@ export class VfioGroup {
     return native.fdNumber(this.handle);
   }
 
-  /** Whether close() was called. */
-  get closed(): boolean {
-    return this.#life.closed;
-  }
-
   /** @internal */
   get handle(): FdHandle {
-    this.#life.check();
+    this.life.check();
     return this.#fd;
   }
 
@@ -133,10 +127,10 @@ export class VfioGroup {
   async setContainer(container: VfioContainer | Iommufd): Promise<void> {
     const [group, holder] = [this.handle, this.#toHolder(container)];
     const around = { kernel: this.kernel };
-    await this.#life.calls.add(
+    await this.life.calls.add(
       kernelCallAsync(this.args(), () => native.groupSetContainer(group, holder, true), around),
     );
-    this.#life.check();
+    this.life.check();
     if (container.closed) {
       native.groupUnsetContainer(group, false);
       throw closedError('container');
@@ -147,13 +141,7 @@ export class VfioGroup {
   /** {@link setContainer}, waiting. */
   setContainerSync(container: VfioContainer | Iommufd): void {
     const [group, holder] = [this.handle, this.#toHolder(container)];
-    kernelCall(
-      this.args(),
-      () => {
-        native.groupSetContainer(group, holder, false);
-      },
-      { kernel: this.kernel },
-    );
+    kernelCall(this.args(), () => native.groupSetContainer(group, holder, false), { kernel: this.kernel });
     this.#entered(container);
   }
 
@@ -194,16 +182,14 @@ export class VfioGroup {
    */
   async unsetContainer(): Promise<void> {
     const group = this.handle;
-    await this.#life.calls.add(kernelCallAsync(this.args(), () => native.groupUnsetContainer(group, true)));
+    await this.life.calls.add(kernelCallAsync(this.args(), () => native.groupUnsetContainer(group, true)));
     this.#left();
   }
 
   /** {@link unsetContainer}, waiting. */
   unsetContainerSync(): void {
     const group = this.handle;
-    kernelCall(this.args(), () => {
-      native.groupUnsetContainer(group, false);
-    });
+    kernelCall(this.args(), () => native.groupUnsetContainer(group, false));
     this.#left();
   }
 
@@ -211,7 +197,7 @@ export class VfioGroup {
   async deviceFd(name: string): Promise<FdHandle> {
     const group = this.handle;
     const around = { kernel: this.kernel };
-    const fd = await this.#life.calls.add(
+    const fd = await this.life.calls.add(
       kernelCallAsync({ ...this.args(), name }, () => native.groupDeviceFd(group, name, true), around),
     );
     if (!this.closed) return fd;
@@ -240,13 +226,8 @@ export class VfioGroup {
    * Closes the devices that were opened through the group, and the group, which leaves its container. If one of them cannot be
    * closed, the rest is closed all the same, and its error is thrown at the end.
    */
-  close(): void {
-    this.#life.close();
-  }
-
-  /** close(), for `using`. */
-  [Symbol.dispose](): void {
-    this.close();
+  override close(): void {
+    super.close();
   }
 
   /**
@@ -254,6 +235,6 @@ export class VfioGroup {
    * way. From the start on every method throws ERR_CLOSED.
    */
   [Symbol.asyncDispose](): Promise<void> {
-    return this.#life.closeLater();
+    return this.life.closeLater();
   }
 }

@@ -133,9 +133,7 @@ export class InterruptIndex extends EventEmitter<InterruptEvents> {
         'trigger',
         start,
         numbers.length,
-        () => {
-          native.irqSetEventfds(this.device.handle, irqActions.trigger, this.index, start, numbers);
-        },
+        () => native.irqSetEventfds(this.device.handle, irqActions.trigger, this.index, start, numbers),
         fds,
       );
     } catch (error) {
@@ -183,9 +181,7 @@ export class InterruptIndex extends EventEmitter<InterruptEvents> {
   disable(): void {
     const { handle } = this.device;
     try {
-      this.#call('trigger', 0, 0, () => {
-        native.irqSet(handle, irqActions.trigger, this.index, 0, 0);
-      });
+      this.#call('trigger', 0, 0, () => native.irqSet(handle, irqActions.trigger, this.index, 0, 0));
     } catch (error) {
       // It is not enabled.
       if (!(error instanceof KernelError && error.code === 'EINVAL')) throw error;
@@ -266,9 +262,7 @@ export class InterruptIndex extends EventEmitter<InterruptEvents> {
       action,
       0,
       1,
-      () => {
-        native.irqSetEventfds(this.device.handle, irqActions[action], this.index, 0, Int32Array.of(number));
-      },
+      () => native.irqSetEventfds(this.device.handle, irqActions[action], this.index, 0, Int32Array.of(number)),
       typeof eventfd === 'number' ? [eventfd] : [],
     );
   }
@@ -277,9 +271,9 @@ export class InterruptIndex extends EventEmitter<InterruptEvents> {
     const first = integer(start, 'start', 0, mostVectors - 1);
     if (typeof which === 'number') {
       const count = integer(which, 'which', 1, mostVectors);
-      this.#call(action, first, count, () => {
-        native.irqSet(this.device.handle, irqActions[action], this.index, first, count);
-      });
+      this.#call(action, first, count, () =>
+        native.irqSet(this.device.handle, irqActions[action], this.index, first, count),
+      );
       return;
     }
     const flags = array(which, 'which');
@@ -287,9 +281,9 @@ export class InterruptIndex extends EventEmitter<InterruptEvents> {
     const chosen = Uint8Array.from({ length: flags.length }, (_, i) =>
       Number(boolean(flags[i], `which[${String(i)}]`)),
     );
-    this.#call(action, first, chosen.length, () => {
-      native.irqSetChosen(this.device.handle, irqActions[action], this.index, first, chosen);
-    });
+    this.#call(action, first, chosen.length, () =>
+      native.irqSetChosen(this.device.handle, irqActions[action], this.index, first, chosen),
+    );
   }
 
   #call(action: Action, start: number, count: number, call: () => void, fds: readonly number[] = []): void {

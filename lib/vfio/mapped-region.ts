@@ -1,6 +1,7 @@
 import type { Parents } from '../lifetime/parents';
 import { kernelCall } from '../errors/errors';
-import { Lifetime, type End } from '../lifetime/lifetime';
+import { Closable } from '../lifetime/closable';
+import type { End } from '../lifetime/lifetime';
 import { native, type MappingHandle, type NativeRegisters, type RegisterArray } from '../addon/native';
 
 /**
@@ -11,7 +12,7 @@ import { native, type MappingHandle, type NativeRegisters, type RegisterArray } 
  * TypeError ERR_INVALID_ARG_TYPE; Error ERR_CLOSED after close(); Error ERR_MEMORY_DISABLED while the device does not
  * decode memory (in reset, or with memory space off); Error ERR_READ_ONLY for writes to a read-only region.
  */
-export class MappedRegion {
+export class MappedRegion extends Closable {
   readonly region: Parents['Region'];
   /** Where in the region the mapping starts, in bytes. */
   readonly offset: bigint;
@@ -38,8 +39,6 @@ export class MappedRegion {
   /** Writes the array: one store of the element's width for each element, in ascending order. */
   readonly write: (offset: number, array: RegisterArray) => void;
   readonly #mapping: MappingHandle;
-  readonly #life: Lifetime<MappedRegion>;
-
   static readonly #end: End<MappedRegion> = {
     what: 'mapped region',
     close: (mapped) => {
@@ -50,11 +49,12 @@ export class MappedRegion {
 
   /** @internal */
   constructor(region: Parents['Region'], offset: bigint, length: bigint, mapping: MappingHandle) {
+    const access: NativeRegisters = kernelCall({}, () => native.registerAccess(mapping));
+    super(MappedRegion.#end);
     this.region = region;
     this.offset = offset;
     this.length = length;
     this.#mapping = mapping;
-    const access: NativeRegisters = kernelCall({}, () => native.registerAccess(mapping));
     this.read8 = access.read8;
     this.read16 = access.read16;
     this.read32 = access.read32;
@@ -65,21 +65,10 @@ export class MappedRegion {
     this.write64 = access.write64;
     this.read = access.read;
     this.write = access.write;
-    this.#life = new Lifetime<MappedRegion>(this, MappedRegion.#end);
-  }
-
-  /** Whether close() was called. */
-  get closed(): boolean {
-    return this.#life.closed;
   }
 
   /** Unmaps. */
-  close(): void {
-    this.#life.close();
-  }
-
-  /** close(), for `using`. */
-  [Symbol.dispose](): void {
-    this.close();
+  override close(): void {
+    super.close();
   }
 }

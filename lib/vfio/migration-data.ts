@@ -2,7 +2,8 @@
 import type { Parents } from '../lifetime/parents';
 import { Readable, Writable } from 'node:stream';
 import { codedError, kernelCall, kernelCallAsync, KernelError } from '../errors/errors';
-import { Lifetime, type End } from '../lifetime/lifetime';
+import { Closable } from '../lifetime/closable';
+import type { End } from '../lifetime/lifetime';
 import { native, type FdHandle } from '../addon/native';
 import { pollEvents, Watch } from '../events/poll';
 import { bytes as toBytes, instance, integer, options } from '../errors/validate';
@@ -46,7 +47,7 @@ let more: (data: MigrationData) => Promise<void>;
  * The file that the kernel moves a device's state through, one way. Its methods and a stream of it take from or add to
  * the same position.
  */
-export class MigrationData {
+export class MigrationData extends Closable {
   readonly migration: Parents['Migration'];
   /** 'save': out of the device. 'resume': into it. */
   readonly direction: 'save' | 'resume';
@@ -61,7 +62,6 @@ export class MigrationData {
       data.migration.forget(data);
     },
   };
-  readonly #life = new Lifetime<MigrationData>(this, MigrationData.#end);
 
   static {
     more = (data) => data.#more();
@@ -69,24 +69,20 @@ export class MigrationData {
 
   /** Takes the fd over. @internal */
   constructor(migration: Parents['Migration'], direction: 'save' | 'resume', fd: FdHandle) {
+    super(MigrationData.#end);
     this.migration = migration;
     this.direction = direction;
     this.#fd = fd;
   }
 
   get #handle(): FdHandle {
-    this.#life.check();
+    this.life.check();
     return this.#fd;
   }
 
   /** The file descriptor, to hand on. It stays this object's: do not close it. */
   get fd(): number {
     return native.fdNumber(this.#handle);
-  }
-
-  /** Whether close() was called. */
-  get closed(): boolean {
-    return this.#life.closed;
   }
 
   /**
@@ -112,7 +108,7 @@ export class MigrationData {
   async read(size: number = chunk): Promise<Buffer> {
     const [fd, count] = [this.#handle, integer(size, 'size', 1, mostAtOnce)];
     try {
-      return toBuffer(await this.#life.calls.add(kernelCallAsync(this.#args(), () => native.fdRead(fd, count, true))));
+      return toBuffer(await this.life.calls.add(kernelCallAsync(this.#args(), () => native.fdRead(fd, count, true))));
     } catch (error) {
       return noneForNow(error);
     }
@@ -136,7 +132,7 @@ export class MigrationData {
    */
   async write(data: Uint8Array): Promise<number> {
     const [fd, array] = [this.#handle, toBytes(data, 'data')];
-    return this.#life.calls.add(kernelCallAsync(this.#args(), () => native.fdWrite(fd, array, true)));
+    return this.life.calls.add(kernelCallAsync(this.#args(), () => native.fdWrite(fd, array, true)));
   }
 
   /** {@link write}, waiting. */
@@ -151,7 +147,7 @@ export class MigrationData {
    */
   readable(opts?: StreamOptions): Readable {
     const settings = streamOptions(opts);
-    this.#life.check();
+    this.life.check();
     return new SavedState(this, settings);
   }
 
@@ -162,7 +158,7 @@ export class MigrationData {
    */
   writable(opts?: StreamOptions): Writable {
     const settings = streamOptions(opts);
-    this.#life.check();
+    this.life.check();
     return new ResumedState(this, settings);
   }
 
@@ -195,17 +191,12 @@ export class MigrationData {
 
   /** Resolves when no call is under way. @internal */
   idle(): Promise<void> {
-    return this.#life.calls.idle();
+    return this.life.calls.idle();
   }
 
   /** Closes the file, behind calls that are under way. What the device is to do next is told by its state. */
-  close(): void {
-    this.#life.close();
-  }
-
-  /** close(), for `using`. */
-  [Symbol.dispose](): void {
-    this.close();
+  override close(): void {
+    super.close();
   }
 }
 
@@ -268,12 +259,8 @@ class ResumedState extends Writable {
 
   override _write(bytes: Buffer, _: BufferEncoding, done: (error?: Error | null) => void): void {
     this.#all(bytes).then(
-      () => {
-        done();
-      },
-      (error: unknown) => {
-        done(error as Error);
-      },
+      () => done(),
+      (error: unknown) => done(error as Error),
     );
   }
 
@@ -293,7 +280,5 @@ class ResumedState extends Writable {
 /** When the stream says 'close', its fd is closed. */
 function closeBehind(data: MigrationData, error: Error | null, done: (error?: Error | null) => void): void {
   data.close();
-  void data.idle().then(() => {
-    done(error);
-  });
+  void data.idle().then(() => done(error));
 }

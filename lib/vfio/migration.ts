@@ -162,9 +162,7 @@ export class Migration {
    * @throws KernelError EINVAL: no pre-copy, or a kernel that does not know this.
    */
   enableReinit(): void {
-    kernelCall(this.#args(), () => {
-      native.migrationEnablePrecopyInfo2(this.#device.handle);
-    });
+    kernelCall(this.#args(), () => native.migrationEnablePrecopyInfo2(this.#device.handle));
   }
 
   /**
@@ -279,10 +277,4 @@ function toNumber(state: MigrationState): number {
 async function discard(stream: Readable | Writable): Promise<void> {
   stream.on('error', () => undefined).destroy();
   if (!stream.closed) await new Promise((resolve) => stream.once('close', resolve));
-}
-
-declare module '../lifetime/parents' {
-  interface Parents {
-    Migration: Migration;
-  }
 }

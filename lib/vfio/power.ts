@@ -24,9 +24,7 @@ export class Power {
 
   resetSync(): void {
     const { handle: device } = this.#file;
-    this.#file.changingSync(() => {
-      native.vfioReset(device, false);
-    });
+    this.#file.changingSync(() => native.vfioReset(device, false));
   }
 
   hotResetInfo(): HotResetInfo {
@@ -46,9 +44,7 @@ export class Power {
   hotResetSync(): void {
     const { handle: device } = this.#file;
     const { addresses, groups } = this.#toHotReset();
-    this.#file.changingSync(() => {
-      native.vfioHotReset(device, addresses, groups, false);
-    });
+    this.#file.changingSync(() => native.vfioHotReset(device, addresses, groups, false));
   }
 
   /** The groups that this thread has beside this device's: they vouch for their devices. */
@@ -78,9 +74,7 @@ export class Power {
 
   enterLowPowerSync(): void {
     const { handle: device } = this.#file;
-    this.#file.changingSync(() => {
-      native.vfioEnterLowPower(device, false);
-    });
+    this.#file.changingSync(() => native.vfioEnterLowPower(device, false));
     this.#sleeps(undefined);
   }
 
@@ -100,9 +94,7 @@ export class Power {
     const { handle: device } = this.#file;
     const [wakeUp, eventfd] = this.#toWakeUp();
     try {
-      this.#file.changingSync(() => {
-        native.vfioEnterLowPowerWithWakeUp(device, eventfd, false);
-      });
+      this.#file.changingSync(() => native.vfioEnterLowPowerWithWakeUp(device, eventfd, false));
     } catch (error) {
       wakeUp.end(false);
       throw error;
@@ -118,9 +110,7 @@ export class Power {
 
   exitLowPowerSync(): void {
     const { handle: device } = this.#file;
-    this.#file.changingSync(() => {
-      native.vfioExitLowPower(device, false);
-    });
+    this.#file.changingSync(() => native.vfioExitLowPower(device, false));
     this.#sleeps(undefined);
   }
 

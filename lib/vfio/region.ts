@@ -208,9 +208,3 @@ export class Region {
     u64(offset, 'offset', 0n, this.size < width ? 0n : this.size - BigInt(width));
   }
 }
-
-declare module '../lifetime/parents' {
-  interface Parents {
-    Region: Region;
-  }
-}

@@ -20,9 +20,7 @@ export class WakeUp {
     this.#eventfd = eventfd;
     this.#watch = new Watch(eventfd, pollEvents.readable, () => {
       this.#watch.close();
-      void awake(this).then(() => {
-        this.end(true);
-      });
+      void awake(this).then(() => this.end(true));
     });
   }
 
