@@ -152,7 +152,7 @@ export class Lifetime {
     end.left?.(object);
     if (this.#calls) await this.#calls.idle();
     for (const child of [...this.#children()]) {
-      await step(() => (child[Symbol.asyncDispose] ? child[Symbol.asyncDispose]() : child.close()));
+      await step(() => (child[Symbol.asyncDispose] ? child[Symbol.asyncDispose]?.() : child.close()));
     }
     wasClosed(object);
     for (const child of [...this.#children()]) child.abandon?.();

@@ -141,8 +141,7 @@ describe('errors of opening', () => {
   after(() => {
     rmSync(root, { recursive: true });
   });
-  const hintOf = (code: string, path: string) =>
-    failed('open', code, { path }, { kernel: { sysfs: root } as never }).hint ?? '';
+  const hintOf = (code: string, path: string) => failed('open', code, { path }, { kernel: { sysfs: root } }).hint ?? '';
   const shows = (path: string) => mkdirSync(join(root, 'class', path), { recursive: true });
 
   it('tell a kernel without IOMMUFD from a container that was not given it', () => {
