@@ -92,6 +92,7 @@ export class VfioDevice extends Closable {
     },
   };
 
+  /** @internal */
   private constructor(kernel: Kernel, opened: Opened, address: string | undefined) {
     const handle = toHandle(opened, address);
     super(VfioDevice.#end);
