@@ -1,3 +1,4 @@
+// A dma-buf: memory that any device can be given, held by a file descriptor.
 import { types } from 'node:util';
 import { toKernel } from '../kernel/default-kernel';
 import { closedError, codedError, explain, kernelCall } from '../errors/errors';
@@ -136,13 +137,13 @@ export class DmaBuf extends Closable {
 
   /** The fd as native calls want it. @internal */
   get fdWord(): bigint {
-    this.life.check();
+    this.check();
     return this.#word;
   }
 
   /** @internal */
   get handle(): FdHandle {
-    this.life.check();
+    this.check();
     return this.#handle;
   }
 
@@ -256,7 +257,7 @@ export class DmaBuf extends Closable {
   }
 
   #sync(flags: number): void {
-    this.life.check();
+    this.check();
     this.#syncRaw(flags);
   }
 

@@ -1,3 +1,4 @@
+// A dma-heap: where the kernel allocates dma-bufs of host memory.
 import { constants, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { toKernel } from '../kernel/default-kernel';
@@ -65,7 +66,7 @@ export class DmaHeap extends Closable {
   }
 
   #open(): FdHandle {
-    this.life.check();
+    this.check();
     return this.#handle;
   }
 

@@ -1,3 +1,4 @@
+// Host memory for DMA: a sealed memfd, mapped into this process.
 import { toKernel } from '../kernel/default-kernel';
 import { kernelCall } from '../errors/errors';
 import type { Kernel } from '../kernel/kernel';
@@ -87,13 +88,13 @@ export class DmaMemory extends Closable {
 
   /** @internal */
   get fdHandle(): FdHandle {
-    this.life.check();
+    this.check();
     return this.#fd;
   }
 
   /** @internal */
   get mapping(): MappingHandle {
-    this.life.check();
+    this.check();
     return this.#mapping;
   }
 

@@ -1,3 +1,4 @@
+// sw_sync: fences that a test signals itself.
 import { toKernel } from '../kernel/default-kernel';
 import { SyncFile } from './sync-file';
 import { kernelCall } from '../errors/errors';
@@ -41,7 +42,7 @@ export class FenceTimeline extends Closable {
   }
 
   #open(): FdHandle {
-    this.life.check();
+    this.check();
     return this.#handle;
   }
 

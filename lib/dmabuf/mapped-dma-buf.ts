@@ -1,3 +1,4 @@
+// A dma-buf's memory, mapped for the CPU.
 import { codedError, kernelCall } from '../errors/errors';
 import { Closable } from '../lifetime/closable';
 import type { End } from '../lifetime/lifetime';
@@ -37,7 +38,7 @@ export class MappedDmaBuf extends Closable {
   }
 
   #open(): MappingHandle {
-    this.life.check();
+    this.check();
     return this.#mapping;
   }
 

@@ -1,3 +1,4 @@
+// Sync files: fences of devices, to wait for and to merge.
 import { toKernel } from '../kernel/default-kernel';
 import { closedError, codedError, kernelCall } from '../errors/errors';
 import { errnoName } from '../addon/errno';
@@ -89,7 +90,7 @@ export class SyncFile extends Closable {
 
   /** @internal */
   get handle(): FdHandle {
-    this.life.check();
+    this.check();
     return this.#handle;
   }
 

@@ -1,3 +1,4 @@
+// Eventfds: counters that processes and the kernel signal.
 import { Counter, Counts, type ListenOptions } from './counter';
 import { toKernel } from '../kernel/default-kernel';
 import { kernelCall } from '../errors/errors';
@@ -59,7 +60,7 @@ export class Eventfd extends Closable {
   }
 
   get #handle(): FdHandle {
-    this.life.check();
+    this.check();
     return this.#fd;
   }
 
@@ -86,7 +87,7 @@ export class Eventfd extends Closable {
    * @throws from the iterator: the signal's reason.
    */
   listen(opts?: ListenOptions): Counts {
-    this.life.check();
+    this.check();
     return new Counts(this.#counter, opts);
   }
 

@@ -1,3 +1,4 @@
+// The fake kernel: a machine realised as native models and a sysfs tree.
 import { constants, tmpdir } from 'node:os';
 import { codedError, kernelCall } from '../errors/errors';
 import { Kernel } from '../kernel/kernel';

@@ -8,14 +8,18 @@ import { IommufdObject, type Keeper, type Owned } from './object';
 /** A queue of events, read through the event loop. */
 export abstract class EventQueue<Event> extends IommufdObject {
   readonly #file: FdHandle;
-  readonly #ending = new AbortController();
+  readonly #ending: AbortSignal;
   /** Read, and given to nobody yet. */
   readonly #taken: Event[] = [];
 
   /** @param file this object's from now on @internal */
   constructor(what: string, owned: Owned, file: FdHandle, keepers: readonly Keeper[]) {
+    const ending = new AbortController();
     // The object cannot be destroyed while its file is open.
-    const close = () => native.fdClose(file, false);
+    const close = () => {
+      ending.abort();
+      native.fdClose(file, false);
+    };
     super(
       what,
       {
@@ -36,6 +40,7 @@ export abstract class EventQueue<Event> extends IommufdObject {
       keepers,
     );
     this.#file = file;
+    this.#ending = ending.signal;
   }
 
   /** Reads once. @internal */
@@ -72,12 +77,11 @@ export abstract class EventQueue<Event> extends IommufdObject {
   }
 
   #isEnding(): boolean {
-    return this.#ending.signal.aborted;
+    return this.#ending.aborted;
   }
 
   async *#listen(signal: AbortSignal | undefined): AsyncGenerator<Event, void, undefined> {
-    const ended = this.#ending.signal;
-    const either = signal ? AbortSignal.any([signal, ended]) : ended;
+    const either = signal ? AbortSignal.any([signal, this.#ending]) : this.#ending;
     while (!this.closed) {
       signal?.throwIfAborted();
       if (this.#taken.length === 0) this.#fetch();
@@ -89,16 +93,5 @@ export abstract class EventQueue<Event> extends IommufdObject {
         if (!this.#isEnding()) throw error;
       }
     }
-  }
-
-  /** @internal */
-  override leave(): void {
-    this.#ending.abort();
-  }
-
-  /** @internal */
-  override abandon(): void {
-    this.leave();
-    super.abandon();
   }
 }

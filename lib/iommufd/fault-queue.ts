@@ -1,3 +1,4 @@
+// Fault queues: page requests of devices, and the answers to them.
 import type { Parents } from '../lifetime/parents';
 import { kernelCall } from '../errors/errors';
 import { native, type FaultQueueHandle, type FdHandle } from '../addon/native';

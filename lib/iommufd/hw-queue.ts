@@ -1,3 +1,4 @@
+// Hardware queues: commands in a guest's memory that the IOMMU reads.
 import type { Parents } from '../lifetime/parents';
 import { kernelCall } from '../errors/errors';
 import { native, type HwQueueHandle } from '../addon/native';

@@ -1,3 +1,4 @@
+// Hardware page tables, nested ones, and which pages devices wrote to.
 import type { Parents } from '../lifetime/parents';
 import { closedError, codedError, kernelCall, kernelCallAsync } from '../errors/errors';
 import { native, type HwptHandle } from '../addon/native';

@@ -1,3 +1,4 @@
+// An I/O address space: what it maps, and how mappings are made, copied and unmapped.
 import type { Parents } from '../lifetime/parents';
 import { EventEmitter } from 'node:events';
 import type { Calls } from '../lifetime/calls';

@@ -1,3 +1,4 @@
+// An open /dev/iommu: its IOASes, its queues, and the devices that are bound to it.
 import { toKernel } from '../kernel/default-kernel';
 import { codedError, kernelCall } from '../errors/errors';
 import type { Kernel } from '../kernel/kernel';
@@ -74,7 +75,7 @@ export class Iommufd extends Closable {
 
   /** @internal */
   get handle(): FdHandle {
-    this.life.check();
+    this.check();
     return this.#handle;
   }
 

@@ -1,3 +1,4 @@
+// A mapping in an IOAS: its state, and mapping it again after it was revoked.
 import { Lifetime, type End } from '../lifetime/lifetime';
 import type { Parents } from '../lifetime/parents';
 import { DmaBuf } from '../dmabuf/dma-buf';

@@ -1,5 +1,4 @@
 // What the numbered objects of an iommufd have in common: what they are built on, and how they end.
-import type { Calls } from '../lifetime/calls';
 import { kernelCall, kernelCallAsync } from '../errors/errors';
 import { Closable } from '../lifetime/closable';
 import type { Child, End } from '../lifetime/lifetime';
@@ -58,21 +57,6 @@ export abstract class IommufdObject extends Closable {
     super(end);
     this.id = owned.id;
     for (const { dependents } of keepers) dependents.add(this);
-  }
-
-  /** Throws if it is closed. @internal */
-  check(): void {
-    this.life.check();
-  }
-
-  /** @internal */
-  get calls(): Calls {
-    return this.life.calls;
-  }
-
-  /** @internal */
-  get areUnderWay(): boolean {
-    return this.life.areUnderWay;
   }
 
   /** What must end before the object is destroyed. @internal */

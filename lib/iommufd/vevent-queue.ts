@@ -1,3 +1,4 @@
+// Event queues: what the IOMMU reports to a guest's virtual IOMMU.
 import type { Parents } from '../lifetime/parents';
 import { kernelCall } from '../errors/errors';
 import { native, type FdHandle, type VeventQueueHandle } from '../addon/native';

@@ -1,4 +1,5 @@
 // What every class of objects that can be closed has.
+import type { Calls } from './calls';
 import { Lifetime, type End } from './lifetime';
 
 /** An object that holds something of the kernel's until it is closed: {@link close}, or `using`. */
@@ -13,6 +14,21 @@ export abstract class Closable {
   /** @internal */
   protected get life(): Lifetime {
     return this.#life;
+  }
+
+  /** @throws Error ERR_CLOSED @internal */
+  check(): void {
+    this.#life.check();
+  }
+
+  /** @internal */
+  get calls(): Calls {
+    return this.#life.calls;
+  }
+
+  /** @internal */
+  get areUnderWay(): boolean {
+    return this.#life.areUnderWay;
   }
 
   /** Whether close() was called. */

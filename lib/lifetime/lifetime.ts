@@ -36,8 +36,8 @@ export interface End<T> {
   first?(object: T): unknown[];
   /** In the order in which the kernel wants them closed. */
   children?(object: T): Iterable<Child>;
-  /** Gives it back to the kernel. */
-  close(object: T): void;
+  /** Gives it back to the kernel. Of an object that is closed on pool threads only, a promise. */
+  close(object: T): unknown;
   closeLater?(object: T): Promise<void>;
   /** Lets go of it without the kernel's help: after closeLater(), and when it is abandoned. */
   release?(object: T): void;

@@ -9,7 +9,7 @@ import { Iommufd } from '../iommufd/iommufd';
 import type { IoasMapping, MappingState } from '../iommufd/mapping';
 import type { MapDmaBufOptions } from '../iommufd/placement';
 import type { Kernel } from '../kernel/kernel';
-import { expectClose, wasClosed } from '../lifetime/lost';
+import { Lifetime, type End } from '../lifetime/lifetime';
 import { bindToVfio, unbindFromVfio } from '../pci/binding';
 import type { P2pPath } from '../pci/p2p';
 import { PciTopology } from '../pci/topology';
@@ -56,6 +56,16 @@ export class PeerShare {
   readonly mapping: IoasMapping;
   readonly #forget: () => void;
 
+  static readonly #end: End<PeerShare> = {
+    ...{ what: 'peer share', canFail: true, kept: true },
+    close: ({ mapping }) => mapping.close(),
+    gone: (share) => {
+      share.dmaBuf.close();
+      share.#forget();
+    },
+  };
+  readonly #life = new Lifetime(this, PeerShare.#end);
+
   /** @internal */
   constructor(
     device: VfioDevice,
@@ -87,9 +97,7 @@ export class PeerShare {
 
   /** Unmaps it, and closes the dma-buf. */
   close(): void {
-    this.mapping.close();
-    this.dmaBuf.close();
-    this.#forget();
+    this.#life.close();
   }
 
   /** close(), for `using`. */
@@ -124,7 +132,21 @@ export class PeerSpace extends EventEmitter<PeerSpaceEvents> {
   readonly #shares = new Map<IoasMapping, PeerShare>();
   readonly #memories: DmaMemory[] = [];
   readonly #bound: string[];
-  #closing = false;
+
+  static readonly #end: End<PeerSpace> = {
+    what: 'peer space',
+    close: async (space) => {
+      try {
+        await space.iommufd[Symbol.asyncDispose]();
+      } finally {
+        for (const { dmaBuf } of space.#shares.values()) dmaBuf.close();
+        for (const memory of space.#memories) memory.close();
+        space.#shares.clear();
+        giveBack(space.#bound, space.kernel);
+      }
+    },
+  };
+  readonly #life = new Lifetime(this, PeerSpace.#end);
 
   private constructor(ioas: Ioas, devices: readonly VfioDevice[], bound: string[]) {
     super();
@@ -135,10 +157,9 @@ export class PeerSpace extends EventEmitter<PeerSpaceEvents> {
     this.#bound = bound;
     const tell = (name: keyof PeerSpaceEvents) => (mapping: IoasMapping, error?: unknown) => {
       const share = this.#shares.get(mapping);
-      if (share && !this.#closing) (this as EventEmitter).emit(name, share, error);
+      if (share && !this.#life.closed) (this as EventEmitter).emit(name, share, error);
     };
     for (const name of ['revoked', 'restored', 'restoreFailed'] as const) ioas.on(name, tell(name));
-    expectClose(this, 'peer space');
   }
 
   /**
@@ -194,7 +215,7 @@ export class PeerSpace extends EventEmitter<PeerSpaceEvents> {
 
   /** Whether it was closed. */
   get closed(): boolean {
-    return this.iommufd.closed;
+    return this.#life.closed || this.iommufd.closed;
   }
 
   /**
@@ -296,16 +317,7 @@ export class PeerSpace extends EventEmitter<PeerSpaceEvents> {
    * back that `bind` took.
    */
   async close(): Promise<void> {
-    wasClosed(this);
-    this.#closing = true;
-    try {
-      await this.iommufd[Symbol.asyncDispose]();
-    } finally {
-      for (const { dmaBuf } of this.#shares.values()) dmaBuf.close();
-      for (const memory of this.#memories) memory.close();
-      this.#shares.clear();
-      giveBack(this.#bound, this.kernel);
-    }
+    await this.#life.closeLater();
   }
 
   /** close(), for `await using`. */

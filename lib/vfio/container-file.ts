@@ -1,5 +1,4 @@
 // A container's file: the groups in it, its IOMMU, and how it is closed.
-import type { Calls } from '../lifetime/calls';
 import { kernelCall, kernelCallAsync, KernelError } from '../errors/errors';
 import type { Kernel } from '../kernel/kernel';
 import { Closable } from '../lifetime/closable';
@@ -61,7 +60,7 @@ export abstract class ContainerFile extends Closable {
 
   /** @internal */
   get handle(): FdHandle {
-    this.life.check();
+    this.check();
     return this.#handle;
   }
 
@@ -93,7 +92,7 @@ export abstract class ContainerFile extends Closable {
     await this.calls.add(
       kernelCallAsync({ type }, () => native.containerSetIommu(handle, number, true), { container: this }),
     );
-    this.life.check();
+    this.check();
     this.#iommu = type;
   }
 
@@ -177,11 +176,6 @@ export abstract class ContainerFile extends Closable {
    */
   override close(): void {
     super.close();
-  }
-
-  /** @internal */
-  get calls(): Calls {
-    return this.life.calls;
   }
 
   /**

@@ -1,3 +1,4 @@
+// A VFIO container: how it is opened, and its dirty pages.
 import { toKernel } from '../kernel/default-kernel';
 import { kernelCall } from '../errors/errors';
 import { toDirtyPages, type DirtyPages } from '../iommufd/dirty';

@@ -1,3 +1,4 @@
+// A mapping in a VFIO container.
 import { Closable } from '../lifetime/closable';
 import type { End } from '../lifetime/lifetime';
 import type { Parents } from '../lifetime/parents';
@@ -86,7 +87,7 @@ export class DmaMapping extends Closable {
    * @throws KernelError EINVAL: the address is valid. Error ERR_NOT_REMAPPABLE: a mapping of a region.
    */
   renewAddress(): void {
-    this.life.check();
+    this.check();
     const { memory, offset } = this.#source;
     if (memory === undefined) throw codedError('ERR_NOT_REMAPPABLE', 'only mappings of memory can get a new address');
     const pages = this.container.renew(memory, offset, this.length, this.iova);

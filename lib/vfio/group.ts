@@ -1,3 +1,4 @@
+// An IOMMU group, opened through /dev/vfio/N.
 import { toKernel } from '../kernel/default-kernel';
 import { closedError, codedError, kernelCall, kernelCallAsync } from '../errors/errors';
 import { Iommufd } from '../iommufd/iommufd';
@@ -96,7 +97,7 @@ export class VfioGroup extends Closable {
 
   /** @internal */
   get handle(): FdHandle {
-    this.life.check();
+    this.check();
     return this.#fd;
   }
 
@@ -127,10 +128,8 @@ export class VfioGroup extends Closable {
   async setContainer(container: VfioContainer | Iommufd): Promise<void> {
     const [group, holder] = [this.handle, this.#toHolder(container)];
     const around = { kernel: this.kernel };
-    await this.life.calls.add(
-      kernelCallAsync(this.args(), () => native.groupSetContainer(group, holder, true), around),
-    );
-    this.life.check();
+    await this.calls.add(kernelCallAsync(this.args(), () => native.groupSetContainer(group, holder, true), around));
+    this.check();
     if (container.closed) {
       native.groupUnsetContainer(group, false);
       throw closedError('container');
@@ -182,7 +181,7 @@ export class VfioGroup extends Closable {
    */
   async unsetContainer(): Promise<void> {
     const group = this.handle;
-    await this.life.calls.add(kernelCallAsync(this.args(), () => native.groupUnsetContainer(group, true)));
+    await this.calls.add(kernelCallAsync(this.args(), () => native.groupUnsetContainer(group, true)));
     this.#left();
   }
 
@@ -197,7 +196,7 @@ export class VfioGroup extends Closable {
   async deviceFd(name: string): Promise<FdHandle> {
     const group = this.handle;
     const around = { kernel: this.kernel };
-    const fd = await this.life.calls.add(
+    const fd = await this.calls.add(
       kernelCallAsync({ ...this.args(), name }, () => native.groupDeviceFd(group, name, true), around),
     );
     if (!this.closed) return fd;

@@ -1,3 +1,4 @@
+// One kind of a device's interrupts: enabling, masking and listening.
 import type { Parents } from '../lifetime/parents';
 import { EventEmitter } from 'node:events';
 import type { Around } from '../errors/around';

@@ -1,3 +1,4 @@
+// All kinds of interrupts of a device.
 import type { Parents } from '../lifetime/parents';
 import { irqNames } from './constants';
 import { InterruptIndex } from './interrupt-index';

@@ -1,3 +1,4 @@
+// Ioeventfds: register writes that the kernel makes when an eventfd is signalled.
 import type { Parents } from '../lifetime/parents';
 import { closedError, kernelCall, KernelError } from '../errors/errors';
 import { Eventfd } from '../events/eventfd';

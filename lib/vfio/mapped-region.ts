@@ -1,3 +1,4 @@
+// A mapped region: register accesses of an exact width.
 import type { Parents } from '../lifetime/parents';
 import { kernelCall } from '../errors/errors';
 import { Closable } from '../lifetime/closable';

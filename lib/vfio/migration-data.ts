@@ -76,7 +76,7 @@ export class MigrationData extends Closable {
   }
 
   get #handle(): FdHandle {
-    this.life.check();
+    this.check();
     return this.#fd;
   }
 
@@ -108,7 +108,7 @@ export class MigrationData extends Closable {
   async read(size: number = chunk): Promise<Buffer> {
     const [fd, count] = [this.#handle, integer(size, 'size', 1, mostAtOnce)];
     try {
-      return toBuffer(await this.life.calls.add(kernelCallAsync(this.#args(), () => native.fdRead(fd, count, true))));
+      return toBuffer(await this.calls.add(kernelCallAsync(this.#args(), () => native.fdRead(fd, count, true))));
     } catch (error) {
       return noneForNow(error);
     }
@@ -132,7 +132,7 @@ export class MigrationData extends Closable {
    */
   async write(data: Uint8Array): Promise<number> {
     const [fd, array] = [this.#handle, toBytes(data, 'data')];
-    return this.life.calls.add(kernelCallAsync(this.#args(), () => native.fdWrite(fd, array, true)));
+    return this.calls.add(kernelCallAsync(this.#args(), () => native.fdWrite(fd, array, true)));
   }
 
   /** {@link write}, waiting. */
@@ -147,7 +147,7 @@ export class MigrationData extends Closable {
    */
   readable(opts?: StreamOptions): Readable {
     const settings = streamOptions(opts);
-    this.life.check();
+    this.check();
     return new SavedState(this, settings);
   }
 
@@ -158,7 +158,7 @@ export class MigrationData extends Closable {
    */
   writable(opts?: StreamOptions): Writable {
     const settings = streamOptions(opts);
-    this.life.check();
+    this.check();
     return new ResumedState(this, settings);
   }
 
@@ -191,7 +191,7 @@ export class MigrationData extends Closable {
 
   /** Resolves when no call is under way. @internal */
   idle(): Promise<void> {
-    return this.life.calls.idle();
+    return this.calls.idle();
   }
 
   /** Closes the file, behind calls that are under way. What the device is to do next is told by its state. */

@@ -1,3 +1,4 @@
+// A region of a device: reads, writes and mapping.
 import type { Parents } from '../lifetime/parents';
 import { codedError, kernelCall } from '../errors/errors';
 import { native } from '../addon/native';

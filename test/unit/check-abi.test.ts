@@ -1,3 +1,4 @@
+// check:abi finds what differs from the kernel headers.
 import assert from 'node:assert/strict';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

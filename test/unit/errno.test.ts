@@ -1,3 +1,4 @@
+// The kernel's names for errnos.
 import assert from 'node:assert/strict';
 import { existsSync, readFileSync } from 'node:fs';
 import { constants } from 'node:os';
