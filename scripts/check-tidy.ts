@@ -1,7 +1,6 @@
-// Runs clang-tidy (.clang-tidy) over native/*/*.cc with the commands that CMake would compile them with.
+// Runs clang-tidy (.clang-tidy) on the C++ sources with the commands that CMake compiles them with.
 //
 //   npm run check:tidy [-- FILE...]      $CLANG_TIDY names another clang-tidy than 19
-import { cmakeJs } from './cmake';
 import { exitWith } from './exit';
 import { checkEach, findProgram, out } from './native-check';
 
@@ -19,8 +18,6 @@ async function main(files: readonly string[]): Promise<number> {
     );
     return 1;
   }
-  const configured = cmakeJs('configure', ['-O', out, '--silent']);
-  if (configured !== 0) return configured;
   return checkEach('check:tidy', clangTidy, (file) => ['--quiet', '-p', out, file], files);
 }
 

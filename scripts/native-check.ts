@@ -1,11 +1,11 @@
-// A check of each file in native/ by a program of Clang's, with the commands that CMake would compile them with: what
-// check-tidy.ts and check-threads.ts have in common.
+// Runs one of Clang's programs on each C++ source with the command that CMake compiles it with: the common part of
+// check-tidy.ts and check-threads.ts.
 import { execFile, spawnSync } from 'node:child_process';
-import { readdirSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import path from 'node:path';
 
-import { root } from './cmake';
+import { cmakeJs, root } from './cmake';
 
 /** Where CMake is configured, and leaves compile_commands.json. */
 export const out = 'build/cmake';
@@ -18,12 +18,12 @@ export function findProgram(chosen: string | undefined, names: readonly string[]
   });
 }
 
-function sources(): string[] {
-  const native = path.join(root, 'native');
-  return readdirSync(native, { recursive: true, encoding: 'utf8' })
-    .filter((file) => file.endsWith('.cc'))
-    .map((file) => path.join(native, file))
-    .sort();
+/** Configures CMake, and reads the shell commands that compile the sources, by file. */
+function compileCommands(): Map<string, string> {
+  if (cmakeJs('configure', ['-O', out, '--silent']) !== 0) throw new Error('CMake cannot configure the build');
+  const text = readFileSync(path.join(root, out, 'compile_commands.json'), 'utf8');
+  const entries = JSON.parse(text) as { file: string; command: string }[];
+  return new Map(entries.map(({ file, command }) => [file, command]));
 }
 
 /** Prints what the program has to say about one file. Resolves to whether that was nothing. */
@@ -37,19 +37,22 @@ function checkOne(program: string, args: readonly string[]): Promise<boolean> {
   });
 }
 
-/** Runs the program on each of the files, or of all, and prints a summary. Returns the exit code. */
+/** Runs the program on each of the files, or of all sources, and prints a summary. Returns the exit code. */
 export async function checkEach(
   title: string,
   program: string,
-  argsFor: (file: string) => readonly string[],
+  argsFor: (file: string, command: string) => readonly string[],
   files: readonly string[],
 ): Promise<number> {
-  const waiting = files.length > 0 ? files.map((file) => path.resolve(file)) : sources();
+  const commands = compileCommands();
+  const waiting = files.length > 0 ? files.map((file) => path.resolve(file)) : [...commands.keys()].sort();
   const total = waiting.length;
   let failed = 0;
   const worker = async (): Promise<void> => {
     for (let file = waiting.shift(); file !== undefined; file = waiting.shift()) {
-      if (!(await checkOne(program, argsFor(file)))) failed++;
+      const command = commands.get(file);
+      if (command === undefined) throw new Error(`${file} is not compiled`);
+      if (!(await checkOne(program, argsFor(file, command)))) failed++;
     }
   };
   await Promise.all(Array.from({ length: availableParallelism() }, worker));

@@ -1,24 +1,45 @@
-// The tests that `npm test` runs, run otherwise: in another folder, by another Node.
+// The tests that `npm test` runs, run otherwise: in another folder, by another Node, in processes whose exit status counts.
 import { spawn } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 
 import { root } from './cmake';
 
 const { scripts } = JSON.parse(readFileSync(path.join(root, 'package.json'), 'utf8')) as { scripts: { test: string } };
 
+/** For a shell, in a checkout with node_modules/.bin in PATH. */
+export const suiteCommand = scripts.test;
+
 export interface SuiteResult {
   ok: boolean;
   passed: number;
 }
 
-/**
- * Runs the suite in `folder`, a checkout, with the `node` that lies in `bin`. Prints a dot for each case, and what
- * failed.
- */
-export function runSuite(folder: string, bin: string, env: NodeJS.ProcessEnv = {}): Promise<SuiteResult> {
+/** How to run the suite. */
+export interface SuiteOptions {
+  /** A checkout. */
+  folder: string;
+  /** The folder of the `node` to run it with. */
+  bin: string;
+  env?: NodeJS.ProcessEnv;
+  /**
+   * The files are divided among so many processes of mocha, none of which has workers. mocha does not look at how its workers end,
+   * and a sanitizer reports leaks when a process ends.
+   */
+  processes?: number;
+}
+
+/** The files of the suite, in so many parts. */
+function divide(folder: string, parts: number): string[][] {
+  const files = readdirSync(path.join(folder, 'test'), { recursive: true, encoding: 'utf8' })
+    .filter((file) => /^(?:unit|conformance)\/.*\.test\.ts$/.test(file))
+    .sort();
+  return Array.from({ length: parts }, (_, part) => files.filter((_file, i) => i % parts === part));
+}
+
+function run(command: string, args: readonly string[], { folder, bin, env }: SuiteOptions): Promise<SuiteResult> {
   const search = [bin, path.join(folder, 'node_modules/.bin'), process.env['PATH']].join(path.delimiter);
-  const mocha = spawn('sh', ['-c', `${scripts.test} --reporter dot`], {
+  const mocha = spawn('sh', ['-c', `${command} "$@" --reporter dot`, 'mocha', ...args], {
     cwd: folder,
     env: { ...process.env, ...env, PATH: search },
     stdio: ['ignore', 'pipe', 'inherit'],
@@ -36,4 +57,16 @@ export function runSuite(folder: string, bin: string, env: NodeJS.ProcessEnv = {
       resolve({ ok: status === 0 && passed > 0, passed });
     });
   });
+}
+
+/** Runs the suite. Prints a dot for each case, and what failed. */
+export async function runSuite(options: SuiteOptions): Promise<SuiteResult> {
+  const { folder, processes } = options;
+  if (processes === undefined) return run(suiteCommand, [], options);
+  const parts = divide(folder, processes).map((files) => files.map((file) => path.join('test', file)));
+  const results = await Promise.all(parts.map((files) => run('mocha', files, options)));
+  return {
+    ok: results.every(({ ok }) => ok),
+    passed: results.reduce((sum, { passed }) => sum + passed, 0),
+  };
 }

@@ -2,7 +2,7 @@
 // UndefinedBehaviorSanitizer. First a planted leak must be found, or the silence about others would mean nothing.
 import { execFileSync, spawnSync } from 'node:child_process';
 import { chmodSync, copyFileSync, cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { availableParallelism, tmpdir } from 'node:os';
 import path from 'node:path';
 
 import { cmakeJs, root } from './cmake';
@@ -73,7 +73,12 @@ async function main(): Promise<number> {
     requirePlantedLeak(node);
     build(false);
     copyFileSync(addon, path.join(copy, 'build/Release/vfio_dmabuf.node'));
-    const { ok, passed } = await runSuite(copy, path.dirname(node), environment);
+    const { ok, passed } = await runSuite({
+      folder: copy,
+      bin: path.dirname(node),
+      env: environment,
+      processes: availableParallelism(),
+    });
     console.log(
       ok
         ? `test:asan: ${passed} passing, no bad access, no undefined behaviour, no leak; the planted leak was found`

@@ -1,4 +1,4 @@
-// npm run test:node [-- LINE...]: the suite on the newest Node of each line (20, 22 and 24 unless told), with the addon
+// npm run test:node [-- LINE...]: the suite on the newest Node of each line (20, 22, 24 and 26 unless told), with the addon
 // as it is built: one build must serve all. The programs come from the npm registry, and are kept in the user's cache.
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync } from 'node:fs';
@@ -9,7 +9,7 @@ import { root } from './cmake';
 import { exitWith } from './exit';
 import { runSuite } from './suite';
 
-const supported = ['20', '22', '24'];
+const supported = ['20', '22', '24', '26'];
 const name = `node-linux-${process.arch}`;
 const cache = path.join(process.env['XDG_CACHE_HOME'] ?? path.join(homedir(), '.cache'), 'vfio-dmabuf');
 
@@ -61,7 +61,7 @@ async function main(lines: readonly string[]): Promise<number> {
   let failed = false;
   for (const line of lines) {
     const version = findVersion(line);
-    const { ok, passed } = await runSuite(root, fetchNode(version));
+    const { ok, passed } = await runSuite({ folder: root, bin: fetchNode(version) });
     failed ||= !ok;
     summary.push(`Node ${version}: ${passed} passing${ok ? '' : ', FAILED'}`);
   }

@@ -1,20 +1,13 @@
-// npm run test:tsan: core and the fake kernel, used by several threads at once (test/native/threads.cc), under
-// ThreadSanitizer. Outside Node, which is not built for it and would bury the addon's races under its own.
+// npm run test:tsan: several threads use core and the fake kernel at once (test/native/threads.cc), under
+// ThreadSanitizer. Outside Node, which is not built for ThreadSanitizer and has races of its own.
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, readdirSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import path from 'node:path';
 
-import { root } from './cmake';
+import { cmakeJs, root } from './cmake';
 
-const program = 'build/tsan/threads';
-
-function sources(): string[] {
-  return ['native/core', 'native/kernel', 'native/fake', 'test/native'].flatMap((folder) =>
-    readdirSync(path.join(root, folder))
-      .filter((file) => file.endsWith('.cc'))
-      .map((file) => path.join(folder, file)),
-  );
-}
+const out = 'build/tsan';
+const program = path.join(root, out, 'threads');
 
 function run(command: string, ...args: string[]): number {
   const { status, signal, error } = spawnSync(command, args, { cwd: root, stdio: 'inherit' });
@@ -24,9 +17,8 @@ function run(command: string, ...args: string[]): number {
 }
 
 function compile(): number {
-  mkdirSync(path.join(root, path.dirname(program)), { recursive: true });
-  const flags = ['-std=c++20', '-O1', '-g', '-Wall', '-Wextra', '-Wconversion', '-Wno-missing-field-initializers'];
-  return run(process.env['CXX'] ?? 'c++', ...flags, '-fsanitize=thread', '-Inative', ...sources(), '-o', program);
+  const configured = cmakeJs('configure', ['-O', out, '--CDVFIO_DMABUF_SANITIZE=thread']);
+  return configured || cmakeJs('build', ['-O', out, '--target', 'threads']);
 }
 
 /** Where addresses are chosen from more bits than this, they may lie where older ThreadSanitizers want their own. */

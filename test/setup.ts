@@ -1,6 +1,20 @@
-// The tests run on the fake kernel unless they are told otherwise, and can write down what they saw.
+// The tests run on the fake kernel unless they are told otherwise, close what they opened, and can write down what they saw.
+import { breakTests } from './break';
+import { cleanUp } from './cleanup';
 import { writeRecord } from './conformance/record';
 
 process.env['VFIO_DMABUF_KERNEL'] ??= 'fake';
 
-export const mochaHooks = { afterAll: writeRecord };
+// With --parallel, what a file's tests came to is sent as JSON: errors may have bigints in them.
+const bigints = BigInt.prototype as { toJSON?: () => string };
+const beforeAll = () => {
+  delete bigints.toJSON;
+};
+const afterAll = () => {
+  bigints.toJSON = function (this: bigint) {
+    return `${String(this)}n`;
+  };
+  writeRecord();
+};
+
+export const mochaHooks = { beforeAll, beforeEach: breakTests(), afterEach: cleanUp, afterAll };

@@ -34,8 +34,8 @@ const hex = (value: number | bigint) => `0x${value.toString(16)}`;
 const complain = (error: unknown) =>
   console.error(`vfio-dmabuf: ${error instanceof Error ? error.message : String(error)}`);
 
-/** Tells what happens, in words or as a line of JSON each, until a signal comes. */
-async function serve(server: ShareServer, device: VfioDevice, asJson: boolean): Promise<void> {
+/** Prints `greeting`, then what happens, in words or as a line of JSON each, until a signal comes. */
+async function serve(server: ShareServer, device: VfioDevice, asJson: boolean, greeting: string): Promise<void> {
   const tell = (event: string, peer: PeerCredentials, words: string, why?: string) => {
     const { pid, uid, gid } = peer;
     print(
@@ -52,6 +52,7 @@ async function serve(server: ShareServer, device: VfioDevice, asJson: boolean): 
   process.on('SIGUSR2', reset);
   // A signal that comes twice, as from a terminal and from npm, does not cut the end short.
   const signals = ['SIGINT', 'SIGTERM'].map((name) => new Promise((resolve) => process.on(name, resolve)));
+  print(greeting); // whoever reads it may send a signal at once
   const unheard = new Promise((resolve) => process.stdout.on('error', resolve)); // EPIPE
   await Promise.race([...signals, unheard]);
   process.off('SIGUSR2', reset);
@@ -106,7 +107,7 @@ Example:
       const parts = offers.map(({ name, ranges: [part] = [] }) => ({ name, size: BigInt(part?.length ?? 0) }));
       const words = parts.map((part) => `${part.name}, ${size(part.size)}`).join('; ');
       const buffers = parts.map((part) => ({ name: part.name, size: hex(part.size) }));
-      print(asJson ? JSON.stringify({ event: 'listening', socket, buffers }) : `${socket}: ${words}`);
-      await serve(server, device, asJson);
+      const greeting = asJson ? JSON.stringify({ event: 'listening', socket, buffers }) : `${socket}: ${words}`;
+      await serve(server, device, asJson, greeting);
     });
 }

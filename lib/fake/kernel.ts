@@ -1,4 +1,5 @@
 // The fake kernel: a machine realised as native models and a sysfs tree.
+import { accessSync, constants as access } from 'node:fs';
 import { constants, tmpdir } from 'node:os';
 import { codedError, kernelCall } from '../errors/errors';
 import { Kernel } from '../kernel/kernel';
@@ -67,11 +68,23 @@ function reservedRegions({ iommu }: Machine): string {
   return iommu.reserved.map(({ start, last }) => `${word(start)} ${word(last)} msi\n`).join('');
 }
 
+/** Where the sysfs trees are made: in memory where the machine has /dev/shm, unless TMPDIR names a folder. */
+function parentFolder(): string {
+  const memory = '/dev/shm';
+  if (process.env['TMPDIR']) return tmpdir();
+  try {
+    accessSync(memory, access.W_OK | access.X_OK);
+    return memory;
+  } catch {
+    return tmpdir();
+  }
+}
+
 function make(machine: Machine): KernelHandle {
   const { devices, sysfs } = realise(machine);
   const mdevs = (machine.mdevs ?? []).map(({ type }, i) => ({ cdev: `vfio${String(devices.length + i)}`, type }));
   const { lastIova, reserved, capability = 0n, extendedCapability = 0n } = machine.iommu;
-  const parent = tmpdir();
+  const parent = parentFolder();
   const handle = kernelCall({ path: parent }, () =>
     native.fakeKernel(
       {

@@ -1,5 +1,5 @@
-// The addon's entry point. It keeps no state of its own: all lives behind handles, so any number of environments
-// (worker threads) can load it.
+// The addon's entry point. It has no state: objects are behind handles, so any number of environments (worker threads)
+// can load it.
 #include "binding/addon.h"
 
 namespace binding {

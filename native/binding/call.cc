@@ -1,3 +1,4 @@
+// Conversion of arguments and results between JavaScript and core.
 #include "binding/call.h"
 
 #include <algorithm>

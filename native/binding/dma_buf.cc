@@ -1,3 +1,4 @@
+// Functions of a dma-buf: its size, its CPU mapping, SYNC, and its fences as sync files.
 #include "binding/addon.h"
 #include "binding/call.h"
 #include "binding/handle.h"

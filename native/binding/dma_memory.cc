@@ -1,3 +1,4 @@
+// Functions of host memory for DMA: allocation, seals, and its pages as an ArrayBuffer.
 #include <cstring>
 
 #include "binding/addon.h"

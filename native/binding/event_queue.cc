@@ -1,3 +1,4 @@
+// Functions of fault queues.
 #include "core/event_queue.h"
 
 #include "binding/addon.h"

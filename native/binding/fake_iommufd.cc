@@ -1,8 +1,9 @@
+// IOMMU_TEST_CMD on a fake kernel's iommufd, for the project's own tests.
 #include "binding/addon.h"
 #include "binding/call.h"
+#include "binding/fake_kernel.h"
 #include "binding/handle.h"
-#include "fake/fake_kernel.h"
-#include "fake/iommufd_test_abi.h"
+#include "fake/iommufd/iommufd_test_abi.h"
 
 namespace binding {
 namespace {
@@ -10,8 +11,8 @@ namespace {
 // fakeIommufdTest(kernel, fd, command, bitmap | undefined): number. IOMMU_TEST_CMD, for the project's own tests; the
 // answer is in `command`, and `bitmap` goes to where IOMMU_TEST_OP_DIRTY wants its address.
 Napi::Value FakeIommufdTest(const Napi::CallbackInfo& info) {
-  const auto fake = std::dynamic_pointer_cast<fake::FakeKernel>(Unwrap<kernel::Kernel>(info[0]));
-  if (!fake || !info[2].IsTypedArray()) throw Napi::TypeError::New(info.Env(), "expected a fake kernel and bytes");
+  const auto fake = ToFake(info[0]);
+  if (!info[2].IsTypedArray()) throw Napi::TypeError::New(info.Env(), "expected bytes");
   auto bytes = info[2].As<Napi::Uint8Array>();
   uapi::iommu_test_cmd command = {};
   if (bytes.ByteLength() != sizeof(command)) throw Napi::TypeError::New(info.Env(), "expected 72 bytes");
@@ -23,8 +24,8 @@ Napi::Value FakeIommufdTest(const Napi::CallbackInfo& info) {
     if (bits > bitmap.ByteLength() * 8) throw Napi::TypeError::New(info.Env(), "expected a bit for each page");
     command.dirty.uptr = reinterpret_cast<uintptr_t>(bitmap.Data());
   }
-  // Not as the library's own calls: nobody asked to see these fail.
-  const int result = fake->FakeKernel::Ioctl(static_cast<int>(ToU32(info[1])), uapi::IOMMU_TEST_CMD, &command);
+  // Past FailingKernel, which counts the library's calls only.
+  const int result = fake->Ioctl(static_cast<int>(ToU32(info[1])), uapi::IOMMU_TEST_CMD, &command);
   std::memcpy(bytes.Data(), &command, sizeof(command));
   return Napi::Number::New(info.Env(), result);
 }

@@ -1,10 +1,13 @@
+// Functions of a fake kernel: making it from a machine's description, and what tests ask of it.
+#include "binding/fake_kernel.h"
+
 #include <map>
 #include <system_error>
 
 #include "binding/addon.h"
 #include "binding/call.h"
 #include "binding/handle.h"
-#include "fake/observed_kernel.h"
+#include "kernel/failing_kernel.h"
 
 namespace binding {
 namespace {
@@ -92,10 +95,10 @@ fake::MachineDescription ToMachine(const Napi::Object& object) {
 }
 
 // The fake kernels of this process by their sysfs folders, so that other threads find them. A kernel lives as long as
-// any thread has it or something that is open on it.
+// a thread has a handle of it, or of something that is open on it.
 struct Known {
   kernel::Mutex mutex;
-  std::map<std::string, std::weak_ptr<fake::ObservedKernel>> kernels GUARDED_BY(mutex);
+  std::map<std::string, std::weak_ptr<kernel::FailingKernel>> kernels GUARDED_BY(mutex);
 };
 
 Known& TheKnown() {
@@ -106,36 +109,38 @@ Known& TheKnown() {
 // fakeKernel(machine, parent of its sysfs): Kernel
 Napi::Value FakeKernel(const Napi::CallbackInfo& info) {
   const fake::MachineDescription machine = ToMachine(info[0].ToObject());
-  std::shared_ptr<fake::ObservedKernel> fake;
+  std::shared_ptr<fake::FakeKernel> fake;
   try {
-    fake = std::make_shared<fake::ObservedKernel>(machine, info[1].ToString());
+    fake = std::make_shared<fake::FakeKernel>(machine, info[1].ToString());
   } catch (const std::system_error& error) {
     throw ToError(info.Env(), {error.code().value(), "mkdtemp", nullptr});
   }
+  const auto kernel = std::make_shared<kernel::FailingKernel>(fake);
   auto& known = TheKnown();
   const kernel::Lock guard(known.mutex);
   auto& kernels = known.kernels;
   std::erase_if(kernels, [](const auto& entry) { return entry.second.expired(); });
-  kernels[fake->sysfs().path()] = fake;
-  return Wrap<kernel::Kernel>(info.Env(), fake);
+  kernels[fake->sysfs().path()] = kernel;
+  return Wrap<kernel::Kernel>(info.Env(), kernel);
 }
 
-// fakeAttach(sysfs): Kernel, one that some thread of this process has; undefined: it is gone
+// fakeAttach(sysfs): Kernel | undefined. A fake kernel that a thread of this process has; undefined when it is gone.
 Napi::Value FakeAttach(const Napi::CallbackInfo& info) {
   auto& known = TheKnown();
-  std::shared_ptr<fake::ObservedKernel> fake;
+  std::shared_ptr<kernel::FailingKernel> kernel;
   {
     const kernel::Lock guard(known.mutex);
     const auto found = known.kernels.find(info[0].ToString());
-    if (found != known.kernels.end()) fake = found->second.lock();
+    if (found != known.kernels.end()) kernel = found->second.lock();
   }
-  return fake ? Wrap<kernel::Kernel>(info.Env(), fake) : info.Env().Undefined();
+  return kernel ? Wrap<kernel::Kernel>(info.Env(), kernel) : info.Env().Undefined();
 }
 
-std::shared_ptr<fake::ObservedKernel> ToFake(const Napi::Value& value) {
-  auto fake = std::dynamic_pointer_cast<fake::ObservedKernel>(Unwrap<kernel::Kernel>(value));
-  if (!fake) throw Napi::TypeError::New(value.Env(), "expected a fake kernel");
-  return fake;
+// The kernel of a fake kernel's handle. A TypeError for any other kernel.
+std::shared_ptr<kernel::FailingKernel> ToFailing(const Napi::Value& value) {
+  auto kernel = std::dynamic_pointer_cast<kernel::FailingKernel>(Unwrap<kernel::Kernel>(value));
+  if (!kernel) throw Napi::TypeError::New(value.Env(), "expected a fake kernel");
+  return kernel;
 }
 
 // fakeTakeFaults(kernel): { device, iova, access, reason }[]
@@ -174,12 +179,12 @@ Napi::Value FakeOpenMappings(const Napi::CallbackInfo& info) {
 
 // fakeFailCall(kernel, n, errno)
 void FakeFailCall(const Napi::CallbackInfo& info) {
-  ToFake(info[0])->FailCall(ToU32(info[1]), static_cast<int>(ToU32(info[2])));
+  ToFailing(info[0])->FailCall(ToU32(info[1]), static_cast<int>(ToU32(info[2])));
 }
 
 // fakeFailedCall(kernel): { name, request } | undefined
 Napi::Value FakeFailedCall(const Napi::CallbackInfo& info) {
-  const auto call = ToFake(info[0])->FailedCall();
+  const auto call = ToFailing(info[0])->FailedCall();
   if (!call) return info.Env().Undefined();
   auto result = Napi::Object::New(info.Env());
   result.Set("name", call->name);
@@ -188,6 +193,10 @@ Napi::Value FakeFailedCall(const Napi::CallbackInfo& info) {
 }
 
 }  // namespace
+
+std::shared_ptr<fake::FakeKernel> ToFake(const Napi::Value& value) {
+  return std::static_pointer_cast<fake::FakeKernel>(ToFailing(value)->kernel());  // FakeKernel() makes no other
+}
 
 void InitFakeKernel(Napi::Env env, Napi::Object exports) {
   Export<FakeKernel>(env, exports, "fakeKernel");

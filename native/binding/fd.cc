@@ -1,3 +1,4 @@
+// Functions of any fd: open, duplicate, close, and what it is open on.
 #include <fcntl.h>
 
 #include "binding/addon.h"
@@ -31,7 +32,7 @@ Napi::Value FdEventfd(const Napi::CallbackInfo& info) {
   return Wrap(info.Env(), Call(info.Env(), [&] { return core::Fd::Eventfd(kernel, count); }));
 }
 
-// fdRead(fd, size, async): Uint8Array, of what there was
+// fdRead(fd, size, async): Uint8Array of the bytes read
 Napi::Value FdRead(const Napi::CallbackInfo& info) {
   return Run(
       info.Env(), info[2],
@@ -73,10 +74,10 @@ Napi::Value FdPath(const Napi::CallbackInfo& info) {
   return Napi::String::New(info.Env(), Call(info.Env(), [&] { return fd->Path(); }));
 }
 
-// fdShare(fd): Fd, another handle of the same one: it closes when both are closed.
+// fdShare(fd): Fd, a second handle of the same fd, which closes after both handles.
 Napi::Value FdShare(const Napi::CallbackInfo& info) { return Wrap(info.Env(), Unwrap<core::Fd>(info[0])); }
 
-// fdClose(fd, async): it closes when the last call under way lets go of it; again is no error.
+// fdClose(fd, async): it closes after the last call on it ends. Closing twice is no error.
 Napi::Value FdClose(const Napi::CallbackInfo& info) {
   return Release(info.Env(), info[1], std::move(Unbox<core::Fd>(info[0])));
 }

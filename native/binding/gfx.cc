@@ -1,3 +1,4 @@
+// Functions of a VFIO device that shows a picture: its planes, as regions or dma-bufs.
 #include "core/gfx.h"
 
 #include "binding/addon.h"

@@ -1,3 +1,4 @@
+// Functions of /dev/udmabuf and /dev/dma_heap, which make dma-bufs of host memory.
 #include "core/host_dma_buf.h"
 
 #include "binding/addon.h"

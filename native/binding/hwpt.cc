@@ -1,3 +1,4 @@
+// Functions of hardware page tables, of invalidation, and of what an IOMMU can do.
 #include "core/hwpt.h"
 
 #include "binding/addon.h"
@@ -42,7 +43,7 @@ Napi::Value HwptAllocate(const Napi::CallbackInfo& info) {
 }
 
 // hwptInvalidate(hwpt, type, entryLength, bytes, heeded), viommuInvalidate(viommu, …): `heeded`, a Uint32Array, gets
-// their number, also on failure
+// the number of entries that were executed, also on failure
 template <typename T>
 void Invalidate(const Napi::CallbackInfo& info) {
   const auto object = Unwrap<T>(info[0]);

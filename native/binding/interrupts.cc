@@ -1,3 +1,4 @@
+// Functions of a VFIO device's interrupts and ioeventfds.
 #include "core/interrupts.h"
 
 #include "binding/addon.h"

@@ -1,3 +1,4 @@
+// Functions of an iommufd and its IOASes.
 #include "binding/addon.h"
 #include "binding/call.h"
 #include "binding/handle.h"

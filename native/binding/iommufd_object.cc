@@ -1,3 +1,4 @@
+// Functions that all numbered objects of an iommufd share.
 #include "binding/iommufd_object.h"
 
 namespace binding {

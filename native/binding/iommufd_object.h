@@ -1,4 +1,4 @@
-// What the numbered objects of an iommufd have in common: their number, and three ways to go.
+// Functions that all numbered objects of an iommufd share: their id, and three ways to destroy them.
 #pragma once
 
 #include "binding/addon.h"
@@ -17,19 +17,18 @@ template <typename T>
 void ObjectDestroy(const Napi::CallbackInfo& info) {
   auto& object = Unbox<T>(info[0]);
   if (!object) return;
-  // With calls under way on pool threads, the last of them destroys it: the number must not become another object's
-  // before.
+  // While pool threads use the object, the last of them destroys it: the id must not be given to another object before.
   if (object.use_count() == 1) Call(info.Env(), [&] { object->Destroy(); });
   object.reset();
 }
 
-// xRelease(object): lets go of it, and tries to destroy it with its last share.
+// xRelease(object): releases the handle's reference. The last reference tries to destroy the object.
 template <typename T>
 void ObjectRelease(const Napi::CallbackInfo& info) {
   Unbox<T>(info[0]).reset();
 }
 
-// xDestroyLater(object): a promise; xDestroy() has nothing to do but let go of it then
+// xDestroyLater(object): a promise. After it, xDestroy() only releases the handle.
 template <typename T>
 Napi::Value ObjectDestroyLater(const Napi::CallbackInfo& info) {
   return Run(

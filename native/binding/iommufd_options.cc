@@ -1,3 +1,4 @@
+// Functions of the settings of an iommufd and its IOASes, and of physical addresses.
 #include "binding/addon.h"
 #include "binding/handle.h"
 

@@ -1,3 +1,4 @@
+// The handle of the kernel that this process runs on.
 #include "binding/addon.h"
 #include "binding/handle.h"
 #include "kernel/linux_kernel.h"

@@ -1,3 +1,4 @@
+// Functions of sync files and of sw_sync's timelines.
 #include "core/sync_file.h"
 
 #include <cstring>

@@ -1,3 +1,4 @@
+// Functions of Unix sockets that carry fds.
 #include "core/unix_socket.h"
 
 #include "binding/addon.h"

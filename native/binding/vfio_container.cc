@@ -1,4 +1,4 @@
-// A container's fd is the handle: what is mapped in it is known to JavaScript, which holds the pages.
+// Functions of a VFIO container. The handle is its fd; JavaScript keeps the mapped pages alive.
 #include "core/vfio_container.h"
 
 #include <sys/mman.h>
@@ -58,14 +58,14 @@ Napi::Value ContainerInfo(const Napi::CallbackInfo& info) {
   return result;
 }
 
-// containerMapMemory(container, memfd, offset, length, iova, flags, async): Mapping. It has pages of its own: what
-// closes the memory does not touch them.
+// containerMapMemory(container, memfd, offset, length, iova, flags, async): Mapping. The Mapping is a new one: closing
+// the memory does not unmap it.
 Napi::Value ContainerMapMemory(const Napi::CallbackInfo& info) {
   return Run(
       info.Env(), info[6],
       [container = ToContainer(info[0]), memory = Unwrap<core::Fd>(info[1]), offset = ToU64(info[2]),
        length = ToU64(info[3]), iova = ToU64(info[4]), flags = ToU32(info[5])] {
-        // Where the part begins within a page, the kernel is to say no to the mapping, not to mmap.
+        // mmap takes only whole pages; a part that begins inside a page must be refused by the container.
         const uint64_t start = offset % kPageSize;
         auto pages = std::make_shared<core::Mapping>(memory, offset - start, start + length, PROT_READ | PROT_WRITE);
         container.MapDma(*pages, start, iova, flags);

@@ -1,3 +1,4 @@
+// Functions of a VFIO device: binding, attaching, information, and access to its regions.
 #include <sys/mman.h>
 
 #include "binding/addon.h"
@@ -16,7 +17,7 @@ Napi::Value VfioDevice(const Napi::CallbackInfo& info) {
   return Wrap(info.Env(), Call(info.Env(), [&] { return std::make_shared<core::VfioDevice>(fd, address); }));
 }
 
-// vfioClose(device, async): its fd closes when no call is under way and no mapping of it is left.
+// vfioClose(device, async): its fd closes after the last call and the last mapping end.
 Napi::Value VfioClose(const Napi::CallbackInfo& info) {
   auto device = std::move(Unbox<core::VfioDevice>(info[0]));
   if (device) device->Close();
@@ -54,7 +55,8 @@ Napi::Value VfioBind(const Napi::CallbackInfo& info) {
 
 // vfioAttach(device, ioas or hwpt, async): number
 Napi::Value VfioAttach(const Napi::CallbackInfo& info) {
-  // The device is let go first, which detaches it if it was closed meanwhile: the table can be destroyed only then.
+  // The capture's members are destroyed in reverse order: the device first. If it was closed meanwhile, that detaches
+  // it, and the table can be destroyed.
   return Run(
       info.Env(), info[2],
       [table = UnwrapPageTable(info[1]), device = Unwrap<core::VfioDevice>(info[0])] {

@@ -1,3 +1,4 @@
+// Functions of a VFIO group.
 #include "core/vfio_group.h"
 
 #include "binding/addon.h"

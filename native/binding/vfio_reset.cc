@@ -1,4 +1,4 @@
-// What takes a VFIO device's memory away for a while: reset, hot reset, low power.
+// Functions that revoke a VFIO device's memory for some time: reset, hot reset, low power.
 #include <algorithm>
 #include <array>
 

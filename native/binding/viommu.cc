@@ -1,3 +1,4 @@
+// Functions of virtual IOMMUs, their devices, hardware queues and event queues.
 #include "core/viommu.h"
 
 #include "binding/addon.h"
@@ -6,7 +7,7 @@
 namespace binding {
 namespace {
 
-// viommuAllocate(parent, device, type, data): Viommu; `data` is answered in
+// viommuAllocate(parent, device, type, data): Viommu; the kernel's answer replaces `data`
 Napi::Value ViommuAllocate(const Napi::CallbackInfo& info) {
   auto parent = Unwrap<core::Hwpt>(info[0]);
   auto data = ToArray<Napi::Uint8Array>(info[3], napi_uint8_array);

@@ -1,3 +1,4 @@
+// The SIGBUS handler, and the accesses that it guards.
 #include "core/bus_error.h"
 
 #include <sys/mman.h>

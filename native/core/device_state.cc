@@ -1,3 +1,4 @@
+// This process's registries of devices and of exported dma-bufs.
 #include "core/device_state.h"
 
 #include <algorithm>
@@ -12,8 +13,8 @@ namespace {
 using FileKey = std::pair<uint64_t, uint64_t>;  // device and inode
 using AddressKey = std::pair<const kernel::Kernel*, std::string>;
 
-// Weak entries by a file's identity, or a device's. An object that ends removes its own, unless another has taken the
-// place.
+// Weak entries by a file's identity, or a device's. An object removes its entry when it ends, unless the entry belongs
+// to a newer object.
 template <typename T, typename Key = FileKey>
 struct Registry {
   kernel::Mutex mutex;

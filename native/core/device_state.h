@@ -1,5 +1,5 @@
-// What all objects of this process on one device agree on, in whichever thread they are: whether the device decodes
-// memory, and how often it has taken back what it exported.
+// The state of one device that all objects of this process share, in all threads: whether the device decodes memory,
+// and how often it has revoked its exports.
 #pragma once
 
 #include <atomic>
@@ -19,16 +19,16 @@ class DeviceFile;
 
 class DeviceState {
  public:
-  // The one of the device that `fd` is open on: its duplicates, and other opens of its character device, share it. All
-  // files that come from groups have one inode: they share it by `address`, or not at all if that is ''.
+  // The state of the device that `fd` is open on. Duplicates and other opens of the character device share it. All
+  // files from groups have the same inode: they share it by `address`, and do not share it when that is ''.
   static std::shared_ptr<DeviceState> Of(const Fd& fd, const std::string& address);
-  // Those of the devices of `kernel` that are known to be at one of the PCI addresses.
+  // The states of the devices of `kernel` whose known PCI address is in `addresses`.
   static std::vector<std::shared_ptr<DeviceState>> At(const kernel::Kernel* kernel,
                                                       const std::vector<std::string>& addresses);
 
-  // A word for who holds mappings of the device's dma-bufs. A mapping remembers the count of when it was made; with
-  // another count now, or while something revokes, it is dead.
-  static constexpr unsigned kDisabled = 1;  // memory is not decoded: what was revoked cannot be mapped again yet
+  // A word for the holders of mappings of the device's dma-bufs. A mapping keeps the count from when it was made. It is
+  // dead when the count differs, and while kRevoking is set.
+  static constexpr unsigned kDisabled = 1;  // memory is not decoded: revoked dma-bufs cannot be mapped again yet
   static constexpr unsigned kRevoking = 2;
   static constexpr unsigned kDead = 4;  // of an export: its device was closed since
   static constexpr unsigned kCountShift = 3;
@@ -36,12 +36,12 @@ class DeviceState {
     return (uint64_t{revocations} << kCountShift) | (revoking > 0 ? kRevoking : 0) | (memory_enabled ? 0 : kDisabled);
   }
 
-  std::atomic<bool> memory_enabled = false;  // as of the last look; while false, loads and stores are refused
+  std::atomic<bool> memory_enabled = false;  // when last read; while false, loads and stores are refused
   std::atomic<uint32_t> revocations = 0;
   std::atomic<uint32_t> revoking = 0;  // how many calls that may revoke are under way
-  std::atomic<uint32_t> closings = 0;  // how often it was closed: exports from before are dead for good
+  std::atomic<uint32_t> closings = 0;  // how often it was closed: earlier exports stay dead
 
-  kernel::Mutex config_mutex;  // a call that changes what follows, and the look at its effect, are one step
+  kernel::Mutex config_mutex;  // held over a call that changes the members below and the read of its effect
   bool low_power GUARDED_BY(config_mutex) = false;  // between LOW_POWER_ENTRY and LOW_POWER_EXIT
   struct Part {
     uint64_t offset;
@@ -68,8 +68,8 @@ class DeviceFile {
   DeviceFile& operator=(const DeviceFile&) = delete;
   ~DeviceFile() { Leave(); }
 
-  // Says that the fd is used no more. It closes with its last owner; but if this process has no other file by which it
-  // reaches the device, what was exported counts as dead from now on.
+  // Ends the use of the fd. It closes with its last owner. If this process has no other file of the device, its exports
+  // are dead from now on.
   void Leave();
 
   const Fd& fd() const { return *fd_; }
@@ -83,7 +83,7 @@ class DeviceFile {
   std::shared_ptr<DeviceState> state_;
 };
 
-// Something that may revoke is under way: from now on, in every thread, mappings count as dead.
+// The scope of a call that may revoke: mappings are dead in every thread while it exists.
 class Revoking {
  public:
   explicit Revoking(std::shared_ptr<DeviceState> state) : state_(std::move(state)) { ++state_->revoking; }
@@ -91,7 +91,7 @@ class Revoking {
   Revoking& operator=(const Revoking&) = delete;
   ~Revoking() { End(false); }
 
-  // Over. If it `revoked`, the mappings made until now are dead for good.
+  // Ends the scope. If the call `revoked`, earlier mappings stay dead.
   void End(bool revoked) {
     if (!state_) return;
     if (revoked) ++state_->revocations;
@@ -103,8 +103,8 @@ class Revoking {
   std::shared_ptr<DeviceState> state_;  // none: over
 };
 
-// A dma-buf that this process exported. It is found again through whichever fd, in whichever thread, as long as one
-// object or mapping of it is left in this process.
+// A dma-buf that this process exported. Any fd of it, in any thread, leads to this object while the process has an
+// object or a mapping of it.
 class Export {
  public:
   Export(Identity identity, std::shared_ptr<DeviceState> device, uint32_t ranges)
@@ -114,7 +114,7 @@ class Export {
   ~Export();
 
   static std::shared_ptr<Export> Register(const Fd& buffer, std::shared_ptr<DeviceState> device, uint32_t ranges);
-  // nullptr: not from this process, or forgotten.
+  // nullptr: not exported by this process, or no longer registered.
   static std::shared_ptr<Export> Find(const Fd& buffer);
 
   uint64_t Word() const {

@@ -1,3 +1,4 @@
+// The ioctls of a dma-buf.
 #include "core/dma_buf.h"
 
 #include <sys/mman.h>
@@ -28,7 +29,7 @@ std::string DmaBufFdinfo(const Fd& fd) {
 void DmaBufSync(const Fd& fd, uint64_t flags) {
   uapi::dma_buf_sync command = {.flags = flags};
   int result = 0;
-  do {  // the interface asks for it: a signal, or an exporter that is not ready
+  do {  // EINTR and EAGAIN: the kernel's documentation asks for a retry
     result = fd.Ask(VFIO_DMABUF_REQUEST(DMA_BUF_IOCTL_SYNC), &command);
   } while (result == -EINTR || result == -EAGAIN);
   Check(result, "ioctl", "DMA_BUF_IOCTL_SYNC");

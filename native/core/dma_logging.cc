@@ -1,3 +1,4 @@
+// The DMA logging features of a VFIO device.
 #include "core/dma_logging.h"
 
 #include <algorithm>
@@ -6,7 +7,7 @@
 namespace core {
 namespace {
 
-constexpr uint64_t kPagesAtOnce = uint64_t{1} << 21;  // whose bitmap the kernel pins in one go
+constexpr uint64_t kPagesAtOnce = uint64_t{1} << 21;  // the kernel pins the bitmap of this many at once
 
 void Append(std::vector<DmaRange>* ranges, uint64_t iova, uint64_t length) {
   if (!ranges->empty() && ranges->back().iova + ranges->back().length == iova) {
@@ -45,7 +46,7 @@ void StopDmaLogging(const VfioDevice& device) {
 
 std::vector<DmaRange> ReportDmaLogging(const VfioDevice& device, uint64_t iova, uint64_t length, uint64_t page_size) {
   std::vector<DmaRange> ranges;
-  // What does not fit 64 bits the kernel is to refuse as a whole, before it clears a part.
+  // A range that overflows 64 bits goes to the kernel unsplit: it must be refused before a part is cleared.
   const bool overflows = iova + length < iova;
   const uint64_t unit = std::max<uint64_t>(page_size, 1);
   const uint64_t most = overflows || unit > ~uint64_t{0} / kPagesAtOnce ? ~uint64_t{0} : unit * kPagesAtOnce;

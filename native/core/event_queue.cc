@@ -1,3 +1,4 @@
+// Fault queues, and the end of every event queue.
 #include "core/event_queue.h"
 
 namespace core {

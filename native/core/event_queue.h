@@ -1,4 +1,4 @@
-// Objects of an iommufd that tell of events through an fd of their own.
+// Objects of an iommufd that report events through their own fd.
 #pragma once
 
 #include <memory>
@@ -9,7 +9,7 @@ namespace core {
 
 class EventQueue : public IommufdObject {
  public:
-  // Its file, whose reads never wait. The object cannot be destroyed while the file is open.
+  // Its file; reading it never blocks. The object cannot be destroyed while the file is open.
   const std::shared_ptr<Fd>& file() const { return file_; }
   void Destroy() override;
 
@@ -20,7 +20,7 @@ class EventQueue : public IommufdObject {
   std::shared_ptr<Fd> file_;  // nullptr: destroyed
 };
 
-// Where the page requests go of devices on the HWPTs that are made with it.
+// The queue of page requests of the devices attached to HWPTs that use it.
 class FaultQueue : public EventQueue {
  public:
   static std::shared_ptr<FaultQueue> Allocate(const std::shared_ptr<Fd>& iommufd);

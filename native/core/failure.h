@@ -1,4 +1,4 @@
-// What core throws when a kernel says no. Core throws nothing else.
+// What core throws when a call to the kernel fails. Core throws nothing else.
 #pragma once
 
 namespace core {

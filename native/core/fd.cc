@@ -1,3 +1,4 @@
+// Opening fds, and the ioctls of a traced environment.
 #include "core/fd.h"
 
 #include <sys/eventfd.h>

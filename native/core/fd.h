@@ -27,11 +27,11 @@ class Fd {
   static std::shared_ptr<Fd> Open(std::shared_ptr<kernel::Kernel> kernel, const char* path, int flags);
   // An eventfd that does not block.
   static std::shared_ptr<Fd> Eventfd(std::shared_ptr<kernel::Kernel> kernel, unsigned count);
-  // A duplicate of somebody else's fd: the original stays theirs.
+  // A duplicate of an fd that this object does not own.
   static std::shared_ptr<Fd> Duplicate(std::shared_ptr<kernel::Kernel> kernel, int number);
 
-  // `name` is the request's name in the kernel's headers, for errors and for those who watch. Every ioctl of core is
-  // one of these two: Ioctl() throws what the kernel refuses, Ask() returns the negated errno.
+  // `name` is the request's name in the kernel's headers, for errors and traces. Every ioctl of core is one of these
+  // two: Ioctl() throws a Failure, Ask() returns the negated errno.
   int Ioctl(uapi::request_t request, const char* name, void* argument) const {
     return Check(Ask(request, name, argument), "ioctl", name);
   }
@@ -40,7 +40,7 @@ class Fd {
       return AskWatched(request, name, argument);
     return kernel_->Ioctl(number_, request, argument);
   }
-  // The bytes moved, which may be fewer.
+  // Returns the number of bytes moved, which may be smaller than `size`.
   std::size_t Read(void* buffer, std::size_t size) const {
     return static_cast<std::size_t>(Check(kernel_->Read(number_, buffer, size), "read"));
   }
@@ -62,5 +62,5 @@ class Fd {
 
 }  // namespace core
 
-// A request's code and its name, from one mention.
+// Expands to a request's code and its name.
 #define VFIO_DMABUF_REQUEST(name) uapi::name, #name

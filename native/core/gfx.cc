@@ -1,3 +1,4 @@
+// The plane ioctls of a VFIO device.
 #include "core/gfx.h"
 
 #include <cerrno>
@@ -18,7 +19,7 @@ uapi::vfio_device_gfx_plane_info QueryGfxPlane(const VfioDevice& device, uint32_
   return info;
 }
 
-// Drivers make the fd without close-on-exec (mbochs does): it is exchanged for one that has it.
+// Drivers make the fd without close-on-exec (mbochs does): it is replaced by a duplicate that has it.
 std::shared_ptr<Fd> GetGfxDmaBuf(const VfioDevice& device, uint32_t id) {
   const Fd given(device.fd().kernel(), device.fd().Ioctl(VFIO_DMABUF_REQUEST(VFIO_DEVICE_GET_GFX_DMABUF), &id));
   return Fd::Duplicate(device.fd().kernel(), given.number());

@@ -1,4 +1,4 @@
-// What a virtual display shows: the planes of a VFIO device.
+// The planes of a VFIO device that is a virtual display.
 #pragma once
 
 #include <memory>
@@ -7,11 +7,11 @@
 
 namespace core {
 
-// Whether the device shows its planes so; `kind` is VFIO_GFX_PLANE_TYPE_DMABUF or _REGION. Unknown is an answer; other
-// errors are thrown.
+// Whether the device offers its planes as `kind`; `kind` is VFIO_GFX_PLANE_TYPE_DMABUF or _REGION. An unknown ioctl is
+// false; other errors are thrown.
 bool ProbeGfxPlane(const VfioDevice& device, uint32_t kind);
 uapi::vfio_device_gfx_plane_info QueryGfxPlane(const VfioDevice& device, uint32_t kind, uint32_t plane);
-// The picture that a query named.
+// The dma-buf of a plane that a query returned.
 std::shared_ptr<Fd> GetGfxDmaBuf(const VfioDevice& device, uint32_t id);
 
 }  // namespace core

@@ -1,3 +1,4 @@
+// The ioctls of /dev/udmabuf and /dev/dma_heap.
 #include "core/host_dma_buf.h"
 
 #include <fcntl.h>

@@ -1,3 +1,4 @@
+// The ioctls of hardware page tables.
 #include "core/hwpt.h"
 
 namespace core {

@@ -1,4 +1,4 @@
-// Hardware page tables: what an IOMMU translates by, made for one kind of IOMMU.
+// Hardware page tables (HWPTs): the tables of one kind of IOMMU.
 #pragma once
 
 #include <memory>
@@ -12,13 +12,14 @@ namespace core {
 class Hwpt : public IommufdObject {
  public:
   struct Request {
-    uint32_t device;  // whose IOMMU is to use it
+    uint32_t device;  // the table is made for its IOMMU
     uint32_t flags;   // IOMMU_HWPT_ALLOC_*
     std::optional<uint32_t> fault_queue;
     uint32_t data_type;  // IOMMU_HWPT_DATA_*
     std::vector<uint8_t> data;
   };
-  // `parent`: an IOAS, to map what is mapped there; a HWPT or vIOMMU, to be nested in. `also`: what else it uses.
+  // `parent`: an IOAS, whose mappings it gets, or the HWPT or vIOMMU that it is nested in. `also`: other objects that
+  // it uses.
   static std::shared_ptr<Hwpt> Allocate(std::shared_ptr<const IommufdObject> parent, const Request& request,
                                         Parents also = {});
 
@@ -30,19 +31,19 @@ class Hwpt : public IommufdObject {
   using IommufdObject::IommufdObject;
 };
 
-// Makes an IOMMU forget what it cached, for a nested HWPT or a vIOMMU: entries of the same length each, one after the
-// other. Returns how many were heeded; `error`: a negated errno for the next of them, or 0.
+// Invalidates an IOMMU's caches for a nested HWPT or a vIOMMU, by an array of entries of one length. Returns the number
+// of entries executed; `error`: a negated errno for the next entry, or 0.
 uint32_t Invalidate(const IommufdObject& of, uint32_t type, uint32_t entry_length, const std::vector<uint8_t>& entries,
                     int* error);
 
-// What a device's IOMMU is.
+// Information about a device's IOMMU.
 struct HwInfo {
   uint32_t type;              // IOMMU_HW_INFO_TYPE_*
   std::vector<uint8_t> data;  // in the format of the type
   uint64_t capabilities;      // IOMMU_HW_CAP_*
   uint8_t max_pasid_log2;
 };
-// `type`: what the answer must be. EOPNOTSUPP: it is not.
+// `type`: the wanted type. EOPNOTSUPP: the IOMMU has another one.
 HwInfo GetHwInfo(const Fd& iommufd, uint32_t device, std::optional<uint32_t> type);
 
 }  // namespace core

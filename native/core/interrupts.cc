@@ -1,3 +1,4 @@
+// VFIO_DEVICE_SET_IRQS and VFIO_DEVICE_IOEVENTFD, and the counts of eventfds.
 #include "core/interrupts.h"
 
 #include <poll.h>
@@ -42,7 +43,7 @@ void SetIoeventfd(const Fd& device, const EventWrite& write, int32_t eventfd) {
 }
 
 uint64_t TakeCount(const Fd& eventfd) {
-  // Somebody else's eventfd may be one that blocks.
+  // An eventfd that this library did not make may block.
   if ((Check(eventfd.kernel()->Poll(eventfd.number(), POLLIN), "poll") & POLLIN) == 0) return 0;
   uint64_t count = 0;
   const int64_t read = eventfd.kernel()->Read(eventfd.number(), &count, sizeof(count));

@@ -1,4 +1,4 @@
-// A VFIO device's interrupts, and writes that eventfds set off: one typed function for each way to call.
+// A VFIO device's interrupts and ioeventfds: one typed function for each form of the ioctls.
 #pragma once
 
 #include <vector>
@@ -8,7 +8,7 @@
 
 namespace core {
 
-// What SET_IRQS does with the vectors from `start` on of one interrupt index. `action` is a VFIO_IRQ_SET_ACTION_*.
+// What SET_IRQS changes: the vectors of one index, from `start` on. `action` is a VFIO_IRQ_SET_ACTION_*.
 struct IrqSet {
   uint32_t action;
   uint32_t index;
@@ -30,10 +30,10 @@ struct EventWrite {
   uint64_t data;
 };
 
-// Makes the write each time `eventfd` is signalled; -1: no longer.
+// Makes the write each time `eventfd` is signalled; -1 ends that.
 void SetIoeventfd(const Fd& device, const EventWrite& write, int32_t eventfd);
 
-// What an eventfd counted, which is 0 again: 0 if nothing.
+// Reads an eventfd's count and sets it to 0.
 uint64_t TakeCount(const Fd& eventfd);
 void AddCount(const Fd& eventfd, uint64_t count);
 

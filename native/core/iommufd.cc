@@ -1,3 +1,4 @@
+// The ioctls of an iommufd and its IOASes.
 #include "core/iommufd.h"
 
 #include <cerrno>
@@ -34,7 +35,7 @@ std::shared_ptr<Ioas> Ioas::Allocate(std::shared_ptr<Fd> iommufd) {
 }
 
 std::shared_ptr<Ioas> Ioas::Adopt(std::shared_ptr<Fd> iommufd, uint32_t id) {
-  Option(*iommufd, uapi::IOMMU_OPTION_HUGE_PAGES, id);  // says whether it is one
+  Option(*iommufd, uapi::IOMMU_OPTION_HUGE_PAGES, id);  // fails when `id` is no IOAS
   return std::shared_ptr<Ioas>(new Ioas(std::move(iommufd), id));
 }
 
@@ -89,7 +90,7 @@ IovaRanges Ioas::GetIovaRanges() const {
     try {
       iommufd()->Ioctl(VFIO_DMABUF_REQUEST(IOMMU_IOAS_IOVA_RANGES), &command);
     } catch (const Failure& failure) {
-      // The count that is wanted came back; it may have grown again by the next call.
+      // The kernel returned the needed count. It may grow until the next call.
       if (failure.error != EMSGSIZE || command.num_iovas <= ranges.size()) throw;
       ranges.resize(command.num_iovas);
       continue;

@@ -1,3 +1,4 @@
+// IOMMU_DESTROY.
 #include "core/iommufd_object.h"
 
 namespace core {

@@ -12,16 +12,16 @@ namespace core {
 
 class IommufdObject {
  public:
-  // What the object is built on; it outlives the object, as the kernel wants it to.
+  // The objects that this one uses; they must outlive it in the kernel.
   using Parents = std::vector<std::shared_ptr<const IommufdObject>>;
 
   IommufdObject(const IommufdObject&) = delete;
   IommufdObject& operator=(const IommufdObject&) = delete;
   virtual ~IommufdObject();
 
-  // EBUSY while others use it; then the object stays as it was. Again is no error.
+  // EBUSY while other objects use it: then nothing changes. Destroying twice is no error.
   virtual void Destroy();
-  // By its number, an object that is nobody's here.
+  // Destroys an object that this process has no IommufdObject for.
   static void Destroy(const Fd& iommufd, uint32_t id);
 
   uint32_t id() const { return id_; }

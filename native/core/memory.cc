@@ -1,3 +1,4 @@
+// A sealed memfd and its mapping.
 #include "core/memory.h"
 
 #include <fcntl.h>

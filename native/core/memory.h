@@ -1,4 +1,4 @@
-// Host memory for DMA: a memfd, sealed against shrinking so that nothing can pull its pages from under a mapping.
+// Host memory for DMA: a memfd, sealed against shrinking so that no mapping of it can lose its pages.
 #pragma once
 
 #include <memory>
@@ -12,7 +12,7 @@ struct Memory {
   std::shared_ptr<Mapping> mapping;
 
   // `huge_page_log2`: 0 for ordinary pages, or the huge page's size as a power of two (21, 30). `size` is a multiple
-  // of the page size. Ordinary pages come zeroed and when touched; huge pages are reserved at once (ENOMEM).
+  // of the page size. Ordinary pages are allocated when touched; huge pages are reserved at once (ENOMEM).
   static Memory Allocate(const std::shared_ptr<kernel::Kernel>& kernel, std::size_t size, unsigned huge_page_log2);
 };
 

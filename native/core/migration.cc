@@ -1,3 +1,4 @@
+// The migration features of a VFIO device.
 #include "core/migration.h"
 
 namespace core {

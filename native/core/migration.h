@@ -9,10 +9,10 @@ namespace core {
 
 uint64_t GetMigrationFlags(const VfioDevice& device);
 uint32_t GetMigrationState(const VfioDevice& device);
-// Returns the file of the data that the new state moves, if it begins to: nullptr, there is none, or the one of before
-// goes on. After a failure the device may be in a state on the way.
+// Returns the data file that the new state opens; nullptr when it opens none. After a failure the device may be in an
+// intermediate state.
 std::shared_ptr<Fd> SetMigrationState(const VfioDevice& device, uint32_t state);
-// How many bytes a save will take, by estimation.
+// The estimated number of bytes of a save.
 uint64_t GetMigrationDataSize(const VfioDevice& device);
 void EnablePrecopyInfoV2(const VfioDevice& device);
 

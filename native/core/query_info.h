@@ -1,4 +1,4 @@
-// Info structs that may have a chain of capabilities behind them.
+// Info structs with an optional chain of capabilities after them.
 #pragma once
 
 #include <cstring>

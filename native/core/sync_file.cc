@@ -1,3 +1,4 @@
+// The ioctls of sync files and of sw_sync.
 #include "core/sync_file.h"
 
 #include <cerrno>

@@ -1,3 +1,4 @@
+// The bounded list of a trace's calls, and the trace of each thread.
 #include "core/trace.h"
 
 namespace core {

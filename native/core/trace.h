@@ -1,5 +1,4 @@
-// Who wants to see the ioctls, and what they see. A trace belongs to an environment: it gets the calls that its thread
-// makes, and those that pool threads make for it.
+// A record of ioctls for an environment: those of its thread, and those that pool threads make for it.
 #pragma once
 
 #include <atomic>
@@ -35,12 +34,12 @@ class Trace {
   void Add(Call call);
   Calls Take();
 
-  // The one that this thread works for; nullptr, nobody wants to see.
+  // The trace of the environment that this thread works for; nullptr: none.
   static std::shared_ptr<Trace> Current();
   static void SetCurrent(std::shared_ptr<Trace> trace);
   static bool Any() { return alive.load(std::memory_order_relaxed) > 0; }
 
-  // For what a pool thread does for an environment.
+  // Sets the trace while a pool thread works for an environment.
   class Scope {
    public:
     explicit Scope(std::shared_ptr<Trace> trace) { SetCurrent(std::move(trace)); }

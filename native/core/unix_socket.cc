@@ -1,3 +1,4 @@
+// Unix sockets over the kernel's calls.
 #include "core/unix_socket.h"
 
 #include <cerrno>

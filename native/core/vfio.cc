@@ -1,3 +1,4 @@
+// The ioctls of a VFIO device: information, binding, attaching, and access to regions.
 #include "core/vfio.h"
 
 #include <cstring>
@@ -75,7 +76,7 @@ std::size_t VfioDevice::Write(uint64_t offset, const void* buffer, std::size_t s
 }
 
 std::shared_ptr<Mapping> VfioDevice::Map(uint64_t offset, std::size_t length, int protection) const {
-  // An fd that was handed over may have been bound after this object was made.
+  // Another process may have bound the fd after this object was made.
   {
     const kernel::Lock lock(state_->config_mutex);
     LookAtMemory();

@@ -17,17 +17,17 @@ namespace core {
 
 class VfioDevice {
  public:
-  // The fd may be bound already, if it was handed over. `address` is the PCI address, or '' if it is not known.
+  // An fd from another process may be bound already. `address` is the PCI address, or '' if it is not known.
   VfioDevice(std::shared_ptr<Fd> fd, const std::string& address);
 
-  // The fd closes when no call is under way and no mapping is left; exports count as dead as DeviceFile says.
+  // The fd closes after the last call and the last mapping end. DeviceFile says when exports are dead.
   void Close() { file_->Leave(); }
 
-  // Ties the device to `iommufd`; before that the kernel refuses everything else. A virtual function whose physical one
-  // VFIO has wants its token. Returns the device's id there.
+  // Binds the device to `iommufd`; the kernel refuses all other ioctls before. A virtual function needs the VF token of
+  // its physical function when vfio-pci drives that. Returns the device's id there.
   using Token = std::array<uint8_t, 16>;
   uint32_t Bind(std::shared_ptr<Fd> iommufd, const std::optional<Token>& token = {});
-  // `page_table` is an IOAS's or HWPT's id. Returns the id of the HWPT that serves the device now.
+  // `page_table` is an IOAS's or HWPT's id. Returns the id of the HWPT that the device uses now.
   uint32_t Attach(uint32_t page_table) const;
   void Detach() const;
   // The same for the DMA that carries a PASID.
@@ -37,7 +37,8 @@ class VfioDevice {
   InfoWithCapabilities<uapi::vfio_device_info> GetInfo() const;
   InfoWithCapabilities<uapi::vfio_region_info> GetRegionInfo(uint32_t index) const;
   uapi::vfio_irq_info GetIrqInfo(uint32_t index) const;
-  // A reset takes back what was exported, from its start on: the caller's thread says so before it asks a pool thread.
+  // A reset revokes the exported dma-bufs when it begins. The caller's thread marks that before a pool thread makes the
+  // call.
   std::shared_ptr<Revoking> BeginRevoking() const { return std::make_shared<Revoking>(file_->state()); }
   void Reset(Revoking& revoking);
 
@@ -52,20 +53,22 @@ class VfioDevice {
   void HotReset(const std::vector<std::string>& addresses, const std::vector<std::shared_ptr<Fd>>& groups = {});
 
   void EnterLowPower(Revoking& revoking);
-  // `wake_up` is an eventfd: it counts when something else than ExitLowPower() wakes the device.
+  // `wake_up` is an eventfd: it is signalled when something other than ExitLowPower() wakes the device.
   void EnterLowPowerWithWakeUp(Revoking& revoking, const Fd& wake_up);
   void ExitLowPower();
 
   // VFIO_DEVICE_FEATURE with `flags` (the feature's number and what to do), and its payload, in and out, behind the
   // header. `name` is the feature's, for the error. Returns the ioctl's result.
   int Feature(uint32_t flags, const char* name, void* payload = nullptr, std::size_t size = 0) const;
-  // Whether the device knows `feature` for GET or SET (`operation`). Unknown is an answer; other errors are thrown.
+  // Whether the device knows `feature` for GET or SET (`operation`). An unknown feature is false; other errors are
+  // thrown.
   bool Probe(uint32_t feature, uint32_t operation) const;
-  // Of a physical function: what a bind of its virtual functions, or of itself while they are in use, must tell.
+  // Of a physical function: the token that a bind of its virtual functions, or of itself while they are in use, must
+  // pass.
   void SetVfToken(const Token& token) const;
   void SetBusMaster(bool on) const;
   uint64_t ZpciError() const;
-  // EOPNOTSUPP, ENOTTY and the rest as the kernel says them.
+  // The kernel's errors: EOPNOTSUPP, ENOTTY and others.
   std::shared_ptr<Fd> ExportDmaBuf(uint32_t region, const std::vector<uapi::vfio_region_dma_range>& ranges) const;
 
   // Bytes of a region, by file offset. The number of bytes moved, which may be short.
@@ -80,7 +83,7 @@ class VfioDevice {
  private:
   template <typename Call>
   void LeaveForLowPower(Revoking& revoking, const Call& call);
-  // Runs a call that takes memory away for a while or for good: no load or store starts meanwhile.
+  // Runs a call that may revoke memory: no load or store starts during it.
   template <typename Call>
   void Disturb(const Call& call) {
     const kernel::Lock lock(state_->config_mutex);
@@ -93,7 +96,7 @@ class VfioDevice {
     }
     LookAtMemory();
   }
-  // Looks whether the device decodes memory.
+  // Updates whether the device decodes memory.
   void LookAtMemory() const REQUIRES(state_->config_mutex);
   // Where config space is in the file; nullopt: not bound yet.
   std::optional<DeviceState::Part> ConfigSpace() const;

@@ -29,7 +29,7 @@ constexpr uint8_t kAdvancedInitiateReset = 1;
 
 }  // namespace
 
-// vfio-pci has it where all its regions are, at their index; other drivers have it elsewhere.
+// vfio-pci places each region by its index; other drivers place it elsewhere.
 std::optional<DeviceState::Part> VfioDevice::FindConfig() const {
   if (!state_->config) {
     uapi::vfio_region_info info = {.argsz = sizeof(info), .index = uapi::VFIO_PCI_CONFIG_REGION_INDEX};

@@ -1,3 +1,4 @@
+// The ioctls of a VFIO container and its type 1 IOMMU.
 #include "core/vfio_container.h"
 
 #include "core/query_info.h"

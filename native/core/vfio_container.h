@@ -1,5 +1,5 @@
-// The ioctls of a VFIO container (/dev/vfio/vfio) and of the IOMMU behind it (type 1), one typed function each. They
-// work on an iommufd, too, as far as that plays a container (drivers/iommu/iommufd/vfio_compat.c).
+// The ioctls of a VFIO container (/dev/vfio/vfio) and of the IOMMU behind it (type 1), one typed function each. Most of
+// them also work on an iommufd (drivers/iommu/iommufd/vfio_compat.c).
 #pragma once
 
 #include <memory>
@@ -21,10 +21,10 @@ class VfioContainer {
   void SetIommu(uint32_t type) const;
   InfoWithCapabilities<uapi::vfio_iommu_type1_info> GetInfo() const;
 
-  // Maps `pages` from `start` on; they must last as long as what is mapped. `flags` are VFIO_DMA_MAP_FLAG_*: with
-  // _VADDR alone the address becomes that of a mapping whose old one is invalid.
+  // Maps `pages` from `start` on; they must outlive the mapping. `flags` are VFIO_DMA_MAP_FLAG_*: _VADDR alone gives a
+  // new address to a mapping whose address was made invalid.
   void MapDma(const Mapping& pages, uint64_t start, uint64_t iova, uint32_t flags) const;
-  // Returns the bytes that were unmapped, or, with VFIO_DMA_UNMAP_FLAG_VADDR, whose addresses are invalid now.
+  // Returns the number of bytes unmapped, or, with VFIO_DMA_UNMAP_FLAG_VADDR, made invalid.
   uint64_t UnmapDma(uint64_t iova, uint64_t size, uint32_t flags) const;
 
   // A bit for each page, the first in the lowest bit of the first word.

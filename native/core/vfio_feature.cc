@@ -22,10 +22,10 @@ bool VfioDevice::Probe(uint32_t feature, uint32_t operation) const {
   uapi::vfio_device_feature command = {.argsz = sizeof(command),
                                        .flags = feature | operation | uapi::VFIO_DEVICE_FEATURE_PROBE};
   const int result = fd_->Ask(VFIO_DMABUF_REQUEST(VFIO_DEVICE_FEATURE), &command);
-  // EINVAL is also what a device that is not bound says, to everything.
+  // A device that is not bound answers EINVAL to all ioctls.
   if (result == -EINVAL) [[maybe_unused]]
     const auto bound = GetInfo();
-  // ENOTTY: never heard of it. EINVAL: known, but not for this operation. EOPNOTSUPP: the driver leaves it out.
+  // ENOTTY: an unknown feature. EINVAL: not for this operation. EOPNOTSUPP: the driver lacks it.
   if (result == -ENOTTY || result == -EINVAL || result == -EOPNOTSUPP) return false;
   Check(result, "ioctl", "VFIO_DEVICE_FEATURE");
   return true;
@@ -64,7 +64,7 @@ std::shared_ptr<Fd> VfioDevice::ExportDmaBuf(uint32_t region,
   struct Exported {
     Exported(std::shared_ptr<kernel::Kernel> kernel, int number) : fd(std::move(kernel), number) {}
     Fd fd;
-    std::shared_ptr<Export> registration;  // lasts as long as the fd, and longer with mappings
+    std::shared_ptr<Export> registration;  // lives as long as the fd and its mappings
   };
   auto exported = std::make_shared<Exported>(fd_->kernel(), number);
   exported->registration = Export::Register(exported->fd, state(), static_cast<uint32_t>(ranges.size()));

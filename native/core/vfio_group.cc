@@ -1,3 +1,4 @@
+// The ioctls of a VFIO group.
 #include "core/vfio_group.h"
 
 #include "uapi/vfio.h"

@@ -1,4 +1,4 @@
-// What takes a device's memory away for a while: reset, hot reset, low power.
+// The calls that revoke a device's memory for some time: reset, hot reset, low power.
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
@@ -28,7 +28,7 @@ VfioDevice::HotResetInfo VfioDevice::GetHotResetInfo() const {
       fd_->Ioctl(VFIO_DMABUF_REQUEST(VFIO_DEVICE_GET_PCI_HOT_RESET_INFO), bytes.data());
       std::memcpy(&header, bytes.data(), sizeof(header));
     } catch (const Failure& failure) {
-      // The count that is wanted came back; it may have grown again by the next call.
+      // The kernel returned the needed count. It may grow until the next call.
       std::memcpy(&header, bytes.data(), sizeof(header));
       if (failure.error != ENOSPC || header.count <= devices.size()) throw;
       devices.resize(header.count);
@@ -40,8 +40,8 @@ VfioDevice::HotResetInfo VfioDevice::GetHotResetInfo() const {
   }
 }
 
-// vfio_pci_dev_set_hot_reset() revokes device by device, before it knows whether all can be had: whatever it answers,
-// mappings may be dead. That no reset is possible at all (ENODEV) it says before.
+// vfio_pci_dev_set_hot_reset() revokes device by device before it knows whether the reset is possible: after any result
+// but ENODEV, which it returns before, mappings may be dead.
 void VfioDevice::HotReset(const std::vector<std::string>& addresses, const std::vector<std::shared_ptr<Fd>>& groups) {
   auto affected = DeviceState::At(state_->kernel, addresses);
   if (std::ranges::find(affected, state()) == affected.end()) affected.push_back(state());
@@ -63,7 +63,7 @@ void VfioDevice::HotReset(const std::vector<std::string>& addresses, const std::
   });
 }
 
-// vfio_pci_runtime_pm_entry(): a device that is in low power already is revoked first and refused (EINVAL) then.
+// vfio_pci_runtime_pm_entry(): on a device that is in low power already it revokes, then fails with EINVAL.
 template <typename Call>
 void VfioDevice::LeaveForLowPower(Revoking& revoking, const Call& call) {
   Disturb([&]() REQUIRES(state_->config_mutex) {

@@ -1,3 +1,4 @@
+// The ioctls of virtual IOMMUs and of what is made in them.
 #include "core/viommu.h"
 
 #include <cerrno>

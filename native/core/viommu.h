@@ -11,7 +11,7 @@ namespace core {
 
 class Viommu : public IommufdObject {
  public:
-  // `data`: the driver's own struct, which it may answer in.
+  // `data`: the driver's struct. The driver may write its answer there.
   static std::shared_ptr<Viommu> Allocate(std::shared_ptr<const Hwpt> parent, uint32_t device, uint32_t type,
                                           std::vector<uint8_t>* data);
 
@@ -19,11 +19,11 @@ class Viommu : public IommufdObject {
   using IommufdObject::IommufdObject;
 };
 
-// A device as its guest's IOMMU knows it.
+// A device under its id in the guest's IOMMU.
 class Vdevice : public IommufdObject {
  public:
   static std::shared_ptr<Vdevice> Allocate(std::shared_ptr<const Viommu> viommu, uint32_t device, uint64_t virtual_id);
-  // If it went with its device, that is no error.
+  // No error when it was destroyed with its device.
   void Destroy() override;
 
  private:
@@ -40,7 +40,7 @@ class HwQueue : public IommufdObject {
   using IommufdObject::IommufdObject;
 };
 
-// What the physical IOMMU has to tell the guest's.
+// A queue of events from the physical IOMMU for the guest's.
 class VeventQueue : public EventQueue {
  public:
   static std::shared_ptr<VeventQueue> Allocate(std::shared_ptr<const Viommu> viommu, uint32_t type, uint32_t depth);

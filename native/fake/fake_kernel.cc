@@ -1,3 +1,4 @@
+// The table of open files, and the file or system call that answers each call.
 #include "fake/fake_kernel.h"
 
 #include <dirent.h>
@@ -10,15 +11,14 @@
 #include <stdexcept>
 #include <utility>
 
-#include "fake/host_dma_buf.h"
-#include "fake/iommufd.h"
-#include "fake/mdev.h"
-#include "fake/sync_file.h"
+#include "fake/dma_buf/host_dma_buf.h"
+#include "fake/dma_buf/sync_file.h"
+#include "fake/iommufd/iommufd.h"
 
 namespace fake {
 namespace {
 
-constexpr std::size_t kMostFaults = 1024;  // kept; more are dropped, as a log's are
+constexpr std::size_t kMostFaults = 1024;  // more are dropped
 constexpr std::string_view kVfioFolder = "/dev/vfio/";
 constexpr std::string_view kCdevFolder = "/dev/vfio/devices/";
 
@@ -155,7 +155,7 @@ int FakeKernel::Close(int fd) {
     entry->foreign = any_foreign_ = true;
     return result;
   }
-  const std::shared_ptr<File> gone = std::move(entry->file);  // goes after the table has let go of it
+  const std::shared_ptr<File> gone = std::move(entry->file);  // destroyed after it is out of the table
   files_.erase(key);
   return result;
 }
@@ -163,7 +163,7 @@ int FakeKernel::Close(int fd) {
 void FakeKernel::Sweep() {
   if (!any_foreign_) return;
   any_foreign_ = false;
-  std::vector<std::shared_ptr<File>> gone;  // destroyed after the table has let go of them
+  std::vector<std::shared_ptr<File>> gone;  // destroyed after they are out of the table
   for (auto entry = files_.begin(); entry != files_.end();) {
     auto& [key, open] = *entry;
     if (open.foreign && !IsOpen(key, open)) {
@@ -240,7 +240,7 @@ int64_t FakeKernel::Write(int fd, const void* buffer, std::size_t size) {
   const auto file = Find(fd);
   if (file) return file->Write(buffer, size);
   const int64_t written = LinuxKernel::Write(fd, buffer, size);
-  actions_.Serve();  // as the kernel does: before the write returns
+  actions_.Serve();  // as in the kernel: before the write returns
   return written;
 }
 
@@ -286,8 +286,10 @@ int64_t FakeKernel::FdPath(int fd, char* buffer, std::size_t size) {
 int FakeKernel::Mmap(std::size_t length, int protection, int flags, int fd, uint64_t offset, kernel::MappedPages* out) {
   const kernel::Lock guard(lock_);
   const auto file = Find(fd);
-  return file ? file->Mmap(length, protection, flags, offset, out)
-              : LinuxKernel::Mmap(length, protection, flags, fd, offset, out);
+  const int result = file ? file->Mmap(length, protection, flags, offset, out)
+                          : LinuxKernel::Mmap(length, protection, flags, fd, offset, out);
+  if (result == 0) ++mappings_;
+  return result;
 }
 
 int FakeKernel::Munmap(void* address, std::size_t length) {
@@ -295,6 +297,7 @@ int FakeKernel::Munmap(void* address, std::size_t length) {
     const kernel::Lock guard(lock_);
     bar_mappings_.Remove(reinterpret_cast<uintptr_t>(address));
   }
+  --mappings_;
   return LinuxKernel::Munmap(address, length);
 }
 

@@ -1,29 +1,40 @@
-// A kernel that answers as Linux does, for a machine that is only described: the same requests, bytes and errnos. What
-// it does not play (memfds, ordinary files) it leaves to the real kernel, and its own fds are real ones, so that dup,
-// close-on-exec, mmap and passing them on behave.
+// A kernel that answers as Linux does, for a machine that exists only as a description: the same requests, bytes and
+// errnos. Files that are not its own (memfds, ordinary files) go to the real kernel. Its fds are real fds, so that dup,
+// close-on-exec, mmap and fd passing work.
 #pragma once
 
+#include <atomic>
 #include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
-#include "fake/description.h"
-#include "fake/eventfd.h"
-#include "fake/file.h"
-#include "fake/intel_iommu.h"
-#include "fake/pci_device.h"
-#include "fake/sentinel.h"
-#include "fake/sysfs_folder.h"
-#include "fake/vfio_group.h"
+#include "fake/dma_buf/fence.h"
+#include "fake/files/eventfd.h"
+#include "fake/files/file.h"
+#include "fake/files/sentinel.h"
+#include "fake/host/sysfs_folder.h"
+#include "fake/iommu/bar_mappings.h"
+#include "fake/iommu/intel_iommu.h"
+#include "fake/mdev/mdev.h"
+#include "fake/pci/pci_device.h"
+#include "fake/vfio/vfio_group.h"
 #include "kernel/linux_kernel.h"
 #include "kernel/mutex.h"
 
 namespace fake {
 
+// The machine that a fake kernel plays: plain data from TypeScript (lib/fake/machine.ts).
+struct MachineDescription {
+  bool iommufd = true;  // whether the kernel has it, and with it VFIO's character devices
+  IommuLimits iommu;
+  std::vector<DeviceDescription> devices;
+  std::vector<MdevDescription> mdevs;
+};
+
 class FakeKernel : public kernel::LinuxKernel, public FileTable {
  public:
-  // Its sysfs is a new folder in `sysfs_parent`, empty: what is in it is up to the caller.
+  // Its sysfs is a new, empty folder in `sysfs_parent`, which the caller fills.
   FakeKernel(const MachineDescription& machine, const std::string& sysfs_parent);
   ~FakeKernel() override;
 
@@ -42,7 +53,6 @@ class FakeKernel : public kernel::LinuxKernel, public FileTable {
   int Poll(int fd, int events) override;
   int WatchFd(int fd, int* events) override;
   int Mmap(std::size_t length, int protection, int flags, int fd, uint64_t offset, kernel::MappedPages* out) override;
-
   int Munmap(void* address, std::size_t length) override;
 
   int64_t Send(int fd, const void* bytes, std::size_t size, const int* fds, unsigned count) override;
@@ -50,8 +60,9 @@ class FakeKernel : public kernel::LinuxKernel, public FileTable {
   int PidfdGetfd(int pid, int number) override;
 
   std::vector<DmaFault> TakeFaults();
-  // Open files of this kernel, by kind, for leak checks.
+  // For leak checks: this kernel's open files, and all mappings that were made through it.
   std::size_t OpenFiles();
+  int64_t OpenMappings() const { return mappings_; }
   SysfsFolder& sysfs() { return sysfs_; }
 
  private:
@@ -59,9 +70,9 @@ class FakeKernel : public kernel::LinuxKernel, public FileTable {
   struct Entry {
     std::shared_ptr<File> file;
     int references;     // fds known to be open on it
-    bool foreign;       // some were made behind the fake's back, and will be closed there
-    bool sent = false;  // at some time: a message or another process may have it
-    Sentinel sentinel;  // then, once no fd is known
+    bool foreign;       // some fds were made, and will be closed, by other calls than this kernel's
+    bool sent = false;  // has been sent: a message or another process may have an fd
+    Sentinel sentinel;  // watches a sent file after its last known fd
   };
 
   int Install(std::shared_ptr<File> file, const char* name) override REQUIRES(lock_);
@@ -74,10 +85,10 @@ class FakeKernel : public kernel::LinuxKernel, public FileTable {
   }
   FenceHub& fence_hub() override { return fence_hub_; }
   Entry* FindEntry(int fd, Key* key = nullptr) REQUIRES(lock_);
-  // How many of this process's fds are open on the file: a duplicate that was made behind the fake's back counts too.
+  // How many of this process's fds are open on the file: also those that other calls than this kernel's made.
   static int CountFds(const Key& key, const Entry& entry);
   static bool IsOpen(const Key& key, const Entry& entry);
-  // Lets go of files whose last fd was closed behind the fake's back.
+  // Removes files whose last fd was closed by another call than this kernel's.
   void Sweep() REQUIRES(lock_);
 
   SysfsFolder sysfs_;
@@ -92,6 +103,7 @@ class FakeKernel : public kernel::LinuxKernel, public FileTable {
   std::map<Key, Entry> files_ GUARDED_BY(lock_);
   bool any_foreign_ GUARDED_BY(lock_) = false;
   std::vector<DmaFault> faults_ GUARDED_BY(lock_);
+  std::atomic<int64_t> mappings_ = 0;
 };
 
 }  // namespace fake

@@ -1,3 +1,4 @@
+// Linux's system calls, with negated errnos as results.
 #include "kernel/linux_kernel.h"
 
 #include <fcntl.h>
@@ -54,7 +55,7 @@ int64_t LinuxKernel::FilesystemMagic(int fd) {
 }
 
 int64_t LinuxKernel::Fdinfo(int fd, char* buffer, std::size_t size) {
-  // Its own: a kernel above this one holds its lock by now.
+  // Not the virtual Open(): a derived kernel holds its lock here.
   const int info = LinuxKernel::Open(("/proc/self/fdinfo/" + std::to_string(fd)).c_str(), O_RDONLY);
   if (info < 0) return info;
   const int64_t result = OrErrno<int64_t>(read(info, buffer, size));

@@ -1,5 +1,5 @@
-// A mutex whose rules are written down where they hold, and checked by Clang (npm run check:threads): what it guards is
-// touched only while it is held. To other compilers the rules are nothing.
+// A mutex with annotations that Clang checks (npm run check:threads): data is accessed only while its mutex is held.
+// Other compilers ignore them.
 #pragma once
 
 #include <mutex>

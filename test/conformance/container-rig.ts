@@ -79,8 +79,12 @@ export class ContainerRig {
 export function useContainer(...roles: string[]): ContainerRig {
   const rig = new ContainerRig(roles);
   beforeEach(() => rig.start());
-  afterEach(() => {
-    rig.stop();
+  afterEach(function () {
+    try {
+      rig.stop();
+    } catch (error) {
+      if (this.currentTest?.state !== 'failed') throw error;
+    }
   });
   return rig;
 }

@@ -1,9 +1,8 @@
 // Channels that carry file descriptors: between objects of this process, and with Python's own.
 import assert from 'node:assert/strict';
-import { spawn, spawnSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, linkSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -19,6 +18,8 @@ import {
   type FdMessage,
   type FdSource,
 } from '../../lib';
+import { start, temporaryFolder } from '../cleanup';
+import { prlimit, python, qemu } from '../needs';
 import { closesOnExec, inodeOf, openFds } from './fds';
 import { conforms, conformsBeside, endsWith, isPending, observe, refuses, report } from './record';
 import { cmb, collectGarbage, MiB, useRig } from './rig';
@@ -294,10 +295,7 @@ describe('a channel for fds', () => {
   describe('at a path', () => {
     let folder: string;
     beforeEach(() => {
-      folder = mkdtempSync(join(tmpdir(), 'fd-server-'));
-    });
-    afterEach(() => {
-      rmSync(folder, { recursive: true, force: true });
+      folder = temporaryFolder();
     });
 
     conforms('is connected to, and tells who', async () => {
@@ -334,10 +332,11 @@ describe('a channel for fds', () => {
       const server = rig.keep(FdServer.listen(path));
       await refuses('EADDRINUSE', () => FdServer.listen(path));
       await refuses('EPROTOTYPE', () => FdChannel.connect(path, { kind: 'stream' }));
-      // What is left when nobody closes it: its file.
+      // A process that dies leaves its socket's file, which nothing listens on.
       const left = `${path}-left`;
-      const script = `import socket; s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET); s.bind(${JSON.stringify(left)})`;
-      await once(spawn('python3', ['-c', script], { stdio: 'inherit' }), 'exit');
+      const gone = FdServer.listen(`${path}-gone`);
+      linkSync(gone.path, left);
+      gone.close();
       rig.keep(FdServer.listen(left));
       rig.keep(FdChannel.connect(left));
       writeFileSync(`${path}-file`, '');
@@ -373,7 +372,7 @@ describe('a channel for fds', () => {
     await refuses('ERR_OUT_OF_RANGE', () => ReceivedFd.fromProcess(0, 0));
   });
 
-  conformsBeside('more fds than this process can open are an error, and none is leaked', async () => {
+  conformsBeside([prlimit], 'more fds than this process can open are an error, and none is leaked', async () => {
     const [one, other] = pair();
     const source = memory('too many');
     const before = openFds();
@@ -394,88 +393,84 @@ describe('a channel for fds', () => {
     assert.equal(openFds(), before);
   });
 
-  conformsBeside('an fd is taken from a child process', async () => {
-    const script =
-      'import os, sys; fd = os.memfd_create("m"); os.write(fd, b"of a child"); print(fd, flush=True); sys.stdin.read()';
-    const child = spawn('python3', ['-c', script], { stdio: ['pipe', 'pipe', 'inherit'] });
+  conformsBeside([], 'an fd is taken from a child process', async () => {
+    const file = join(temporaryFolder(), 'file');
+    writeFileSync(file, 'of a child');
+    const script = `console.log(fs.openSync(${JSON.stringify(file)})); process.stdin.resume();`;
+    const child = start(process.execPath, ['-e', script]);
     const [line] = (await once(child.stdout, 'data')) as [Buffer];
     const taken = rig.keep(ReceivedFd.fromProcess(child.pid ?? 0, Number(line.toString())));
     assert.equal(observe(readFileSync(`/proc/self/fd/${String(taken.fd)}`, 'latin1')), 'of a child');
-    child.stdin.end();
+  });
+
+  conformsBeside([], 'a dma-buf is inherited by a child process', async () => {
+    const exported = rig.exported('ssd', cmb.region, MiB);
+    const script = 'console.log(String(fs.fstatSync(3, { bigint: true }).ino))';
+    const child = start(process.execPath, ['-e', script], { fds: [exported.fd] });
+    assert.equal((await text(child.stdout)).trim(), String(exported.inode));
+  });
+
+  conformsBeside([qemu], 'QEMU takes fds over its QMP socket', async () => {
+    const path = join(temporaryFolder(), 'socket');
+    const child = start('qemu-system-x86_64', [
+      '-machine',
+      'none',
+      '-nodefaults',
+      '-display',
+      'none',
+      '-qmp',
+      `unix:${path},server=on,wait=off`,
+    ]);
+    while (!existsSync(path)) await sleep(20);
+    const channel = rig.keep(FdChannel.connect(path, { kind: 'stream' }));
+    const lines = linesOf(channel);
+    const ask = async (execute: string, args: object = {}, fds: FdSource[] = []): Promise<unknown> => {
+      await channel.send(JSON.stringify({ execute, arguments: args }), fds);
+      const answer = JSON.parse((await lines.next()).value ?? '') as { return?: unknown; error?: { desc: string } };
+      assert.equal(answer.error, undefined);
+      return answer.return;
+    };
+    assert.match((await lines.next()).value ?? '', /"QMP"/);
+    await ask('qmp_capabilities');
+    const exported = rig.exported('ssd', cmb.region, MiB);
+    await ask('getfd', { fdname: 'cmb' }, [exported]);
+    const { 'fdset-id': set, fd } = (await ask('add-fd', { opaque: 'cmb' }, [exported])) as Record<string, number>;
+    const sets = (await ask('query-fdsets')) as { 'fdset-id': number; fds: { fd: number; opaque: string }[] }[];
+    assert.deepEqual(observe(sets.map(({ fds }) => fds.map(({ opaque }) => opaque))), [['cmb']]);
+    assert.deepEqual([sets[0]?.['fdset-id'], sets[0]?.fds[0]?.fd], [set, fd]);
+    // And back again: what QEMU has is what it was given.
+    const back = rig.keep(ReceivedFd.fromProcess(child.pid ?? 0, fd ?? -1));
+    assert.equal(inodeOf(back.fd), inodeOf(exported.fd));
+    await ask('closefd', { fdname: 'cmb' });
+    await ask('quit');
     await once(child, 'exit');
   });
 
-  conformsBeside('a dma-buf is inherited by a child process', async () => {
-    const exported = rig.exported('ssd', cmb.region, MiB);
-    const child = spawn('python3', ['-c', 'import os; print(os.fstat(3).st_ino)'], {
-      stdio: ['ignore', 'pipe', 'inherit', exported.fd],
-    });
-    assert.equal((await text(child.stdout!)).trim(), String(exported.inode));
-  });
-
-  conformsBeside('QEMU takes fds over its QMP socket', async () => {
-    const folder = mkdtempSync(join(tmpdir(), 'qmp-'));
-    const path = join(folder, 'socket');
-    const child = spawn(
-      'qemu-system-x86_64',
-      ['-machine', 'none', '-nodefaults', '-display', 'none', '-qmp', `unix:${path},server=on,wait=off`],
-      { stdio: 'inherit' },
-    );
-    try {
-      while (!existsSync(path)) await sleep(20);
-      const channel = rig.keep(FdChannel.connect(path, { kind: 'stream' }));
-      const lines = linesOf(channel);
-      const ask = async (execute: string, args: object = {}, fds: FdSource[] = []): Promise<unknown> => {
-        await channel.send(JSON.stringify({ execute, arguments: args }), fds);
-        const answer = JSON.parse((await lines.next()).value ?? '') as { return?: unknown; error?: { desc: string } };
-        assert.equal(answer.error, undefined);
-        return answer.return;
-      };
-      assert.match((await lines.next()).value ?? '', /"QMP"/);
-      await ask('qmp_capabilities');
-      const exported = rig.exported('ssd', cmb.region, MiB);
-      await ask('getfd', { fdname: 'cmb' }, [exported]);
-      const { 'fdset-id': set, fd } = (await ask('add-fd', { opaque: 'cmb' }, [exported])) as Record<string, number>;
-      const sets = (await ask('query-fdsets')) as { 'fdset-id': number; fds: { fd: number; opaque: string }[] }[];
-      assert.deepEqual(observe(sets.map(({ fds }) => fds.map(({ opaque }) => opaque))), [['cmb']]);
-      assert.deepEqual([sets[0]?.['fdset-id'], sets[0]?.fds[0]?.fd], [set, fd]);
-      // And back again: what QEMU has is what it was given.
-      const back = rig.keep(ReceivedFd.fromProcess(child.pid ?? 0, fd ?? -1));
-      assert.equal(inodeOf(back.fd), inodeOf(exported.fd));
-      await ask('closefd', { fdname: 'cmb' });
-      await ask('quit');
-      await once(child, 'exit');
-    } finally {
-      child.kill();
-      rmSync(folder, { recursive: true, force: true });
-    }
-  });
-
   describe('with Python', () => {
-    const python = async (channel: FdChannel, script: string): Promise<string> => {
-      const child = spawn('python3', ['-c', `import socket, os, mmap\ns = socket.socket(fileno=3)\n${script}`], {
-        stdio: ['ignore', 'pipe', 'inherit', channel.fd],
+    const ask = async (channel: FdChannel, script: string): Promise<string> => {
+      const child = start('python3', ['-c', `import socket, os, mmap\ns = socket.socket(fileno=3)\n${script}`], {
+        fds: [channel.fd],
       });
       channel.close(); // the child has it
-      const [output, [status]] = await Promise.all([text(child.stdout!), once(child, 'exit') as Promise<[number]>]);
+      const [output, [status]] = await Promise.all([text(child.stdout), once(child, 'exit') as Promise<[number]>]);
       assert.equal(status, 0);
       return output.trim();
     };
 
-    conformsBeside('it waits for what is not there yet', async () => {
+    conformsBeside([python], 'it waits for what is not there yet', async () => {
       const [one, other] = pair();
-      const output = python(other, 'print(s.recv(100).decode())');
+      const output = ask(other, 'print(s.recv(100).decode())');
       await sleep(300);
       await one.send('later');
       assert.equal(observe(await output), 'later');
     });
 
     for (const kind of kinds) {
-      conformsBeside(`${kind}: it reads what is sent, and writes into it`, async () => {
+      conformsBeside([python], `${kind}: it reads what is sent, and writes into it`, async () => {
         const [one, other] = pair(kind);
         const source = memory('written by us');
         await one.send('look', [source]);
-        const output = await python(
+        const output = await ask(
           other,
           `data, fds, flags, _ = socket.recv_fds(s, 100, 4)
 m = mmap.mmap(fds[0], 4096)
@@ -486,9 +481,9 @@ m[:9] = b"by Python"`,
         assert.equal(Buffer.from(source.buffer).toString('latin1', 0, 9), 'by Python');
       });
 
-      conformsBeside(`${kind}: it sends fds`, async () => {
+      conformsBeside([python], `${kind}: it sends fds`, async () => {
         const [one, other] = pair(kind);
-        await python(
+        await ask(
           other,
           `fds = [os.memfd_create("m") for _ in range(3)]
 [os.write(fd, b"memory %d" % i) for i, fd in enumerate(fds)]

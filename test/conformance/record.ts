@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { KernelError } from '../../lib';
+import { itNeeds, type Need } from '../needs';
 import { startWitness, witness, type Ioctls } from './witness';
 
 /** What one case saw. */
@@ -105,8 +106,8 @@ export async function isPending(promise: Promise<unknown>): Promise<boolean> {
 type Body = () => Promise<void> | void;
 
 /** A case that runs on every kernel. */
-export function conforms(title: string, body: Body, runs = () => true): void {
-  it(title, async function () {
+export function conforms(title: string, body: Body, needs: readonly Need[] = [], runs = () => true): void {
+  itNeeds(needs, title, async function () {
     if (!runs()) this.skip();
     const name = this.test?.fullTitle() ?? title;
     assert(!(name in cases), `two cases are called ${name}`);
@@ -124,9 +125,9 @@ export function conforms(title: string, body: Body, runs = () => true): void {
   });
 }
 
-/** A case with another program in it: what that does when a call fails here is its own. */
-export function conformsBeside(title: string, body: Body): void {
-  conforms(title, body, () => !failing);
+/** A case with other programs in it. It is not run with failing calls: what they do then is not this library's. */
+export function conformsBeside(needs: readonly Need[], title: string, body: Body): void {
+  conforms(title, body, needs, () => !failing);
 }
 
 /** A case that only one side can run. The other lists it with the reason. */

@@ -86,6 +86,19 @@ export class Rig {
     this.iommufd.close();
   }
 
+  /** After a failed case, whose traces are not known: all is closed, in whatever state it is, and opened anew. */
+  async restart(): Promise<void> {
+    for (const object of [...this.#open.reverse(), this.ioas, ...this.devices, this.iommufd]) {
+      try {
+        object.close();
+      } catch {
+        // The case has failed already.
+      }
+    }
+    await collectGarbage(); // what only the case knew may hold a device open
+    await this.start();
+  }
+
   /** All that are open. */
   get devices(): VfioDevice[] {
     return [...this.#devices.values()].filter(({ closed }) => !closed);
@@ -137,8 +150,9 @@ export function useRig(...roles: Role[]): Rig {
   beforeEach(() => {
     rig.startCase();
   });
-  afterEach(() => {
-    rig.endCase();
+  afterEach(async function () {
+    if (this.currentTest?.state === 'failed') await rig.restart();
+    else rig.endCase();
   });
   after(() => {
     rig.stop();

@@ -1,13 +1,13 @@
 // Sharing dma-bufs on a socket: with our own client, and with others that mean no good.
 import assert from 'node:assert/strict';
-import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { chmodSync, mkdtempSync, rmSync, statSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { chmodSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { FdChannel, FdServer, ShareClient, ShareServer, type DmaBuf, type ShareOptions } from '../../lib';
+import { every, start, temporaryFolder } from '../cleanup';
+import { python, superuser } from '../needs';
 import { openFds } from './fds';
 import { conforms, conformsBeside, observe, refuses, report, unlessFailing } from './record';
 import { addresses, cmb, MiB, page, useRig, vram } from './rig';
@@ -23,11 +23,8 @@ describe('sharing dma-bufs', () => {
   let folder: string;
   let path: string;
   beforeEach(() => {
-    folder = mkdtempSync(join(tmpdir(), 'share-'));
+    folder = temporaryFolder();
     path = join(folder, 'socket');
-  });
-  afterEach(() => {
-    rmSync(folder, { recursive: true, force: true });
   });
 
   const serve = (opts?: ShareOptions) => {
@@ -229,10 +226,8 @@ describe('sharing dma-bufs', () => {
   });
 
   describe('with others', () => {
-    const start = (script: string): ChildProcess =>
-      spawn('python3', ['-c', `import socket, os, json, time\npath = ${JSON.stringify(path)}\n${script}`], {
-        stdio: ['ignore', 'pipe', 'inherit'],
-      });
+    const client = (script: string) =>
+      start('python3', ['-c', `import socket, os, json, time\npath = ${JSON.stringify(path)}\n${script}`]);
     const connected = 's = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET); s.connect(path)\n';
     /** What becomes of a client that does this, while another is served. */
     const fate = async (server: ShareServer, script: string): Promise<string> => {
@@ -243,9 +238,9 @@ describe('sharing dma-bufs', () => {
         server.once('gone', (_, why) => resolve(why));
         server.once('refused', (_, why) => resolve(`refused: ${why}`));
       });
-      const child = start(`${connected}s.recv(65536)\n${script}`);
+      const child = client(`${connected}s.recv(65536)\n${script}`);
       const why = await outcome;
-      child.stdout?.resume();
+      child.stdout.resume();
       await once(child, 'close'); // with its pipes
       assert(openFds() <= fds);
       const reset = told(good, 'restored');
@@ -255,29 +250,29 @@ describe('sharing dma-bufs', () => {
       return why;
     };
 
-    conformsBeside('Python takes them', async () => {
+    conformsBeside([python], 'Python takes them', async () => {
       serve();
-      const child = start(
+      const child = client(
         `${connected}data, fds, flags, _ = socket.recv_fds(s, 65536, 253)
 hello = json.loads(data)
 print(hello["vfioDmabufShare"], [b["name"] for b in hello["buffers"]], len(fds))`,
       );
-      assert.equal(observe((await text(child.stdout!)).trim()), "1 ['cmb', 'vram'] 2");
+      assert.equal(observe((await text(child.stdout)).trim()), "1 ['cmb', 'vram'] 2");
     });
 
-    conformsBeside('who says something is dropped', async () => {
+    conformsBeside([python], 'who says something is dropped', async () => {
       const server = serve();
       assert.equal(observe(await fate(server, 's.send(b"hello")')), 'it said something');
     });
 
-    conformsBeside('who sends fds, or too much, is dropped, and nothing is leaked', async () => {
+    conformsBeside([python], 'who sends fds, or too much, is dropped, and nothing is leaked', async () => {
       const server = serve();
       const many = '[os.dup(0) for _ in range(200)]';
       assert.equal(observe(await fate(server, `socket.send_fds(s, [b"x"], ${many})`)), 'it said something');
       assert.match(observe(await fate(server, 's.send(b"x" * 100000)')), /more than 65536 bytes/);
     });
 
-    conformsBeside('who is gone was there before', async () => {
+    conformsBeside([python], 'who is gone was there before', async () => {
       const server = serve();
       const heard: string[] = [];
       server.on('connected', () => heard.push('connected'));
@@ -288,16 +283,16 @@ print(hello["vfioDmabufShare"], [b["name"] for b in hello["buffers"]], len(fds))
       assert.deepEqual(observe(heard), ['connected', 'gone']);
     });
 
-    conformsBeside('who just closes is forgotten', async () => {
+    conformsBeside([python], 'who just closes is forgotten', async () => {
       const server = serve();
       assert.match(await fate(server, 's.close()'), /it closed|peer has closed/);
       if (server.clients.length > 0) await once(server, 'gone');
       assert.equal(observe(server.clients.length), 0);
     });
 
-    conformsBeside('who never reads is dropped after a while', async () => {
+    conformsBeside([python], 'who never reads is dropped after a while', async () => {
       const server = serve({ patience: 200 });
-      const stalled = start(`${connected}print("in", flush=True)\ntime.sleep(60)`);
+      client(`${connected}print("in", flush=True)\ntime.sleep(60)`);
       const [peer] = (await once(server, 'connected')) as [{ pid: number }];
       const dropped = once(server, 'gone') as Promise<[{ pid: number }, string]>;
       const { command } = rig.device('display');
@@ -308,33 +303,29 @@ print(hello["vfioDmabufShare"], [b["name"] for b in hello["buffers"]], len(fds))
       const [who, why] = await dropped;
       assert.equal(who.pid, peer.pid);
       observe(why);
-      stalled.kill();
-      await once(stalled, 'exit');
     });
 
-    conformsBeside('who leaves a single message unread is dropped as well', async () => {
+    conformsBeside([python], 'who leaves a single message unread is dropped as well', async () => {
       const server = serve({ patience: 1000 });
       const good = await connect();
-      const stalled = start(`${connected}print("in", flush=True)\ntime.sleep(60)`);
+      const stalled = client(`${connected}print("in", flush=True)\ntime.sleep(60)`);
       const [peer, why] = (await once(server, 'gone')) as [{ pid: number }, string];
       assert.equal(peer.pid, stalled.pid);
       assert.equal(observe(why), 'it does not read');
       await sleep(1200);
       assert.equal(observe(server.clients.length), 1);
       good.close();
-      stalled.kill();
-      await once(stalled, 'exit');
     });
 
-    conformsBeside('who reads nothing is dropped, however much comes', async () => {
+    conformsBeside([python], 'who reads nothing is dropped, however much comes', async () => {
       const server = serve({ patience: 1000 });
       const good = await connect();
-      const stalled = start(`${connected}time.sleep(60)`);
+      const stalled = client(`${connected}time.sleep(60)`);
       const gone = once(server, 'gone') as Promise<[{ pid: number }, string]>;
       const { command } = rig.device('display');
-      const news = setInterval(() => {
+      const news = every(100, () => {
         command.memory = !command.memory;
-      }, 100);
+      });
       const [{ pid }, why] = await gone;
       await sleep(1200);
       clearInterval(news);
@@ -343,33 +334,31 @@ print(hello["vfioDmabufShare"], [b["name"] for b in hello["buffers"]], len(fds))
       assert.equal(observe(why), 'it does not read');
       assert.equal(observe(server.clients.length), 1);
       good.close();
-      stalled.kill();
-      await once(stalled, 'exit');
     });
 
-    conformsBeside('a group is served, also those who are in it besides', async () => {
+    conformsBeside([python, superuser], 'a group is served, also those who are in it besides', async () => {
       chmodSync(folder, 0o755);
       const server = serve({ mode: 0o660, group: 4711, gids: [4711] });
       assert.equal(observe((statSync(path).mode & 0o777).toString(8)), '660');
       for (const groups of ['os.setgroups([]); os.setgid(4711)', 'os.setgroups([5, 4711]); os.setgid(65534)']) {
-        const child = start(`${groups}; os.setuid(65534)\n${connected}print(len(s.recv(100)))`);
+        const child = client(`${groups}; os.setuid(65534)\n${connected}print(len(s.recv(100)))`);
         const [peer] = (await once(server, 'connected')) as [{ uid: number }];
         assert.equal(observe(peer.uid), 65534);
-        assert.equal(observe((await text(child.stdout!)).trim()), '100');
+        assert.equal(observe((await text(child.stdout)).trim()), '100');
       }
-      const outside = start(`os.setgroups([]); os.setgid(5); os.setuid(65534)
+      const outside = client(`os.setgroups([]); os.setgid(5); os.setuid(65534)
 s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 print(s.connect_ex(path))`);
-      assert.equal(observe((await text(outside.stdout!)).trim()), '13'); // EACCES
+      assert.equal(observe((await text(outside.stdout)).trim()), '13'); // EACCES
     });
 
-    conformsBeside('who is not served is refused', async () => {
+    conformsBeside([python, superuser], 'who is not served is refused', async () => {
       chmodSync(folder, 0o755);
       const server = serve({ mode: 0o666, uids: [0] });
-      const child = start(`os.setgid(65534); os.setuid(65534)\n${connected}print(len(s.recv(100)))`);
+      const child = client(`os.setgid(65534); os.setuid(65534)\n${connected}print(len(s.recv(100)))`);
       const [peer] = (await once(server, 'refused')) as [{ uid: number }];
       assert.equal(observe(peer.uid), 65534);
-      assert.equal(observe((await text(child.stdout!)).trim()), '0');
+      assert.equal(observe((await text(child.stdout)).trim()), '0');
       const full = rig.keep(
         new ShareServer(`${path}-full`, [{ name: 'x', dmaBuf: rig.exported('ssd', cmb.region, MiB) }], { clients: 1 }),
       );

@@ -9,6 +9,7 @@ import { setImmediate, setTimeout } from 'node:timers/promises';
 import { inspect } from 'node:util';
 import { defaultKernel, type Kernel } from '../../lib';
 import { FakeKernel } from '../../lib/fake';
+import { cleanUp } from '../cleanup';
 import { expectFailure, report, startFailing, takeReports } from '../conformance/record';
 import { contextOf, loadScenarios, Skipped, type Context, type Scenario, type Step } from './suite';
 
@@ -76,7 +77,7 @@ async function attempt(scenario: Scenario): Promise<unknown> {
   } catch (error) {
     failure = error;
   }
-  for (const step of scenario.after) {
+  for (const step of [...scenario.after, cleanUp]) {
     try {
       await take(step, context);
     } catch (error) {

@@ -64,7 +64,7 @@ export async function loadScenarios(files: readonly string[]): Promise<Scenario[
       (step: Step) => current[name].push(step),
     ]),
   );
-  Object.assign(globalThis, { describe, it, ...hooks });
+  Object.assign(globalThis, { describe, it: Object.assign(it, { skip: () => undefined }), ...hooks });
   for (const file of files) await import(file);
   return scenarios;
 }

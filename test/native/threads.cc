@@ -246,6 +246,7 @@ int main() {
   const auto kernel = shared->kernel;
   std::barrier start(kThreads);
   std::vector<std::thread> threads;
+  threads.reserve(kThreads);
   for (unsigned i = 0; i < kThreads; ++i) {
     threads.emplace_back([copy = *shared, i, &start] {
       start.arrive_and_wait();

@@ -1,10 +1,11 @@
 // check:abi finds what differs from the kernel headers.
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 
 import { compareAbi, parseHeader } from '../../scripts/check-abi';
+import { temporaryFolder } from '../cleanup';
+import { compiler, itNeeds } from '../needs';
 
 // A kernel header with what makes the real ones hard to compare: request codes that need another header's macros,
 // enumerators, a sign bit, an unnamed union and a flexible array.
@@ -59,13 +60,10 @@ describe('check:abi', function () {
 
   let folder: string;
   beforeEach(() => {
-    folder = mkdtempSync(path.join(tmpdir(), 'check-abi-test-'));
+    folder = temporaryFolder();
     mkdirSync(path.join(folder, 'ours/uapi'), { recursive: true });
     mkdirSync(path.join(folder, 'kernel/linux'), { recursive: true });
     writeFileSync(path.join(folder, 'kernel/linux/some-thing.h'), kernelHeader);
-  });
-  afterEach(() => {
-    rmSync(folder, { recursive: true });
   });
 
   /** What differs when `before` in our header is `after`. */
@@ -77,27 +75,27 @@ describe('check:abi', function () {
     return report.differences;
   }
 
-  it('finds equal headers identical and counts what it compared', () => {
+  itNeeds([compiler], 'finds equal headers identical and counts what it compared', () => {
     writeFileSync(path.join(folder, 'ours/uapi/some_thing.h'), ourHeader);
     assert.deepEqual(compareAbi(path.join(folder, 'ours'), path.join(folder, 'kernel')), [
       { header: 'some_thing.h', structs: 1, fields: 6, constants: 4, differences: [] },
     ]);
   });
 
-  it('sees a wrong constant, and each request code made of it', () => {
+  itNeeds([compiler], 'sees a wrong constant, and each request code made of it', () => {
     assert.deepEqual(differences(`THING_TYPE = ';'`, `THING_TYPE = ':'`), [
       'THING_TYPE is 0x3a here, 0x3b in the kernel',
       'THING_GET_INFO is 0xc0103a07 here, 0xc0103b07 in the kernel',
     ]);
   });
 
-  it('sees a wrong enumerator', () => {
+  itNeeds([compiler], 'sees a wrong enumerator', () => {
     assert.deepEqual(differences('THING_BAR1_INDEX = 1', 'THING_BAR1_INDEX = 2'), [
       'THING_BAR1_INDEX is 0x2 here, 0x1 in the kernel',
     ]);
   });
 
-  it('sees fields that changed places though the size is the same', () => {
+  itNeeds([compiler], 'sees fields that changed places though the size is the same', () => {
     assert.deepEqual(
       differences('uint32_t argsz;\n  uint32_t flags;', 'uint32_t flags;\n  uint32_t argsz;').map((line) =>
         line.slice(0, line.indexOf(' ')),
@@ -106,14 +104,14 @@ describe('check:abi', function () {
     );
   });
 
-  it('sees a field of another size, down in an unnamed union', () => {
+  itNeeds([compiler], 'sees a field of another size, down in an unnamed union', () => {
     assert.deepEqual(differences('uint16_t high', 'uint32_t high'), [
       'thing_info.part is 8 bytes at offset 8 here, 4 bytes at offset 8 in the kernel',
       'thing_info.part.high is 4 bytes at offset 12 here, 2 bytes at offset 10 in the kernel',
     ]);
   });
 
-  it('sees names that the kernel lacks: a field, a constant, a struct', () => {
+  itNeeds([compiler], 'sees names that the kernel lacks: a field, a constant, a struct', () => {
     assert.deepEqual(differences('uint16_t low;', 'uint16_t lower;'), [
       'thing_info.part.lower is 2 bytes at offset 8 here, not there in the kernel',
     ]);

@@ -1,17 +1,19 @@
 // The kernel's names for errnos.
 import assert from 'node:assert/strict';
-import { existsSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { constants } from 'node:os';
 import { errnoName } from '../../lib/addon/errno';
+import { errnoHeaders, itNeeds, type Need } from '../needs';
 
 const headers = ['errno-base.h', 'errno.h'].map((name) => `/usr/include/asm-generic/${name}`);
+/** Some architectures have numbers of their own. */
+const genericNumbers: Need = () =>
+  constants.errno.ENOTEMPTY === 39 ? undefined : 'this architecture has errno numbers of its own';
 // Names that stand for another one's number.
 const aliases = ['EWOULDBLOCK', 'EDEADLOCK', 'ENOTSUP'];
 
 describe('errno names', () => {
-  it('are the kernel headers’', function () {
-    // A distribution's C library headers; and numbers that differ elsewhere are not what is tested here.
-    if (!headers.every(existsSync) || constants.errno.ENOTEMPTY !== 39) return this.skip();
+  itNeeds([genericNumbers, errnoHeaders], 'are those of the kernel’s headers', () => {
     const text = headers.map((path) => readFileSync(path, 'utf8')).join('');
     const defined = [...text.matchAll(/^#define\s+(E\w+)\s+(\d+)/gm)];
     assert(defined.length > 130);
@@ -24,8 +26,7 @@ describe('errno names', () => {
     }
   });
 
-  it('exist for every number up to 133 that is in use, and fall back to the number', function () {
-    if (constants.errno.ENOTEMPTY !== 39) return this.skip();
+  itNeeds([genericNumbers], 'exist for every number up to 133 that is in use, and fall back to the number', () => {
     const nameless = Array.from({ length: 133 }, (_, i) => i + 1).filter((n) => errnoName(n) === `E${n}`);
     assert.deepEqual(nameless, [41, 58], 'the numbers of EWOULDBLOCK and EDEADLOCK, long ago');
     assert.equal(errnoName(524), 'E524');

@@ -9,6 +9,7 @@ import {
   mkdirSync,
   mkdtempSync,
   openSync,
+  readFileSync,
   rmSync,
   symlinkSync,
   unlinkSync,
@@ -22,6 +23,7 @@ import { amount } from '../../lib/hints/causes/amounts';
 import { udevRule } from '../../lib/hints/causes/open';
 import { FakeKernel } from '../../lib/fake';
 import { hintFor, hints } from '../../lib/hints';
+import { itNeeds, prlimit, superuser, type Need } from '../needs';
 
 const page = 4096n;
 
@@ -158,8 +160,7 @@ describe('errors of opening', () => {
     assert.match(hintOf('ENOENT', '/dev/vfio/devices/vfio4'), /container.*--device \/dev\/vfio\/devices\/vfio4/);
   });
 
-  it('tell who may open the file, and give a udev rule', function () {
-    if (process.getuid?.() !== 0) return this.skip();
+  itNeeds([superuser], 'tell who may open the file, and give a udev rule', () => {
     const path = join(root, 'iommu');
     writeFileSync(path, '');
     chownSync(path, 0, 4242);
@@ -198,7 +199,7 @@ describe('errors of opening', () => {
     ] as const) {
       const commands = udevRule(path, 'kvm');
       assert(commands.startsWith(`echo '${rule}' > /etc/udev/rules.d/70-`), commands);
-      assert.equal(spawnSync('sh', ['-n', '-c', commands]).status, 0);
+      assert.equal(spawnSync('/bin/sh', ['-n', '-c', commands]).status, 0);
     }
   });
 });
@@ -238,7 +239,7 @@ describe('a device that VFIO does not have', () => {
       `echo vfio-pci > ${device}/driver_override; echo ${address} > ${device}/driver/unbind; ` +
         `echo ${address} > ${kernel.sysfs}/bus/pci/drivers_probe`,
     );
-    assert.equal(spawnSync('sh', ['-n', '-c', commands]).status, 0);
+    assert.equal(spawnSync('/bin/sh', ['-n', '-c', commands]).status, 0);
   });
 
   it('needs no unbinding without a driver, and the module first where that is not loaded', () => {
@@ -435,24 +436,23 @@ describe('the limit of locked memory', () => {
     return child.stdout;
   }
   const allows = (limit: string) => spawnSync('prlimit', [`--memlock=${limit}`, 'true']).status === 0;
-  before(function () {
-    if (process.getuid?.() !== 0 || !allows('8388608:8388608')) this.skip();
-  });
+  const limits: Need = () => (allows('8388608:8388608') ? undefined : 'RLIMIT_MEMLOCK cannot be 8 MiB here');
+  const needs = [superuser, prlimit, limits];
 
-  it('is named with what there is and what is needed', () => {
+  itNeeds(needs, 'is named with what there is and what is needed', () => {
     assert.match(
       told('1048576:1048576', 8_388_609n, 'nobody'),
       /^RLIMIT_MEMLOCK is 1048576 bytes \(1\.0 MiB\); this process has 0 bytes \(0\.0 MiB\) pinned, and this needs 8392704 bytes \(8\.0 MiB\) more\. Raise the limit to 8392704 .*`ulimit -l 8196`/,
     );
   });
 
-  it('is not blamed when it is unlimited, large enough, or lifted, or nothing is pinned', () => {
+  itNeeds(needs, 'is not blamed when it is unlimited, large enough, or lifted, or nothing is pinned', () => {
     const notTheCause = /RLIMIT_MEMLOCK is not the cause/;
     const unlimited = 'unlimited:unlimited';
     if (allows(unlimited)) assert.match(told(unlimited, 1n << 40n, 'nobody'), notTheCause);
     assert.match(told('8388608:8388608', page, 'nobody'), /^the kernel, .*no memory left.* within it/);
     assert.match(told('4096:4096', 1n << 30n, 'nobody', false), /^the kernel.*no memory left$/m);
-    const capable = spawnSync('grep', ['-c', '^CapEff:.*[4567cdef]...$', '/proc/self/status']).status === 0;
+    const capable = /^CapEff:.*[4567cdef]...$/m.test(readFileSync('/proc/self/status', 'latin1'));
     if (capable) assert.match(told('4096:4096', 1n << 30n, 'root'), notTheCause);
   });
 

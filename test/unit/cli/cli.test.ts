@@ -1,25 +1,17 @@
 // The command line on the fake kernel and on made sysfs trees.
 import assert from 'node:assert/strict';
-import { spawn, spawnSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { dirname, join, resolve } from 'node:path';
+import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
-import { text } from 'node:stream/consumers';
+import { bindToVfio, FdChannel, planBind, planUnbind } from '../../../lib';
 import { FakeKernel } from '../../../lib/fake';
-import { bindToVfio, planBind, planUnbind } from '../../../lib';
+import { afterwards, start, temporaryFolder } from '../../cleanup';
 
 const checkout = resolve(__dirname, '../../..');
 
 const main = join(checkout, 'lib/cli/main.ts');
-/** What a client in another language sees. */
-const client = `
-import json, socket, sys
-s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET); s.connect(sys.argv[1])
-message, fds, _, _ = socket.recv_fds(s, 65536, 253)
-print([buffer["size"] for buffer in json.loads(message)["buffers"]], len(fds))`;
-
 const run = (...args: string[]) => runOn('fake', ...args);
 
 function runOn(kernel: string, ...args: string[]): { status: number | null; stdout: string; stderr: string } {
@@ -74,64 +66,82 @@ describe('vfio-dmabuf', function () {
     });
   });
 
-  it('share serves dma-bufs until it is stopped', async () => {
-    const path = join(mkdtempSync(join(tmpdir(), 'share-')), 'socket');
-    const options = ['--region', '2', '--range', '0:1M', '--range', '1M:64k', '--socket', path, '--gid', '4711'];
-    const server = spawn(process.execPath, ['--import=tsx', main, 'share', '01:00.0', ...options], {
-      env: { ...process.env, VFIO_DMABUF_KERNEL: 'fake' },
-      stdio: ['ignore', 'pipe', 'inherit'],
+  describe('share', () => {
+    let path: string;
+    beforeEach(() => {
+      path = join(temporaryFolder(), 'socket');
     });
-    const lines = createInterface(server.stdout)[Symbol.asyncIterator]();
-    assert.match(String((await lines.next()).value), /BAR 2 0x0, 1 MiB; 0000:01:00\.0 BAR 2 0x100000, 64 KiB$/);
-    const { stdout } = spawnSync('python3', ['-c', client, path], { encoding: 'utf8' });
-    assert.equal(stdout.trim(), "['0x100000', '0x10000'] 2");
-    assert.match(String((await lines.next()).value), /^serving pid \d+, user \d+, group \d+$/);
-    assert.match(String((await lines.next()).value), /^gone pid /);
-    server.kill('SIGTERM');
-    assert.deepEqual(await once(server, 'exit'), [0, null]);
-    assert(!existsSync(path));
-    rmSync(dirname(path), { recursive: true });
-  });
+    const share = (...options: string[]) => {
+      const args = ['--import=tsx', main, 'share', '01:00.0', '--region', '2', '--socket', path, ...options];
+      const server = start(process.execPath, args, { env: { VFIO_DMABUF_KERNEL: 'fake' } });
+      const lines = createInterface(server.stdout)[Symbol.asyncIterator]();
+      return { server, exit: once(server, 'exit'), line: async () => String((await lines.next()).value) };
+    };
+    const connect = () => {
+      const channel = FdChannel.connect(path);
+      afterwards(() => {
+        channel.close();
+      });
+      return channel;
+    };
+    const receive = async (channel: FdChannel) => {
+      using message = await channel.receive();
+      assert(message, 'the server has closed the connection');
+      const { buffers, event } = JSON.parse(Buffer.from(message.bytes).toString()) as {
+        buffers?: { size: string }[];
+        event?: string;
+      };
+      return { sizes: buffers?.map(({ size }) => size), event, fds: message.fds.length };
+    };
 
-  it('share tells each event as a line of JSON', async () => {
-    const path = join(mkdtempSync(join(tmpdir(), 'share-')), 'socket');
-    const options = ['--region', '2', '--range', '0:1M', '--socket', path, '--uid', '4711', '--json'];
-    const server = spawn(process.execPath, ['--import=tsx', main, 'share', '01:00.0', ...options], {
-      env: { ...process.env, VFIO_DMABUF_KERNEL: 'fake' },
-      stdio: ['ignore', 'pipe', 'inherit'],
+    it('serves dma-bufs until it is stopped', async () => {
+      const group = String(process.getegid?.());
+      const { server, exit, line } = share('--range', '0:1M', '--range', '1M:64k', '--gid', group);
+      assert.match(await line(), /BAR 2 0x0, 1 MiB; 0000:01:00\.0 BAR 2 0x100000, 64 KiB$/);
+      const client = connect();
+      assert.deepEqual(await receive(client), { sizes: ['0x100000', '0x10000'], event: undefined, fds: 2 });
+      assert.match(await line(), /^serving pid \d+, user \d+, group \d+$/);
+      client.close();
+      assert.match(await line(), /^gone pid /);
+      server.kill('SIGTERM');
+      assert.deepEqual(await exit, [0, null]);
+      assert(!existsSync(path));
     });
-    const lines = createInterface(server.stdout)[Symbol.asyncIterator]();
-    const next = async () => JSON.parse(String((await lines.next()).value)) as Record<string, unknown>;
-    const buffers = [{ name: '0000:01:00.0 BAR 2 0x0', size: '0x100000' }];
-    assert.deepEqual(await next(), { event: 'listening', socket: path, buffers });
-    spawnSync('python3', ['-c', client, path]);
-    const { event, uid } = await next();
-    assert.deepEqual([event, uid], ['refused', process.getuid?.()]);
-    server.kill('SIGTERM');
-    server.kill('SIGINT');
-    assert.deepEqual(await once(server, 'exit'), [0, null]);
-    rmSync(dirname(path), { recursive: true });
-  });
 
-  it('share tells clients of the reset that SIGUSR2 makes', async () => {
-    const path = join(mkdtempSync(join(tmpdir(), 'share-')), 'socket');
-    const options = ['--region', '2', '--range', '0:1M', '--socket', path];
-    const server = spawn(process.execPath, ['--import=tsx', main, 'share', '01:00.0', ...options], {
-      env: { ...process.env, VFIO_DMABUF_KERNEL: 'fake' },
-      stdio: ['ignore', 'pipe', 'inherit'],
+    it('writes each event as a line of JSON', async () => {
+      const { server, exit, line } = share('--range', '0:1M', '--uid', '4711', '--json');
+      const buffers = [{ name: '0000:01:00.0 BAR 2 0x0', size: '0x100000' }];
+      assert.deepEqual(JSON.parse(await line()), { event: 'listening', socket: path, buffers });
+      connect();
+      const { event, uid } = JSON.parse(await line()) as Record<string, unknown>;
+      assert.deepEqual([event, uid], ['refused', process.getuid?.()]);
+      server.kill('SIGTERM');
+      assert.deepEqual(await exit, [0, null]);
     });
-    await once(server.stdout, 'data');
-    const listener = spawn('python3', ['-c', `${client}\nprint(s.recv(100))\nprint(s.recv(100))`, path], {
-      stdio: ['ignore', 'pipe', 'inherit'],
+
+    it('ends once when two signals come', async () => {
+      const { server, exit, line } = share('--range', '0:1M');
+      await line();
+      // Both are pending when the process goes on.
+      for (const signal of ['SIGSTOP', 'SIGTERM', 'SIGINT', 'SIGCONT'] as const) server.kill(signal);
+      assert.deepEqual(await exit, [0, null]);
+      assert(!existsSync(path));
     });
-    await once(server.stdout, 'data');
-    server.kill('SIGUSR2');
-    assert.match(await text(listener.stdout), /"revoked".*\n.*"restored"/);
-    server.stdout.destroy(); // nobody listens: it ends when it has something to say
-    spawnSync('python3', ['-c', client, path]);
-    assert.deepEqual(await once(server, 'exit'), [0, null]);
-    assert(!existsSync(path));
-    rmSync(dirname(path), { recursive: true });
+
+    it('tells clients of the reset that SIGUSR2 makes', async () => {
+      const { server, exit, line } = share('--range', '0:1M');
+      await line();
+      const client = connect();
+      await receive(client);
+      await line();
+      server.kill('SIGUSR2');
+      assert.equal((await receive(client)).event, 'revoked');
+      assert.equal((await receive(client)).event, 'restored');
+      server.stdout.destroy(); // its next line cannot be written: it ends
+      connect();
+      assert.deepEqual(await exit, [0, null]);
+      assert(!existsSync(path));
+    });
   });
 
   it('errors of the system exit with 1, wrong command lines with 2', () => {
@@ -155,16 +165,12 @@ describe('binding to vfio-pci', () => {
   const device = () => join(sysfs, 'bus/pci/devices', address);
 
   beforeEach(() => {
-    const kernel = new FakeKernel();
-    sysfs = mkdtempSync(join(tmpdir(), 'vfio-dmabuf-bind-'));
+    using kernel = new FakeKernel();
+    sysfs = temporaryFolder();
     cpSync(kernel.sysfs, sysfs, { recursive: true, verbatimSymlinks: true });
-    kernel.close();
     mkdirSync(join(sysfs, 'bus/pci/drivers/nvme'));
     rmSync(join(device(), 'driver'));
     symlinkSync('../../../../bus/pci/drivers/nvme', join(device(), 'driver'));
-  });
-  afterEach(() => {
-    rmSync(sysfs, { recursive: true });
   });
 
   /** A device of a class, below the PCI device. */

@@ -12,6 +12,7 @@ import { toSvg } from '../../../lib/cli/svg';
 import { treeLines } from '../../../lib/cli/tree';
 import { acs, ports, writeHost, type Host, type HostFunction } from '../../hosts/host';
 import { hostNames, writeNamed } from '../../hosts/hosts';
+import { itNeeds, sed } from '../../needs';
 
 const checkout = resolve(__dirname, '../../..');
 
@@ -185,9 +186,12 @@ describe('vfio-dmabuf devices and topology', function () {
     assert.match(stdout, /^ {11}12:00\.0 {2}Broadcom downstream port, redirects to the host bridge$/m);
     assert.match(stdout, /^bandwidth {2}at most 63\.0 GB\/s one way/m);
     assert.match(stdout, /^ {2}vfio-dmabuf bind 13:00\.0 14:00\.0$/m);
-    // What the command makes of GRUB's file.
+  });
+
+  itNeeds([sed], 'topology of two: what its command makes of GRUB’s file', () => {
+    const { stdout } = run('topology', '13:00.0', '14:00.0', '--root', root('gpu-server-acs'));
     const [command = ''] = /^ {2}sed .*$/m.exec(stdout) ?? [];
-    const edited = spawnSync('sh', ['-c', command.replace('-i ', '').replace('/etc/default/grub', '')], {
+    const edited = spawnSync('/bin/sh', ['-c', command.replace('-i ', '').replace('/etc/default/grub', '')], {
       input: 'GRUB_CMDLINE_LINUX="quiet"\n',
       encoding: 'utf8',
     });

@@ -94,6 +94,6 @@ main()
     log.fail(error instanceof Error ? (error.stack ?? '') : String(error), 'fuzzer');
   })
   .finally(() => {
-    rmSync(folder, { recursive: true, force: true });
     process.send?.(log.report, () => process.exit());
+    rmSync(folder, { recursive: true, force: true });
   });

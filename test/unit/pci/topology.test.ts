@@ -251,11 +251,11 @@ describe('the PCI topology of a host', () => {
       },
       'large',
     );
-    const start = performance.now();
+    const start = process.cpuUsage();
     const matrix = topology.p2pMatrix();
-    const took = performance.now() - start;
+    const took = process.cpuUsage(start).user / 1000;
     assert.equal(matrix.devices.length, 512);
-    assert(took < 200, `${took.toFixed(1)} ms`);
+    assert(took < 500, `${took.toFixed(1)} ms of CPU time`);
     for (const [i, j] of [
       [0, 0],
       [0, 1],

@@ -1,0 +1,33 @@
+// An fd that shows whether something waits.
+#pragma once
+
+#include <sys/eventfd.h>
+
+#include "kernel/linux_kernel.h"
+
+namespace fake {
+
+// An eventfd that is readable while something waits: event loops watch it instead of the queue's file.
+class Signal {
+ public:
+  Signal() : fd_(kernel_.Eventfd(0, EFD_NONBLOCK)) {}
+  Signal(const Signal&) = delete;
+  Signal& operator=(const Signal&) = delete;
+  ~Signal() {
+    if (fd_ >= 0) kernel_.Close(fd_);
+  }
+
+  void Set(bool on) {
+    uint64_t count = 1;
+    kernel_.Read(fd_, &count, sizeof(count));
+    count = 1;
+    if (on) kernel_.Write(fd_, &count, sizeof(count));
+  }
+  int Watch() { return fd_ < 0 ? fd_ : kernel_.Dup(fd_); }
+
+ private:
+  kernel::LinuxKernel kernel_;
+  int fd_;
+};
+
+}  // namespace fake

@@ -1,0 +1,31 @@
+// The BARs that are mapped in this process, for DMA mappings by address (VFIO_IOMMU_MAP_DMA).
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+
+#include "fake/iommu/pages.h"
+
+namespace fake {
+
+class BarMappings {
+ public:
+  // Makes the pages that begin at an offset of the mapping.
+  using MakePages = std::function<std::shared_ptr<Pages>(uint64_t offset)>;
+
+  void Add(uint64_t address, uint64_t length, MakePages make);
+  void Remove(uint64_t address);
+  // nullptr: the addresses are not, or not all, those of a BAR.
+  std::shared_ptr<Pages> Find(uint64_t address, uint64_t length) const;
+
+ private:
+  struct Entry {
+    uint64_t length;
+    MakePages make;
+  };
+  std::map<uint64_t, Entry> entries_;
+};
+
+}  // namespace fake

@@ -1,0 +1,349 @@
+// The interval map of an IOAS: mapping, unmapping, reserved ranges, and access by DMA.
+#include "fake/iommu/io_address_space.h"
+
+#include <algorithm>
+#include <bit>
+#include <cerrno>
+
+namespace fake {
+namespace {
+
+constexpr uint64_t kPageSize = 4096;
+constexpr uint64_t kHugePageSize = uint64_t{2} << 20;
+
+}  // namespace
+
+// Whatever is reserved for nobody, ascending.
+std::vector<uapi::iommu_iova_range> IoAddressSpace::Ranges() const {
+  auto reserved = reserved_;
+  std::ranges::sort(reserved, {}, [](const Reserved& r) { return r.range.start; });
+  std::vector<uapi::iommu_iova_range> ranges;
+  uint64_t start = 0;
+  for (const auto& [range, _] : reserved) {
+    if (range.start > start) ranges.push_back({start, range.start - 1});
+    if (range.last == ~uint64_t{0}) return ranges;
+    start = std::max(start, range.last + 1);
+  }
+  ranges.push_back({start, ~uint64_t{0}});
+  return ranges;
+}
+
+// iopt_alloc_iova(): the lowest hole that keeps the alignment present in `hint`, up to a huge page's. The first and the
+// last page of the space are never handed out.
+int IoAddressSpace::Allocate(uint64_t hint, uint64_t length, uint64_t* iova) const {
+  if (length >= ~uint64_t{0} / 2) return -EOVERFLOW;
+  uint64_t alignment = std::bit_ceil(length);
+  if (hint != 0) alignment = std::min(alignment, uint64_t{1} << std::countr_zero(hint));
+  alignment = std::min(alignment, kHugePageSize);
+  if (alignment < alignment_) return -EINVAL;
+  const uint64_t page_offset = hint % kPageSize;
+
+  const auto try_hole = [&](uint64_t first, uint64_t last) {
+    const uint64_t start = ((first + alignment - 1) & ~(alignment - 1)) | page_offset;
+    if (start < first || start > last || last - start < length - 1) return false;
+    *iova = start;
+    return true;
+  };
+  static const std::vector<uapi::iommu_iova_range> kEverywhere = {{0, ~uint64_t{0}}};
+  const auto ranges = Ranges();
+  for (const auto& allowed : allowed_.empty() ? kEverywhere : allowed_) {
+    for (const auto& range : ranges) {
+      uint64_t first = std::max({range.start, allowed.start, kPageSize});
+      const uint64_t last = std::min({range.last, allowed.last, ~uint64_t{0} - kPageSize});
+      for (const auto& [area_first, area] : areas_) {
+        if (area.last < first) continue;
+        if (area_first > last) break;
+        if (area_first > first && try_hole(first, area_first - 1)) return 0;
+        first = area.last + 1;
+      }
+      if (first <= last && try_hole(first, last)) return 0;
+    }
+  }
+  return -ENOSPC;
+}
+
+int IoAddressSpace::CheckFree(uint64_t iova, uint64_t length) const {
+  if (iova % alignment_ != 0) return -EINVAL;
+  const uint64_t last = iova + (length - 1);
+  if (last < iova) return -EOVERFLOW;
+  const auto touches = [&](const Reserved& r) { return r.range.start <= last && iova <= r.range.last; };
+  if (std::ranges::any_of(reserved_, touches)) return -EINVAL;
+  return AnyArea(iova, last) ? -EEXIST : 0;
+}
+
+bool IoAddressSpace::AnyArea(uint64_t first, uint64_t last) const {
+  const auto next = areas_.upper_bound(last);
+  return next != areas_.begin() && std::prev(next)->second.last >= first;
+}
+
+// iopt_map_pages()
+int IoAddressSpace::Map(const std::vector<Piece>& pieces, uint32_t flags, uint64_t* iova) {
+  uint64_t length = 0;
+  for (const auto& piece : pieces) length += piece.length;
+  if (length == 0 || length % alignment_ != 0) return -EINVAL;
+  const bool fixed = (flags & uapi::IOMMU_IOAS_MAP_FIXED_IOVA) != 0;
+  const int placed = fixed ? CheckFree(*iova, length) : Allocate(pieces[0].alignment_hint, length, iova);
+  if (placed != 0) return placed;
+  const bool writable = (flags & uapi::IOMMU_IOAS_MAP_WRITEABLE) != 0;
+  for (const auto& piece : pieces) {
+    if (writable && !piece.writable) return -EPERM;
+    if (piece.alignment_hint % kPageSize % alignment_ != 0) return -EINVAL;
+  }
+  for (const auto& piece : pieces) {
+    const int pinned = !domains_.empty() ? piece.pages->Pin(piece.offset, piece.length, writable) : 0;
+    if (pinned != 0) return pinned;
+  }
+  uint64_t at = *iova;
+  for (const auto& piece : pieces) {
+    areas_[at] = {at + (piece.length - 1), flags, piece};
+    at += piece.length;
+  }
+  return 0;
+}
+
+// iopt_get_pages()
+int IoAddressSpace::Find(uint64_t iova, uint64_t length, std::vector<Piece>* pieces) const {
+  if (length == 0) return -EINVAL;
+  const uint64_t last = iova + (length - 1);
+  if (last < iova) return -EOVERFLOW;
+  auto area = areas_.upper_bound(iova);
+  if (area != areas_.begin()) --area;
+  for (uint64_t at = iova;; ++area) {
+    if (area == areas_.end() || area->first > at || area->second.last < at) return -ENOENT;
+    Piece piece = area->second.piece;
+    const uint64_t skipped = at - area->first;
+    piece.offset += skipped;
+    piece.alignment_hint += skipped;
+    piece.length = std::min(last, area->second.last) - at + 1;
+    pieces->push_back(std::move(piece));
+    if (area->second.last >= last) return 0;
+    at = area->second.last + 1;
+  }
+}
+
+// iopt_unmap_iova_range(): mappings go one by one, and the first that sticks out ends it.
+int IoAddressSpace::Unmap(uint64_t iova, uint64_t length, uint64_t* unmapped) {
+  *unmapped = 0;
+  if (iova == 0 && length == ~uint64_t{0}) {
+    while (!areas_.empty()) {
+      const auto& [first, area] = *areas_.begin();
+      if (area.locks > 0) return -EBUSY;
+      *unmapped += area.last - first + 1;
+      areas_.erase(areas_.begin());
+    }
+    return 0;
+  }
+  if (iova == ~uint64_t{0} || length == ~uint64_t{0}) return -EOVERFLOW;
+  if (length == 0) return -EINVAL;
+  const uint64_t last = iova + (length - 1);
+  if (last < iova) return -EOVERFLOW;
+  auto area = areas_.upper_bound(iova);
+  if (area != areas_.begin() && std::prev(area)->second.last >= iova) --area;
+  while (area != areas_.end() && area->first <= last) {
+    if (area->second.locks > 0) return -EBUSY;
+    if (area->first < iova || area->second.last > last) return -ENOENT;
+    *unmapped += area->second.last - area->first + 1;
+    area = areas_.erase(area);
+  }
+  return *unmapped == 0 ? -ENOENT : 0;
+}
+
+// iopt_check_iova_alignment()
+int IoAddressSpace::CheckAlignment(uint64_t alignment) const {
+  const bool fits = std::ranges::all_of(areas_, [&](const auto& entry) {
+    const auto& [first, area] = entry;
+    return (first | (area.last + 1) | area.piece.alignment_hint) % alignment == 0;
+  });
+  return fits ? 0 : -EADDRINUSE;
+}
+
+// iopt_calculate_iova_alignment()
+uint64_t IoAddressSpace::WantedAlignment() const {
+  uint64_t alignment = huge_pages_ ? 1 : kPageSize;
+  if (accesses_ > 0) alignment = kPageSize;
+  for (const auto& domain : domains_) alignment = std::max(alignment, domain.page_size);
+  return alignment;
+}
+
+// iopt_disable_large_pages()
+int IoAddressSpace::SetHugePages(bool enable) {
+  if (enable == huge_pages_) return 0;
+  if (!enable && !domains_.empty() && !areas_.empty()) return -EINVAL;
+  huge_pages_ = enable;
+  const int misaligned = WantedAlignment() > alignment_ ? CheckAlignment(WantedAlignment()) : 0;
+  if (misaligned == 0) {
+    alignment_ = WantedAlignment();
+  } else {
+    huge_pages_ = true;
+  }
+  return misaligned;
+}
+
+// iommufd_ioas_load_iovas(), iopt_set_allow_iova()
+int IoAddressSpace::Allow(std::vector<uapi::iommu_iova_range> ranges) {
+  std::vector<uapi::iommu_iova_range> merged;
+  if (std::ranges::any_of(ranges, [](const auto& range) { return range.start >= range.last; })) return -EINVAL;
+  std::ranges::sort(ranges, {}, &uapi::iommu_iova_range::start);
+  for (const auto& range : ranges) {
+    if (merged.empty() || merged.back().last + 1 < range.start) {
+      merged.push_back(range);
+    } else if (merged.back().last >= range.start) {
+      return -EINVAL;
+    } else {
+      merged.back().last = range.last;
+    }
+  }
+  for (const auto& [start, last] : ranges) {
+    const auto touches = [&](const Reserved& r) { return r.range.start <= last && start <= r.range.last; };
+    if (std::ranges::any_of(reserved_, touches)) return -EADDRINUSE;
+  }
+  allowed_ = std::move(merged);
+  return 0;
+}
+
+bool IoAddressSpace::OnlyFiles() const {
+  return std::ranges::all_of(areas_, [](const auto& entry) { return entry.second.piece.pages->IsFile(); });
+}
+
+// iopt_reserve_iova()
+int IoAddressSpace::Reserve(Owner owner, const std::vector<uapi::iommu_iova_range>& ranges) {
+  for (const auto& range : ranges) {
+    const auto touches = [&](const auto& r) { return r.start <= range.last && range.start <= r.last; };
+    if (AnyArea(range.start, range.last) || std::ranges::any_of(allowed_, touches)) {
+      Unreserve(owner);
+      return -EADDRINUSE;
+    }
+    reserved_.push_back({range, owner});
+  }
+  return 0;
+}
+
+void IoAddressSpace::Unreserve(Owner owner) {
+  std::erase_if(reserved_, [&](const Reserved& reserved) { return reserved.owner == owner; });
+}
+
+// iopt_table_add_domain()
+int IoAddressSpace::AddDomain(Owner owner, const Aperture& aperture) {
+  const uint64_t alignment = std::max(alignment_, aperture.page_size);
+  const int misaligned = CheckAlignment(alignment);
+  if (misaligned != 0) return misaligned;
+  std::vector<uapi::iommu_iova_range> outside;
+  if (aperture.first != 0) outside.push_back({0, aperture.first - 1});
+  if (aperture.last != ~uint64_t{0}) outside.push_back({aperture.last + 1, ~uint64_t{0}});
+  const int reserved = Reserve(owner, outside);
+  if (reserved != 0) return reserved;
+  if (domains_.empty()) {
+    for (const auto& [first, area] : areas_) {
+      const bool writable = (area.flags & uapi::IOMMU_IOAS_MAP_WRITEABLE) != 0;
+      const int pinned = area.piece.pages->Pin(area.piece.offset, area.piece.length, writable);
+      if (pinned == 0) continue;
+      Unreserve(owner);
+      return pinned;
+    }
+  }
+  domains_.push_back({owner, aperture.page_size});
+  alignment_ = alignment;
+  return 0;
+}
+
+void IoAddressSpace::RemoveDomain(Owner owner) {
+  std::erase_if(domains_, [&](const Domain& domain) { return domain.owner == owner; });
+  ClearDirty(owner);
+  Unreserve(owner);
+  alignment_ = WantedAlignment();
+}
+
+IoAddressSpace::Area* IoAddressSpace::AreaAt(uint64_t iova, uint64_t* first) {
+  const auto next = areas_.upper_bound(iova);
+  if (next == areas_.begin() || std::prev(next)->second.last < iova) return nullptr;
+  *first = std::prev(next)->first;
+  return &std::prev(next)->second;
+}
+
+void IoAddressSpace::MarkDirty(Owner owner, uint64_t iova) {
+  uint64_t first = 0;
+  if (auto* area = AreaAt(iova, &first)) area->dirty[owner].insert(std::max(first, iova & ~(kPageSize - 1)));
+}
+
+void IoAddressSpace::ClearDirty(Owner owner) {
+  for (auto& [_, area] : areas_) area.dirty.erase(owner);
+}
+
+// __iommu_read_and_clear_dirty(): from one area to the next, as long as they touch.
+std::vector<uapi::iommu_iova_range> IoAddressSpace::ReadDirty(Owner owner, uint64_t first, uint64_t last, bool clear) {
+  std::vector<uapi::iommu_iova_range> ranges;
+  uint64_t start = 0;
+  for (Area* area = AreaAt(first, &start); area; area = AreaAt(area->last + 1, &start)) {
+    auto& pages = area->dirty[owner];
+    for (auto page = pages.lower_bound(std::max(start, first & ~(kPageSize - 1))); page != pages.end();) {
+      if (*page > last) break;
+      const uint64_t end = std::min({*page | (kPageSize - 1), area->last, last});
+      ranges.push_back({std::max(*page, first), end});
+      page = clear ? pages.erase(page) : std::next(page);
+    }
+    if (area->last >= last) break;
+  }
+  return ranges;
+}
+
+// iopt_add_access()
+int IoAddressSpace::AddAccess() {
+  const int misaligned = CheckAlignment(std::max(alignment_, kPageSize));
+  if (misaligned != 0) return misaligned;
+  ++accesses_;
+  alignment_ = WantedAlignment();
+  return 0;
+}
+
+void IoAddressSpace::RemoveAccess() {
+  --accesses_;
+  alignment_ = WantedAlignment();
+}
+
+int IoAddressSpace::Lock(uint64_t first, uint64_t last) {
+  uint64_t next = first;
+  auto area = areas_.upper_bound(first);
+  if (area != areas_.begin()) --area;
+  for (; area != areas_.end() && area->first <= next && next <= last; ++area) {
+    if (area->second.last < next) continue;
+    next = area->second.last + 1;
+  }
+  if (next <= last) return -ENOENT;
+  for (auto& [start, its] : areas_) its.locks += start <= last && its.last >= first ? 1 : 0;
+  return 0;
+}
+
+void IoAddressSpace::Unlock(uint64_t first, uint64_t last) {
+  for (auto& [start, its] : areas_) its.locks -= start <= last && its.last >= first ? 1 : 0;
+}
+
+std::optional<IoAddressSpace::Fault> IoAddressSpace::Move(Access access, uint64_t iova, void* buffer,
+                                                          std::size_t size) const {
+  const uint32_t needed = access == Access::kRead ? uapi::IOMMU_IOAS_MAP_READABLE : uapi::IOMMU_IOAS_MAP_WRITEABLE;
+  std::optional<Fault> fault;
+  auto* bytes = static_cast<uint8_t*>(buffer);
+  while (size > 0) {
+    const std::size_t chunk = std::min<uint64_t>(size, kPageSize - iova % kPageSize);
+    const auto next = areas_.upper_bound(iova);
+    const auto found = next == areas_.begin() ? areas_.end() : std::prev(next);
+    const char* reason = nullptr;
+    if (found == areas_.end() || found->second.last < iova) {
+      reason = "unmapped";
+    } else if (const auto& [first, area] = *found; (area.flags & needed) == 0) {
+      reason = "forbidden";
+    } else {
+      const auto& pages = area.piece.pages;
+      const uint64_t offset = area.piece.offset + (iova - first);
+      const bool moved =
+          access == Access::kRead ? pages->Read(offset, bytes, chunk) : pages->Write(offset, bytes, chunk);
+      if (!moved) reason = "revoked";
+    }
+    if (reason && !fault) fault = Fault{iova, reason};
+    bytes += chunk;
+    iova += chunk;
+    size -= chunk;
+  }
+  return fault;
+}
+
+}  // namespace fake

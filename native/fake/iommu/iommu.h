@@ -1,0 +1,82 @@
+// The IOMMU in front of a device, as its driver answers IOMMUFD (struct iommu_ops in the kernel): what it is, and which
+// page tables it makes.
+#pragma once
+
+#include <array>
+#include <cerrno>
+#include <cstdint>
+#include <cstring>
+#include <vector>
+
+#include "uapi/iommufd.h"
+
+namespace fake {
+
+// The IOVAs that a machine's IOMMU translates, and the reserved ones.
+struct IommuLimits {
+  uint64_t last_iova = ~uint64_t{0};
+  std::vector<uapi::iommu_iova_range> reserved;  // in ascending order
+  uint64_t alignment = 1;
+  uint64_t capability = 0;  // Intel's capability registers
+  uint64_t extended_capability = 0;
+};
+
+// What one page table can map: the IOVAs `first` to `last`, in pages of this size.
+struct Aperture {
+  uint64_t first = 0;
+  uint64_t last = ~uint64_t{0};
+  uint64_t page_size = 1;
+};
+
+// A driver's result of IOMMU_HWPT_ALLOC.
+struct PageTable {
+  Aperture aperture;
+  bool dirty_tracking = false;
+};
+
+// A command's data in the driver's format. `bytes` is the caller's memory.
+struct DriverData {
+  uint32_t type;
+  const void* bytes;
+  uint32_t length;
+
+  // Copies it as the kernel does: at least `smallest` bytes, at most a T.
+  template <typename T>
+  int CopyTo(T* out, std::size_t smallest) const {
+    if (length < smallest || length > sizeof(T)) return -EINVAL;
+    std::memcpy(out, bytes, length);
+    return 0;
+  }
+};
+
+// A nested page table of the mock IOMMU, with the TLB entries that tests read.
+using MockTlb = std::array<uint32_t, 4>;
+
+class Iommu {
+ public:
+  Iommu() = default;
+  Iommu(const Iommu&) = delete;
+  Iommu& operator=(const Iommu&) = delete;
+  virtual ~Iommu() = default;
+
+  // Page tables of one driver fit devices of the same driver only.
+  virtual const char* driver() const = 0;
+  // IOVAs that cannot be mapped for any device behind it.
+  virtual std::vector<uapi::iommu_iova_range> Reserved() const = 0;
+  virtual uint64_t capabilities() const = 0;  // IOMMU_HW_CAP_*
+  virtual uint8_t max_pasid_log2() const { return 0; }
+  virtual bool takes_page_requests() const { return false; }  // of the device
+  // `type`: in, what is asked for (0: whatever there is); out, what it is.
+  virtual int Describe(uint32_t* type, std::vector<uint8_t>* data) const = 0;
+
+  // `flags` without those that IOMMUFD handles; `data` may be nullptr.
+  virtual int AllocatePaging(uint32_t flags, const DriverData* data, PageTable* out) const = 0;
+  virtual int AllocateNested(uint32_t, const DriverData&, MockTlb*) const { return -EOPNOTSUPP; }
+  virtual bool has_viommu(uint32_t /*type*/) const { return false; }
+  // Whether a table made for another device of the same driver fits.
+  virtual bool Fits(const PageTable&) const { return true; }
+
+  bool tracks_dirty() const { return (capabilities() & uapi::IOMMU_HW_CAP_DIRTY_TRACKING) != 0; }
+};
+
+}  // namespace fake

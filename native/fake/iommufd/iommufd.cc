@@ -1,0 +1,136 @@
+// The table of objects, and the table of commands with their sizes.
+#include "fake/iommufd/iommufd.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "fake/iommufd/iommufd_commands.h"
+#include "fake/iommufd/iommufd_device.h"
+
+namespace fake {
+namespace {
+
+template <typename Command>
+using Handler = int (*)(Iommufd&, Command&);
+
+// Every command starts with its size. The excess of a longer command must be zero. A shorter one must have `smallest`
+// bytes; the rest counts as zero.
+template <auto handler, typename Command>
+int Run(Iommufd& iommufd, void* argument, std::size_t smallest) {
+  uint32_t size = 0;
+  std::memcpy(&size, argument, sizeof(size));
+  if (size < smallest) return -EINVAL;
+  const auto* bytes = static_cast<const uint8_t*>(argument);
+  const auto is_zero = [](uint8_t byte) { return byte == 0; };
+  if (size > sizeof(Command) && !std::all_of(bytes + sizeof(Command), bytes + size, is_zero)) return -E2BIG;
+  Command command = {};
+  const std::size_t known = std::min<std::size_t>(size, sizeof(Command));
+  std::memcpy(&command, argument, known);
+  const int result = handler(iommufd, command);
+  std::memcpy(argument, &command, known);
+  return result;
+}
+
+struct Entry {
+  uapi::request_t request;
+  int (*run)(Iommufd& iommufd, void* argument, std::size_t smallest);
+  std::size_t smallest;
+};
+
+template <auto handler, typename Command>
+constexpr Entry MakeEntry(uapi::request_t request, Handler<Command>, std::size_t smallest = sizeof(Command)) {
+  return {request, Run<handler, Command>, smallest};
+}
+
+#define COMMAND(request, handler, ...) MakeEntry<handler>(uapi::request, handler __VA_OPT__(, ) __VA_ARGS__)
+constexpr Entry kCommands[] = {
+    COMMAND(IOMMU_DESTROY, Destroy),
+    COMMAND(IOMMU_IOAS_ALLOC, IoasAllocate),
+    COMMAND(IOMMU_IOAS_IOVA_RANGES, IoasIovaRanges),
+    COMMAND(IOMMU_IOAS_MAP, IoasMap),
+    COMMAND(IOMMU_IOAS_MAP_FILE, IoasMapFile),
+    COMMAND(IOMMU_IOAS_COPY, IoasCopy),
+    COMMAND(IOMMU_IOAS_UNMAP, IoasUnmap),
+    COMMAND(IOMMU_IOAS_ALLOW_IOVAS, IoasAllowIovas),
+    COMMAND(IOMMU_IOAS_CHANGE_PROCESS, IoasChangeProcess),
+    COMMAND(IOMMU_IOAS_NOIOMMU_GET_PA, IoasNoIommuGetPhysical),
+    COMMAND(IOMMU_OPTION, Option),
+    COMMAND(IOMMU_VFIO_IOAS, VfioIoas),
+    COMMAND(IOMMU_HWPT_ALLOC, HwptAllocate, offsetof(uapi::iommu_hwpt_alloc, data_type)),
+    COMMAND(IOMMU_HWPT_SET_DIRTY_TRACKING, HwptSetDirtyTracking),
+    COMMAND(IOMMU_HWPT_GET_DIRTY_BITMAP, HwptGetDirtyBitmap),
+    COMMAND(IOMMU_HWPT_INVALIDATE, HwptInvalidate),
+    COMMAND(IOMMU_FAULT_QUEUE_ALLOC, FaultQueueAllocate),
+    COMMAND(IOMMU_VIOMMU_ALLOC, ViommuAllocate),
+    COMMAND(IOMMU_VDEVICE_ALLOC, VdeviceAllocate),
+    COMMAND(IOMMU_HW_QUEUE_ALLOC, HwQueueAllocate),
+    COMMAND(IOMMU_VEVENTQ_ALLOC, VeventQueueAllocate),
+    COMMAND(IOMMU_GET_HW_INFO, GetHwInfo, offsetof(uapi::iommu_hw_info, out_capabilities)),
+    COMMAND(IOMMU_TEST_CMD, Test, offsetof(uapi::iommu_test_cmd, last) + sizeof(uint32_t)),
+};
+#undef COMMAND
+
+}  // namespace
+
+// Objects that no other object uses are destroyed first.
+Iommufd::~Iommufd() {
+  std::erase_if(objects_, [](const auto& entry) { return !entry.second; });
+  while (!objects_.empty()) {
+    const auto unheld = std::ranges::find_if(objects_, [](const auto& entry) { return entry.second->users == 0; });
+    if (unheld == objects_.end()) return;
+    Remove(unheld->first);
+  }
+}
+
+int Iommufd::Ioctl(uapi::request_t request, void* argument) {
+  const auto entry = std::ranges::find(kCommands, request, &Entry::request);
+  return entry == std::end(kCommands) ? -ENOTTY : entry->run(*this, argument, entry->smallest);
+}
+
+uint32_t Iommufd::Add(std::shared_ptr<IommufdObject> object) {
+  uint32_t id = 1;
+  for (const auto& [taken, _] : objects_) {
+    if (taken != id) break;
+    ++id;
+  }
+  object->id = id;
+  objects_.emplace(id, std::move(object));
+  return id;
+}
+
+void Iommufd::Remove(uint32_t id) {
+  const auto node = objects_.extract(id);
+  if (vfio_ioas == id) vfio_ioas = 0;
+  node.mapped()->Leave(*this);
+}
+
+void Iommufd::Bury(uint32_t id) {
+  Remove(id);
+  objects_.emplace(id, nullptr);
+}
+
+int Destroy(Iommufd& iommufd, uapi::iommu_destroy& command) {
+  const auto object = iommufd.Find<IommufdObject>(command.id);
+  if (!object) return -ENOENT;
+  if (object->users > 0) return -EBUSY;
+  iommufd.Remove(command.id);
+  return 0;
+}
+
+uint32_t Iommufd::AddDevice(std::optional<uint32_t> group) {
+  return Add(std::make_shared<IommufdDevice>(iommu_, group));
+}
+
+void Iommufd::RemoveDevice(uint32_t device) { Remove(device); }
+
+int Iommufd::Attach(uint32_t device, uint32_t page_table, uint32_t pasid) {
+  return Find<IommufdDevice>(device)->Attach(*this, page_table, pasid);
+}
+
+void Iommufd::Detach(uint32_t device, uint32_t pasid) { Find<IommufdDevice>(device)->Detach(*this, pasid); }
+
+const IoAddressSpace* Iommufd::AddressSpaceOf(uint32_t device) const {
+  return Find<IommufdDevice>(device)->address_space();
+}
+
+}  // namespace fake

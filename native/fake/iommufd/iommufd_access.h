@@ -1,0 +1,24 @@
+// A device without an IOMMU as an object of an iommufd: its driver accesses an IOAS's memory with the CPU. The rules
+// are those of struct iommufd_access in drivers/iommu/iommufd/device.c.
+#pragma once
+
+#include "fake/iommufd/iommufd.h"
+#include "fake/iommufd/iommufd_ioas.h"
+
+namespace fake {
+
+class IommufdAccess : public IommufdObject {
+ public:
+  // The driver is a user until it removes the object.
+  IommufdAccess() { users = 1; }
+
+  // Attaches to an IOAS, instead of the previous one: 0, or a negated errno.
+  int Attach(const Iommufd& iommufd, uint32_t ioas);
+  void Detach();
+  void Leave(Iommufd&) override { Detach(); }
+
+ private:
+  Use<Ioas> ioas_;
+};
+
+}  // namespace fake

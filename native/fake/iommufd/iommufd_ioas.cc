@@ -1,0 +1,130 @@
+// The commands of IOASes. The rules are those of drivers/iommu/iommufd/ioas.c.
+#include "fake/iommufd/iommufd_ioas.h"
+
+#include <fcntl.h>
+
+#include <algorithm>
+
+#include "fake/dma_buf/dma_buf.h"
+#include "fake/iommufd/iommufd_commands.h"
+
+namespace fake {
+namespace {
+
+constexpr uint32_t kAccess = uapi::IOMMU_IOAS_MAP_READABLE | uapi::IOMMU_IOAS_MAP_WRITEABLE;
+
+// The checks that IOMMU_IOAS_MAP and _MAP_FILE begin with.
+template <typename Command>
+int CheckMap(const Command& command) {
+  if ((command.flags & ~(kAccess | uapi::IOMMU_IOAS_MAP_FIXED_IOVA)) != 0) return -EOPNOTSUPP;
+  if (command.iova == ~uint64_t{0} || command.length == ~uint64_t{0}) return -EOVERFLOW;
+  return (command.flags & kAccess) == 0 ? -EINVAL : 0;
+}
+
+}  // namespace
+
+int IoasAllocate(Iommufd& iommufd, uapi::iommu_ioas_alloc& command) {
+  if (command.flags != 0) return -EOPNOTSUPP;
+  command.out_ioas_id = iommufd.Add(std::make_shared<Ioas>());
+  return 0;
+}
+
+int IoasIovaRanges(Iommufd& iommufd, uapi::iommu_ioas_iova_ranges& command) {
+  if (command.__reserved != 0) return -EOPNOTSUPP;
+  const auto ioas = iommufd.Find<Ioas>(command.ioas_id);
+  if (!ioas) return -ENOENT;
+  const auto ranges = ioas->space.Ranges();
+  const auto room = std::min<std::size_t>(command.num_iovas, ranges.size());
+  std::copy_n(ranges.begin(), room, reinterpret_cast<uapi::iommu_iova_range*>(command.allowed_iovas));
+  const bool fits = command.num_iovas >= ranges.size();
+  command.num_iovas = static_cast<uint32_t>(ranges.size());
+  command.out_iova_alignment = ioas->space.alignment();
+  return fits ? 0 : -EMSGSIZE;
+}
+
+int IoasMap(Iommufd& iommufd, uapi::iommu_ioas_map& command) {
+  const int bad = command.__reserved != 0 ? -EOPNOTSUPP : CheckMap(command);
+  if (bad != 0) return bad;
+  const auto ioas = iommufd.Find<Ioas>(command.ioas_id);
+  if (!ioas) return -ENOENT;
+  if (command.user_va + command.length < command.user_va) return -EOVERFLOW;
+  if (command.length == 0) return -EINVAL;
+  const IoAddressSpace::Piece piece = {.pages = UserPages(command.user_va, command.length),
+                                       .offset = 0,
+                                       .alignment_hint = command.user_va,
+                                       .length = command.length,
+                                       .writable = (command.flags & uapi::IOMMU_IOAS_MAP_WRITEABLE) != 0};
+  return ioas->space.Map({piece}, command.flags, &command.iova);
+}
+
+int IoasMapFile(Iommufd& iommufd, uapi::iommu_ioas_map_file& command) {
+  const int bad = CheckMap(command);
+  if (bad != 0) return bad;
+  const auto ioas = iommufd.Find<Ioas>(command.ioas_id);
+  if (!ioas) return -ENOENT;
+  if (command.length == 0) return -EINVAL;
+  if (command.start + (command.length - 1) < command.start) return -EOVERFLOW;
+  std::shared_ptr<Pages> pages;
+  const auto file = iommufd.table().Find(command.fd);
+  if (const auto buffer = std::dynamic_pointer_cast<DmaBuf>(file)) {
+    if (buffer->size() <= command.start + (command.length - 1)) return -EINVAL;
+    const int imported = buffer->Import(&pages);
+    if (imported != 0) return imported;
+  } else {
+    if (fcntl(command.fd, F_GETFD) < 0) return -EBADF;
+    pages = FilePages(command.fd);
+    if (!pages) return -ENOMEM;
+  }
+  const IoAddressSpace::Piece piece = {.pages = std::move(pages),
+                                       .offset = command.start,
+                                       .alignment_hint = command.start,
+                                       .length = command.length,
+                                       .writable = (command.flags & uapi::IOMMU_IOAS_MAP_WRITEABLE) != 0};
+  return ioas->space.Map({piece}, command.flags, &command.iova);
+}
+
+int IoasCopy(Iommufd& iommufd, uapi::iommu_ioas_copy& command) {
+  if ((command.flags & ~(kAccess | uapi::IOMMU_IOAS_MAP_FIXED_IOVA)) != 0) return -EOPNOTSUPP;
+  constexpr uint64_t kTooMuch = ~uint64_t{0};
+  if (command.length == kTooMuch || command.src_iova == kTooMuch || command.dst_iova == kTooMuch) return -EOVERFLOW;
+  if ((command.flags & kAccess) == 0) return -EINVAL;
+  const auto source = iommufd.Find<Ioas>(command.src_ioas_id);
+  if (!source) return -ENOENT;
+  std::vector<IoAddressSpace::Piece> pieces;
+  const int found = source->space.Find(command.src_iova, command.length, &pieces);
+  if (found != 0) return found;
+  const auto destination = iommufd.Find<Ioas>(command.dst_ioas_id);
+  return destination ? destination->space.Map(pieces, command.flags, &command.dst_iova) : -ENOENT;
+}
+
+int IoasUnmap(Iommufd& iommufd, uapi::iommu_ioas_unmap& command) {
+  const auto ioas = iommufd.Find<Ioas>(command.ioas_id);
+  if (!ioas) return -ENOENT;
+  uint64_t unmapped = 0;
+  const int result = ioas->space.Unmap(command.iova, command.length, &unmapped);
+  if (result == 0) command.length = unmapped;
+  return result;
+}
+
+int IoasAllowIovas(Iommufd& iommufd, uapi::iommu_ioas_allow_iovas& command) {
+  if (command.__reserved != 0) return -EOPNOTSUPP;
+  const auto ioas = iommufd.Find<Ioas>(command.ioas_id);
+  if (!ioas) return -ENOENT;
+  const auto* ranges = reinterpret_cast<const uapi::iommu_iova_range*>(command.allowed_iovas);
+  return ioas->space.Allow({ranges, ranges + command.num_iovas});
+}
+
+// The owner of pinned memory is not modelled: the fake kernel has no limit of locked memory.
+int IoasChangeProcess(Iommufd& iommufd, uapi::iommu_ioas_change_process& command) {
+  if (command.__reserved != 0) return -EOPNOTSUPP;
+  for (const auto& [_, object] : iommufd.objects()) {
+    const auto* ioas = dynamic_cast<const Ioas*>(object.get());
+    if (ioas && !ioas->space.OnlyFiles()) return -EINVAL;
+  }
+  return 0;
+}
+
+// As a kernel without CONFIG_VFIO_NOIOMMU.
+int IoasNoIommuGetPhysical(Iommufd&, uapi::iommu_ioas_noiommu_get_pa&) { return -EOPNOTSUPP; }
+
+}  // namespace fake

@@ -1,0 +1,48 @@
+// Binding a cdev to an iommufd, and calls to its device.
+#include "fake/vfio/vfio_cdev.h"
+
+#include <fcntl.h>
+
+#include "fake/vfio/vfio_group.h"
+
+namespace fake {
+
+int CdevDevice::FindIommufd(int fd, std::shared_ptr<Iommufd>* iommufd) {
+  *iommufd = std::dynamic_pointer_cast<Iommufd>(table_.Find(fd));
+  if (*iommufd) return 0;
+  return fcntl(fd, F_GETFD) < 0 ? -EBADF : -EBADFD;
+}
+
+VfioCdev::~VfioCdev() {
+  if (!bound_) return;
+  device_->Unbind();
+  if (VfioGroup* group = device_->group()) --group->bound_devices;
+}
+
+int VfioCdev::Ioctl(uapi::request_t request, void* argument) {
+  if (request == uapi::VFIO_DEVICE_BIND_IOMMUFD) {
+    auto& command = *static_cast<uapi::vfio_device_bind_iommufd*>(argument);
+    VfioGroup* group = device_->group();
+    if (group && group->open) return -EBUSY;
+    const int result = device_->Bind(command, &command.out_devid);
+    if (result != 0) return result;
+    bound_ = true;
+    if (group) ++group->bound_devices;
+    return 0;
+  }
+  return bound_ ? device_->Ioctl(request, argument) : -EINVAL;
+}
+
+int64_t VfioCdev::Pread(void* buffer, std::size_t size, uint64_t offset) {
+  return bound_ ? device_->ReadRegion(offset, buffer, size) : -EINVAL;
+}
+
+int64_t VfioCdev::Pwrite(const void* buffer, std::size_t size, uint64_t offset) {
+  return bound_ ? device_->WriteRegion(offset, buffer, size) : -EINVAL;
+}
+
+int VfioCdev::Mmap(std::size_t length, int protection, int flags, uint64_t offset, kernel::MappedPages* out) {
+  return bound_ ? device_->Mmap(length, protection, flags, offset, out) : -EINVAL;
+}
+
+}  // namespace fake

@@ -1,0 +1,86 @@
+// What a test needs beside Node: a program, a right, a feature of the kernel. Where that is missing, the test is skipped, and
+// its title says why. With VFIO_DMABUF_TEST_ALL=1 it fails instead: continuous integration has everything.
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { accessSync, constants, existsSync, readFileSync } from 'node:fs';
+import { delimiter, join } from 'node:path';
+import type { AsyncFunc, Context } from 'mocha';
+
+/** Says what is missing; undefined: nothing. */
+export type Need = () => string | undefined;
+
+function isExecutable(file: string): boolean {
+  try {
+    accessSync(file, constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+const program =
+  (name: string): Need =>
+  () =>
+    (process.env['PATH'] ?? '').split(delimiter).some((folder) => isExecutable(join(folder, name)))
+      ? undefined
+      : `${name} is not installed`;
+
+/** Python 3.9, the first with socket.send_fds(). */
+export const python: Need = () => {
+  const missing = program('python3')();
+  if (missing !== undefined) return missing;
+  const { status } = spawnSync('python3', ['-c', 'import socket; socket.send_fds']);
+  return status === 0 ? undefined : 'python3 does not run, or is older than 3.9';
+};
+export const qemu = program('qemu-system-x86_64');
+/** Of util-linux. */
+export const prlimit = program('prlimit');
+export const sed = program('sed');
+/** A C++ compiler: what scripts/check-abi.ts runs. */
+export const compiler: Need = () => {
+  const chosen = process.env['CXX'];
+  const found = chosen !== undefined || ['g++', 'c++', 'clang++'].some((name) => program(name)() === undefined);
+  return found ? undefined : 'no C++ compiler is installed';
+};
+
+/** So many files open at once. */
+export const openFiles =
+  (count: number): Need =>
+  () => {
+    const limit = /^Max open files\s+(\w+)/m.exec(readFileSync('/proc/self/limits', 'latin1'))?.[1] ?? '';
+    return limit === 'unlimited' || Number(limit) >= count
+      ? undefined
+      : `it opens ${String(count)} files, and the limit is ${limit} (ulimit -n)`;
+  };
+
+/** The C library's headers, where errno's numbers are the generic ones. */
+export const errnoHeaders: Need = () =>
+  existsSync('/usr/include/asm-generic/errno.h') ? undefined : 'the C library has no headers here';
+
+const capabilities = { chown: 0n, setgid: 6n, setuid: 7n } as const;
+
+/** The right to become another user, and to give files to one. */
+export const superuser: Need = () => {
+  const effective = BigInt(`0x${/^CapEff:\s*(\w+)$/m.exec(readFileSync('/proc/self/status', 'latin1'))?.[1] ?? '0'}`);
+  const has = (bit: bigint) => ((effective >> bit) & 1n) === 1n;
+  return process.geteuid?.() === 0 && Object.values(capabilities).every(has) ? undefined : 'only root can do this';
+};
+
+/** The first of the needs that is not met, in words. */
+export function missing(needs: readonly Need[]): string | undefined {
+  for (const need of needs) {
+    const what = need();
+    if (what !== undefined) return what;
+  }
+  return undefined;
+}
+
+const everything = process.env['VFIO_DMABUF_TEST_ALL'] === '1';
+
+/** it(), for a test that has needs. */
+export function itNeeds(needs: readonly Need[], title: string, body: (this: Context) => unknown): void {
+  const what = missing(needs);
+  if (what === undefined) it(title, body as AsyncFunc);
+  else if (everything) it(title, () => assert.fail(`cannot run: ${what}`));
+  else it.skip(`${title} (skipped: ${what})`);
+}
