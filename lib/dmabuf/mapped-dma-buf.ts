@@ -83,9 +83,4 @@ export class MappedDmaBuf extends Closable {
     }
     return at;
   }
-
-  /** Lets go of the memory. */
-  override close(): void {
-    super.close();
-  }
 }

@@ -24,11 +24,12 @@ export class Iommufd extends Closable {
   /** Whether the fd is a duplicate: then another object may stand for the same iommufd. @internal */
   readonly duplicated: boolean;
   readonly #handle: FdHandle;
-  readonly #devices = new Set<Child>();
+  /** What is closed with it, and before IOASes. @internal */
+  readonly dependents = new Set<Child>();
   readonly #ioases = new Set<Ioas>();
   static readonly #end: End<Iommufd> = {
     what: 'iommufd',
-    children: (iommufd) => [...iommufd.#devices, ...iommufd.#ioases],
+    children: (iommufd) => [...iommufd.dependents, ...iommufd.#ioases],
     close: (iommufd) => native.fdClose(iommufd.#handle, false),
     closeLater: (iommufd) => native.fdClose(iommufd.#handle, true),
   };
@@ -118,11 +119,6 @@ export class Iommufd extends Closable {
     return Viommu.alloc(this, device, parent, data);
   }
 
-  /** What is closed with it, and before IOASes. @internal */
-  get dependents(): Set<Child> {
-    return this.#devices;
-  }
-
   #keep(handle: IoasHandle): Ioas {
     const ioas = new Ioas(this, handle);
     this.#ioases.add(ioas);
@@ -199,13 +195,13 @@ export class Iommufd extends Closable {
 
   /** Notes a device that is bound here. @internal */
   adopt(device: Child): void {
-    this.#devices.add(device);
+    this.dependents.add(device);
   }
 
   /** @internal */
   forget(child: Child): void {
     if (child instanceof Ioas) this.#ioases.delete(child);
-    else this.#devices.delete(child);
+    else this.dependents.delete(child);
   }
 
   /**

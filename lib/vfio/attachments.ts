@@ -1,6 +1,6 @@
 // A VFIO device in an iommufd: bind, attach and detach, for its DMA without a PASID and for each PASID.
 import { join } from 'node:path';
-import { native, type FdHandle, type HwptHandle, type IoasHandle } from '../addon/native';
+import { native, type FdHandle, type HwptHandle, type IoasHandle, type VfioHandle } from '../addon/native';
 import { closedError, codedError, kernelCall, kernelCallAsync } from '../errors/errors';
 import { instance, options } from '../errors/validate';
 import type { Attached } from '../iommufd/bound';
@@ -96,16 +96,8 @@ export class Attachments {
 
   async attach(table: Table, pasid?: number): Promise<void> {
     const { args, around, call } = this.#toAttach(table, pasid);
-    const [device, handle] = call;
     const attach = async () => {
-      await kernelCallAsync(
-        args,
-        () =>
-          pasid === undefined
-            ? native.vfioAttach(device, handle, true)
-            : native.vfioAttachPasid(device, handle, pasid, true),
-        around,
-      );
+      await kernelCallAsync(args, () => attachLater(...call), around);
       this.#attached(pasid, table);
     };
     // Both wait for it when they are closed, and detach.
@@ -115,20 +107,12 @@ export class Attachments {
 
   attachSync(table: Table, pasid?: number): void {
     const { args, around, call } = this.#toAttach(table, pasid);
-    const [device, handle] = call;
-    kernelCall(
-      args,
-      () =>
-        pasid === undefined
-          ? native.vfioAttach(device, handle, false)
-          : native.vfioAttachPasid(device, handle, pasid, false),
-      around,
-    );
+    kernelCall(args, () => attachNow(...call), around);
     this.#attached(pasid, table);
   }
 
   #toAttach(table: Table, pasid: number | undefined) {
-    const call = [this.#file.handle, this.#handleOf(table)] as const;
+    const call = [this.#file.handle, this.#handleOf(table), pasid] as const;
     const [ioas, id] = table instanceof Hwpt ? [table.ioas, { hwpt: table.id }] : [table, { ioas: table.id }];
     return { args: { ...this.#file.args(), ...id, pasid }, around: { ...this.#file.around(), ioas }, call };
   }
@@ -238,6 +222,14 @@ export class Attachments {
 function iommuGroup({ kernel, address }: DeviceFile): string | undefined {
   return address === undefined ? undefined : linked(join(kernel.sysfs, 'bus/pci/devices', address, 'iommu_group'));
 }
+
+type AttachCall = [device: VfioHandle, table: IoasHandle | HwptHandle, pasid: number | undefined];
+
+const attachLater = (...[device, table, pasid]: AttachCall): Promise<number> =>
+  pasid === undefined ? native.vfioAttach(device, table, true) : native.vfioAttachPasid(device, table, pasid, true);
+
+const attachNow = (...[device, table, pasid]: AttachCall): number =>
+  pasid === undefined ? native.vfioAttach(device, table, false) : native.vfioAttachPasid(device, table, pasid, false);
 
 function nameOf(table: Table): string {
   return table instanceof Hwpt ? 'HWPT' : 'IOAS';

@@ -1,5 +1,5 @@
 // A container's file: the groups in it, its IOMMU, and how it is closed.
-import { kernelCall, kernelCallAsync, KernelError } from '../errors/errors';
+import { kernelCall, kernelCallAsync, KernelError, type KernelErrorArguments } from '../errors/errors';
 import type { Kernel } from '../kernel/kernel';
 import { Closable } from '../lifetime/closable';
 import type { Child, End } from '../lifetime/lifetime';
@@ -89,9 +89,7 @@ export abstract class ContainerFile extends Closable {
    */
   async setIommu(type: IommuType = 'TYPE1v2'): Promise<void> {
     const [handle, number] = [this.handle, toIommuType(type)];
-    await this.calls.add(
-      kernelCallAsync({ type }, () => native.containerSetIommu(handle, number, true), { container: this }),
-    );
+    await this.callLater({ type }, () => native.containerSetIommu(handle, number, true));
     this.check();
     this.#iommu = type;
   }
@@ -99,8 +97,18 @@ export abstract class ContainerFile extends Closable {
   /** {@link setIommu}, waiting. */
   setIommuSync(type: IommuType = 'TYPE1v2'): void {
     const number = toIommuType(type);
-    kernelCall({ type }, () => native.containerSetIommu(this.handle, number, false), { container: this });
+    this.call({ type }, () => native.containerSetIommu(this.handle, number, false));
     this.#iommu = type;
+  }
+
+  /** A call on it, whose error has its mappings to look at. @internal */
+  protected call<T>(args: KernelErrorArguments, call: () => T): T {
+    return kernelCall(args, call, { container: this });
+  }
+
+  /** @internal */
+  protected callLater<T>(args: KernelErrorArguments, call: () => Promise<T>): Promise<T> {
+    return this.calls.add(kernelCallAsync(args, call, { container: this }));
   }
 
   /** Has an IOMMU. @internal */
@@ -144,7 +152,7 @@ export abstract class ContainerFile extends Closable {
    * @throws KernelError EINVAL: no IOMMU is set.
    */
   info(): ContainerInfo {
-    return toContainerInfo(kernelCall({}, () => native.containerInfo(this.handle), { container: this }));
+    return toContainerInfo(this.call({}, () => native.containerInfo(this.handle)));
   }
 
   /** Notes a group that is in here, to close it before the container. @internal */

@@ -41,10 +41,8 @@ export class VfioContainer extends ContainerSpace {
   unmapDirty(iova: number | bigint, length: number | bigint): { unmapped: bigint; dirty: DirtyPages[] } {
     const { handle } = this;
     const { first, count, pageSize } = this.#toDirtyRange(iova, length);
-    const { unmapped, bitmap } = kernelCall(
-      { iova: first, length: count },
-      () => native.containerUnmapDirty(handle, first, count, pageSize),
-      { container: this },
+    const { unmapped, bitmap } = this.call({ iova: first, length: count }, () =>
+      native.containerUnmapDirty(handle, first, count, pageSize),
     );
     this.dropIn(first, first + count);
     return { unmapped, dirty: toDirtyPages(bitmap, first, pageSize) };
@@ -66,7 +64,7 @@ export class VfioContainer extends ContainerSpace {
   }
 
   #trackDirtyPages(start: boolean): void {
-    kernelCall({}, () => native.containerTrackDirtyPages(this.handle, start), { container: this });
+    this.call({}, () => native.containerTrackDirtyPages(this.handle, start));
   }
 
   /**
@@ -79,10 +77,8 @@ export class VfioContainer extends ContainerSpace {
   dirtyPages(iova: number | bigint, length: number | bigint): DirtyPages[] {
     const { handle } = this;
     const { first, count, pageSize } = this.#toDirtyRange(iova, length);
-    const bitmap = kernelCall(
-      { iova: first, length: count },
-      () => native.containerDirtyPages(handle, first, count, pageSize),
-      { container: this },
+    const bitmap = this.call({ iova: first, length: count }, () =>
+      native.containerDirtyPages(handle, first, count, pageSize),
     );
     return toDirtyPages(bitmap, first, pageSize);
   }

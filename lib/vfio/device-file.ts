@@ -32,19 +32,20 @@ export class DeviceFile {
   readonly address: string | undefined;
   /** The group that it was opened through. */
   readonly use: GroupUse | undefined;
+  /** The handle, also while the device is being closed. */
+  readonly lastHandle: VfioHandle;
+  /** Native code has let go of it: calls that are under way are the last. */
+  released = false;
   /** How many PASIDs of the device are attached: a fact for hints. */
   pasids = 0;
   /** Called when the device may have changed. */
   whenChanged: (() => void) | undefined;
   readonly #life: Lifetime;
   readonly #fd: FdHandle;
-  readonly #handle: VfioHandle;
   readonly #children = new Set<Child>();
   readonly #word: WordOf;
   /** The device's word as it was when the watchers were told last. */
   #told: number;
-  /** Native code has let go of it: calls that are under way are the last. */
-  #released = false;
 
   /** @param life the device's */
   constructor(life: Lifetime, kernel: Kernel, { fd, use }: Opened, handle: VfioHandle, address?: string) {
@@ -53,7 +54,7 @@ export class DeviceFile {
     this.address = address;
     this.use = use;
     this.#fd = fd;
-    this.#handle = handle;
+    this.lastHandle = handle;
     this.#word = native.vfioWord(handle);
     this.#told = this.#word();
   }
@@ -74,16 +75,7 @@ export class DeviceFile {
 
   get handle(): VfioHandle {
     this.#life.check();
-    return this.#handle;
-  }
-
-  /** The handle, also while the device is being closed. */
-  get lastHandle(): VfioHandle {
-    return this.#handle;
-  }
-
-  get released(): boolean {
-    return this.#released;
+    return this.lastHandle;
   }
 
   /** What an error of any call tells. */
@@ -103,18 +95,20 @@ export class DeviceFile {
   }
 
   /** A call after which what was exported may be revoked, or may be mapped again. */
-  async changing(call: () => Promise<void>): Promise<void> {
+  async changing(call: (device: VfioHandle) => Promise<void>): Promise<void> {
+    const { handle } = this;
     try {
-      await this.track(kernelCallAsync(this.args(), call));
+      await this.track(kernelCallAsync(this.args(), () => call(handle)));
     } finally {
       this.changed();
     }
   }
 
   /** The same, waiting. */
-  changingSync(call: () => void): void {
+  changingSync(call: (device: VfioHandle) => void): void {
+    const { handle } = this;
     try {
-      kernelCall(this.args(), call);
+      kernelCall(this.args(), () => call(handle));
     } finally {
       this.changed();
     }
@@ -145,15 +139,15 @@ export class DeviceFile {
 
   /** Gives the device back to the kernel, with the last fd on it. */
   release(): void {
-    this.#released = true;
-    native.vfioClose(this.#handle, false);
+    this.released = true;
+    native.vfioClose(this.lastHandle, false);
     native.fdClose(this.#fd, false);
   }
 
   async releaseLater(): Promise<void> {
-    this.#released = true;
+    this.released = true;
     native.fdClose(this.#fd, false); // the device has a share of it
-    const closed = native.vfioClose(this.#handle, true);
+    const closed = native.vfioClose(this.lastHandle, true);
     this.changed();
     await closed;
   }

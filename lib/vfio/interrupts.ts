@@ -1,6 +1,5 @@
 // All kinds of interrupts of a device.
 import type { Parents } from '../lifetime/parents';
-import { irqNames } from './constants';
 import { InterruptIndex } from './interrupt-index';
 
 /**
@@ -19,20 +18,11 @@ export class Interrupts {
 
   /** @internal */
   constructor(device: Parents['VfioDevice']) {
-    const [intx, msi, msix, error, request] = irqNames.map((_, index) => new InterruptIndex(device, index)) as [
-      ...[
-        intx: InterruptIndex,
-        msi: InterruptIndex,
-        msix: InterruptIndex,
-        error: InterruptIndex,
-        request: InterruptIndex,
-      ],
-    ];
-    this.intx = intx;
-    this.msi = msi;
-    this.msix = msix;
-    this.error = error;
-    this.request = request;
+    this.intx = new InterruptIndex(device, 0);
+    this.msi = new InterruptIndex(device, 1);
+    this.msix = new InterruptIndex(device, 2);
+    this.error = new InterruptIndex(device, 3);
+    this.request = new InterruptIndex(device, 4);
     device.file.adopt({
       close: () => {
         for (const index of this) index.close();

@@ -67,9 +67,4 @@ export class MappedRegion extends Closable {
     this.read = access.read;
     this.write = access.write;
   }
-
-  /** Unmaps. */
-  override close(): void {
-    super.close();
-  }
 }

@@ -189,11 +189,6 @@ export class MigrationData extends Closable {
     for (const done of [...this.#waiting]) done();
   }
 
-  /** Resolves when no call is under way. @internal */
-  idle(): Promise<void> {
-    return this.calls.idle();
-  }
-
   /** Closes the file, behind calls that are under way. What the device is to do next is told by its state. */
   override close(): void {
     super.close();
@@ -280,5 +275,5 @@ class ResumedState extends Writable {
 /** When the stream says 'close', its fd is closed. */
 function closeBehind(data: MigrationData, error: Error | null, done: (error?: Error | null) => void): void {
   data.close();
-  void data.idle().then(() => done(error));
+  void data.calls.idle().then(() => done(error));
 }

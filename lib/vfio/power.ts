@@ -1,6 +1,6 @@
 // What takes a VFIO device's memory away for a while: reset, hot reset, low power.
 import { codedError, kernelCall } from '../errors/errors';
-import { native, type FdHandle } from '../addon/native';
+import { native, type FdHandle, type VfioHandle } from '../addon/native';
 import type { DeviceFile } from './device-file';
 import { VfioGroup } from './group';
 import { toHotResetInfo, type HotResetInfo } from './hot-reset';
@@ -18,13 +18,11 @@ export class Power {
   }
 
   async reset(): Promise<void> {
-    const { handle: device } = this.#file;
-    await this.#file.changing(() => native.vfioReset(device, true));
+    await this.#file.changing((device) => native.vfioReset(device, true));
   }
 
   resetSync(): void {
-    const { handle: device } = this.#file;
-    this.#file.changingSync(() => native.vfioReset(device, false));
+    this.#file.changingSync((device) => native.vfioReset(device, false));
   }
 
   hotResetInfo(): HotResetInfo {
@@ -36,15 +34,13 @@ export class Power {
   }
 
   async hotReset(): Promise<void> {
-    const { handle: device } = this.#file;
     const { addresses, groups } = this.#toHotReset();
-    await this.#file.changing(() => native.vfioHotReset(device, addresses, groups, true));
+    await this.#file.changing((device) => native.vfioHotReset(device, addresses, groups, true));
   }
 
   hotResetSync(): void {
-    const { handle: device } = this.#file;
     const { addresses, groups } = this.#toHotReset();
-    this.#file.changingSync(() => native.vfioHotReset(device, addresses, groups, false));
+    this.#file.changingSync((device) => native.vfioHotReset(device, addresses, groups, false));
   }
 
   /** The groups that this thread has beside this device's: they vouch for their devices. */
@@ -68,21 +64,18 @@ export class Power {
   }
 
   async enterLowPower(): Promise<void> {
-    const { handle: device } = this.#file;
-    await this.#powering(() => native.vfioEnterLowPower(device, true));
+    await this.#powering((device) => native.vfioEnterLowPower(device, true));
   }
 
   enterLowPowerSync(): void {
-    const { handle: device } = this.#file;
-    this.#file.changingSync(() => native.vfioEnterLowPower(device, false));
+    this.#file.changingSync((device) => native.vfioEnterLowPower(device, false));
     this.#sleeps(undefined);
   }
 
   async enterLowPowerWithWakeUp(): Promise<WakeUp> {
-    const { handle: device } = this.#file;
     const [wakeUp, eventfd] = this.#toWakeUp();
     try {
-      await this.#powering(() => native.vfioEnterLowPowerWithWakeUp(device, eventfd, true), wakeUp);
+      await this.#powering((device) => native.vfioEnterLowPowerWithWakeUp(device, eventfd, true), wakeUp);
     } catch (error) {
       wakeUp.end(false);
       throw error;
@@ -91,10 +84,9 @@ export class Power {
   }
 
   enterLowPowerWithWakeUpSync(): WakeUp {
-    const { handle: device } = this.#file;
     const [wakeUp, eventfd] = this.#toWakeUp();
     try {
-      this.#file.changingSync(() => native.vfioEnterLowPowerWithWakeUp(device, eventfd, false));
+      this.#file.changingSync((device) => native.vfioEnterLowPowerWithWakeUp(device, eventfd, false));
     } catch (error) {
       wakeUp.end(false);
       throw error;
@@ -104,18 +96,16 @@ export class Power {
   }
 
   async exitLowPower(): Promise<void> {
-    const { handle: device } = this.#file;
-    await this.#powering(() => native.vfioExitLowPower(device, true));
+    await this.#powering((device) => native.vfioExitLowPower(device, true));
   }
 
   exitLowPowerSync(): void {
-    const { handle: device } = this.#file;
-    this.#file.changingSync(() => native.vfioExitLowPower(device, false));
+    this.#file.changingSync((device) => native.vfioExitLowPower(device, false));
     this.#sleeps(undefined);
   }
 
   /** A call that enters or leaves low power; what was before is over with it. */
-  async #powering(call: () => Promise<void>, next?: WakeUp): Promise<void> {
+  async #powering(call: (device: VfioHandle) => Promise<void>, next?: WakeUp): Promise<void> {
     const enter = async () => {
       await this.#file.changing(call);
       this.#sleeps(next);
@@ -136,6 +126,7 @@ export class Power {
 
   /** Made before the device goes to sleep: afterwards nothing can fail. */
   #toWakeUp(): [wakeUp: WakeUp, eventfd: FdHandle] {
+    this.#file.check();
     const eventfd = kernelCall(this.#file.args(), () => native.fdEventfd(this.#file.kernel.handle, 0));
     try {
       return [new WakeUp(eventfd, (it) => this.#awake(it)), eventfd];
@@ -151,7 +142,6 @@ export class Power {
     this.#wakeUp = undefined;
     this.#file.forget(wakeUp);
     // vfio_pci_core_runtime_resume() leaves what was exported revoked; only this brings it back.
-    const { handle: device } = this.#file;
-    await this.#file.changing(() => native.vfioExitLowPower(device, true)).catch(() => undefined);
+    await this.#file.changing((device) => native.vfioExitLowPower(device, true)).catch(() => undefined);
   }
 }
