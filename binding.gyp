@@ -37,6 +37,9 @@
         "NODE_ADDON_API_CPP_EXCEPTIONS_ALL",  # every C++ exception becomes a JavaScript error
         "NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS",  # a worker may be terminated during a call; nothing can be thrown then
         "NODE_ADDON_API_DISABLE_DEPRECATED"
+      ],
+      "ldflags": [
+        "-Wl,-z,nodelete"  # stays loaded when the worker that loaded it has ended: its threads and its signal handler remain
       ]
     }
   ]

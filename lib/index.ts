@@ -35,7 +35,7 @@ export {
 } from './ipc/fd-channel';
 export { FdServer, type ListenSocketOptions } from './ipc/fd-server';
 export { ReceivedFd } from './ipc/received-fd';
-export { ShareClient, type SharedBuffer, type ShareClientEvents } from './ipc/share-client';
+export { ShareClient, type SharedBuffer, type ShareClientEvents, type ShareClientOptions } from './ipc/share-client';
 export { shareVersion, type SharedBufferInfo } from './ipc/share-protocol';
 export { ShareServer, type ShareOffer, type ShareOptions, type ShareServerEvents } from './ipc/share-server';
 export type { InvalidateData, VtdInvalidation } from './iommufd/invalidate';

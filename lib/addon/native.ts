@@ -1,4 +1,5 @@
 // The addon, typed. The only file that loads it; everything else sees these functions and opaque handles.
+import { existsSync } from 'node:fs';
 import bindings from 'bindings';
 
 declare const tag: unique symbol;
@@ -19,6 +20,7 @@ export interface Handle<T extends string> {
 /** @internal */ export type VeventQueueHandle = Handle<'veventQueue'>;
 /** @internal */ export type VfioHandle = Handle<'vfio'>;
 /** @internal */ export type MappingHandle = Handle<'mapping'>;
+/** @internal */ export type SlowReceiveHandle = Handle<'slowReceive'>;
 
 /** The elements of a block access: one access of the element's width each. */
 export type RegisterArray = Uint8Array | Uint16Array | Uint32Array | BigUint64Array;
@@ -135,12 +137,25 @@ export interface NativeObject<H> {
 
 type MapArguments = [offset: bigint, length: bigint, iova: bigint | undefined, access: number];
 
+/** @internal */
+export interface NativeMessage {
+  bytes: Uint8Array;
+  fds: FdHandle[];
+  /** It had more bytes than there was room for. */
+  cut: boolean;
+  /** It had more fds than this process can open. */
+  lostFds: boolean;
+}
+
 interface Native {
   systemKernel(): KernelHandle;
+  /** The system's, in bytes. */
+  readonly pageSize: bigint;
   fakeKernel(machine: NativeMachine, sysfsParent: string): KernelHandle;
   fakeAttach(sysfs: string): KernelHandle | undefined;
   fakeSysfs(kernel: KernelHandle): string;
   fakeRemoveSysfs(kernel: KernelHandle): void;
+  fakeReplaceNode(kernel: KernelHandle, path: string, target: string): void;
   fakeTakeFaults(kernel: KernelHandle): { device: string; iova: bigint; access: 'read' | 'write'; reason: string }[];
   fakeOpenFiles(kernel: KernelHandle): number;
   fakeOpenMappings(kernel: KernelHandle): number;
@@ -149,6 +164,9 @@ interface Native {
   /** IOMMU_TEST_CMD on an iommufd of the fake, for tests. */
   fakeIommufdTest(kernel: KernelHandle, fd: number, command: Uint8Array, bitmap: Uint8Array | undefined): number;
 
+  /** Any request, for the project's own tests: behind `bytes`, which get the answer, is no memory. */
+  ioctlAtPageEnd(kernel: KernelHandle, fd: number, request: number, bytes: Uint8Array): number;
+
   fdOpen: NowOrLater<[kernel: KernelHandle, path: string], FdHandle>;
   fdDuplicate(kernel: KernelHandle, number: number): FdHandle;
   fdEventfd(kernel: KernelHandle, count: number): FdHandle;
@@ -156,25 +174,48 @@ interface Native {
   fdWrite: NowOrLater<[fd: FdHandle, bytes: Uint8Array], number>;
   fdNumber(fd: FdHandle): number;
   fdInode(fd: FdHandle): bigint;
+  /** 'MAJOR:MINOR' of a character device, as sysfs writes it; undefined: the file is none. */
+  fdDevice(fd: FdHandle): string | undefined;
   fdPath(fd: FdHandle): string;
   fdShare(fd: FdHandle): FdHandle;
 
   socketPair(kernel: KernelHandle, type: number): [FdHandle, FdHandle];
   socketConnect(kernel: KernelHandle, path: string, type: number): FdHandle;
-  socketListen(kernel: KernelHandle, path: string, type: number, mode: number, backlog: number): FdHandle;
+  socketListen(
+    kernel: KernelHandle,
+    path: string,
+    type: number,
+    mode: number,
+    backlog: number,
+    refuseFds: boolean,
+  ): FdHandle;
   /** undefined: nobody is waiting. */
   socketAccept(socket: FdHandle): FdHandle | undefined;
   /** The bytes moved; undefined: there is no room now. */
   socketSend(socket: FdHandle, bytes: Uint8Array, fds: Int32Array): number | undefined;
   /** undefined: nothing is there now. */
-  socketReceive(
-    socket: FdHandle,
-    size: number,
-  ): { bytes: Uint8Array; fds: FdHandle[]; cut: boolean; lostFds: boolean } | undefined;
+  socketReceive(socket: FdHandle, size: number): NativeMessage | undefined;
+  /** Whether {@link Native.socketReceive} is certain not to wait. */
+  socketHasRoom(socket: FdHandle): boolean;
+  /** On a thread for calls that may wait. */
+  socketReceiveSlowly(socket: FdHandle, size: number): SlowReceiveHandle;
+  /** To be called once {@link Native.slowReceiveReady} is watched. */
+  slowReceiveStart(slow: SlowReceiveHandle): void;
+  /** Readable when it is done. */
+  slowReceiveReady(slow: SlowReceiveHandle): FdHandle;
+  slowReceiveTake(slow: SlowReceiveHandle): NativeMessage | undefined;
+  /** The next message, which stays: of a stream, `size` is 1. */
+  socketPeek(socket: FdHandle): { size: number; fds: boolean } | undefined;
+  socketRefuseFds(socket: FdHandle): void;
   socketPeer(socket: FdHandle): { pid: number; uid: number; gid: number; groups: number[] };
   socketUnread(socket: FdHandle): number;
   pidfdGetfd(kernel: KernelHandle, pid: number, fd: number): FdHandle;
+  /** Of a foreign fd, on a thread for calls that may wait; it is waited for briefly. */
   fdClose: NowOrLater<[fd: FdHandle], void>;
+  /** Its close may wait, as another process sent it. */
+  fdSetForeign(fd: FdHandle): void;
+  /** Whether this process has the file's lock now (flock(2)). */
+  fdLock(kernel: KernelHandle, number: number): boolean;
 
   traceStart(): TraceHandle;
   traceTake(trace: TraceHandle): {
@@ -350,9 +391,9 @@ interface Native {
   dmaBufExportSyncFile(fd: FdHandle, flags: number): FdHandle;
   dmaBufImportSyncFile(fd: FdHandle, syncFile: FdHandle, flags: number): void;
   dmaBufMap(fd: FdHandle, offset: bigint, length: bigint, writable: boolean): MappingHandle;
-  udmabufCreate(memfd: FdHandle, offset: bigint, size: bigint): FdHandle;
+  udmabufCreate(driver: FdHandle, memfd: FdHandle, offset: bigint, size: bigint): FdHandle;
   /** `words`: fd, offset and size of each item. */
-  udmabufCreateList(kernel: KernelHandle, words: BigUint64Array): FdHandle;
+  udmabufCreateList(driver: FdHandle, words: BigUint64Array): FdHandle;
   heapAllocate: NowOrLater<[heap: FdHandle, length: bigint, access: number], FdHandle>;
 
   syncFileIs(fd: FdHandle): boolean;
@@ -381,9 +422,18 @@ interface Native {
 
 function load(): Native {
   try {
-    return bindings('vfio_dmabuf') as Native;
+    // The root is told: to find it, bindings would replace Error.prepareStackTrace, which may be frozen.
+    return bindings({ bindings: 'vfio_dmabuf', module_root: bindings.getRoot(__filename) }) as Native;
   } catch (cause) {
-    throw Object.assign(
+    throw notLoaded(cause);
+  }
+}
+
+/** bindings tells where it looked, if it found nothing that it could load. */
+function notLoaded(cause: unknown): Error {
+  const { tries } = cause as { tries?: string[] };
+  if (tries?.every((path) => !existsSync(path))) {
+    return Object.assign(
       new Error(
         'vfio-dmabuf: the native addon is not built. A package manager that does not run install scripts leaves it ' +
           'out; build it with `npm rebuild vfio-dmabuf` (with npm 12: `npm install-scripts approve vfio-dmabuf` ' +
@@ -393,6 +443,15 @@ function load(): Native {
       { code: 'ERR_ADDON_NOT_BUILT' },
     );
   }
+  const why = cause instanceof Error ? cause.message : String(cause);
+  return Object.assign(
+    new Error(
+      `vfio-dmabuf: the native addon is built, and does not load: ${why}. If it was built for another system (its C ` +
+        'library, its processor, an older Node.js), `npm rebuild vfio-dmabuf` builds it for this one.',
+      { cause },
+    ),
+    { code: 'ERR_ADDON_NOT_LOADED' },
+  );
 }
 
 /** @internal */

@@ -15,6 +15,8 @@ interface Options {
   mode: number;
   uid: number[];
   gid: number[];
+  clients: number;
+  clientsPerUser?: number;
   json?: boolean;
 }
 
@@ -26,6 +28,11 @@ function toId(text: string, before: number[]): number[] {
 function toMode(text: string): number {
   if (!/^0?[0-7]{1,3}$/.test(text)) throw new InvalidArgumentError('a mode is octal: 660');
   return Number.parseInt(text, 8);
+}
+
+function toCount(text: string): number {
+  if (!/^[1-9]\d{0,4}$/.test(text) || Number(text) > 65536) throw new InvalidArgumentError('a number from 1 to 65536');
+  return Number(text);
 }
 
 const who = ({ pid, uid, gid }: PeerCredentials) => `pid ${String(pid)}, user ${String(uid)}, group ${String(gid)}`;
@@ -51,7 +58,7 @@ async function serve(server: ShareServer, device: VfioDevice, asJson: boolean, g
   const reset = () => void device.reset().catch(complain);
   process.on('SIGUSR2', reset);
   // A signal that comes twice, as from a terminal and from npm, does not cut the end short.
-  const signals = ['SIGINT', 'SIGTERM'].map((name) => new Promise((resolve) => process.on(name, resolve)));
+  const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'].map((name) => new Promise((resolve) => process.on(name, resolve)));
   print(greeting); // whoever reads it may send a signal at once
   const unheard = new Promise((resolve) => process.stdout.on('error', resolve)); // EPIPE
   await Promise.race([...signals, unheard]);
@@ -79,6 +86,12 @@ export function addShare(program: Command): void {
         .default([], 'none')
         .argParser(toId),
     )
+    .addOption(new Option('--clients <n>', 'how many clients are served at once').default(64).argParser(toCount))
+    .addOption(
+      new Option('--clients-per-user <n>', 'how many of one user; not for root and this user')
+        .default(undefined, 'a quarter of --clients')
+        .argParser(toCount),
+    )
     .option('--json', 'a line of JSON for each event: { event, socket, buffers }, { event, pid, uid, gid, why }')
     .addHelpText(
       'after',
@@ -90,24 +103,39 @@ Example:
   $ sudo vfio-dmabuf share 03:00.0 --region 2 --range 0:1M --socket /run/cmb --mode 660 --gid 100
 `,
     )
-    .action(async (address: string, { region, range, socket, mode, uid, gid, json: asJson = false }: Options) => {
-      await using iommufd = Iommufd.open();
-      await using device = await VfioDevice.open(address, { iommufd });
-      device.command.memory = true;
-      const ranges = range.length > 0 ? range : [{ offset: 0n, length: device.region(region).size }];
-      const name = device.address ?? address;
-      const offers = ranges.map(({ offset, length }): ShareOffer => ({
-        ...{ name: `${name} BAR ${String(region)} ${hex(offset)}`, device: name, region, ranges: [{ offset, length }] },
-        dmaBuf: device.exportDmaBuf({ region, offset, length }),
-      }));
-      const users = { ...(uid.length > 0 ? { uids: uid } : {}), gids: gid };
-      const [group] = gid;
-      using server = new ShareServer(socket, offers, { mode, ...users, ...(group === undefined ? {} : { group }) });
-      for (const { dmaBuf } of offers) dmaBuf.close();
-      const parts = offers.map(({ name, ranges: [part] = [] }) => ({ name, size: BigInt(part?.length ?? 0) }));
-      const words = parts.map((part) => `${part.name}, ${size(part.size)}`).join('; ');
-      const buffers = parts.map((part) => ({ name: part.name, size: hex(part.size) }));
-      const greeting = asJson ? JSON.stringify({ event: 'listening', socket, buffers }) : `${socket}: ${words}`;
-      await serve(server, device, asJson, greeting);
-    });
+    .action(
+      async (address: string, { region, range, socket, mode, uid, gid, json: asJson = false, ...limits }: Options) => {
+        await using iommufd = Iommufd.open();
+        await using device = await VfioDevice.open(address, { iommufd });
+        device.command.memory = true;
+        const ranges = range.length > 0 ? range : [{ offset: 0n, length: device.region(region).size }];
+        const name = device.address ?? address;
+        const offers = ranges.map(({ offset, length }): ShareOffer => ({
+          ...{
+            name: `${name} BAR ${String(region)} ${hex(offset)}`,
+            device: name,
+            region,
+            ranges: [{ offset, length }],
+          },
+          dmaBuf: device.exportDmaBuf({ region, offset, length }),
+        }));
+        const { clients, clientsPerUser } = limits;
+        const ofUser = clientsPerUser === undefined ? {} : { clientsPerUser };
+        const users = { ...(uid.length > 0 ? { uids: uid } : {}), gids: gid };
+        const [group] = gid;
+        using server = new ShareServer(socket, offers, {
+          mode,
+          clients,
+          ...ofUser,
+          ...users,
+          ...(group === undefined ? {} : { group }),
+        });
+        for (const { dmaBuf } of offers) dmaBuf.close();
+        const parts = offers.map(({ name, ranges: [part] = [] }) => ({ name, size: BigInt(part?.length ?? 0) }));
+        const words = parts.map((part) => `${part.name}, ${size(part.size)}`).join('; ');
+        const buffers = parts.map((part) => ({ name: part.name, size: hex(part.size) }));
+        const greeting = asJson ? JSON.stringify({ event: 'listening', socket, buffers }) : `${socket}: ${words}`;
+        await serve(server, device, asJson, greeting);
+      },
+    );
 }

@@ -104,6 +104,7 @@ export class DmaBuf extends Closable {
         throw codedError('ERR_NOT_DMA_BUF', `fd ${String(fd)} is not a dma-buf`);
       }
     } catch (error) {
+      native.fdSetForeign(handle);
       native.fdClose(handle, false);
       throw error;
     }

@@ -1,13 +1,14 @@
 // A dma-heap: where the kernel allocates dma-bufs of host memory.
 import { constants, readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { toKernel } from '../kernel/default-kernel';
+import { type FdHandle, native } from '../addon/native';
 import { kernelCall, kernelCallAsync } from '../errors/errors';
+import { type Access, accesses, oneOf, options, outOfRange, string, u64 } from '../errors/validate';
+import { toKernel } from '../kernel/default-kernel';
+import { classNode, openNodeSync } from '../kernel/device-node';
 import type { Kernel } from '../kernel/kernel';
 import { Closable } from '../lifetime/closable';
 import type { End } from '../lifetime/lifetime';
-import { native, type FdHandle } from '../addon/native';
-import { accesses, oneOf, options, outOfRange, string, u64, type Access } from '../errors/validate';
 import { DmaBuf } from './dma-buf';
 
 const folder = '/dev/dma_heap';
@@ -53,16 +54,15 @@ export class DmaHeap extends Closable {
   /**
    * Opens a heap, by its name in /dev/dma_heap.
    *
-   * @throws KernelError ENOENT: no such heap. EACCES: this user may not.
+   * @throws KernelError ENOENT: no such heap. EACCES: this user may not. Error ERR_WRONG_NODE: the file is another device.
    */
   static open(name = 'system', opts?: { kernel?: Kernel }): DmaHeap {
     const kernel = toKernel(options(opts).kernel);
     if (!/^[\w.-]+$/.test(string(name, 'name')) || /^\.+$/.test(name)) {
       throw outOfRange('name', 'the name of a file', name);
     }
-    const path = `${folder}/${name}`;
-    const handle = kernelCall({ path }, () => native.fdOpen(kernel.handle, path, false), { kernel });
-    return new DmaHeap(kernel, name, handle);
+    const node = classNode(`${folder}/${name}`, `dma-heap ${name}`, 'dma_heap', name);
+    return new DmaHeap(kernel, name, openNodeSync(kernel, node));
   }
 
   #open(): FdHandle {
@@ -71,7 +71,7 @@ export class DmaHeap extends Closable {
   }
 
   /**
-   * A dma-buf of new, zeroed memory: `size` bytes (1 to 2^63 - 4096), rounded up to whole pages (DMA_HEAP_IOCTL_ALLOC).
+   * A dma-buf of new, zeroed memory: `size` bytes (1 to 2^63 less a page), rounded up to whole pages (DMA_HEAP_IOCTL_ALLOC).
    * The memory is taken at once and cannot be swapped out; the system heap asks for more until there is none, and what then
    * ends may be some process: mind the size.
    *
@@ -99,6 +99,6 @@ export class DmaHeap extends Closable {
 }
 
 function toRequest(size: number | bigint, opts: AllocOptions | undefined): { length: bigint; flags: number } {
-  const length = u64(size, 'size', 1n, 2n ** 63n - 4096n);
+  const length = u64(size, 'size', 1n, 2n ** 63n - native.pageSize);
   return { length, flags: openFlags[oneOf(options(opts).access ?? 'rw', 'access', accesses)] };
 }

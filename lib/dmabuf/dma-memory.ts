@@ -7,6 +7,7 @@ import type { End } from '../lifetime/lifetime';
 import { native, type FdHandle, type MappingHandle } from '../addon/native';
 import { oneOf, options, outOfRange, u64 } from '../errors/validate';
 import { DmaBuf } from './dma-buf';
+import { udmabufPath, withUdmabuf } from './udmabuf-driver';
 
 const pageLog2 = 12;
 const hugePageLog2: Record<HugePageSize, number> = { '2M': 21, '1G': 30 };
@@ -109,12 +110,12 @@ export class DmaMemory extends Closable {
     const { offset, length } = options(opts);
     const start = u64(offset ?? 0n, 'offset', 0n, BigInt(this.size));
     const count = u64(length ?? BigInt(this.size) - start, 'length', 1n, BigInt(this.size) - start);
-    const handle = kernelCall(
-      { path: '/dev/udmabuf', offset: start, size: count },
-      () => native.udmabufCreate(fdHandle, start, count),
-      { kernel: this.#kernel },
+    const kernel = this.#kernel;
+    const args = { path: udmabufPath, offset: start, size: count };
+    const handle = withUdmabuf(kernel, (driver) =>
+      kernelCall(args, () => native.udmabufCreate(driver, fdHandle, start, count), { kernel }),
     );
-    return new DmaBuf(this.#kernel, handle);
+    return new DmaBuf(kernel, handle);
   }
 
   /** What cannot be done to the memory any more. It is born sealed against shrinking, as /dev/udmabuf and safety want it. */

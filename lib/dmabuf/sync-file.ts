@@ -82,6 +82,7 @@ export class SyncFile extends Closable {
         throw codedError('ERR_NOT_SYNC_FILE', `fd ${String(fd)} is not a sync file`);
       }
     } catch (error) {
+      native.fdSetForeign(handle);
       native.fdClose(handle, false);
       throw error;
     }

@@ -1,8 +1,9 @@
 // /dev/udmabuf: dma-bufs of memfds' pages.
+import { type FdHandle, native } from '../addon/native';
+import { udmabufPath as path, withUdmabuf } from './udmabuf-driver';
 import { kernelCall } from '../errors/errors';
-import type { Kernel } from '../kernel/kernel';
-import { native, type FdHandle } from '../addon/native';
 import { array, integer, invalidType, options, u64 } from '../errors/validate';
+import type { Kernel } from '../kernel/kernel';
 
 /** A memfd and its size in bytes: what {@link DmaMemory} is, among other things. */
 export interface HostMemory {
@@ -20,7 +21,6 @@ export interface MemoryRange {
   length?: number | bigint;
 }
 
-const path = '/dev/udmabuf';
 const wordsPerItem = 3;
 
 /** @internal */
@@ -32,9 +32,9 @@ export function createUdmabuf(kernel: Kernel, ranges: readonly MemoryRange[]): F
     words.set(item, wordsPerItem * i);
     size += item[2];
   }
-  return kernelCall({ path, ranges: ranges.length, size }, () => native.udmabufCreateList(kernel.handle, words), {
-    kernel,
-  });
+  return withUdmabuf(kernel, (driver) =>
+    kernelCall({ path, ranges: ranges.length, size }, () => native.udmabufCreateList(driver, words), { kernel }),
+  );
 }
 
 function toItem(range: MemoryRange, name: string): [fd: bigint, offset: bigint, length: bigint] {

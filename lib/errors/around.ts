@@ -21,6 +21,10 @@ export interface Arguments {
   irq?: string;
   action?: string;
   state?: string;
+  /** Of a process that has something. */
+  pid?: number;
+  /** What has a socket's place. */
+  holder?: string;
 }
 
 /** A mapping, as far as a cause is told from it. */

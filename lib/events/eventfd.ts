@@ -54,6 +54,7 @@ export class Eventfd extends Closable {
       if (path !== 'anon_inode:[eventfd]') throw invalidValue('fd', 'an eventfd', number);
       return new Eventfd(own);
     } catch (error) {
+      native.fdSetForeign(own);
       native.fdClose(own, false);
       throw error;
     }

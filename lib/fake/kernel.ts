@@ -96,14 +96,19 @@ function make(machine: Machine): KernelHandle {
       parent,
     ),
   );
-  writeSysfs(native.fakeSysfs(handle), sysfs, machine.cpu ?? defaultCpu);
-  for (const [i, { cdev, type }] of mdevs.entries()) {
-    writeMdev(native.fakeSysfs(handle), {
-      uuid: mdevUuid(i),
-      type,
-      cdev,
-      group: 2 * machine.ports.length + functionsOf(machine).length + i,
-    });
+  try {
+    writeSysfs(native.fakeSysfs(handle), sysfs, machine.cpu ?? defaultCpu, machine.iommufd ?? true);
+    for (const [i, { cdev, type }] of mdevs.entries()) {
+      writeMdev(native.fakeSysfs(handle), {
+        uuid: mdevUuid(i),
+        type,
+        cdev,
+        group: 2 * machine.ports.length + functionsOf(machine).length + i,
+      });
+    }
+  } catch (error) {
+    native.fakeRemoveSysfs(handle); // with what is in it so far
+    throw error;
   }
   return handle;
 }
@@ -241,6 +246,16 @@ export class FakeKernel extends Kernel {
   get failedCall(): string | undefined {
     const call = native.fakeFailedCall(this.handle);
     return call && (call.request === 0 ? call.name : `${call.name} 0x${call.request.toString(16)}`);
+  }
+
+  /**
+   * Puts another node in the place of a node: from now on, whoever opens `path` opens what is at `target`, as after
+   * `mount --bind TARGET PATH`. So a test has a /dev that is out of date. `path` for both takes it back.
+   *
+   * @param path '/dev/vfio/devices/vfio0', '/dev/vfio/12', '/dev/iommu', …
+   */
+  replaceNode(path: string, target: string): void {
+    native.fakeReplaceNode(this.handle, string(path, 'path'), string(target, 'target'));
   }
 
   /**

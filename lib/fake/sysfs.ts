@@ -91,28 +91,48 @@ function writeDevice(root: string, device: SysfsDevice): void {
   writeGroupFile(root, device.group);
 }
 
+/** The numbers of character devices, which native/fake/device_numbers.h has, too. */
+const majors = { misc: 10, dmaHeap: 509, group: 510, cdev: 511 } as const;
+const minors = { vfio: 196, iommu: 257, udmabuf: 258, systemHeap: 0 } as const;
+
+/** The number of the device with this folder, and the link to the folder from its number. */
+function writeNumber(root: string, folder: string, major: number, minor: number): void {
+  const number = `${String(major)}:${String(minor)}`;
+  mkdirSync(folder, { recursive: true });
+  writeFileSync(join(folder, 'dev'), `${number}\n`);
+  link(folder, join(root, 'dev/char', number));
+}
+
 /** The character device of the device with this folder; `hasFile`: in /dev, too. */
 export function writeCdev(root: string, folder: string, name: string, hasFile = true): void {
   const cdev = join(folder, 'vfio-dev', name);
   mkdirSync(cdev, { recursive: true });
-  if (hasFile) writeFileSync(join(cdev, 'dev'), `511:${name.replace('vfio', '')}\n`);
+  if (hasFile) writeNumber(root, cdev, majors.cdev, Number(name.replace('vfio', '')));
   link(cdev, join(root, 'class/vfio-dev', name));
 }
 
 /** The file of an IOMMU group that VFIO has all devices of. */
 function writeGroupFile(root: string, group: number): void {
-  const file = join(root, 'devices/virtual/vfio', String(group));
-  if (existsSync(file)) return; // of a device of the same group
-  mkdirSync(file, { recursive: true });
-  writeFileSync(join(file, 'dev'), `510:${String(group)}\n`);
-  link(file, join(root, 'class/vfio', String(group)));
+  const folder = join(root, 'devices/virtual/vfio', String(group));
+  if (existsSync(folder)) return; // of a device of the same group
+  writeNumber(root, folder, majors.group, group);
+  link(folder, join(root, 'class/vfio', String(group)));
 }
 
-/** What every machine has: the exporters of host memory (native/fake/host_dma_buf.cc). */
-function writeHost(root: string): void {
-  for (const name of ['class/misc/udmabuf', 'class/dma_heap/system', 'module/udmabuf/parameters']) {
-    mkdirSync(join(root, name), { recursive: true });
+/** What every machine has: the exporters of host memory (native/fake/host_dma_buf.cc), VFIO's container, and IOMMUFD. */
+function writeHost(root: string, iommufd: boolean): void {
+  const files: [className: string, name: string, major: number, minor: number][] = [
+    ['misc', 'udmabuf', majors.misc, minors.udmabuf],
+    ['misc', 'vfio', majors.misc, minors.vfio],
+    ['dma_heap', 'system', majors.dmaHeap, minors.systemHeap],
+    ...(iommufd ? [['misc', 'iommu', majors.misc, minors.iommu] as [string, string, number, number]] : []),
+  ];
+  for (const [className, name, major, minor] of files) {
+    const folder = join(root, 'devices/virtual', className, name);
+    writeNumber(root, folder, major, minor);
+    link(folder, join(root, 'class', className, name));
   }
+  mkdirSync(join(root, 'module/udmabuf/parameters'), { recursive: true });
   const parameters = { list_limit: 1024, size_limit_mb: 0x7fff_ffff };
   for (const [name, value] of Object.entries(parameters)) {
     writeFileSync(join(root, 'module/udmabuf/parameters', name), `${String(value)}\n`);
@@ -132,9 +152,10 @@ export function writeSysfs(
   root: string,
   devices: readonly SysfsDevice[],
   cpu: { vendor: string; family: number },
+  iommufd: boolean,
 ): void {
   mkdirSync(root, { recursive: true });
   writeCpu(root, cpu);
   for (const device of devices) writeDevice(root, device);
-  writeHost(root);
+  writeHost(root, iommufd);
 }

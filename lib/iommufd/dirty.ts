@@ -1,9 +1,10 @@
 // Which pages a device wrote to: what is asked for, and the bitmap that answers it.
+import { native } from '../addon/native';
 import { boolean, options, outOfRange, u64 } from '../errors/validate';
 
 /** What to look at, and how. */
 export interface DirtyOptions {
-  /** In which steps: a power of two, at least the IOMMU's own page size. Default 4096. */
+  /** In which steps: a power of two, at least the IOMMU's own page size. Default: the system's page size. */
   pageSize?: number | bigint | undefined;
   /** Leaves the pages dirty, to be told again. Default false: each is told once. */
   keep?: boolean | undefined;
@@ -27,7 +28,7 @@ const mostPages = 2n ** 30n;
 /** @internal */
 export function toDirtyOptions(opts: DirtyOptions | undefined): { pageSize: bigint; keep: boolean } {
   const { pageSize: given, keep } = options(opts);
-  const pageSize = u64(given ?? 4096n, 'pageSize', 1n, 2n ** 63n);
+  const pageSize = u64(given ?? native.pageSize, 'pageSize', 1n, 2n ** 63n);
   if ((pageSize & (pageSize - 1n)) !== 0n) throw outOfRange('pageSize', 'a power of two', given);
   return { pageSize, keep: boolean(keep ?? false, 'keep') };
 }

@@ -1,11 +1,12 @@
 // An open /dev/iommu: its IOASes, its queues, and the devices that are bound to it.
-import { toKernel } from '../kernel/default-kernel';
+import { type FdHandle, type IoasHandle, native } from '../addon/native';
 import { codedError, kernelCall } from '../errors/errors';
+import { instance, integer, oneOf, options, string } from '../errors/validate';
+import { toKernel } from '../kernel/default-kernel';
+import { classNode, openNodeSync } from '../kernel/device-node';
 import type { Kernel } from '../kernel/kernel';
 import { Closable } from '../lifetime/closable';
 import type { Child, End } from '../lifetime/lifetime';
-import { native, type FdHandle, type IoasHandle } from '../addon/native';
-import { instance, integer, oneOf, options, string } from '../errors/validate';
 import { boundId, type IommufdDevice } from './bound';
 import { FaultQueue } from './fault-queue';
 import { hwInfoTypes, toHwInfo, type HwInfo, type HwInfoType } from './hw-info';
@@ -45,17 +46,14 @@ export class Iommufd extends Closable {
    * Opens IOMMUFD.
    *
    * @param opts.path default /dev/iommu
-   * @throws KernelError ENOENT: this kernel has no IOMMUFD. EACCES: this user may not open it.
+   * @throws KernelError ENOENT: this kernel has no IOMMUFD. EACCES: this user may not open it. Error ERR_WRONG_NODE: the file is
+   *   another device.
    */
   static open(opts?: { kernel?: Kernel; path?: string }): Iommufd {
     const { kernel: chosen, path: given } = options(opts);
     const kernel = toKernel(chosen);
     const path = given === undefined ? '/dev/iommu' : string(given, 'path');
-    return new Iommufd(
-      kernel,
-      kernelCall({ path }, () => native.fdOpen(kernel.handle, path, false), { kernel }),
-      false,
-    );
+    return new Iommufd(kernel, openNodeSync(kernel, classNode(path, 'IOMMUFD', 'misc', 'iommu')), false);
   }
 
   /** An iommufd that somebody else opened. The fd is duplicated: the caller's own stays open and the caller's. */

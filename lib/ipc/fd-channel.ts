@@ -1,12 +1,12 @@
 // Bytes and file descriptors between processes, over a Unix socket (unix(7), SCM_RIGHTS).
-import { toKernel } from '../kernel/default-kernel';
-import { orAborted, toSignal, Turns, Waits, type WaitOptions } from '../events/waits';
+import { type FdHandle, native, type NativeMessage, type SlowReceiveHandle } from '../addon/native';
 import { closedError, codedError, kernelCall, KernelError } from '../errors/errors';
+import { array, integer, invalidType, oneOf, options, outOfRange, string } from '../errors/validate';
+import { pollEvents } from '../events/poll';
+import { orAborted, toSignal, Turns, type WaitOptions, Waits } from '../events/waits';
+import { toKernel } from '../kernel/default-kernel';
 import type { Kernel } from '../kernel/kernel';
 import { expectClose, wasClosed } from '../lifetime/lost';
-import { native, type FdHandle } from '../addon/native';
-import { pollEvents } from '../events/poll';
-import { array, integer, invalidType, oneOf, options, outOfRange, string } from '../errors/validate';
 import { ReceivedFd } from './received-fd';
 
 /** The kernel's limit of fds in one message (SCM_MAX_FD). */
@@ -76,6 +76,8 @@ export class FdChannel {
   readonly #turns = new Turns();
   #sending: Promise<unknown> | undefined;
   #receiving: Promise<unknown> = Promise.resolve();
+  /** A message that is being received where that may wait. */
+  #slow: SlowReceiveHandle | undefined;
   #reset: KernelError | undefined;
   #closed = false;
 
@@ -113,6 +115,7 @@ export class FdChannel {
     const settings = toChannel(opts);
     const number = integer(fd, 'fd', 0, 0x7fff_ffff);
     const handle = kernelCall({ fd: number }, () => native.fdDuplicate(settings.kernel.handle, number));
+    native.fdSetForeign(handle);
     try {
       kernelCall({ fd: number }, () => native.socketPeer(handle)); // ENOTSOCK
     } catch (error) {
@@ -189,7 +192,9 @@ export class FdChannel {
     const held: FdHandle[] = [];
     try {
       for (const fd of numbers) {
-        held.push(kernelCall({ fd }, () => native.fdDuplicate(this.#kernel.handle, fd)));
+        const copy = kernelCall({ fd }, () => native.fdDuplicate(this.#kernel.handle, fd));
+        native.fdSetForeign(copy); // it may have come from somebody else
+        held.push(copy);
       }
     } catch (error) {
       for (const fd of held) native.fdClose(fd, false);
@@ -248,11 +253,13 @@ export class FdChannel {
     await this.#turns.take();
     for (;;) {
       signal?.throwIfAborted();
-      const message = this.#take();
-      if (!message) {
+      const waiting = this.#slow ? undefined : this.#peek();
+      if (!waiting && !this.#slow) {
         await this.#waits.until(this.#socket, pollEvents.readable | whenGone, signal);
         continue;
       }
+      const message = waiting && this.#hasRoomFor(waiting) ? this.#take() : await this.#takeSlowly(signal);
+      if (!message) continue;
       const { bytes, fds, cut, lostFds } = message;
       if (cut || lostFds) {
         for (const fd of fds) native.fdClose(fd, false);
@@ -268,16 +275,71 @@ export class FdChannel {
     }
   }
 
-  /** Where the peer has left something unread, the kernel says so before it gives what came from it. */
-  #take(): ReturnType<typeof native.socketReceive> {
+  /**
+   * The size of the next message (of a stream, 1), which stays, and whether fds came with it. Undefined: the peer has closed
+   * its end. @internal
+   */
+  async peek(): Promise<{ size: number; fds: boolean } | undefined> {
+    for (;;) {
+      const waiting = this.#peek();
+      if (!waiting) {
+        await this.#waits.until(this.#socket, pollEvents.readable | whenGone, undefined);
+        continue;
+      }
+      if (waiting.size > 0 || waiting.fds) return waiting;
+      if (this.#reset === undefined) return undefined;
+      throw this.#reset;
+    }
+  }
+
+  /** The kernel takes no more messages with fds for this end, where it can refuse them. @internal */
+  refuseFds(): void {
     const socket = this.#socket;
-    const take = () => kernelCall({}, () => native.socketReceive(socket, this.#maxBytes));
+    kernelCall({}, () => native.socketRefuseFds(socket));
+  }
+
+  #peek(): ReturnType<typeof native.socketPeek> {
+    const socket = this.#socket;
+    return this.#afterReset(() => native.socketPeek(socket));
+  }
+
+  #take(): NativeMessage | undefined {
+    const socket = this.#socket;
+    return this.#afterReset(() => native.socketReceive(socket, this.#maxBytes));
+  }
+
+  /**
+   * Whether all fds that may come can be opened. The kernel closes those for which there is no room, and the close of what
+   * others sent takes as long as they like.
+   */
+  #hasRoomFor({ fds }: { fds: boolean }): boolean {
+    const mayHaveFds = fds || this.kind === 'stream'; // of a stream, more may be read than what was looked at
+    return !mayHaveFds || native.socketHasRoom(this.#socket);
+  }
+
+  async #takeSlowly(signal: AbortSignal | undefined): Promise<NativeMessage | undefined> {
+    const socket = this.#socket;
+    const slow = (this.#slow ??= kernelCall({}, () => native.socketReceiveSlowly(socket, this.#maxBytes)));
+    const done = native.slowReceiveReady(slow);
     try {
-      return take();
+      const over = this.#waits.until(done, pollEvents.readable, signal); // aborted: the next call goes on with it
+      native.slowReceiveStart(slow); // now that no more fds are needed here
+      await over;
+    } finally {
+      native.fdClose(done, false);
+    }
+    this.#slow = undefined;
+    return this.#afterReset(() => native.slowReceiveTake(slow));
+  }
+
+  /** Where the peer has left something unread, the kernel says so before it gives what came from it. */
+  #afterReset<T>(call: () => T | undefined): T | undefined {
+    try {
+      return kernelCall({}, call);
     } catch (error) {
       if (this.#reset !== undefined || !(error instanceof KernelError && error.code === 'ECONNRESET')) throw error;
       this.#reset = error;
-      return take();
+      return undefined; // nothing yet: what came before is found when it is looked for again
     }
   }
 

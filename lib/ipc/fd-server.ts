@@ -1,13 +1,12 @@
 // A Unix socket that others connect to, for channels that carry fds.
-import { chmodSync, chownSync, statSync, unlinkSync } from 'node:fs';
-import { attempt } from '../kernel/look';
-import { closedError, kernelCall, KernelError } from '../errors/errors';
-import { expectClose, wasClosed } from '../lifetime/lost';
-import { native, type FdHandle } from '../addon/native';
-import { pollEvents } from '../events/poll';
+import { type FdHandle, native } from '../addon/native';
+import { closedError, kernelCall } from '../errors/errors';
 import { integer, options } from '../errors/validate';
-import { toSignal, Turns, Waits, type WaitOptions } from '../events/waits';
+import { pollEvents } from '../events/poll';
+import { toSignal, Turns, type WaitOptions, Waits } from '../events/waits';
+import { expectClose, wasClosed } from '../lifetime/lost';
 import { FdChannel, socketTypes, toChannel, toSocketPath, type ChannelOptions } from './fd-channel';
+import { SocketFile } from './socket-file';
 
 /** How to listen. */
 export interface ListenSocketOptions extends ChannelOptions {
@@ -19,62 +18,46 @@ export interface ListenSocketOptions extends ChannelOptions {
   backlog?: number;
 }
 
+interface Listener {
+  handle: FdHandle;
+  /** undefined: it is in the abstract namespace. */
+  file: SocketFile | undefined;
+  settings: ReturnType<typeof toChannel>;
+}
+
 /** A Unix socket at a path. Its file goes when it is closed. */
 export class FdServer {
   readonly path: string;
   readonly #settings: ReturnType<typeof toChannel>;
   readonly #handle: FdHandle;
+  readonly #file: SocketFile | undefined;
   readonly #waits = new Waits();
   readonly #turns = new Turns();
-  /** Of the file: somebody else may have put another in its place by the time it is closed. */
-  readonly #inode: bigint | undefined;
   #closed = false;
 
-  private constructor(path: string, handle: FdHandle, settings: ReturnType<typeof toChannel>) {
+  private constructor(path: string, { handle, file, settings }: Listener) {
     this.path = path;
     this.#handle = handle;
+    this.#file = file;
     this.#settings = settings;
-    this.#inode = inodeOf(path);
     expectClose(this, 'fd server');
   }
 
   /**
-   * Listens at a path ('@name': in Linux's abstract namespace, which has no modes). A socket file that a dead process left
-   * there is replaced.
+   * Listens at a path ('@name': in Linux's abstract namespace, which has no modes). A socket file of this user's that a dead
+   * process left there is replaced.
    *
-   * @throws KernelError EADDRINUSE: somebody listens there, or it is a file of another kind. EACCES, ENOENT: the folder.
+   * @throws KernelError EADDRINUSE: somebody listens there (the hint says which process), or it is a file of another kind or
+   *   of another user. EACCES, ENOENT: the folder. Error ERR_UNSAFE_FOLDER: users other than root and this one can exchange
+   *   files in it, or in a folder above it.
    */
   static listen(path: string, opts?: ListenSocketOptions): FdServer {
-    const settings = toChannel(opts);
-    const { mode = 0o600, backlog = 128, group } = options(opts);
-    const where = toSocketPath(path);
-    const modeBits = integer(mode, 'mode', 0, 0o777);
-    const most = integer(backlog, 'backlog', 1, 4096);
-    const ofGroup = group === undefined ? undefined : integer(group, 'group', 0, 0xffff_fffe);
-    const listen = () => {
-      const bits = ofGroup === undefined ? modeBits : 0o600; // nobody else connects before it is the group's
-      const handle = kernelCall({ path }, () =>
-        native.socketListen(settings.kernel.handle, where, socketTypes[settings.kind], bits, most),
-      );
-      try {
-        if (ofGroup !== undefined && !where.startsWith('@')) {
-          chownSync(where, -1, ofGroup);
-          chmodSync(where, modeBits);
-        }
-        return handle;
-      } catch (error) {
-        native.fdClose(handle, false);
-        unlinkSync(where);
-        throw error;
-      }
-    };
-    try {
-      return new FdServer(path, listen(), settings);
-    } catch (error) {
-      if (!(error instanceof KernelError && error.code === 'EADDRINUSE' && isDead(path, settings))) throw error;
-      unlinkSync(path);
-      return new FdServer(path, listen(), settings);
-    }
+    return new FdServer(path, startListening(path, opts, false));
+  }
+
+  /** The same for clients that are never to send fds: where the kernel can refuse them, it does. @internal */
+  static listenWithoutFds(path: string, opts?: ListenSocketOptions): FdServer {
+    return new FdServer(path, startListening(path, opts, true));
   }
 
   /** Whether close() was called. */
@@ -113,7 +96,7 @@ export class FdServer {
     this.#closed = true;
     wasClosed(this);
     this.#waits.reject(closedError('fd server'));
-    if (this.#inode !== undefined && inodeOf(this.path) === this.#inode) attempt(() => unlinkSync(this.path));
+    this.#file?.remove();
     native.fdClose(this.#handle, false);
   }
 
@@ -123,19 +106,18 @@ export class FdServer {
   }
 }
 
-const inodeOf = (path: string): bigint | undefined =>
-  path.startsWith('@') ? undefined : attempt(() => statSync(path, { bigint: true }).ino);
-
-/** Whether nobody listens at this socket's file any more. */
-function isDead(path: string, { kernel, kind }: ReturnType<typeof toChannel>): boolean {
-  if (attempt(() => statSync(path).isSocket()) !== true) return false;
-  try {
-    native.fdClose(
-      kernelCall({ path }, () => native.socketConnect(kernel.handle, path, socketTypes[kind])),
-      false,
-    );
-    return false;
-  } catch (error) {
-    return error instanceof KernelError && error.code === 'ECONNREFUSED';
-  }
+function startListening(path: string, opts: ListenSocketOptions | undefined, refuseFds: boolean): Listener {
+  const settings = toChannel(opts);
+  const { mode = 0o600, backlog = 128, group } = options(opts);
+  const where = toSocketPath(path);
+  const bits = integer(mode, 'mode', 0, 0o777);
+  const most = integer(backlog, 'backlog', 1, 4096);
+  const ofGroup = group === undefined ? undefined : integer(group, 'group', 0, 0xffff_fffe);
+  const { kernel, kind } = settings;
+  const type = socketTypes[kind];
+  const listen = (at: string) =>
+    kernelCall({ path }, () => native.socketListen(kernel.handle, at, type, 0o600, most, refuseFds));
+  if (where.startsWith('@')) return { handle: listen(where), file: undefined, settings };
+  const connect = (at: string) => kernelCall({ path }, () => native.socketConnect(kernel.handle, at, type));
+  return { ...SocketFile.make(where, { kernel, mode: bits, group: ofGroup, listen, connect }), settings };
 }

@@ -2,11 +2,20 @@
 import { EventEmitter } from 'node:events';
 import { DmaBuf } from '../dmabuf/dma-buf';
 import { codedError } from '../errors/errors';
-import { expectClose, wasClosed } from '../lifetime/lost';
-import { instance, options } from '../errors/validate';
+import { array, instance, integer, options } from '../errors/validate';
 import type { WaitOptions } from '../events/waits';
-import { FdChannel, type ChannelOptions } from './fd-channel';
-import { decodeEvent, decodeHello, mostHelloBytes, type SharedBufferInfo } from './share-protocol';
+import { type ChannelOptions, FdChannel, type PeerCredentials } from './fd-channel';
+import { decodeEvent, decodeHello, mostHelloBytes, type SharedBufferInfo, wrong } from './share-protocol';
+import { expectClose, wasClosed } from '../lifetime/lost';
+
+/** How to connect, and to whom. */
+export interface ShareClientOptions extends Omit<ChannelOptions, 'kind'>, WaitOptions {
+  /**
+   * User ids that the server may have: root and this process's user unless told. Whoever listens at a path in a folder that
+   * others may write to can be anybody.
+   */
+  serverUids?: readonly number[];
+}
 
 /** A dma-buf of another process's, and what that says of it. */
 export interface SharedBuffer extends SharedBufferInfo {
@@ -26,49 +35,61 @@ export interface ShareClientEvents {
 /** The dma-bufs that a `ShareServer` gave, and news of them. */
 export class ShareClient extends EventEmitter<ShareClientEvents> {
   readonly #channel: FdChannel;
+  /** Who shares, as of when it began to listen. */
+  readonly server: PeerCredentials;
   /** In the server's order. */
   readonly buffers: readonly SharedBuffer[];
   #closed = false;
 
-  private constructor(channel: FdChannel, buffers: readonly SharedBuffer[]) {
+  private constructor(channel: FdChannel, server: PeerCredentials, buffers: readonly SharedBuffer[]) {
     super();
     this.#channel = instance(channel, 'channel', FdChannel);
+    this.server = server;
     this.buffers = buffers;
     expectClose(this, 'share client');
     void this.#listen();
   }
 
   /**
-   * Connects, and takes what is shared.
+   * Connects, and takes what is shared. What the server says of each buffer is held against its fd.
    *
-   * @throws as {@link FdChannel.connect}; Error ERR_SHARE_REFUSED: the server does not serve this user, or no more of them.
-   *   ERR_SHARE_PROTOCOL, ERR_SHARE_VERSION: it speaks otherwise. The signal's reason.
+   * @throws as {@link FdChannel.connect}; Error ERR_SHARE_UNTRUSTED: the server is of a user that is not trusted;
+   *   ERR_SHARE_REFUSED: it does not serve this user, or no more of them. ERR_SHARE_PROTOCOL, ERR_SHARE_VERSION: it speaks
+   *   otherwise, or says what is not so. ERR_NOT_DMA_BUF: an fd of something else came. The signal's reason.
    */
-  static async connect(path: string, opts?: Omit<ChannelOptions, 'kind'> & WaitOptions): Promise<ShareClient> {
-    const { signal, ...rest } = options(opts);
+  static async connect(path: string, opts?: ShareClientOptions): Promise<ShareClient> {
+    const { signal, serverUids, ...rest } = options(opts);
+    const trusted = array(serverUids ?? [0, process.geteuid?.() ?? 0], 'serverUids').map((id) =>
+      integer(id, 'serverUids', 0, 0xffff_ffff),
+    );
     const channel = FdChannel.connect(path, { maxBytes: mostHelloBytes, ...rest, kind: 'seqpacket' });
     const buffers: SharedBuffer[] = [];
     try {
-      using message = await channel.receive(signal === undefined ? {} : { signal });
-      if (!message)
-        throw codedError('ERR_SHARE_REFUSED', `whoever shares at ${path} serves no such user, or has enough`);
-      const hello = decodeHello(message.bytes);
-      if (hello.buffers.length !== message.fds.length) {
-        throw codedError('ERR_SHARE_PROTOCOL', 'there is not one fd for each buffer');
+      const server = channel.peer;
+      if (!trusted.includes(server.uid)) {
+        throw codedError('ERR_SHARE_UNTRUSTED', `user ${String(server.uid)} shares at ${path}: see serverUids`);
       }
+      using message = await channel.receive(signal === undefined ? {} : { signal });
+      channel.refuseFds(); // what else may come has none
+      const refused = `whoever shares at ${path} serves no such user, or has enough`;
+      if (!message) throw codedError('ERR_SHARE_REFUSED', refused);
+      const hello = decodeHello(message.bytes);
+      if ('refused' in hello) throw codedError('ERR_SHARE_REFUSED', `${refused}: ${hello.refused}`);
+      if (hello.buffers.length !== message.fds.length) throw wrong('there is not one fd for each buffer');
       for (const [i, info] of hello.buffers.entries()) {
         const dmaBuf = DmaBuf.fromFd(
           message.fds[i]?.fd ?? -1,
           rest.kernel === undefined ? {} : { kernel: rest.kernel },
         );
         buffers.push({ ...info, dmaBuf });
+        checkBuffer(info, dmaBuf);
       }
+      return new ShareClient(channel, server, buffers);
     } catch (error) {
       for (const { dmaBuf } of buffers) dmaBuf.close();
       channel.close();
       throw error;
     }
-    return new ShareClient(channel, buffers);
   }
 
   /** The buffer of this name. */
@@ -78,12 +99,17 @@ export class ShareClient extends EventEmitter<ShareClientEvents> {
 
   async #listen(): Promise<void> {
     let failure: unknown;
+    const heard: number[] = [];
     try {
       for await (const message of this.#channel) {
         using _ = message;
+        if (message.fds.length > 0) throw wrong('news came with fds');
         const { event, buffer: index, generation } = decodeEvent(message.bytes);
         const buffer = this.buffers[index];
-        if (!buffer) throw codedError('ERR_SHARE_PROTOCOL', `there is no buffer ${String(index)}`);
+        if (!buffer) throw wrong(`there is no buffer ${String(index)}`);
+        if (generation < (heard[index] ?? buffer.generation))
+          throw wrong(`an earlier generation of buffer ${String(index)}`);
+        heard[index] = generation;
         this.#tell(() => {
           buffer.state = event === 'revoked' ? 'revoked' : 'live';
           buffer.generation = generation;
@@ -121,4 +147,17 @@ export class ShareClient extends EventEmitter<ShareClientEvents> {
   [Symbol.dispose](): void {
     this.close();
   }
+}
+
+/** Whether the fd that came is what the server says. @throws Error ERR_SHARE_PROTOCOL */
+function checkBuffer(info: SharedBufferInfo, dmaBuf: DmaBuf): void {
+  const { size, inode, exporterName: exporter } = dmaBuf;
+  const differs = <T>(what: string, said: T, is: T, show: (value: T) => string) => {
+    if (said !== is)
+      throw wrong(`buffer ${JSON.stringify(info.name)} is said to have ${what} ${show(said)}, and has ${show(is)}`);
+  };
+  const hex = (value: bigint) => `0x${value.toString(16)}`;
+  differs('size', info.size, size, hex);
+  differs('inode', info.inode, inode, hex);
+  if (info.exporter !== undefined) differs('exporter', info.exporter, exporter, JSON.stringify);
 }

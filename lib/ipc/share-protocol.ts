@@ -1,6 +1,7 @@
 // What is said on a socket that shares dma-bufs: one JSON object a message, seqpacket (docs/share.md).
-import { attempt } from '../kernel/look';
+import { TextDecoder } from 'node:util';
 import { codedError } from '../errors/errors';
+import { attempt } from '../kernel/look';
 import type { DmaRange } from '../vfio/export';
 
 /** The version of the protocol. */
@@ -8,6 +9,11 @@ export const shareVersion = 1;
 
 /** The longest first message: what a socket takes at once as Linux has it by default (/proc/sys/net/core/wmem_default), and less. */
 export const mostHelloBytes = 1 << 17;
+
+/** The most buffers: as many fds as one message can have. */
+export const mostBuffers = 253;
+
+const mostReasonLength = 200;
 
 /** What is known of a shared dma-buf, beside its fd. */
 export interface SharedBufferInfo {
@@ -37,6 +43,13 @@ export interface Hello {
   buffers: SharedBufferInfo[];
 }
 
+/** The only message to a client that is served elsewhere, but not now: without fds, and the connection is closed. */
+export interface Refusal {
+  vfioDmabufShare: number;
+  /** Why, in words. */
+  refused: string;
+}
+
 /** A later message, without fds: the device has taken a buffer back, or it can be mapped again. */
 export interface ShareEvent {
   event: 'revoked' | 'restored';
@@ -47,7 +60,7 @@ export interface ShareEvent {
 
 const hex = (_: string, value: unknown) => (typeof value === 'bigint' ? `0x${value.toString(16)}` : value);
 
-export function encode(message: Hello | ShareEvent): string {
+export function encode(message: Hello | Refusal | ShareEvent): string {
   return JSON.stringify(message, hex);
 }
 
@@ -56,12 +69,15 @@ type Json = Record<string, unknown>;
 const isObject = (value: unknown): value is Json =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
 
-function wrong(): Error {
-  return codedError('ERR_SHARE_PROTOCOL', 'the other end does not share dma-bufs as this library does');
+/** ERR_SHARE_PROTOCOL. */
+export function wrong(what = 'the other end does not share dma-bufs as this library does'): Error {
+  return codedError('ERR_SHARE_PROTOCOL', what);
 }
 
+const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+
 function parse(bytes: Uint8Array): Json {
-  const value = attempt(() => JSON.parse(Buffer.from(bytes).toString('utf8')) as unknown);
+  const value = attempt(() => JSON.parse(utf8.decode(bytes)) as unknown);
   if (!isObject(value)) throw wrong();
   return value;
 }
@@ -71,8 +87,8 @@ function u64(value: unknown): bigint {
   return BigInt(value);
 }
 
-function count(value: unknown): number {
-  if (typeof value !== 'number' || !Number.isSafeInteger(value) || value < 0) throw wrong();
+function count(value: unknown, most = Number.MAX_SAFE_INTEGER): number {
+  if (typeof value !== 'number' || !Number.isSafeInteger(value) || value < 0 || value > most) throw wrong();
   return value;
 }
 
@@ -86,7 +102,9 @@ const optional = <T>(value: unknown, decode: (value: unknown) => T): T | undefin
 
 function range(value: unknown): DmaRange {
   if (!isObject(value)) throw wrong();
-  return { offset: u64(value['offset']), length: u64(value['length']) };
+  const [offset, length] = [u64(value['offset']), u64(value['length'])];
+  if (length === 0n || offset + length > 1n << 64n) throw wrong();
+  return { offset, length };
 }
 
 function list<T>(value: unknown, decode: (value: unknown) => T): T[] {
@@ -104,7 +122,7 @@ function bufferInfo(value: unknown): SharedBufferInfo {
   return {
     name: text(value['name']),
     device: optional(value['device'], text),
-    region: optional(value['region'], count),
+    region: optional(value['region'], (region) => count(region, 0xffff_ffff)),
     ranges: optional(value['ranges'], (ranges) => list(ranges, range)),
     size: u64(value['size']),
     inode: u64(value['inode']),
@@ -114,9 +132,16 @@ function bufferInfo(value: unknown): SharedBufferInfo {
   };
 }
 
+/** As it can be shown to people. */
+function reason(value: unknown): string {
+  return text(value)
+    .slice(0, mostReasonLength)
+    .replace(/[^\x20-\x7e]/g, '?');
+}
+
 /** @throws Error ERR_SHARE_PROTOCOL; ERR_SHARE_VERSION */
-export function decodeHello(bytes: Uint8Array): Hello {
-  const { vfioDmabufShare, buffers } = parse(bytes);
+export function decodeHello(bytes: Uint8Array): Hello | Refusal {
+  const { vfioDmabufShare, buffers, refused } = parse(bytes);
   const version = count(vfioDmabufShare);
   if (version !== shareVersion) {
     throw codedError(
@@ -124,7 +149,11 @@ export function decodeHello(bytes: Uint8Array): Hello {
       `the other end speaks version ${String(version)}, not ${String(shareVersion)}`,
     );
   }
-  return { vfioDmabufShare: version, buffers: list(buffers, bufferInfo) };
+  if (refused !== undefined) return { vfioDmabufShare: version, refused: reason(refused) };
+  const infos = list(buffers, bufferInfo);
+  if (infos.length > mostBuffers) throw wrong();
+  if (new Set(infos.map(({ name }) => name)).size < infos.length) throw wrong('two buffers have the same name');
+  return { vfioDmabufShare: version, buffers: infos };
 }
 
 /** @throws Error ERR_SHARE_PROTOCOL */

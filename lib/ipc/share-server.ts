@@ -8,10 +8,18 @@ import type { DmaRange } from '../vfio/export';
 import { array, instance, integer, options, outOfRange, string, u64 } from '../errors/validate';
 import type { FdChannel, PeerCredentials } from './fd-channel';
 import { FdServer, type ListenSocketOptions } from './fd-server';
-import { encode, mostHelloBytes, shareVersion, type ShareEvent, type SharedBufferInfo } from './share-protocol';
+import {
+  encode,
+  mostBuffers,
+  mostHelloBytes,
+  shareVersion,
+  type SharedBufferInfo,
+  type ShareEvent,
+} from './share-protocol';
+import { Slots } from './slots';
 
-const mostBuffers = 253; // fds in one message
 const pause = 100; // milliseconds, after a failure
+const mostSaid = 65536; // bytes: more of a client than that is told apart
 
 /** A dma-buf to share, and what to say of it. */
 export interface ShareOffer {
@@ -36,6 +44,13 @@ export interface ShareOptions extends Omit<ListenSocketOptions, 'kind'> {
   patience?: number;
   /** How many at once: 64 unless told. Others are refused. */
   clients?: number;
+  /** How many of one user, which is neither root nor this process's: a quarter of `clients` unless told, at least one. */
+  clientsPerUser?: number;
+  /**
+   * How many of `clients` are kept for root, and as many more for this process's user: a 32nd of `clients` unless told; at
+   * least one, where there are four clients or more.
+   */
+  reserved?: number;
 }
 
 /** What a {@link ShareServer} tells. */
@@ -63,16 +78,24 @@ interface Client {
   unread: number;
   /** Goes off when it has read nothing for too long. */
   patience: NodeJS.Timeout;
+  /** By buffer, what it was told last, where that is not the latest: the news that wait to be sent. */
+  stale: Map<number, State>;
+  /** Whether a message to it is on its way. */
+  busy: boolean;
 }
+
+type State = Pick<SharedBufferInfo, 'generation' | 'state'>;
 
 /**
  * Shares dma-bufs with the processes that connect to a path. Each gets all of them, and is told when a device takes one back
- * and when it can be mapped again. A client that says anything, or reads nothing, is dropped; the others do not notice.
+ * and when it can be mapped again. A client that says anything, or reads nothing, is dropped; the others do not notice. For a
+ * client that reads slowly only the latest state of each buffer is kept.
  */
 export class ShareServer extends EventEmitter<ShareServerEvents> {
   readonly #server: FdServer;
   readonly #shared: Shared[];
-  readonly #settings: { uids: readonly number[]; gids: readonly number[]; patience: number; most: number };
+  readonly #settings: { uids: readonly number[]; gids: readonly number[]; patience: number };
+  readonly #slots: Slots;
   readonly #clients = new Map<FdChannel, Client>();
   readonly #watcher: WeakRef<Watcher>;
   readonly #accepting: Promise<void>;
@@ -83,12 +106,12 @@ export class ShareServer extends EventEmitter<ShareServerEvents> {
    */
   constructor(path: string, offers: readonly ShareOffer[], opts?: ShareOptions) {
     super();
-    const { uids, gids = [], patience = 10_000, clients = 64, ...listen } = options(opts);
+    const { uids, gids = [], patience = 10_000, clients, clientsPerUser, reserved, ...listen } = options(opts);
+    this.#slots = new Slots({ clients, clientsPerUser, reserved });
     this.#settings = {
       uids: array(uids ?? [0, process.geteuid?.() ?? 0], 'uids').map((id) => integer(id, 'uids', 0, 0xffff_ffff)),
       gids: array(gids, 'gids').map((id) => integer(id, 'gids', 0, 0xffff_ffff)),
       patience: integer(patience, 'patience', 1, 0x7fff_ffff),
-      most: integer(clients, 'clients', 1, 65536),
     };
     const wanted = array(offers, 'offers').map((offer) => toOffer(offer));
     integer(wanted.length, 'offers.length', 1, mostBuffers);
@@ -101,7 +124,7 @@ export class ShareServer extends EventEmitter<ShareServerEvents> {
       if (bytes > mostHelloBytes) {
         throw outOfRange('offers', `described in ${String(mostHelloBytes)} bytes of JSON`, bytes);
       }
-      this.#server = FdServer.listen(path, { ...listen, kind: 'seqpacket' });
+      this.#server = FdServer.listenWithoutFds(path, { ...listen, kind: 'seqpacket' });
     } catch (error) {
       for (const { dmaBuf } of this.#shared) dmaBuf.close();
       throw error;
@@ -138,7 +161,7 @@ export class ShareServer extends EventEmitter<ShareServerEvents> {
   }
 
   #admit(channel: FdChannel): void {
-    const { uids, gids, most } = this.#settings;
+    const { uids, gids } = this.#settings;
     let peer: PeerCredentials;
     try {
       ({ peer } = channel);
@@ -147,12 +170,20 @@ export class ShareServer extends EventEmitter<ShareServerEvents> {
       throw error;
     }
     const known = uids.includes(peer.uid) || [peer.gid, ...peer.groups].some((gid) => gids.includes(gid));
-    if (known && this.#clients.size < most) {
+    if (!known) {
+      channel.close(); // a stranger is told nothing
+      this.#say('refused', peer, `user ${String(peer.uid)} of group ${String(peer.gid)}`);
+      return;
+    }
+    const users = Array.from(this.#clients.values(), (client) => client.peer.uid);
+    const refused = this.#slots.refuse(peer.uid, users);
+    if (refused === undefined) {
       void this.#serve(channel, peer);
       return;
     }
+    channel.send(encode({ vfioDmabufShare: shareVersion, refused })).catch(() => undefined); // now, or never
     channel.close();
-    this.#say('refused', peer, known ? 'too many clients' : `user ${String(peer.uid)} of group ${String(peer.gid)}`);
+    this.#say('refused', peer, refused);
   }
 
   /** The first message. */
@@ -163,7 +194,8 @@ export class ShareServer extends EventEmitter<ShareServerEvents> {
   async #serve(channel: FdChannel, peer: PeerCredentials): Promise<void> {
     this.#look(); // another thread's doing is not told: what a new client is told must be true all the same
     const patience = setTimeout(() => this.#dropIfItStalls(channel), this.#settings.patience).unref();
-    this.#clients.set(channel, { peer, unread: 0, patience });
+    const client = { peer, unread: 0, patience, stale: new Map<number, State>(), busy: true };
+    this.#clients.set(channel, client);
     let [why, failure]: [string, unknown] = ['it closed', undefined];
     try {
       await this.#send(
@@ -172,8 +204,11 @@ export class ShareServer extends EventEmitter<ShareServerEvents> {
         this.#shared.map(({ dmaBuf }) => dmaBuf),
       );
       this.#say('connected', peer);
-      using message = await channel.receive();
-      if (message) why = 'it said something';
+      client.busy = false;
+      void this.#tell(channel, client);
+      const said = await channel.peek(); // what it said is not taken: files may have come with it
+      if (said)
+        why = said.size > mostSaid ? `a message of more than ${String(mostSaid)} bytes came` : 'it said something';
     } catch (error) {
       [why, failure] = [messageOf(error), error];
     }
@@ -229,22 +264,45 @@ export class ShareServer extends EventEmitter<ShareServerEvents> {
       const { revocations, mappable } = exported;
       const revoked = revocations !== shared.revocations;
       const restored = mappable && (revoked || !shared.mappable);
-      if (revoked) shared.info.generation += 1;
+      const { generation, state } = shared.info;
       Object.assign(shared, { revocations, mappable });
       shared.info.state = mappable ? 'live' : 'revoked';
-      const { generation } = shared.info;
-      if (revoked) this.#tell({ event: 'revoked', buffer, generation });
-      if (restored) this.#tell({ event: 'restored', buffer, generation });
+      if (!revoked && !restored) continue;
+      if (revoked) shared.info.generation += 1;
+      for (const { stale } of this.#clients.values()) if (!stale.has(buffer)) stale.set(buffer, { generation, state });
     }
+    for (const [channel, client] of [...this.#clients]) void this.#tell(channel, client);
   }
 
-  #tell(event: ShareEvent): void {
-    const text = encode(event);
-    for (const channel of [...this.#clients.keys()]) {
-      this.#send(channel, text, []).catch((error: unknown) => {
-        this.#drop(channel, messageOf(error), error);
-      });
+  /** Sends a client its news, one message after the other. What happens meanwhile changes what it is told next. */
+  async #tell(channel: FdChannel, client: Client): Promise<void> {
+    if (client.busy) return;
+    client.busy = true;
+    try {
+      for (let event = this.#nextEvent(client); event; event = this.#nextEvent(client)) {
+        await this.#send(channel, encode(event), []);
+      }
+    } catch (error) {
+      this.#drop(channel, messageOf(error), error);
     }
+    client.busy = false;
+  }
+
+  /** The next message that brings a client nearer to what is, or undefined. */
+  #nextEvent({ stale }: Client): ShareEvent | undefined {
+    for (const [buffer, told] of stale) {
+      const now = this.#shared[buffer]?.info ?? told;
+      if (told.generation !== now.generation) {
+        const { generation } = now;
+        stale.set(buffer, { generation, state: 'revoked' });
+        return { event: 'revoked', buffer, generation };
+      }
+      stale.delete(buffer);
+      if (told.state !== now.state) {
+        return { event: now.state === 'live' ? 'restored' : 'revoked', buffer, generation: now.generation };
+      }
+    }
+    return undefined;
   }
 
   /** Whether close() was called. */

@@ -102,7 +102,8 @@ export function planUnbind(address: string, opts?: BindingOptions): BindingPlan 
     { file: rebind, value: place.address },
     ...(old === undefined ? [] : [{ file: remembered, value: undefined }]),
   ];
-  const users = list(join(folder, 'vfio-dev')).flatMap(usersOf);
+  const nodes = join(folder, 'vfio-dev');
+  const users = list(nodes).flatMap((name) => usersOf(join(nodes, name)));
   const objections =
     users.length === 0 ? [] : [`processes have it open: ${users.join(', ')}; unbinding waits for them`];
   return { ...plan, steps, objections };

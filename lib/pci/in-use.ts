@@ -1,6 +1,6 @@
 // What the system does with a PCI device now that taking it away would hurt. Nothing here throws: what cannot be seen is not
 // told.
-import { closeSync, constants, openSync, realpathSync } from 'node:fs';
+import { closeSync, constants, openSync, readlinkSync, realpathSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { attempt, list, text } from '../kernel/look';
 
@@ -74,11 +74,29 @@ export function inUse(sysfs: string, address: string): string[] {
   return [...disks(sysfs, folders), ...networks(sysfs, folders), ...displays(folder), ...bridges(folder)];
 }
 
-/** The processes that have a VFIO character device open, as far as they can be seen. @internal */
-export function usersOf(cdev: string): number[] {
-  const path = `/dev/vfio/devices/${cdev}`;
+/** 'MAJOR:MINOR' of a character device that an fd of a process is open on. */
+function numberOf(path: string): string | undefined {
+  if (!attempt(() => readlinkSync(path))?.startsWith('/')) return undefined; // no file: a socket, a pipe, an eventfd
+  const file = attempt(() => statSync(path, { bigint: true }));
+  if (!file?.isCharacterDevice()) return undefined;
+  const { rdev } = file;
+  const major = ((rdev >> 8n) & 0xfffn) | ((rdev >> 32n) & ~0xfffn);
+  const minor = (rdev & 0xffn) | ((rdev >> 12n) & ~0xffn & 0xffff_ffffn);
+  return `${String(major)}:${String(minor)}`;
+}
+
+/**
+ * The processes that have a VFIO character device open, as far as they can be seen: by its number, as its path in a
+ * container or elsewhere can be any.
+ *
+ * @param folder the device's, in its vfio-dev folder of sysfs
+ * @internal
+ */
+export function usersOf(folder: string): number[] {
+  const number = text(join(folder, 'dev')).trim();
+  if (number === '') return [];
   return list('/proc')
     .filter((name) => /^\d+$/.test(name))
-    .filter((pid) => list(`/proc/${pid}/fd`).some((fd) => real(`/proc/${pid}/fd/${fd}`) === path))
+    .filter((pid) => list(`/proc/${pid}/fd`).some((fd) => numberOf(`/proc/${pid}/fd/${fd}`) === number))
     .map(Number);
 }

@@ -1,10 +1,11 @@
 // What sysfs tells about a PCI device. The root is given, so that a fake's or a recorded tree works too.
 import { existsSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import { bindCommands, noIommu } from './iommu-group';
-import { linked, list } from '../kernel/look';
 import { codedError } from '../errors/errors';
 import { outOfRange } from '../errors/validate';
+import type { Node } from '../kernel/device-node';
+import { linked, list } from '../kernel/look';
+import { bindCommands, noIommu } from './iommu-group';
 
 const addressPattern = /^(?:[0-9a-f]{4,}:)?[0-9a-f]{2}:[01][0-9a-f]\.[0-7]$/i;
 
@@ -18,21 +19,31 @@ export function toAddress(address: string): string {
 }
 
 /**
- * The path of a device's VFIO character device: the one entry of its vfio-dev folder names it.
+ * A device's VFIO character device: the one entry of its vfio-dev folder names it.
  *
  * @throws Error ERR_NO_SUCH_DEVICE, ERR_NOT_BOUND_TO_VFIO
  * @internal
  */
-export function cdevPath(sysfs: string, address: string): string {
-  const folder = join(sysfs, 'bus/pci/devices', address);
+export function cdevNode(sysfs: string, address: string): Node {
+  const device = join('bus/pci/devices', address);
+  const folder = join(sysfs, device);
   if (!existsSync(folder)) throw codedError('ERR_NO_SUCH_DEVICE', `there is no PCI device ${address}`);
   const names = list(join(folder, 'vfio-dev'));
   const name = names.find((candidate) => candidate.startsWith('vfio'));
-  if (name !== undefined) return `/dev/vfio/devices/${name}`;
+  if (name !== undefined) return toCdevNode(device, name);
   throw codedError(
     'ERR_NOT_BOUND_TO_VFIO',
     `${address} has no VFIO character device: ${notBound(sysfs, address, names[0])}`,
   );
+}
+
+/** @internal */
+export function toCdevNode(device: string, name: string): Node {
+  return {
+    path: `/dev/vfio/devices/${name}`,
+    device: basename(device),
+    numberFile: join(device, 'vfio-dev', name, 'dev'),
+  };
 }
 
 function notBound(sysfs: string, address: string, other: string | undefined): string {
@@ -59,18 +70,4 @@ export function iommuGroup(sysfs: string, address: string): number {
   const group = Number(linked(join(folder, 'iommu_group')));
   if (Number.isInteger(group)) return group;
   throw codedError('ERR_NOT_BOUND_TO_VFIO', `${address} has no IOMMU group: ${notBound(sysfs, address, undefined)}`);
-}
-
-const cdevFolder = '/dev/vfio/devices/';
-const buses = ['bus/pci/devices', 'bus/mdev/devices'];
-
-/** The address of the device whose VFIO character device this is; undefined if sysfs does not say. @internal */
-export function cdevAddress(sysfs: string, path: string): string | undefined {
-  if (!path.startsWith(cdevFolder)) return undefined;
-  const name = basename(path);
-  for (const devices of buses.map((bus) => join(sysfs, bus))) {
-    const address = list(devices).find((candidate) => existsSync(join(devices, candidate, 'vfio-dev', name)));
-    if (address !== undefined) return address;
-  }
-  return undefined;
 }

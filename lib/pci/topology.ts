@@ -10,6 +10,7 @@ import { P2pRules, type P2pPath } from './p2p';
 import { P2pMatrix } from './p2p-matrix';
 import { shareIoas, type SharedIoas } from './shared-ioas';
 import { toAddress } from './sysfs';
+import { native } from '../addon/native';
 
 /** The CPU, as far as the kernel's rules for peer-to-peer DMA ask for it. */
 export interface Cpu {
@@ -122,11 +123,11 @@ export class PciTopology {
    * {@link p2pPath} calls the path `direct`, unless the device asks the IOMMU for addresses itself (ATS): what matters is
    * whether the host passes it on.
    *
-   * @param options length: of the range to map, in bytes; default 4096
+   * @param options length: of the range to map, in bytes; default a page
    * @throws as {@link find}; RangeError ERR_OUT_OF_RANGE
    */
   sharedIoas(devices: readonly FunctionName[], opts?: { length?: bigint | number }): SharedIoas {
-    const { length = 4096n } = options(opts);
+    const { length = native.pageSize } = options(opts);
     const chosen = array(devices, 'devices').map((name) => this.find(name));
     return shareIoas(this.#sysfs, chosen, [...this.functions.values()], u64(length, 'length', 1n));
   }

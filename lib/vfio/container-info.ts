@@ -1,5 +1,5 @@
 // What VFIO_IOMMU_GET_INFO tells of the IOMMU behind a container.
-import type { NativeInfo } from '../addon/native';
+import { native, type NativeInfo } from '../addon/native';
 import { parseChain, type UnknownCapability } from './capabilities';
 
 /** The IOMMU behind a {@link VfioContainer}. */
@@ -59,6 +59,6 @@ export function toContainerInfo(info: NativeInfo & { pageSizes: bigint }): Conta
     Object.assign(decoded, known.decode(new DataView(data.buffer, data.byteOffset, data.byteLength)));
     return false;
   });
-  const pageSizes = (info.flags & pageSizesFlag) === 0 ? [4096n] : toSizes(info.pageSizes);
+  const pageSizes = (info.flags & pageSizesFlag) === 0 ? [native.pageSize] : toSizes(info.pageSizes);
   return { pageSizes, ...decoded, flags: info.flags, capabilities };
 }

@@ -1,6 +1,6 @@
 // A VFIO container: how it is opened, and its dirty pages.
 import { toKernel } from '../kernel/default-kernel';
-import { kernelCall } from '../errors/errors';
+import { classNode, openNodeSync } from '../kernel/device-node';
 import { toDirtyPages, type DirtyPages } from '../iommufd/dirty';
 import type { Kernel } from '../kernel/kernel';
 import { native } from '../addon/native';
@@ -22,14 +22,14 @@ export class VfioContainer extends ContainerSpace {
    * Makes a container.
    *
    * @param opts.path default /dev/vfio/vfio
-   * @throws KernelError ENOENT: this kernel has no containers. EACCES: this user may not open it.
+   * @throws KernelError ENOENT: this kernel has no containers. EACCES: this user may not open it. Error ERR_WRONG_NODE: the file
+   *   is another device.
    */
   static open(opts?: { kernel?: Kernel; path?: string }): VfioContainer {
     const { kernel: chosen, path: given } = options(opts);
     const kernel = toKernel(chosen);
     const path = given === undefined ? '/dev/vfio/vfio' : string(given, 'path');
-    const fd = kernelCall({ path }, () => native.fdOpen(kernel.handle, path, false), { kernel });
-    return new VfioContainer(kernel, fd);
+    return new VfioContainer(kernel, openNodeSync(kernel, classNode(path, 'the VFIO container', 'misc', 'vfio')));
   }
 
   /**
@@ -87,7 +87,7 @@ export class VfioContainer extends ContainerSpace {
     const first = u64(iova, 'iova');
     const wanted = u64(length, 'length', 1n);
     const { dirtyTracking, pageSizes } = this.info();
-    const pageSize = dirtyTracking?.pageSizes[0] ?? pageSizes[0] ?? 4096n;
+    const pageSize = dirtyTracking?.pageSizes[0] ?? pageSizes[0] ?? native.pageSize;
     // As the kernel sees it, which refuses what is larger than all that is mapped can be.
     const most = mostDirtyPages * pageSize;
     if (wanted > most) throw outOfRange('length', `<= ${String(most)}`, length);

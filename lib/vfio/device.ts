@@ -118,7 +118,7 @@ export class VfioDevice extends Closable {
    * @param target a PCI address ('0000:03:00.0' or '03:00.0'), a mediated device's UUID, a path of a character device
    *   ('/dev/vfio/devices/vfio0'), or the number of an fd that was handed over (it is duplicated; the caller's own stays
    *   open and the caller's)
-   * @throws Error ERR_NO_SUCH_DEVICE, ERR_NOT_BOUND_TO_VFIO. KernelError EACCES (also: a VF token is wanted), EBUSY, EINVAL (already
+   * @throws Error ERR_NO_SUCH_DEVICE, ERR_NOT_BOUND_TO_VFIO; ERR_WRONG_NODE: the file in /dev is another device's. KernelError EACCES (also: a VF token is wanted), EBUSY, EINVAL (already
    *   bound), EPERM.
    */
   static async open(target: string | number, opts?: OpenOptions): Promise<VfioDevice> {

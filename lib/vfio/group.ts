@@ -1,11 +1,12 @@
 // An IOMMU group, opened through /dev/vfio/N.
-import { toKernel } from '../kernel/default-kernel';
+import { type FdHandle, native } from '../addon/native';
 import { closedError, codedError, kernelCall, kernelCallAsync } from '../errors/errors';
 import { Iommufd } from '../iommufd/iommufd';
+import { toKernel } from '../kernel/default-kernel';
+import { openNodeSync } from '../kernel/device-node';
 import type { Kernel } from '../kernel/kernel';
 import { Closable } from '../lifetime/closable';
 import type { Child, End } from '../lifetime/lifetime';
-import { native, type FdHandle } from '../addon/native';
 import { iommuGroup, toAddress } from '../pci/sysfs';
 import { integer, invalidType, options, outOfRange, string } from '../errors/validate';
 import { VfioContainer } from './container';
@@ -75,14 +76,14 @@ export class VfioGroup extends Closable {
    *
    * @param target the group's number, a path ('/dev/vfio/12'), or the PCI address of a device in it
    * @throws KernelError ENOENT: VFIO has no device of this group. EBUSY: it is open already, or one of its devices is bound to an
-   *   iommufd. EACCES: this user may not open it. Error ERR_NO_SUCH_DEVICE, ERR_NOT_BOUND_TO_VFIO.
+   *   iommufd. EACCES: this user may not open it. Error ERR_NO_SUCH_DEVICE, ERR_NOT_BOUND_TO_VFIO, ERR_WRONG_NODE.
    */
   static open(target: string | number, opts?: { kernel?: Kernel }): VfioGroup {
     const kernel = toKernel(options(opts).kernel);
     const number = toNumber(target, kernel);
-    const path = `/dev/vfio/${String(number)}`;
-    const fd = kernelCall({ path }, () => native.fdOpen(kernel.handle, path, false), { kernel });
-    return new VfioGroup(kernel, number, fd);
+    const name = String(number);
+    const node = { path: `/dev/vfio/${name}`, device: `IOMMU group ${name}`, numberFile: `class/vfio/${name}/dev` };
+    return new VfioGroup(kernel, number, openNodeSync(kernel, node));
   }
 
   /** The groups that this thread's objects have put there. @internal */

@@ -1,6 +1,7 @@
 // Where there is room in an I/O address space whose kernel does not choose.
+import { native } from '../addon/native';
 
-const page = 4096n;
+const page = native.pageSize;
 const hugePage = 1n << 21n;
 
 /**

@@ -1,8 +1,10 @@
 // What sysfs tells about a mediated device, which has a UUID for an address.
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { linked, list } from '../kernel/look';
 import { codedError } from '../errors/errors';
+import type { Node } from '../kernel/device-node';
+import { linked, list } from '../kernel/look';
+import { toCdevNode } from '../pci/sysfs';
 
 const uuidPattern = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 
@@ -12,18 +14,19 @@ export function isUuid(target: string): boolean {
 }
 
 /**
- * The path of a mediated device's VFIO character device.
+ * A mediated device's VFIO character device.
  *
  * @throws Error ERR_NO_SUCH_DEVICE, ERR_NOT_BOUND_TO_VFIO
  * @internal
  */
-export function mdevCdevPath(sysfs: string, uuid: string): string {
-  const folder = join(sysfs, 'bus/mdev/devices', uuid);
+export function mdevCdevNode(sysfs: string, uuid: string): Node {
+  const device = join('bus/mdev/devices', uuid);
+  const folder = join(sysfs, device);
   if (!existsSync(folder)) {
     throw codedError('ERR_NO_SUCH_DEVICE', `there is no mediated device ${uuid}: ${howToMake(sysfs, uuid)}`);
   }
   const name = list(join(folder, 'vfio-dev')).find((candidate) => candidate.startsWith('vfio'));
-  if (name !== undefined) return `/dev/vfio/devices/${name}`;
+  if (name !== undefined) return toCdevNode(device, name);
   const driver = linked(join(folder, 'driver'));
   throw codedError(
     'ERR_NOT_BOUND_TO_VFIO',

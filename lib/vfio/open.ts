@@ -1,19 +1,20 @@
 // What VfioDevice.open() takes: a PCI address, a mediated device's UUID, a character device's path, or an fd.
 import { basename } from 'node:path';
-import { attempt } from '../kernel/look';
-import { toKernel } from '../kernel/default-kernel';
+import { type FdHandle, native } from '../addon/native';
 import { closedError, codedError, kernelCall, kernelCallAsync, KernelError } from '../errors/errors';
-import { Iommufd } from '../iommufd/iommufd';
-import type { Kernel } from '../kernel/kernel';
-import { native, type FdHandle } from '../addon/native';
-import { cdevAddress, cdevPath, iommuGroup, toAddress } from '../pci/sysfs';
 import { instance, integer, invalidType, oneOf, options, outOfRange, string } from '../errors/validate';
+import { Iommufd } from '../iommufd/iommufd';
+import { toKernel } from '../kernel/default-kernel';
+import { addressOfNumber, type Node, openNode, openNodeSync } from '../kernel/device-node';
+import type { Kernel } from '../kernel/kernel';
+import { attempt } from '../kernel/look';
+import { cdevNode, iommuGroup, toAddress } from '../pci/sysfs';
 import type { BindOptions } from './attachments';
 import { VfioContainer } from './container';
 import type { Opened } from './device-file';
 import { VfioGroup } from './group';
 import { closingWith, groupSetOf, useOfCaller, type GroupUse } from './group-set';
-import { isUuid, mdevCdevPath } from './mdev';
+import { isUuid, mdevCdevNode } from './mdev';
 import { toVfToken } from './vf-token';
 
 /** How to open a device. */
@@ -28,6 +29,11 @@ export interface OpenOptions {
   through?: 'cdev' | 'group';
   /** A VF token, for the bind or for opening through the group: see {@link BindOptions.vfToken}. */
   vfToken?: string;
+  /**
+   * What the device must be, by its PCI address or UUID: for an fd that somebody handed over, or a path. Anything else is
+   * refused.
+   */
+  address?: string;
   /** Default: that of the iommufd, the container or the group, or the default kernel. */
   kernel?: Kernel;
 }
@@ -51,16 +57,18 @@ interface Wanted {
   group: VfioGroup | undefined;
   through: 'cdev' | 'group' | undefined;
   vfToken: string | undefined;
+  address: string | undefined;
 }
 
 function toWanted(opts: OpenOptions | undefined): Wanted {
-  const { iommufd, container, group, through, vfToken, kernel: chosen } = options(opts);
+  const { iommufd, container, group, through, vfToken, address, kernel: chosen } = options(opts);
   if (iommufd !== undefined && instance(iommufd, 'iommufd', Iommufd).closed) throw closedError('iommufd');
   if (container !== undefined && instance(container, 'container', VfioContainer).closed)
     throw closedError('VFIO container');
   if (group !== undefined && instance(group, 'group', VfioGroup).closed) throw closedError('VFIO group');
   if (through !== undefined) oneOf(through, 'through', ['cdev', 'group']);
   if (vfToken !== undefined) toVfToken(vfToken, 'vfToken');
+  if (address !== undefined) string(address, 'address');
   const holders = [iommufd, container, group].filter((holder) => holder !== undefined);
   const [holder] = holders;
   if (holders.length > 1) throw outOfRange('options', 'one of iommufd, container and group', 'several');
@@ -70,28 +78,84 @@ function toWanted(opts: OpenOptions | undefined): Wanted {
   const kernel = chosen === undefined && holder ? holder.kernel : toKernel(chosen);
   if (holder && holder.kernel !== kernel)
     throw codedError('ERR_OTHER_KERNEL', 'what is given belongs to another kernel');
-  return { kernel, iommufd, container, group, through: (container ?? group) ? 'group' : through, vfToken };
+  return {
+    ...{ kernel, iommufd, container, group, vfToken },
+    through: (container ?? group) ? 'group' : through,
+    address: address === undefined ? undefined : toName(address),
+  };
 }
 
 /** @internal */
 export function toTarget(target: string | number, opts: OpenOptions | undefined): Target {
   const wanted = toWanted(opts);
-  const { kernel, iommufd, through, vfToken } = wanted;
+  const { kernel, iommufd, vfToken } = wanted;
   const binding = vfToken === undefined ? {} : { vfToken };
+  const { open, openSync, addressOf } = toWays(target, wanted);
+  const check = (opened: Opened): Opened => {
+    if (wanted.address !== undefined) expectAddress(opened, addressOf(opened.fd), wanted.address, target);
+    return opened;
+  };
+  return {
+    ...{ kernel, iommufd, binding, addressOf },
+    open: async () => check(await open()),
+    openSync: () => check(openSync()),
+  };
+}
+
+type Ways = Pick<Target, 'open' | 'openSync'>;
+
+function toWays(target: string | number, wanted: Wanted): Ways & Pick<Target, 'addressOf'> {
+  const { kernel, through } = wanted;
+  const addressOf = (fd: FdHandle) => addressOfFd(kernel, fd);
   if (typeof target === 'number') {
     const number = integer(target, 'fd', 0, 0x7fff_ffff);
     const openSync = () => ({ fd: kernelCall({ fd: number }, () => native.fdDuplicate(kernel.handle, number)) });
-    const addressOf = (fd: FdHandle) =>
-      cdevAddress(kernel.sysfs, attempt(() => native.fdPath(fd)) ?? '') ?? addressByFdinfo(fd);
-    return { kernel, iommufd, binding, open: () => Promise.resolve(openSync()), openSync, addressOf };
+    return { open: () => Promise.resolve(openSync()), openSync, addressOf };
   }
   if (typeof target !== 'string') throw invalidType('target', 'of type string or number', target);
-  string(target, 'target');
-  const isPath = target.startsWith('/');
-  const address = isPath ? cdevAddress(kernel.sysfs, target) : toName(target);
-  const { open, openSync } =
-    through === 'group' ? byGroup(needed(address), wanted) : byEither(isPath ? target : undefined, address, wanted);
-  return { kernel, iommufd, binding, open, openSync, addressOf: () => address };
+  if (!string(target, 'target').startsWith('/')) {
+    const address = toName(target);
+    return {
+      ...(through === 'group' ? byGroup(address, wanted) : byEither(address, wanted)),
+      addressOf: () => address,
+    };
+  }
+  if (through !== 'group') return { ...byPath(target, kernel), addressOf };
+  const address = addressOfPath(kernel, target);
+  if (address === undefined) throw outOfRange('target', 'a PCI address, to find the IOMMU group of', target);
+  return { ...byGroup(address, wanted), addressOf: () => address };
+}
+
+/** Closes what was opened and throws, unless it is the device that was asked for. */
+function expectAddress(
+  { fd, use }: Opened,
+  address: string | undefined,
+  wanted: string,
+  target: string | number,
+): void {
+  if (address === wanted) return;
+  native.fdClose(fd, false);
+  use?.release();
+  const name = typeof target === 'number' ? `fd ${String(target)}` : target;
+  const is = address ?? 'a file of which neither the kernel nor sysfs tells the device';
+  throw codedError('ERR_WRONG_NODE', `${name} is ${is}, and not ${wanted}`);
+}
+
+/** Which device an open file is of: by the kernel's own word, or by the file's number. */
+function addressOfFd(kernel: Kernel, fd: FdHandle): string | undefined {
+  const told = addressByFdinfo(fd);
+  if (told !== undefined) return told;
+  const number = attempt(() => native.fdDevice(fd));
+  return number === undefined ? undefined : addressOfNumber(kernel.sysfs, number);
+}
+
+function addressOfPath(kernel: Kernel, path: string): string | undefined {
+  const { fd } = byPath(path, kernel).openSync();
+  try {
+    return addressOfFd(kernel, fd);
+  } finally {
+    native.fdClose(fd, false);
+  }
 }
 
 /** Of a PCI device its address in full; of a mediated one its UUID. */
@@ -100,44 +164,36 @@ function toName(target: string): string {
   return isUuid(uuid) ? uuid : toAddress(target);
 }
 
-function cdevOf(sysfs: string, name: string): string {
-  return isUuid(name) ? mdevCdevPath(sysfs, name) : cdevPath(sysfs, name);
+function cdevOf(sysfs: string, name: string): Node {
+  return isUuid(name) ? mdevCdevNode(sysfs, name) : cdevNode(sysfs, name);
 }
 
-function needed(address: string | undefined): string {
-  if (address === undefined) throw outOfRange('target', 'a PCI address, to find the IOMMU group of', address);
-  return address;
-}
-
-/** Linux 6.17 and later say it for files of groups, too: vfio_device_show_fdinfo(). */
+/** Linux 6.17 and later say it, for files of groups, too: vfio_device_show_fdinfo(). */
 function addressByFdinfo(fd: FdHandle): string | undefined {
   const path = /^vfio-device-syspath:\s*(\S+)$/m.exec(attempt(() => native.dmaBufFdinfo(fd)) ?? '')?.[1];
-  return path === undefined ? undefined : attempt(() => toAddress(basename(path)));
+  return path === undefined ? undefined : attempt(() => toName(basename(path)));
 }
 
-type Ways = Pick<Target, 'open' | 'openSync'>;
-
 /** By the character device; and where this kernel has none, by the group. */
-function byEither(given: string | undefined, address: string | undefined, wanted: Wanted): Ways {
+function byEither(address: string, wanted: Wanted): Ways {
   const { kernel, through } = wanted;
-  const path = given ?? cdevOf(kernel.sysfs, needed(address));
-  const cdev = byCdev(path, kernel);
+  const node = cdevOf(kernel.sysfs, address);
   const instead = (error: unknown): Ways => {
     const isMissing = error instanceof KernelError && error.code === 'ENOENT' && error.syscall === 'open';
-    if (!isMissing || through === 'cdev' || given !== undefined || address === undefined) throw error;
+    if (!isMissing || through === 'cdev') throw error;
     return byGroup(address, wanted);
   };
   return {
     open: async () => {
       try {
-        return await cdev.open();
+        return { fd: await openNode(kernel, node) };
       } catch (error) {
         return await instead(error).open();
       }
     },
     openSync: () => {
       try {
-        return cdev.openSync();
+        return { fd: openNodeSync(kernel, node) };
       } catch (error) {
         return instead(error).openSync();
       }
@@ -145,7 +201,8 @@ function byEither(given: string | undefined, address: string | undefined, wanted
   };
 }
 
-function byCdev(path: string, kernel: Kernel): Ways {
+/** By a node that the caller names: whichever device it is. */
+function byPath(path: string, kernel: Kernel): Ways {
   return {
     open: async () => ({
       fd: await kernelCallAsync({ path }, () => native.fdOpen(kernel.handle, path, true), { kernel }),

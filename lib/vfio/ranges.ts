@@ -1,4 +1,5 @@
 // Parts of a region, in whole pages.
+import { native } from '../addon/native';
 
 /** A part of a region, in bytes. */
 export interface RegionRange {
@@ -6,7 +7,7 @@ export interface RegionRange {
   length: bigint;
 }
 
-const page = 4096n;
+const page = native.pageSize;
 const down = (value: bigint) => value & ~(page - 1n);
 
 /** The whole pages of the first `size` bytes that no hole touches, ascending. @internal */

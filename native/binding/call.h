@@ -1,14 +1,17 @@
-// From JavaScript into core and back: argument conversion, core's failures as JavaScript errors, and slow calls on a
-// pool thread.
+// From JavaScript into core and back: argument conversion, core's failures as JavaScript errors, and slow calls on
+// another thread.
 #pragma once
 
 #include <napi.h>
 
+#include <memory>
 #include <optional>
+#include <string>
 #include <type_traits>
 #include <utility>
 #include <vector>
 
+#include "binding/async_call.h"
 #include "core/failure.h"
 #include "core/trace.h"
 
@@ -59,55 +62,43 @@ auto Call(Napi::Env env, Work&& work) {
 }
 
 template <typename Work, typename Convert>
-class PoolCall : public Napi::AsyncWorker {
+class ThreadCall : public AsyncCall {
  public:
-  PoolCall(Napi::Env env, Work work, Convert convert)
-      : AsyncWorker(env),
-        promise_(env),
-        trace_(core::Trace::Current()),
-        work_(std::move(work)),
-        convert_(std::move(convert)) {}
+  ThreadCall(Work work, Convert convert)
+      : trace_(core::Trace::Current()), work_(std::move(work)), convert_(std::move(convert)) {}
 
-  Napi::Value Start() {
-    Queue();
-    return promise_.Promise();
-  }
-
- protected:
+ private:
   void Execute() override {
     const core::Trace::Scope scope(trace_);
     try {
-      result_.emplace(work_());
+      result_.emplace((*work_)());
     } catch (const core::Failure& failure) {
       failure_ = failure;
     } catch (const std::exception& exception) {
-      SetError(exception.what());
+      failed_ = exception.what();
     }
+    work_.reset();  // lets go of what it held, on this thread
   }
-  void OnOK() override {
-    if (failure_) {
-      promise_.Reject(ToError(Env(), *failure_).Value());
-    } else if (result_) {
-      promise_.Resolve(convert_(Env(), std::move(*result_)));
-    }
+  Napi::Value Result(Napi::Env env) override {
+    if (failure_) throw ToError(env, *failure_);
+    if (!result_) throw Napi::Error::New(env, failed_);
+    return convert_(env, std::move(*result_));
   }
-  void OnError(const Napi::Error& error) override { promise_.Reject(error.Value()); }
 
- private:
-  Napi::Promise::Deferred promise_;
   std::shared_ptr<core::Trace> trace_;
-  Work work_;
+  std::optional<Work> work_;
   Convert convert_;
   std::optional<std::invoke_result_t<Work>> result_;
   std::optional<core::Failure> failure_;
+  std::string failed_;
 };
 
-// Runs `work` now, or on a pool thread if `async` is true: then the result is a promise. `work` holds shared_ptrs of
-// all it touches and returns a value, which `convert` turns into JavaScript's.
+// Runs `work` now, or on a thread of this library's if `async` is true: then the result is a promise. `work` holds
+// shared_ptrs of all it touches and returns a value, which `convert` turns into JavaScript's.
 template <typename Work, typename Convert>
 Napi::Value Run(Napi::Env env, const Napi::Value& async, Work work, Convert convert) {
   if (!async.ToBoolean()) return convert(env, Call(env, work));
-  return (new PoolCall<Work, Convert>(env, std::move(work), std::move(convert)))->Start();
+  return Start(env, std::make_unique<ThreadCall<Work, Convert>>(std::move(work), std::move(convert)));
 }
 
 struct Nothing {};

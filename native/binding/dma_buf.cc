@@ -1,5 +1,6 @@
 // Functions of a dma-buf: its size, its CPU mapping, SYNC, and its fences as sync files.
 #include "binding/addon.h"
+#include "binding/bus_errors.h"
 #include "binding/call.h"
 #include "binding/handle.h"
 
@@ -101,6 +102,7 @@ Napi::Value DmaBufMap(const Napi::CallbackInfo& info) {
   const uint64_t offset = ToU64(info[1]);
   const uint64_t length = ToU64(info[2]);
   const bool writable = info[3].ToBoolean();
+  KeepBusErrors(info.Env());
   return Wrap(info.Env(), Call(info.Env(), [&] { return core::MapDmaBuf(fd, offset, length, writable); }));
 }
 

@@ -25,6 +25,15 @@ Napi::Value MemoryAllocate(const Napi::CallbackInfo& info) {
 
 using Share = std::shared_ptr<core::Mapping>;
 
+// The use that an ArrayBuffer makes of a mapping. Shared by the buffer and its sentinel.
+struct BufferUse {
+  Share share;
+  napi_ref buffer = nullptr;    // weak
+  napi_ref sentinel = nullptr;  // strong
+  bool only_here = false;       // at the end of the environment: no other one has the memory
+  char sentinel_byte = 0;
+};
+
 // False while the environment is being torn down.
 bool CanRunJavaScript(napi_env env) {
   napi_value global = nullptr;
@@ -32,26 +41,58 @@ bool CanRunJavaScript(napi_env env) {
   return napi_get_global(env, &global) == napi_ok && napi_has_named_property(env, global, "Object", &found) == napi_ok;
 }
 
+// The sentinel is an ArrayBuffer that JavaScript never sees. It is made after the buffer, so that Node lets go of it
+// before the buffer when the environment ends: the buffer is as JavaScript left it, and no JavaScript runs any more. If
+// it has its memory still, it was never transferred, and the last view goes with it.
+void LookForOwner(Napi::Env env, void*, std::shared_ptr<BufferUse>* hint) {
+  const std::unique_ptr<std::shared_ptr<BufferUse>> owned(hint);
+  BufferUse& use = **hint;
+  if (!use.share || CanRunJavaScript(env)) return;
+  napi_value buffer = nullptr;
+  void* bytes = nullptr;
+  std::size_t length = 0;
+  use.only_here = napi_get_reference_value(env, use.buffer, &buffer) == napi_ok && buffer &&
+                  napi_get_arraybuffer_info(env, buffer, &bytes, &length) == napi_ok && bytes == use.share->address() &&
+                  length > 0;
+}
+
 // The ArrayBuffer is gone. But at the end of its environment Node calls this also for memory that was transferred to
 // another thread, which may look at it for ever: then it becomes zeros, and its addresses are never given to anything
 // else.
-void LetGo(Napi::Env env, void*, Share* share) {
-  if (!CanRunJavaScript(env)) (*share)->Abandon();
-  delete share;
+void LetGo(Napi::Env env, void*, std::shared_ptr<BufferUse>* hint) {
+  const std::unique_ptr<std::shared_ptr<BufferUse>> owned(hint);
+  BufferUse& use = **hint;
+  if (!CanRunJavaScript(env) && !use.only_here) use.share->Abandon();
+  use.share.reset();
+  for (napi_ref reference : {use.buffer, use.sentinel}) {
+    if (reference) napi_delete_reference(env, reference);
+  }
+}
+
+Napi::ArrayBuffer MakeBuffer(Napi::Env env, const std::shared_ptr<BufferUse>& use, void* bytes, std::size_t length,
+                             void (*finalize)(Napi::Env, void*, std::shared_ptr<BufferUse>*)) {
+  auto hint = std::make_unique<std::shared_ptr<BufferUse>>(use);
+  auto buffer = Napi::ArrayBuffer::New(env, bytes, length, finalize, hint.get());
+  static_cast<void>(hint.release());
+  return buffer;
 }
 
 // memoryBuffer(mapping): ArrayBuffer over the pages. The pages' addresses stay this mapping's until the buffer is
 // collected, wherever it was transferred to; what they hold after mappingRetire is zeros.
 Napi::Value MemoryBuffer(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
   const auto mapping = Unwrap<core::Mapping>(info[0]);
   // A store to read-only pages would end the process, and JavaScript has no read-only ArrayBuffer.
-  if (!mapping->writable()) ThrowCoded(info.Env(), "ERR_READ_ONLY", "the mapping is read-only");
-  auto share = std::make_unique<Share>(mapping);
-  auto buffer = Napi::ArrayBuffer::New(info.Env(), mapping->address(), mapping->length(), LetGo, share.get());
-  static_cast<void>(share.release());
+  if (!mapping->writable()) ThrowCoded(env, "ERR_READ_ONLY", "the mapping is read-only");
+  const auto use = std::make_shared<BufferUse>(BufferUse{.share = mapping});
+  auto buffer = MakeBuffer(env, use, mapping->address(), mapping->length(), LetGo);
+  const auto sentinel = MakeBuffer(env, use, &use->sentinel_byte, sizeof(use->sentinel_byte), LookForOwner);
+  // Should one of them fail, it is as if the memory had been transferred.
+  napi_create_reference(env, buffer, 0, &use->buffer);
+  napi_create_reference(env, sentinel, 1, &use->sentinel);
   // Another share, for the object: a thread of Node's own that works on the memory keeps a view alive, but not what was
   // below a buffer that is transferred meanwhile.
-  share = std::make_unique<Share>(mapping);
+  auto share = std::make_unique<Share>(mapping);
   buffer.AddFinalizer([](Napi::Env, Share* owned) { delete owned; }, share.get());
   static_cast<void>(share.release());
   return buffer;

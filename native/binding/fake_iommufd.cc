@@ -1,4 +1,9 @@
 // IOMMU_TEST_CMD on a fake kernel's iommufd, for the project's own tests.
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cstring>
+
 #include "binding/addon.h"
 #include "binding/call.h"
 #include "binding/fake_kernel.h"
@@ -30,8 +35,30 @@ Napi::Value FakeIommufdTest(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), result);
 }
 
+// ioctlAtPageEnd(kernel, fd, request, bytes): number, the result or a negated errno. For the project's own tests: any
+// request, with an argument behind which no memory is. The answer is in `bytes`.
+Napi::Value IoctlAtPageEnd(const Napi::CallbackInfo& info) {
+  const auto kernel = Unwrap<kernel::Kernel>(info[0]);
+  auto bytes = ToArray<Napi::Uint8Array>(info[3], napi_uint8_array);
+  const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+  if (bytes.ByteLength() > page) throw Napi::RangeError::New(info.Env(), "expected a page of bytes at most");
+  void* pages = mmap(nullptr, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (pages == MAP_FAILED) throw Napi::Error::New(info.Env(), "no memory");
+  char* end = static_cast<char*>(pages) + page;
+  mprotect(end, page, PROT_NONE);
+  char* argument = end - bytes.ByteLength();
+  std::memcpy(argument, bytes.Data(), bytes.ByteLength());
+  const int result = kernel->Ioctl(static_cast<int>(ToU32(info[1])), ToU32(info[2]), argument);
+  std::memcpy(bytes.Data(), argument, bytes.ByteLength());
+  munmap(pages, 2 * page);
+  return Napi::Number::New(info.Env(), result);
+}
+
 }  // namespace
 
-void InitFakeIommufd(Napi::Env env, Napi::Object exports) { Export<FakeIommufdTest>(env, exports, "fakeIommufdTest"); }
+void InitFakeIommufd(Napi::Env env, Napi::Object exports) {
+  Export<FakeIommufdTest>(env, exports, "fakeIommufdTest");
+  Export<IoctlAtPageEnd>(env, exports, "ioctlAtPageEnd");
+}
 
 }  // namespace binding

@@ -102,8 +102,8 @@ struct Known {
 };
 
 Known& TheKnown() {
-  static Known known;
-  return known;
+  static auto* known = new Known;  // never destroyed: threads may outlive static objects
+  return *known;
 }
 
 // fakeKernel(machine, parent of its sysfs): Kernel
@@ -167,6 +167,11 @@ Napi::Value FakeSysfs(const Napi::CallbackInfo& info) {
 // fakeRemoveSysfs(kernel): again is no error
 void FakeRemoveSysfs(const Napi::CallbackInfo& info) { ToFake(info[0])->sysfs().Remove(); }
 
+// fakeReplaceNode(kernel, path, target)
+void FakeReplaceNode(const Napi::CallbackInfo& info) {
+  ToFake(info[0])->ReplaceNode(info[1].ToString(), info[2].ToString());
+}
+
 // fakeOpenFiles(kernel): number
 Napi::Value FakeOpenFiles(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), static_cast<double>(ToFake(info[0])->OpenFiles()));
@@ -203,6 +208,7 @@ void InitFakeKernel(Napi::Env env, Napi::Object exports) {
   Export<FakeAttach>(env, exports, "fakeAttach");
   Export<FakeSysfs>(env, exports, "fakeSysfs");
   Export<FakeRemoveSysfs>(env, exports, "fakeRemoveSysfs");
+  Export<FakeReplaceNode>(env, exports, "fakeReplaceNode");
   Export<FakeTakeFaults>(env, exports, "fakeTakeFaults");
   Export<FakeOpenFiles>(env, exports, "fakeOpenFiles");
   Export<FakeOpenMappings>(env, exports, "fakeOpenMappings");

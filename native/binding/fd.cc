@@ -1,9 +1,12 @@
 // Functions of any fd: open, duplicate, close, and what it is open on.
 #include <fcntl.h>
 
+#include <cerrno>
+
 #include "binding/addon.h"
 #include "binding/call.h"
 #include "binding/handle.h"
+#include "core/side_threads.h"
 
 namespace binding {
 namespace {
@@ -68,6 +71,14 @@ Napi::Value FdInode(const Napi::CallbackInfo& info) {
   return FromU64(info.Env(), Call(info.Env(), [&] { return fd->Identify().inode; }));
 }
 
+// fdDevice(fd): 'MAJOR:MINOR' of a character device; undefined: it is none
+Napi::Value FdDevice(const Napi::CallbackInfo& info) {
+  const auto fd = Unwrap<core::Fd>(info[0]);
+  const auto number = Call(info.Env(), [&] { return fd->Device(); });
+  if (!number) return info.Env().Undefined();
+  return Napi::String::New(info.Env(), std::to_string(number->major) + ":" + std::to_string(number->minor));
+}
+
 // fdPath(fd): string
 Napi::Value FdPath(const Napi::CallbackInfo& info) {
   const auto fd = Unwrap<core::Fd>(info[0]);
@@ -79,7 +90,25 @@ Napi::Value FdShare(const Napi::CallbackInfo& info) { return Wrap(info.Env(), Un
 
 // fdClose(fd, async): it closes after the last call on it ends. Closing twice is no error.
 Napi::Value FdClose(const Napi::CallbackInfo& info) {
-  return Release(info.Env(), info[1], std::move(Unbox<core::Fd>(info[0])));
+  auto& fd = Unbox<core::Fd>(info[0]);
+  const bool wait = fd && fd->foreign() && !info[1].ToBoolean();
+  const Napi::Value result = Release(info.Env(), info[1], std::move(fd));
+  if (wait) core::SideThreads::Get().WaitBriefly();
+  return result;
+}
+
+// fdSetForeign(fd): from now on its close may wait, as another process sent it
+void FdSetForeign(const Napi::CallbackInfo& info) { Unwrap<core::Fd>(info[0])->SetForeign(); }
+
+// fdLock(kernel, number): whether this process has the lock of the file now (flock(2))
+Napi::Value FdLock(const Napi::CallbackInfo& info) {
+  const auto kernel = Unwrap<kernel::Kernel>(info[0]);
+  const auto number = static_cast<int>(ToU32(info[1]));
+  return Napi::Boolean::New(info.Env(), Call(info.Env(), [&] {
+                              const int result = kernel->Flock(number);
+                              if (result != -EWOULDBLOCK) core::Check(result, "flock");
+                              return result == 0;
+                            }));
 }
 
 }  // namespace
@@ -92,9 +121,12 @@ void InitFd(Napi::Env env, Napi::Object exports) {
   Export<FdWrite>(env, exports, "fdWrite");
   Export<FdNumber>(env, exports, "fdNumber");
   Export<FdInode>(env, exports, "fdInode");
+  Export<FdDevice>(env, exports, "fdDevice");
   Export<FdPath>(env, exports, "fdPath");
   Export<FdShare>(env, exports, "fdShare");
   Export<FdClose>(env, exports, "fdClose");
+  Export<FdSetForeign>(env, exports, "fdSetForeign");
+  Export<FdLock>(env, exports, "fdLock");
 }
 
 }  // namespace binding

@@ -131,7 +131,7 @@ std::shared_ptr<T> Unwrap(const Napi::Value& value) {
   return box;
 }
 
-// Lets go of what a handle held, now or on a pool thread: if it was the last share, what it owns closes there.
+// Lets go of what a handle held, now or on another thread: if it was the last share, what it owns closes there.
 template <typename T>
 Napi::Value Release(Napi::Env env, const Napi::Value& async, std::shared_ptr<T> object) {
   return Run(

@@ -8,23 +8,24 @@
 namespace binding {
 namespace {
 
-// udmabufCreate(memfd, offset, size): Fd
+// udmabufCreate(driver, memfd, offset, size): Fd
 Napi::Value UdmabufCreate(const Napi::CallbackInfo& info) {
-  const auto memfd = Unwrap<core::Fd>(info[0]);
-  const core::UdmabufItem item = {memfd->number(), ToU64(info[1]), ToU64(info[2])};
-  return Wrap(info.Env(), Call(info.Env(), [&] { return core::CreateUdmabuf(memfd->kernel(), item); }));
+  const auto driver = Unwrap<core::Fd>(info[0]);
+  const auto memfd = Unwrap<core::Fd>(info[1]);
+  const core::UdmabufItem item = {memfd->number(), ToU64(info[2]), ToU64(info[3])};
+  return Wrap(info.Env(), Call(info.Env(), [&] { return core::CreateUdmabuf(*driver, item); }));
 }
 
-// udmabufCreateList(kernel, [fd, offset, size, …]): Fd. The fds are numbers.
+// udmabufCreateList(driver, [fd, offset, size, …]): Fd. The fds are numbers.
 Napi::Value UdmabufCreateList(const Napi::CallbackInfo& info) {
   constexpr std::size_t kWords = 3;
-  const auto kernel = Unwrap<kernel::Kernel>(info[0]);
+  const auto driver = Unwrap<core::Fd>(info[0]);
   const auto words = ToArray<Napi::BigUint64Array>(info[1], napi_biguint64_array);
   std::vector<core::UdmabufItem> items(words.ElementLength() / kWords);
   for (std::size_t i = 0; i < items.size(); ++i) {
     items[i] = {static_cast<int>(words[kWords * i]), words[kWords * i + 1], words[kWords * i + 2]};
   }
-  return Wrap(info.Env(), Call(info.Env(), [&] { return core::CreateUdmabufList(kernel, items); }));
+  return Wrap(info.Env(), Call(info.Env(), [&] { return core::CreateUdmabufList(*driver, items); }));
 }
 
 // heapAllocate(heap, length, access, async): Fd. `access`: O_RDONLY, O_WRONLY or O_RDWR

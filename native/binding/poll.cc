@@ -23,7 +23,7 @@ class Poll : public std::enable_shared_from_this<Poll> {
     const Napi::Env env = listener.Env();
     int watched = events_;
     watched_ = std::make_shared<core::Fd>(fd_->kernel(),
-                                          core::Check(fd_->kernel()->WatchFd(fd_->number(), &watched), "fcntl"));
+                                          core::Check(fd_->kernel()->WatchFd(fd_->number(), &watched), "epoll_ctl"));
     uv_loop_t* loop = nullptr;
     NAPI_THROW_IF_FAILED_VOID(env, napi_get_uv_event_loop(env, &loop));
     CheckUv(uv_poll_init(loop, &handle_, watched_->number()));

@@ -4,8 +4,16 @@
 #include "binding/addon.h"
 #include "binding/call.h"
 #include "binding/handle.h"
+#include "core/side_threads.h"
 
 namespace binding {
+
+template <>
+struct HandleType<core::SlowReceive> {
+  static constexpr napi_type_tag kTag = {0x6a3f0d1c52b84e20, 0x9b1d7f3e20c64a20};
+  static constexpr const char* kName = "slow receive";
+};
+
 namespace {
 
 std::string ToText(const Napi::Value& value) { return value.As<Napi::String>().Utf8Value(); }
@@ -30,14 +38,16 @@ Napi::Value SocketConnect(const Napi::CallbackInfo& info) {
   return Wrap(info.Env(), Call(info.Env(), [&] { return core::ConnectSocket(kernel, path, type); }));
 }
 
-// socketListen(kernel, path, type, mode, backlog): Fd
+// socketListen(kernel, path, type, mode, backlog, refuseFds): Fd
 Napi::Value SocketListen(const Napi::CallbackInfo& info) {
   const auto kernel = Unwrap<kernel::Kernel>(info[0]);
   const std::string path = ToText(info[1]);
   const auto type = static_cast<int>(ToU32(info[2]));
   const uint32_t mode = ToU32(info[3]);
   const auto backlog = static_cast<int>(ToU32(info[4]));
-  return Wrap(info.Env(), Call(info.Env(), [&] { return core::ListenSocket(kernel, path, type, mode, backlog); }));
+  const bool refuse_fds = info[5].ToBoolean();
+  return Wrap(info.Env(),
+              Call(info.Env(), [&] { return core::ListenSocket(kernel, path, type, mode, backlog, refuse_fds); }));
 }
 
 // socketAccept(socket): Fd | undefined
@@ -58,12 +68,7 @@ Napi::Value SocketSend(const Napi::CallbackInfo& info) {
   return moved ? Napi::Number::New(info.Env(), static_cast<double>(*moved)) : info.Env().Undefined();
 }
 
-// socketReceive(socket, size): { bytes, fds: Fd[], cut, lostFds } | undefined
-Napi::Value SocketReceive(const Napi::CallbackInfo& info) {
-  const Napi::Env env = info.Env();
-  const auto socket = Unwrap<core::Fd>(info[0]);
-  const uint32_t size = ToU32(info[1]);
-  auto message = Call(env, [&] { return core::ReceiveMessage(*socket, size); });
+Napi::Value FromMessage(Napi::Env env, std::optional<core::Message> message) {
   if (!message) return env.Undefined();
   auto fds = Napi::Array::New(env, message->fds.size());
   for (uint32_t i = 0; i < message->fds.size(); ++i) fds.Set(i, Wrap(env, std::move(message->fds[i])));
@@ -73,6 +78,60 @@ Napi::Value SocketReceive(const Napi::CallbackInfo& info) {
   result.Set("cut", message->cut);
   result.Set("lostFds", message->lost_fds);
   return result;
+}
+
+// socketReceive(socket, size): { bytes, fds: Fd[], cut, lostFds } | undefined
+Napi::Value SocketReceive(const Napi::CallbackInfo& info) {
+  const auto socket = Unwrap<core::Fd>(info[0]);
+  const uint32_t size = ToU32(info[1]);
+  return FromMessage(info.Env(), Call(info.Env(), [&] { return core::ReceiveMessage(*socket, size); }));
+}
+
+// socketHasRoom(socket): whether socketReceive() of any message is certain not to wait
+Napi::Value SocketHasRoom(const Napi::CallbackInfo& info) {
+  const auto socket = Unwrap<core::Fd>(info[0]);
+  return Napi::Boolean::New(info.Env(), core::HasRoomForFds(*socket));
+}
+
+// socketReceiveSlowly(socket, size): SlowReceive
+Napi::Value SocketReceiveSlowly(const Napi::CallbackInfo& info) {
+  const auto socket = Unwrap<core::Fd>(info[0]);
+  const uint32_t size = ToU32(info[1]);
+  return Wrap(info.Env(), Call(info.Env(), [&] { return std::make_shared<core::SlowReceive>(socket, size); }));
+}
+
+// slowReceiveStart(slow): once slowReceiveReady() is watched
+void SlowReceiveStart(const Napi::CallbackInfo& info) { Unwrap<core::SlowReceive>(info[0])->Start(); }
+
+// slowReceiveReady(slow): Fd, readable when it is done
+Napi::Value SlowReceiveReady(const Napi::CallbackInfo& info) {
+  return Wrap(info.Env(), Unwrap<core::SlowReceive>(info[0])->ready());
+}
+
+// slowReceiveTake(slow): as socketReceive(), once it is done
+Napi::Value SlowReceiveTake(const Napi::CallbackInfo& info) {
+  Unwrap<core::SlowReceive>(info[0]);
+  const auto slow = std::move(Unbox<core::SlowReceive>(info[0]));
+  auto message = Call(info.Env(), [&] { return slow->Take(); });
+  core::SideThreads::Get().WaitBriefly();  // until the thread has let go of the socket
+  return FromMessage(info.Env(), std::move(message));
+}
+
+// socketPeek(socket): { size, fds } | undefined
+Napi::Value SocketPeek(const Napi::CallbackInfo& info) {
+  const auto socket = Unwrap<core::Fd>(info[0]);
+  const auto waiting = Call(info.Env(), [&] { return core::PeekMessage(*socket); });
+  if (!waiting) return info.Env().Undefined();
+  auto result = Napi::Object::New(info.Env());
+  result.Set("size", static_cast<double>(waiting->size));
+  result.Set("fds", waiting->fds);
+  return result;
+}
+
+// socketRefuseFds(socket)
+void SocketRefuseFds(const Napi::CallbackInfo& info) {
+  const auto socket = Unwrap<core::Fd>(info[0]);
+  Call(info.Env(), [&] { core::RefuseFds(*socket); });
 }
 
 // socketPeer(socket): { pid, uid, gid, groups }
@@ -112,6 +171,13 @@ void InitUnixSocket(Napi::Env env, Napi::Object exports) {
   Export<SocketAccept>(env, exports, "socketAccept");
   Export<SocketSend>(env, exports, "socketSend");
   Export<SocketReceive>(env, exports, "socketReceive");
+  Export<SocketHasRoom>(env, exports, "socketHasRoom");
+  Export<SocketReceiveSlowly>(env, exports, "socketReceiveSlowly");
+  Export<SlowReceiveStart>(env, exports, "slowReceiveStart");
+  Export<SlowReceiveReady>(env, exports, "slowReceiveReady");
+  Export<SlowReceiveTake>(env, exports, "slowReceiveTake");
+  Export<SocketPeek>(env, exports, "socketPeek");
+  Export<SocketRefuseFds>(env, exports, "socketRefuseFds");
   Export<SocketPeer>(env, exports, "socketPeer");
   Export<SocketUnread>(env, exports, "socketUnread");
   Export<PidfdGetfd>(env, exports, "pidfdGetfd");

@@ -8,11 +8,10 @@
 #include "binding/addon.h"
 #include "binding/call.h"
 #include "binding/handle.h"
+#include "kernel/page_size.h"
 
 namespace binding {
 namespace {
-
-constexpr uint64_t kPageSize = 4096;
 
 Napi::Value FromWords(Napi::Env env, const std::vector<uint64_t>& words) {
   auto array = Napi::BigUint64Array::New(env, words.size());
@@ -66,7 +65,7 @@ Napi::Value ContainerMapMemory(const Napi::CallbackInfo& info) {
       [container = ToContainer(info[0]), memory = Unwrap<core::Fd>(info[1]), offset = ToU64(info[2]),
        length = ToU64(info[3]), iova = ToU64(info[4]), flags = ToU32(info[5])] {
         // mmap takes only whole pages; a part that begins inside a page must be refused by the container.
-        const uint64_t start = offset % kPageSize;
+        const uint64_t start = offset % kernel::PageSize();
         auto pages = std::make_shared<core::Mapping>(memory, offset - start, start + length, PROT_READ | PROT_WRITE);
         container.MapDma(*pages, start, iova, flags);
         return pages;
@@ -84,7 +83,7 @@ Napi::Value ContainerMapRegion(const Napi::CallbackInfo& info) {
   const uint32_t flags = ToU32(info[5]);
   const int protection = info[6].ToBoolean() ? PROT_READ | PROT_WRITE : PROT_READ;
   return Wrap(info.Env(), Call(info.Env(), [&] {
-                const uint64_t start = offset % kPageSize;
+                const uint64_t start = offset % kernel::PageSize();
                 auto pages = device->Map(offset - start, start + length, protection);
                 container.MapDma(*pages, start, iova, flags);
                 return pages;

@@ -1,8 +1,12 @@
 // This process's registries of devices and of exported dma-bufs.
 #include "core/device_state.h"
 
+#include <poll.h>
+
 #include <algorithm>
+#include <chrono>
 #include <map>
+#include <thread>
 #include <utility>
 
 #include "uapi/vfio.h"
@@ -10,7 +14,8 @@
 namespace core {
 namespace {
 
-using FileKey = std::pair<uint64_t, uint64_t>;  // device and inode
+using FileKey = std::pair<uint64_t, uint64_t>;                                      // device and inode
+using NumberKey = std::pair<const kernel::Kernel*, std::pair<unsigned, unsigned>>;  // of a character device
 using AddressKey = std::pair<const kernel::Kernel*, std::string>;
 
 // Weak entries by a file's identity, or a device's. An object removes its entry when it ends, unless the entry belongs
@@ -22,8 +27,8 @@ struct Registry {
 };
 
 // Never destroyed: threads may outlive static objects.
-Registry<DeviceState>& Devices() {
-  static auto* registry = new Registry<DeviceState>;
+Registry<DeviceState, NumberKey>& Devices() {
+  static auto* registry = new Registry<DeviceState, NumberKey>;
   return *registry;
 }
 
@@ -66,9 +71,9 @@ void AddKnown(Registry<DeviceState, Key>& registry, std::vector<std::shared_ptr<
 }  // namespace
 
 std::shared_ptr<DeviceState> DeviceState::Of(const Fd& fd, const std::string& address) {
-  if (!fd.Path().starts_with("anon_inode:")) {
-    const auto [device, inode] = fd.Identify();
-    return FindOrMake(Devices(), FileKey(device, inode), fd);
+  // By its number, not by the inode of a node: there may be several nodes of one device.
+  if (const auto number = fd.Device()) {
+    return FindOrMake(Devices(), NumberKey(fd.kernel().get(), {number->major, number->minor}), fd);
   }
   return address.empty() ? MakeState(fd) : FindOrMake(DevicesOfGroups(), AddressKey(fd.kernel().get(), address), fd);
 }
@@ -109,8 +114,31 @@ void DeviceFile::Leave() {
   ++state_->revocations;
 }
 
-std::shared_ptr<Export> Export::Register(const Fd& buffer, std::shared_ptr<DeviceState> device, uint32_t ranges) {
-  const auto identity = buffer.Identify();
+void DeviceState::WaitForFences() const {
+  using std::chrono::milliseconds;
+  const auto is_idle = [](const std::weak_ptr<const Fd>& buffer) {
+    const auto fd = buffer.lock();
+    return !fd || fd->kernel()->Poll(fd->number(), POLLOUT) != 0;
+  };
+  for (auto pause = milliseconds(1);; pause = std::min(2 * pause, milliseconds(16))) {
+    std::vector<std::weak_ptr<const Fd>> buffers;
+    {
+      const kernel::Lock lock(exports_mutex);
+      buffers = exports;
+    }
+    if (std::ranges::all_of(buffers, is_idle)) return;
+    std::this_thread::sleep_for(pause);
+  }
+}
+
+std::shared_ptr<Export> Export::Register(const std::shared_ptr<const Fd>& buffer, std::shared_ptr<DeviceState> device,
+                                         uint32_t ranges) {
+  const auto identity = buffer->Identify();
+  {
+    const kernel::Lock lock(device->exports_mutex);
+    std::erase_if(device->exports, [](const auto& weak) { return weak.expired(); });
+    device->exports.push_back(buffer);
+  }
   auto made = std::make_shared<Export>(identity, std::move(device), ranges);
   auto& registry = Exports();
   const kernel::Lock lock(registry.mutex);

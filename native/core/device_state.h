@@ -53,6 +53,12 @@ class DeviceState {
   std::optional<uint8_t> express GUARDED_BY(config_mutex);
   std::optional<uint8_t> advanced_features GUARDED_BY(config_mutex);
 
+  // Until nobody uses what the device has exported. The kernel waits for the same fences when it revokes, but in a
+  // sleep that no signal ends: a process could not even be killed. Here it can be.
+  void WaitForFences() const;
+  mutable kernel::Mutex exports_mutex;
+  std::vector<std::weak_ptr<const Fd>> exports GUARDED_BY(exports_mutex);
+
   kernel::Mutex files_mutex;
   std::set<const DeviceFile*> files GUARDED_BY(files_mutex);  // in use
   const kernel::Kernel* kernel = nullptr;
@@ -113,7 +119,8 @@ class Export {
   Export& operator=(const Export&) = delete;
   ~Export();
 
-  static std::shared_ptr<Export> Register(const Fd& buffer, std::shared_ptr<DeviceState> device, uint32_t ranges);
+  static std::shared_ptr<Export> Register(const std::shared_ptr<const Fd>& buffer, std::shared_ptr<DeviceState> device,
+                                          uint32_t ranges);
   // nullptr: not exported by this process, or no longer registered.
   static std::shared_ptr<Export> Find(const Fd& buffer);
 

@@ -9,6 +9,8 @@
 namespace core {
 
 bool IsDmaBuf(const Fd& fd) {
+  // Of a file that another process sent, fdinfo alone is told without a call that its file system can make wait.
+  if (DmaBufFdinfo(fd).find("\nexp_name:") == std::string::npos) return false;
   return Check(fd.kernel()->FilesystemMagic(fd.number()), "fstatfs") == uapi::DMA_BUF_MAGIC;
 }
 

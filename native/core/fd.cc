@@ -2,11 +2,29 @@
 #include "core/fd.h"
 
 #include <sys/eventfd.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 
 #include <algorithm>
 #include <ctime>
 
+#include "core/side_threads.h"
+
 namespace core {
+
+Fd::~Fd() {
+  if (foreign_) {
+    SideThreads::Get().Run([kernel = std::move(kernel_), number = number_] { kernel->Close(number); });
+  } else {
+    kernel_->Close(number_);
+  }
+}
+
+std::shared_ptr<Fd> ForeignFd(std::shared_ptr<kernel::Kernel> kernel, int number) {
+  auto fd = std::make_shared<Fd>(std::move(kernel), number);
+  fd->SetForeign();
+  return fd;
+}
 
 std::shared_ptr<Fd> Fd::Open(std::shared_ptr<kernel::Kernel> kernel, const char* path, int flags) {
   const int number = Check(kernel->Open(path, flags), "open");
@@ -44,6 +62,13 @@ Identity Fd::Identify() const {
   struct stat info = {};
   Check(kernel_->Fstat(number_, &info), "fstat");
   return {info.st_dev, info.st_ino};
+}
+
+std::optional<DeviceNumber> Fd::Device() const {
+  struct stat info = {};
+  Check(kernel_->Fstat(number_, &info), "fstat");
+  if (!S_ISCHR(info.st_mode)) return std::nullopt;
+  return DeviceNumber{major(info.st_rdev), minor(info.st_rdev)};
 }
 
 std::string Fd::Path() const {

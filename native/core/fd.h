@@ -2,7 +2,9 @@
 // number cannot be closed, and so cannot be given to another file, while a call is under way.
 #pragma once
 
+#include <atomic>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "core/failure.h"
@@ -11,6 +13,12 @@
 #include "uapi/ioctl.h"
 
 namespace core {
+
+// A character device's number; none: the file is no character device.
+struct DeviceNumber {
+  unsigned major;
+  unsigned minor;
+};
 
 struct Identity {
   uint64_t device;
@@ -22,7 +30,11 @@ class Fd {
   Fd(std::shared_ptr<kernel::Kernel> kernel, int number) : kernel_(std::move(kernel)), number_(number) {}
   Fd(const Fd&) = delete;
   Fd& operator=(const Fd&) = delete;
-  ~Fd() { kernel_->Close(number_); }
+  ~Fd();
+
+  // Another process sent it, or can send files into its queue: its close may wait, and runs on a thread for that.
+  void SetForeign() { foreign_ = true; }
+  bool foreign() const { return foreign_; }
 
   static std::shared_ptr<Fd> Open(std::shared_ptr<kernel::Kernel> kernel, const char* path, int flags);
   // An eventfd that does not block.
@@ -48,6 +60,7 @@ class Fd {
     return static_cast<std::size_t>(Check(kernel_->Write(number_, buffer, size), "write"));
   }
   Identity Identify() const;
+  std::optional<DeviceNumber> Device() const;
   std::string Path() const;  // what it is open on: '/dev/vfio/devices/vfio0'
 
   int number() const { return number_; }
@@ -58,7 +71,11 @@ class Fd {
 
   std::shared_ptr<kernel::Kernel> kernel_;
   int number_;
+  std::atomic<bool> foreign_ = false;
 };
+
+// An fd that is foreign.
+std::shared_ptr<Fd> ForeignFd(std::shared_ptr<kernel::Kernel> kernel, int number);
 
 }  // namespace core
 

@@ -10,18 +10,15 @@
 
 namespace core {
 
-std::shared_ptr<Fd> CreateUdmabuf(const std::shared_ptr<kernel::Kernel>& kernel, const UdmabufItem& item) {
-  const auto driver = Fd::Open(kernel, "/dev/udmabuf", O_RDWR);
+std::shared_ptr<Fd> CreateUdmabuf(const Fd& driver, const UdmabufItem& item) {
   uapi::udmabuf_create command = {.memfd = static_cast<uint32_t>(item.memfd),
                                   .flags = uapi::UDMABUF_FLAGS_CLOEXEC,
                                   .offset = item.offset,
                                   .size = item.size};
-  return std::make_shared<Fd>(kernel, driver->Ioctl(VFIO_DMABUF_REQUEST(UDMABUF_CREATE), &command));
+  return std::make_shared<Fd>(driver.kernel(), driver.Ioctl(VFIO_DMABUF_REQUEST(UDMABUF_CREATE), &command));
 }
 
-std::shared_ptr<Fd> CreateUdmabufList(const std::shared_ptr<kernel::Kernel>& kernel,
-                                      const std::vector<UdmabufItem>& items) {
-  const auto driver = Fd::Open(kernel, "/dev/udmabuf", O_RDWR);
+std::shared_ptr<Fd> CreateUdmabufList(const Fd& driver, const std::vector<UdmabufItem>& items) {
   const uapi::udmabuf_create_list head = {.flags = uapi::UDMABUF_FLAGS_CLOEXEC,
                                           .count = static_cast<uint32_t>(items.size())};
   std::vector<uint64_t> command((sizeof(head) + items.size() * sizeof(uapi::udmabuf_create_item)) / sizeof(uint64_t));
@@ -33,7 +30,7 @@ std::shared_ptr<Fd> CreateUdmabufList(const std::shared_ptr<kernel::Kernel>& ker
     std::memcpy(at, &item, sizeof(item));
     at += sizeof(item);
   }
-  return std::make_shared<Fd>(kernel, driver->Ioctl(VFIO_DMABUF_REQUEST(UDMABUF_CREATE_LIST), command.data()));
+  return std::make_shared<Fd>(driver.kernel(), driver.Ioctl(VFIO_DMABUF_REQUEST(UDMABUF_CREATE_LIST), command.data()));
 }
 
 std::shared_ptr<Fd> AllocateFromHeap(const Fd& heap, uint64_t length, int access) {

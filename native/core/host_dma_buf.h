@@ -14,10 +14,10 @@ struct UdmabufItem {
   uint64_t size;
 };
 
-std::shared_ptr<Fd> CreateUdmabuf(const std::shared_ptr<kernel::Kernel>& kernel, const UdmabufItem& item);
+// `driver` is /dev/udmabuf.
+std::shared_ptr<Fd> CreateUdmabuf(const Fd& driver, const UdmabufItem& item);
 // One dma-buf of all the items, in this order.
-std::shared_ptr<Fd> CreateUdmabufList(const std::shared_ptr<kernel::Kernel>& kernel,
-                                      const std::vector<UdmabufItem>& items);
+std::shared_ptr<Fd> CreateUdmabufList(const Fd& driver, const std::vector<UdmabufItem>& items);
 // A dma-buf of new, zeroed memory of a heap. `access`: O_RDONLY, O_WRONLY or O_RDWR, of the new fd.
 std::shared_ptr<Fd> AllocateFromHeap(const Fd& heap, uint64_t length, int access);
 

@@ -7,6 +7,7 @@
 
 #include "core/bus_error.h"
 #include "core/fd.h"
+#include "core/registers.h"
 
 namespace core {
 
@@ -39,24 +40,24 @@ class Mapping {
   // Runs loads and stores. False: the device does not decode memory after all, and not all of them were made.
   template <typename Accesses>
   bool Try(const Accesses& accesses) const {
-    if (!pages_.trap) return GuardBusErrors(accesses);
+    if (!pages_.trap) return GuardBusErrors(pages_.address, length_, accesses);
     accesses();
     return true;
   }
 
-  // In Try(): one load or store of exactly sizeof(T), never merged, split or left out. The caller has checked the
-  // offset.
+  // In Try(): one load or store of exactly sizeof(T), never merged, split or left out, ordered as core/registers.h
+  // says. The caller has checked the offset.
   template <typename T>
   T Load(std::size_t offset) const {
     if (pages_.trap) return static_cast<T>(pages_.trap->Read(offset, sizeof(T)));
-    return *reinterpret_cast<volatile T*>(static_cast<char*>(pages_.address) + offset);
+    return LoadRegister(reinterpret_cast<const volatile T*>(static_cast<char*>(pages_.address) + offset));
   }
   template <typename T>
   void Store(std::size_t offset, T value) const {
     if (pages_.trap) {
       pages_.trap->Write(offset, sizeof(T), value);
     } else {
-      *reinterpret_cast<volatile T*>(static_cast<char*>(pages_.address) + offset) = value;
+      StoreRegister(reinterpret_cast<volatile T*>(static_cast<char*>(pages_.address) + offset), value);
     }
   }
 

@@ -2,6 +2,9 @@
 #include "core/unix_socket.h"
 
 #include <cerrno>
+#include <new>
+
+#include "core/side_threads.h"
 
 namespace core {
 namespace {
@@ -17,24 +20,31 @@ std::optional<std::size_t> Moved(int64_t result, const char* syscall) {
 std::pair<SharedFd, SharedFd> SocketPair(const SharedKernel& kernel, int type) {
   int numbers[2];
   Check(kernel->SocketPair(type, numbers), "socketpair");
-  return {std::make_shared<Fd>(kernel, numbers[0]), std::make_shared<Fd>(kernel, numbers[1])};
+  return {ForeignFd(kernel, numbers[0]), ForeignFd(kernel, numbers[1])};
 }
 
 SharedFd ConnectSocket(const SharedKernel& kernel, const std::string& path, int type) {
-  auto socket = std::make_shared<Fd>(kernel, Check(kernel->Socket(type), "socket"));
+  auto socket = ForeignFd(kernel, Check(kernel->Socket(type), "socket"));
   Check(kernel->Connect(socket->number(), path.c_str()), "connect");
   return socket;
 }
 
-SharedFd ListenSocket(const SharedKernel& kernel, const std::string& path, int type, unsigned mode, int backlog) {
-  auto socket = std::make_shared<Fd>(kernel, Check(kernel->Socket(type), "socket"));
+SharedFd ListenSocket(const SharedKernel& kernel, const std::string& path, int type, unsigned mode, int backlog,
+                      bool refuse_fds) {
+  auto socket = ForeignFd(kernel, Check(kernel->Socket(type), "socket"));
+  if (refuse_fds) RefuseFds(*socket);
   Check(kernel->Listen(socket->number(), path.c_str(), mode, backlog), "bind");
   return socket;
 }
 
 SharedFd AcceptSocket(const Fd& socket) {
   const auto number = Moved(socket.kernel()->Accept(socket.number()), "accept4");
-  return number ? std::make_shared<Fd>(socket.kernel(), static_cast<int>(*number)) : nullptr;
+  return number ? ForeignFd(socket.kernel(), static_cast<int>(*number)) : nullptr;
+}
+
+void RefuseFds(const Fd& socket) {
+  const int result = socket.kernel()->RefuseFds(socket.number());
+  if (result != -ENOPROTOOPT) Check(result, "setsockopt");
 }
 
 std::optional<std::size_t> SendMessage(const Fd& socket, const void* bytes, std::size_t size,
@@ -42,6 +52,8 @@ std::optional<std::size_t> SendMessage(const Fd& socket, const void* bytes, std:
   const auto count = static_cast<unsigned>(fds.size());
   return Moved(socket.kernel()->Send(socket.number(), bytes, size, fds.data(), count), "sendmsg");
 }
+
+bool HasRoomForFds(const Fd& socket) { return socket.kernel()->HasRoomForFds(kernel::Received::kMost) > 0; }
 
 std::optional<Message> ReceiveMessage(const Fd& socket, std::size_t size) {
   Message message;
@@ -51,12 +63,45 @@ std::optional<Message> ReceiveMessage(const Fd& socket, std::size_t size) {
   if (!moved) return std::nullopt;
   message.fds.reserve(received.count);
   for (unsigned i = 0; i < received.count; ++i) {
-    message.fds.push_back(std::make_shared<Fd>(socket.kernel(), received.fds[i]));
+    message.fds.push_back(ForeignFd(socket.kernel(), received.fds[i]));
   }
   message.bytes.resize(*moved);
   message.cut = (received.flags & MSG_TRUNC) != 0;
   message.lost_fds = (received.flags & MSG_CTRUNC) != 0;
   return message;
+}
+
+SlowReceive::SlowReceive(SharedFd socket, std::size_t size)
+    : socket_(std::move(socket)),
+      size_(size),
+      ready_(Fd::Eventfd(socket_->kernel(), 0)),
+      outcome_(std::make_shared<Outcome>()) {}
+
+void SlowReceive::Start() {
+  if (!socket_) return;
+  SideThreads::Get().Run([ready = ready_, outcome = outcome_, socket = std::move(socket_), size = size_] {
+    try {
+      outcome->message = ReceiveMessage(*socket, size);
+    } catch (const Failure& failure) {
+      outcome->failure = failure;
+    } catch (const std::bad_alloc&) {
+      outcome->failure = Failure{ENOMEM, "recvmsg"};
+    }
+    constexpr uint64_t kDone = 1;
+    ready->kernel()->Write(ready->number(), &kDone, sizeof(kDone));
+  });
+}
+
+std::optional<Message> SlowReceive::Take() {
+  if (outcome_->failure) throw *outcome_->failure;
+  return std::exchange(outcome_->message, std::nullopt);
+}
+
+std::optional<Waiting> PeekMessage(const Fd& socket) {
+  int flags = 0;
+  const auto size = Moved(socket.kernel()->Peek(socket.number(), &flags), "recvmsg");
+  if (!size) return std::nullopt;
+  return Waiting{*size, (flags & MSG_CTRUNC) != 0};
 }
 
 Peer PeerOf(const Fd& socket) {
@@ -73,7 +118,7 @@ int UnreadOf(const Fd& socket) { return Check(socket.kernel()->Unread(socket.num
 
 SharedFd TakeFrom(SharedKernel kernel, int pid, int number) {
   const int copy = Check(kernel->PidfdGetfd(pid, number), "pidfd_getfd");
-  return std::make_shared<Fd>(std::move(kernel), copy);
+  return ForeignFd(std::move(kernel), copy);
 }
 
 }  // namespace core

@@ -72,6 +72,7 @@ std::size_t VfioDevice::WriteConfig(const DeviceState::Part& config, uint64_t of
   }
   std::size_t written = 0;
   Revoking revoking(state());
+  state_->WaitForFences();
   Disturb([&] {
     written = write();
     revoking.End(true);

@@ -67,8 +67,9 @@ std::shared_ptr<Fd> VfioDevice::ExportDmaBuf(uint32_t region,
     std::shared_ptr<Export> registration;  // lives as long as the fd and its mappings
   };
   auto exported = std::make_shared<Exported>(fd_->kernel(), number);
-  exported->registration = Export::Register(exported->fd, state(), static_cast<uint32_t>(ranges.size()));
-  return {exported, &exported->fd};
+  std::shared_ptr<Fd> fd(exported, &exported->fd);
+  exported->registration = Export::Register(fd, state(), static_cast<uint32_t>(ranges.size()));
+  return fd;
 }
 
 }  // namespace core

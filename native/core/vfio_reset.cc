@@ -9,6 +9,7 @@ namespace core {
 
 // vfio_pci_ioctl_reset(): EINVAL comes before the revocation, everything else after it.
 void VfioDevice::Reset(Revoking& revoking) {
+  state_->WaitForFences();
   Disturb([&] {
     const int result = fd_->Ask(VFIO_DMABUF_REQUEST(VFIO_DEVICE_RESET), nullptr);
     revoking.End(result != -EINVAL);
@@ -48,6 +49,7 @@ void VfioDevice::HotReset(const std::vector<std::string>& addresses, const std::
   std::vector<std::unique_ptr<Revoking>> revoking;
   revoking.reserve(affected.size());
   for (const auto& state : affected) revoking.push_back(std::make_unique<Revoking>(state));
+  for (const auto& state : affected) state->WaitForFences();
   Disturb([&] {
     const auto count = static_cast<uint32_t>(groups.size());
     std::vector<int32_t> numbers;
@@ -66,6 +68,7 @@ void VfioDevice::HotReset(const std::vector<std::string>& addresses, const std::
 // vfio_pci_runtime_pm_entry(): on a device that is in low power already it revokes, then fails with EINVAL.
 template <typename Call>
 void VfioDevice::LeaveForLowPower(Revoking& revoking, const Call& call) {
+  state_->WaitForFences();
   Disturb([&]() REQUIRES(state_->config_mutex) {
     try {
       call();

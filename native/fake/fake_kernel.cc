@@ -13,7 +13,9 @@
 
 #include "fake/dma_buf/host_dma_buf.h"
 #include "fake/dma_buf/sync_file.h"
+#include "fake/files/user_memory.h"
 #include "fake/iommufd/iommufd.h"
+#include "fake/mdev/mdev.h"
 
 namespace fake {
 namespace {
@@ -72,7 +74,7 @@ int FakeKernel::Install(std::shared_ptr<File> file, const char* name) {
 void FakeKernel::InstallAs(int memfd, std::shared_ptr<File> file) {
   struct stat info = {};
   LinuxKernel::Fstat(memfd, &info);
-  files_[{info.st_dev, info.st_ino}] = {std::move(file), 1, false};
+  files_[{info.st_dev, info.st_ino}] = {std::move(file), 1, {}};
 }
 
 int FakeKernel::CountFds(const Key& key, const Entry& entry) {
@@ -106,8 +108,15 @@ std::shared_ptr<File> FakeKernel::Find(int fd) {
   return entry ? entry->file : nullptr;
 }
 
+bool FakeKernel::Plays(int fd) {
+  const kernel::Lock guard(lock_);
+  return FindEntry(fd) != nullptr;
+}
+
 int FakeKernel::Open(const char* path, int flags) {
   const kernel::Lock guard(lock_);
+  const auto replaced = replaced_nodes_.find(path);
+  if (replaced != replaced_nodes_.end()) path = replaced->second.c_str();
   const std::string_view name = path;
   if (name == "/dev/iommu" && has_iommufd_) return Install(std::make_shared<Iommufd>(*this, iommu_), "iommufd");
   if (name == "/dev/udmabuf") return Install(std::make_shared<UdmabufDriver>(*this), "udmabuf-driver");
@@ -143,36 +152,38 @@ int FakeKernel::Dup(int fd) {
 }
 
 int FakeKernel::Close(int fd) {
+  if (!Plays(fd)) return LinuxKernel::Close(fd);  // which may wait, so without the lock
   const kernel::Lock guard(lock_);
   Key key;
   Entry* entry = FindEntry(fd, &key);
   const bool last = entry && --entry->references <= 0;
-  if (last && entry->sent && !entry->sentinel.watches()) entry->sentinel.Watch(fd);
+  if (last && !entry->sentinel.watches()) entry->sentinel.Watch(fd);
   const int result = LinuxKernel::Close(fd);
   if (!last) return result;
   if (IsOpen(key, *entry)) {
     entry->references = CountFds(key, *entry);
-    entry->foreign = any_foreign_ = true;
+    foreign_.insert(key);
     return result;
   }
+  foreign_.erase(key);
   const std::shared_ptr<File> gone = std::move(entry->file);  // destroyed after it is out of the table
   files_.erase(key);
   return result;
 }
 
 void FakeKernel::Sweep() {
-  if (!any_foreign_) return;
-  any_foreign_ = false;
   std::vector<std::shared_ptr<File>> gone;  // destroyed after they are out of the table
-  for (auto entry = files_.begin(); entry != files_.end();) {
-    auto& [key, open] = *entry;
-    if (open.foreign && !IsOpen(key, open)) {
-      gone.push_back(std::move(open.file));
-      entry = files_.erase(entry);
-    } else {
-      any_foreign_ = any_foreign_ || open.foreign;
-      ++entry;
+  for (auto key = foreign_.begin(); key != foreign_.end();) {
+    const auto entry = files_.find(*key);
+    if (entry != files_.end() && IsOpen(*key, entry->second)) {
+      ++key;
+      continue;
     }
+    if (entry != files_.end()) {
+      gone.push_back(std::move(entry->second.file));
+      files_.erase(entry);
+    }
+    key = foreign_.erase(key);
   }
 }
 
@@ -184,6 +195,7 @@ int FakeKernel::Ioctl(int fd, unsigned long request, void* argument) {
       Sweep();
       const auto file = Find(fd);
       if (!file) return LinuxKernel::Ioctl(fd, request, argument);
+      if (!IsArgumentThere(request, argument)) return -EFAULT;
       seen = fence_hub_.changes();
       const int result = file->Ioctl(request, argument);
       if (result != kSleeps) return result;
@@ -192,17 +204,9 @@ int FakeKernel::Ioctl(int fd, unsigned long request, void* argument) {
   }
 }
 
-int64_t FakeKernel::Send(int fd, const void* bytes, std::size_t size, const int* fds, unsigned count) {
-  const kernel::Lock guard(lock_);
-  for (unsigned i = 0; i < count; ++i) {
-    if (Entry* entry = FindEntry(fds[i])) entry->sent = true;
-  }
-  return LinuxKernel::Send(fd, bytes, size, fds, count);
-}
-
 int64_t FakeKernel::Receive(int fd, void* bytes, std::size_t size, kernel::Received* out) {
+  const int64_t result = LinuxKernel::Receive(fd, bytes, size, out);  // it may wait: without the lock
   const kernel::Lock guard(lock_);
-  const int64_t result = LinuxKernel::Receive(fd, bytes, size, out);
   for (unsigned i = 0; i < out->count; ++i) {
     if (Entry* entry = FindEntry(out->fds[i])) ++entry->references;
   }
@@ -255,13 +259,26 @@ int FakeKernel::WatchFd(int fd, int* events) {
     const kernel::Lock guard(lock_);
     if (const auto file = Find(fd)) return file->WatchFd(events);
   }
-  return LinuxKernel::WatchFd(fd, events);  // duplicates, under the lock again
+  return LinuxKernel::WatchFd(fd, events);
 }
 
 int64_t FakeKernel::Lseek(int fd, int64_t offset, int whence) {
   const kernel::Lock guard(lock_);
   const auto file = Find(fd);
   return file ? file->Lseek(offset, whence) : LinuxKernel::Lseek(fd, offset, whence);
+}
+
+int FakeKernel::Fstat(int fd, struct stat* out) {
+  const kernel::Lock guard(lock_);
+  const int result = LinuxKernel::Fstat(fd, out);
+  if (result < 0) return result;
+  const auto file = Find(fd);
+  const dev_t number = file ? file->DeviceNumber() : 0;
+  if (number == 0) return result;
+  out->st_mode = S_IFCHR | S_IRUSR | S_IWUSR;
+  out->st_rdev = number;
+  out->st_size = out->st_blocks = 0;
+  return result;
 }
 
 int64_t FakeKernel::FilesystemMagic(int fd) {
@@ -299,6 +316,15 @@ int FakeKernel::Munmap(void* address, std::size_t length) {
   }
   --mappings_;
   return LinuxKernel::Munmap(address, length);
+}
+
+void FakeKernel::ReplaceNode(const std::string& path, const std::string& target) {
+  const kernel::Lock guard(lock_);
+  if (path == target) {
+    replaced_nodes_.erase(path);
+  } else {
+    replaced_nodes_[path] = target;
+  }
 }
 
 std::vector<DmaFault> FakeKernel::TakeFaults() {

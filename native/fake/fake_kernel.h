@@ -6,6 +6,7 @@
 #include <atomic>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -47,6 +48,7 @@ class FakeKernel : public kernel::LinuxKernel, public FileTable {
   int64_t Read(int fd, void* buffer, std::size_t size) override;
   int64_t Write(int fd, const void* buffer, std::size_t size) override;
   int64_t Lseek(int fd, int64_t offset, int whence) override;
+  int Fstat(int fd, struct stat* out) override;
   int64_t FilesystemMagic(int fd) override;
   int64_t Fdinfo(int fd, char* buffer, std::size_t size) override;
   int64_t FdPath(int fd, char* buffer, std::size_t size) override;
@@ -55,7 +57,6 @@ class FakeKernel : public kernel::LinuxKernel, public FileTable {
   int Mmap(std::size_t length, int protection, int flags, int fd, uint64_t offset, kernel::MappedPages* out) override;
   int Munmap(void* address, std::size_t length) override;
 
-  int64_t Send(int fd, const void* bytes, std::size_t size, const int* fds, unsigned count) override;
   int64_t Receive(int fd, void* bytes, std::size_t size, kernel::Received* out) override;
   int PidfdGetfd(int pid, int number) override;
 
@@ -64,15 +65,16 @@ class FakeKernel : public kernel::LinuxKernel, public FileTable {
   std::size_t OpenFiles();
   int64_t OpenMappings() const { return mappings_; }
   SysfsFolder& sysfs() { return sysfs_; }
+  // From now on whoever opens `path` opens what is at `target`, as if that node had been bind-mounted over it: for
+  // tests of a /dev that is out of date. The same path twice takes it back.
+  void ReplaceNode(const std::string& path, const std::string& target);
 
  private:
   using Key = std::pair<dev_t, ino_t>;  // of the memfd that stands for the file
   struct Entry {
     std::shared_ptr<File> file;
     int references;     // fds known to be open on it
-    bool foreign;       // some fds were made, and will be closed, by other calls than this kernel's
-    bool sent = false;  // has been sent: a message or another process may have an fd
-    Sentinel sentinel;  // watches a sent file after its last known fd
+    Sentinel sentinel;  // watches the file after its last known fd
   };
 
   int Install(std::shared_ptr<File> file, const char* name) override REQUIRES(lock_);
@@ -84,6 +86,8 @@ class FakeKernel : public kernel::LinuxKernel, public FileTable {
     return actions_.Add(fd, std::move(act), out);
   }
   FenceHub& fence_hub() override { return fence_hub_; }
+  // Whether an fd is open on a file of this kernel.
+  bool Plays(int fd);
   Entry* FindEntry(int fd, Key* key = nullptr) REQUIRES(lock_);
   // How many of this process's fds are open on the file: also those that other calls than this kernel's made.
   static int CountFds(const Key& key, const Entry& entry);
@@ -101,7 +105,9 @@ class FakeKernel : public kernel::LinuxKernel, public FileTable {
   std::vector<std::shared_ptr<CdevDevice>> devices_ GUARDED_BY(lock_);
   std::map<unsigned, std::shared_ptr<VfioGroup>> groups_ GUARDED_BY(lock_);  // by number
   std::map<Key, Entry> files_ GUARDED_BY(lock_);
-  bool any_foreign_ GUARDED_BY(lock_) = false;
+  std::map<std::string, std::string, std::less<>> replaced_nodes_ GUARDED_BY(lock_);  // what is opened instead
+  // Those that are open by fds that were made behind the fake's back: in messages, in other processes, by dup(2).
+  std::set<Key> foreign_ GUARDED_BY(lock_);
   std::vector<DmaFault> faults_ GUARDED_BY(lock_);
   std::atomic<int64_t> mappings_ = 0;
 };

@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -75,7 +76,21 @@ int LinuxKernel::Poll(int fd, int events) {
   return result < 0 ? result : watched.revents;
 }
 
-int LinuxKernel::WatchFd(int fd, int*) { return LinuxKernel::Dup(fd); }
+// An event loop sets O_NONBLOCK on what it watches, for everybody who has the file open. So it is given an epoll(7)
+// instance, which is readable while the file is ready.
+int LinuxKernel::WatchFd(int fd, int* events) {
+  const int epoll = OrErrno(epoll_create1(EPOLL_CLOEXEC));
+  if (epoll < 0) return epoll;
+  struct epoll_event event = {};
+  event.events = static_cast<uint32_t>(*events);
+  if (epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) < 0) {
+    const int error = -errno;
+    close(epoll);
+    return error;
+  }
+  *events = POLLIN;
+  return epoll;
+}
 
 int LinuxKernel::MemfdCreate(const char* name, unsigned flags) { return OrErrno(memfd_create(name, flags)); }
 

@@ -1,13 +1,19 @@
 // Unix sockets of the kernel this process runs on.
 #include <fcntl.h>
 #include <linux/sockios.h>
+#include <poll.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <climits>
 #include <cstring>
+#include <vector>
 
 #include "kernel/linux_kernel.h"
 
@@ -15,6 +21,7 @@ namespace kernel {
 namespace {
 
 constexpr int kFlags = SOCK_CLOEXEC | SOCK_NONBLOCK;
+constexpr int kPassRights = 83;  // SO_PASSRIGHTS, newer than most headers
 
 template <typename T>
 T OrErrno(T result) {
@@ -106,6 +113,38 @@ int64_t LinuxKernel::Receive(int fd, void* bytes, std::size_t size, Received* ou
   }
   return result;
 }
+
+int64_t LinuxKernel::Peek(int fd, int* flags) {
+  char byte = 0;
+  struct iovec part = {&byte, sizeof(byte)};
+  struct msghdr message = {};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  const int64_t result = OrErrno<int64_t>(recvmsg(fd, &message, MSG_PEEK | MSG_TRUNC | MSG_DONTWAIT));
+  if (result >= 0) *flags = message.msg_flags;
+  return result;
+}
+
+int LinuxKernel::RefuseFds(int fd) {
+  const int off = 0;
+  return OrErrno(setsockopt(fd, SOL_SOCKET, kPassRights, &off, sizeof(off)));
+}
+
+int LinuxKernel::HasRoomForFds(unsigned count) {
+  // New fds get the lowest free numbers: where the highest `count` numbers are free, so many can be opened.
+  struct rlimit limit = {};
+  if (getrlimit(RLIMIT_NOFILE, &limit) < 0) return -errno;
+  if (limit.rlim_cur < count) return 0;
+  const auto last = std::min<rlim_t>(limit.rlim_cur, INT_MAX);
+  std::vector<struct pollfd> numbers(count);
+  for (unsigned i = 0; i < count; ++i) numbers[i].fd = static_cast<int>(last - 1 - i);
+  const int closed = OrErrno(poll(numbers.data(), count, 0));
+  if (closed < 0) return closed;
+  const auto is_closed = [](const struct pollfd& number) { return (number.revents & POLLNVAL) != 0; };
+  return std::ranges::all_of(numbers, is_closed) ? 1 : 0;
+}
+
+int LinuxKernel::Flock(int fd) { return OrErrno(flock(fd, LOCK_EX | LOCK_NB)); }
 
 int LinuxKernel::PeerCredentials(int fd, struct ucred* out) {
   socklen_t length = sizeof(*out);

@@ -2,6 +2,8 @@
 // Other compilers ignore them.
 #pragma once
 
+#include <chrono>
+#include <condition_variable>
 #include <mutex>
 
 #ifdef __clang__
@@ -25,7 +27,24 @@ class VFIO_DMABUF_THREAD_RULE(capability("mutex")) Mutex {
   void Release() RELEASE() { mutex_.unlock(); }
 
  private:
+  friend class Condition;
   std::mutex mutex_;
+};
+
+// Something that a thread which holds a mutex waits for, without it meanwhile.
+class Condition {
+ public:
+  // Returns when it was notified, at the deadline, or earlier for no reason.
+  void WaitUntil(Mutex& mutex, std::chrono::steady_clock::time_point deadline) REQUIRES(mutex) {
+    std::unique_lock<std::mutex> lock(mutex.mutex_, std::adopt_lock);
+    condition_.wait_until(lock, deadline);
+    [[maybe_unused]] const auto* still_held = lock.release();
+  }
+  void NotifyOne() { condition_.notify_one(); }
+  void NotifyAll() { condition_.notify_all(); }
+
+ private:
+  std::condition_variable condition_;
 };
 
 // Holds a mutex to the end of its scope.

@@ -192,7 +192,8 @@ describe('sharing dma-bufs', () => {
     const connecting = connect();
     const channel = rig.keep(await unlessFailed(accepting, connecting));
     const buffer = rig.exported('ssd', cmb.region, MiB);
-    const info = { name: 'a', size: '0x100000', inode: '0x1', generation: 0, state: 'live' };
+    const inode = `0x${buffer.inode.toString(16)}`;
+    const info = { name: 'a', size: '0x100000', inode, generation: 0, state: 'live' };
     await channel.send(JSON.stringify({ vfioDmabufShare: 1, buffers: [info] }), [buffer]);
     const client = await connecting;
     const heard: string[] = [];
@@ -268,7 +269,9 @@ print(hello["vfioDmabufShare"], [b["name"] for b in hello["buffers"]], len(fds))
     conformsBeside([python], 'who sends fds, or too much, is dropped, and nothing is leaked', async () => {
       const server = serve();
       const many = '[os.dup(0) for _ in range(200)]';
-      assert.equal(observe(await fate(server, `socket.send_fds(s, [b"x"], ${many})`)), 'it said something');
+      const sends = `try: socket.send_fds(s, [b"x"], ${many})\nexcept PermissionError: pass`;
+      // Linux 6.16 refuses them when they are sent.
+      assert.match(await fate(server, sends), /it said something|it closed/);
       assert.match(observe(await fate(server, 's.send(b"x" * 100000)')), /more than 65536 bytes/);
     });
 

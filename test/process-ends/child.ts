@@ -6,7 +6,13 @@ import { isMainThread, parentPort, Worker, workerData } from 'node:worker_thread
 import { FakeKernel, type FakeKernelToken } from '../../lib/fake';
 import { live, type Life } from './life';
 
-export type Way = 'process.exit()' | 'an uncaught error' | 'SIGTERM' | 'SIGKILL' | 'process.exit() under a worker';
+export type Way =
+  | 'process.exit()'
+  | 'an uncaught error'
+  | 'an unhandled rejection'
+  | 'SIGTERM'
+  | 'SIGKILL'
+  | 'process.exit() under a worker';
 
 export interface Task {
   step: string;
@@ -34,6 +40,7 @@ const ends: Record<Exclude<Way, 'process.exit() under a worker'>, () => void> = 
       throw new Error('the one that is wanted');
     });
   },
+  'an unhandled rejection': () => void Promise.reject(new Error('the one that is wanted')),
   SIGTERM: () => process.kill(process.pid, 'SIGTERM'),
   SIGKILL: () => process.kill(process.pid, 'SIGKILL'),
 };

@@ -1,11 +1,15 @@
 // The life of everything that a program can hold, step by step: each step comes on top of those before it.
-import { setImmediate as turn } from 'node:timers/promises';
+import { readFile } from 'node:fs/promises';
+import { setImmediate as turn, setTimeout as sleep } from 'node:timers/promises';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { DmaMemory, Iommufd, VfioDevice, type DmaBuf, type Ioas, type Kernel, type MappedRegion } from '../../lib';
-import { addressOf, reference } from '../../lib/fake';
+import { addressOf, FenceTimeline, reference } from '../../lib/fake';
 
 export const addresses = { engine: addressOf(reference, 'engine'), ssd: addressOf(reference, 'ssd') };
+
+/** A step after which calls sleep in the kernel until somebody signals a fence. */
+export const withoutBound = 'resets wait for a fence';
 
 const manyPages = 4 << 20; // bytes; pinning them takes some milliseconds
 const calls = 8; // more than Node has pool threads: some are in the kernel, some wait
@@ -19,6 +23,7 @@ export interface Life {
   memory?: DmaMemory;
   buffer?: DmaBuf;
   registers?: MappedRegion;
+  fences?: FenceTimeline;
 }
 
 type Full = Required<Life>;
@@ -88,6 +93,17 @@ const leaves: Record<string, { after: string; step: (life: Full) => unknown }> =
       underWay(() => ioas.mapMemory(memory));
     },
   },
+  [withoutBound]: {
+    after: 'the dma-buf is mapped',
+    step: async (life) => {
+      const { ssd, buffer } = life;
+      life.fences = FenceTimeline.open(kernelOf(life));
+      buffer.importSyncFile(life.fences.createFence(1), 'w');
+      underWay(() => ssd.reset());
+      await sleep(100);
+      await readFile('/proc/self/comm'); // Node's own pool has threads left
+    },
+  },
   'all of it is garbage': {
     after: 'the dma-buf is mapped',
     step: async (life) => {
@@ -102,7 +118,9 @@ const leaves: Record<string, { after: string; step: (life: Full) => unknown }> =
   },
 };
 
-export const steps: readonly string[] = [...Object.keys(setUp), ...Object.keys(leaves)];
+export const steps: readonly string[] = [...Object.keys(setUp), ...Object.keys(leaves)].filter(
+  (step) => step !== withoutBound,
+);
 
 /** Lives up to `step`. What calls that are under way look at is kept. */
 export async function live(step: string, kernel: Kernel | undefined): Promise<Life> {

@@ -7,13 +7,14 @@ import { once } from 'node:events';
 import { mkdtempSync, readdirSync, readlinkSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import { DmaMemory, Iommufd, VfioDevice, type Kernel } from '../../lib';
 import { FakeKernel } from '../../lib/fake';
 import { Edu } from '../../examples/edu';
 import { plain } from '../../scripts/transpile';
 import type { Task, Way, WorkerTask } from './child';
-import { addresses, steps } from './life';
+import { addresses, steps, withoutBound } from './life';
 
 const child = plain('test/process-ends/child.ts');
 const patience = 30_000;
@@ -22,6 +23,7 @@ const isFake = process.env['VFIO_DMABUF_KERNEL'] !== 'system';
 const ways: Record<Way, { code: number | null; signal: NodeJS.Signals | null }> = {
   'process.exit()': { code: 7, signal: null },
   'an uncaught error': { code: 1, signal: null },
+  'an unhandled rejection': { code: 1, signal: null },
   SIGTERM: { code: null, signal: 'SIGTERM' },
   SIGKILL: { code: null, signal: 'SIGKILL' },
   'process.exit() under a worker': { code: 7, signal: null },
@@ -112,13 +114,17 @@ describe(`the end, on the ${isFake ? 'fake' : 'system’s'} kernel`, function ()
   });
 
   /** Gives a child its task; resolves to what its end left to take. */
-  async function endChild(step: string, way: Way): Promise<Taken> {
+  async function endChild(step: string, way: Way, within = patience): Promise<Taken> {
     const current = next ?? startChild();
     next = startChild();
     const texts = { out: '', err: '' };
     current.stdout!.on('data', (text) => (texts.out += String(text)));
     current.stderr!.on('data', (text) => (texts.err += String(text)));
-    const timer = setTimeout(() => current.kill('SIGABRT'), patience);
+    let timer = setTimeout(() => current.kill('SIGABRT'), patience);
+    current.stdout!.once('data', () => {
+      clearTimeout(timer);
+      timer = setTimeout(() => current.kill('SIGABRT'), within);
+    });
     let taken: Taken = {};
     current.once('exit', () => {
       clearTimeout(timer);
@@ -137,6 +143,10 @@ describe(`the end, on the ${isFake ? 'fake' : 'system’s'} kernel`, function ()
   }
 
   for (const way of Object.keys(ways) as Way[]) {
+    it(`of a process by ${way} does not wait while ${withoutBound}`, async () => {
+      await useDevices(await endChild(withoutBound, way, 5000));
+    });
+
     describe(`of a process by ${way}`, () => {
       for (const step of steps) {
         it(`while ${step}`, async () => {
@@ -168,6 +178,22 @@ describe(`the end, on the ${isFake ? 'fake' : 'system’s'} kernel`, function ()
         assert.deepEqual(openFiles(), before);
       });
     }
+
+    it(`does not wait while ${withoutBound}`, async () => {
+      const fromHere = kernel instanceof FakeKernel ? { token: kernel.token } : {};
+      const worker = new Worker(child, { workerData: { step: withoutBound, ...fromHere } satisfies WorkerTask });
+      await once(worker, 'message');
+      const start = performance.now();
+      await worker.terminate();
+      assert(performance.now() - start < 5000);
+      // Its fences were signaled when it ended, and so the resets come to their end.
+      let taken = takeAtOnce('terminate()');
+      for (let i = 0; i < 100 && taken.error; i += 1) {
+        await sleep(50);
+        taken = takeAtOnce('terminate()');
+      }
+      await useDevices(taken);
+    });
 
     it('needs none once all of it was garbage', async () => {
       const token = kernel instanceof FakeKernel ? { token: kernel.token } : {};

@@ -32,6 +32,24 @@ function run(folder: string, end: string) {
 describe('a fake kernel', function () {
   this.timeout(30_000);
 
+  it('that cannot be made leaves no folder', () => {
+    const folder = mkdtempSync(join(tmpdir(), 'fake-'));
+    try {
+      const fails = (machine: string) => `try { new FakeKernel({ ...reference, ${machine} }); } catch { failed += 1; }`;
+      // In TypeScript before its sysfs, in native code, and with its sysfs half-written.
+      const machines = [
+        'ports: [{}]',
+        "mdevs: [{ role: 'x', type: 'nonsense' }]",
+        'cpu: { get vendor() { throw 1; } }',
+      ];
+      const code = `let failed = 0; const reference = kernel.machine; kernel.close(); ${machines.map(fails).join('')}
+        console.log(failed, require('node:fs').readdirSync(process.env.TMPDIR).length);`;
+      assert.equal(run(folder, code).stdout, `${String(machines.length)} 0\n`);
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  });
+
   describe('in several threads', () => {
     it('is one: a device that a worker has bound is taken, and free when the worker is terminated', async () => {
       using kernel = new FakeKernel();

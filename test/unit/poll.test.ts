@@ -1,6 +1,8 @@
 // Waiting for fds through the event loop.
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import { Kernel } from '../../lib';
@@ -80,6 +82,16 @@ describe('waiting for an fd', () => {
     assert.throws(() => new Watch(plain, readable, () => undefined), { code: 'EPERM' });
     native.fdClose(plain, false);
   });
+
+  it('leaves files blocking that others have open, too', async () => {
+    // A socket, and the reading end of a pipe whose writing end waits on it.
+    const script = `sleep 20 | "$0" "$@" 4<&0`;
+    const args = ['-c', script, process.execPath, '--import', 'tsx', join(__dirname, 'poll/flags.ts')];
+    const child = spawn('sh', args, { stdio: ['ignore', 'pipe', 'inherit', 'pipe'], detached: true });
+    const [text] = (await once(child.stdout!, 'data')) as [Buffer];
+    process.kill(-child.pid!, 'SIGKILL');
+    assert.deepEqual(JSON.parse(text.toString()), Array(5).fill([true, true]));
+  }).timeout(20_000);
 
   it('a worker that ends or is terminated with watches open takes them with it', async () => {
     const code = `

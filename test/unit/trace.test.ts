@@ -35,7 +35,7 @@ describe('the diagnostics channel', () => {
     assert.deepEqual(rest, {
       ioctl: 'IOMMU_IOAS_ALLOC',
       fd: iommufd.fd,
-      file: 'anon_inode:[fake]',
+      file: '/dev/iommu',
       result: 0,
       code: undefined,
       dropped: 0,

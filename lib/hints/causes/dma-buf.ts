@@ -1,10 +1,11 @@
 // Why a dma-buf cannot be mapped by the CPU, and why /dev/udmabuf makes none.
 import { join } from 'node:path';
+import { native } from '../../addon/native';
 import type { Arguments, Around } from '../../errors/around';
 import { amount } from './amounts';
 import { text } from '../../kernel/look';
 
-const page = 4096n;
+const page = native.pageSize;
 
 /** EINVAL of mmap, if it was a dma-buf's. */
 export function bufferNotMapped({ offset }: Arguments, { dmaBuf }: Around): string | undefined {

@@ -1,11 +1,11 @@
 // Why a part of a BAR cannot be exported.
 import { join } from 'node:path';
+import { native } from '../../addon/native';
 import type { Arguments, Around } from '../../errors/around';
 import { hex } from './amounts';
 import { text } from '../../kernel/look';
 
-// Of all Linux page sizes the least: what is no multiple of it is none of any other.
-const pageSize = 4096n;
+const { pageSize } = native;
 const ioPorts = 0x100n; // ioport.h: IORESOURCE_IO
 
 interface Bar {

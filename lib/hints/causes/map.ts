@@ -1,11 +1,12 @@
 // Why memory cannot be mapped into an IOAS, or unmapped: the IOVAs, the memory, or the limit on pinned pages.
 import { fstatSync, statfsSync } from 'node:fs';
 import { join } from 'node:path';
+import { native } from '../../addon/native';
 import type { Arguments, Around } from '../../errors/around';
 import { amount, hex } from './amounts';
 import { attempt, text } from '../../kernel/look';
 
-const pageSize = 4096n;
+const { pageSize } = native;
 const mostRanges = 8;
 
 type AddressSpace = NonNullable<Around['ioas']>;

@@ -7,6 +7,7 @@
 #include <numeric>
 
 #include "fake/dma_buf/sync_file.h"
+#include "fake/files/user_memory.h"
 
 namespace fake {
 namespace {
@@ -25,9 +26,10 @@ int DmaBuf::Ioctl(uapi::request_t request, void* argument) {
     case uapi::DMA_BUF_IOCTL_SYNC:
       return Sync(static_cast<uapi::dma_buf_sync*>(argument)->flags);
     case uapi::DMA_BUF_SET_NAME_B: {
-      const auto* name = static_cast<const char*>(argument);
-      if (strnlen(name, uapi::DMA_BUF_NAME_LEN) >= uapi::DMA_BUF_NAME_LEN) return -EINVAL;
-      name_ = name;
+      auto name = CopyStringFromUser(static_cast<const char*>(argument), uapi::DMA_BUF_NAME_LEN);
+      if (!name) return -EFAULT;
+      if (name->size() >= uapi::DMA_BUF_NAME_LEN) return -EINVAL;
+      name_ = std::move(*name);
       return 0;
     }
     case uapi::DMA_BUF_IOCTL_EXPORT_SYNC_FILE:

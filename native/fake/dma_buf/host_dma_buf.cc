@@ -9,12 +9,14 @@
 #include <algorithm>
 #include <cstring>
 
+#include "fake/files/user_memory.h"
+#include "kernel/page_size.h"
 #include "uapi/dma_heap.h"
 
 namespace fake {
 namespace {
 
-constexpr uint64_t kPageSize = 4096;
+const uint64_t kPageSize = kernel::PageSize();
 constexpr uint32_t kListLimit = 1024;                 // the driver's list_limit
 constexpr uint64_t kSizeLimit = 0x7fffffffULL << 20;  // and its size_limit_mb
 
@@ -95,7 +97,8 @@ int UdmabufDriver::Ioctl(uapi::request_t request, void* argument) {
   if (request == uapi::UDMABUF_CREATE_LIST) {
     const auto* command = static_cast<uapi::udmabuf_create_list*>(argument);
     if (command->count > kListLimit) return -EINVAL;
-    return Create(reinterpret_cast<const uapi::udmabuf_create_item*>(command + 1), command->count);
+    const auto items = CopyArrayFromUser<uapi::udmabuf_create_item>(command + 1, command->count);
+    return items ? Create(items->data(), command->count) : -EFAULT;
   }
   return -ENOTTY;
 }

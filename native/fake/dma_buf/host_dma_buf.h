@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "fake/dma_buf/dma_buf.h"
+#include "fake/files/device_numbers.h"
 #include "fake/files/file.h"
 #include "uapi/udmabuf.h"
 
@@ -63,6 +64,8 @@ class UdmabufDriver : public File {
  public:
   explicit UdmabufDriver(FileTable& table) : table_(table) {}
   int Ioctl(uapi::request_t request, void* argument) override;
+  std::string Path() override { return "/dev/udmabuf"; }
+  dev_t DeviceNumber() override { return UdmabufNumber(); }
 
  private:
   int Create(const uapi::udmabuf_create_item* items, uint32_t count);
@@ -75,6 +78,8 @@ class SystemHeap : public File {
  public:
   explicit SystemHeap(FileTable& table) : table_(table) {}
   int Ioctl(uapi::request_t request, void* argument) override;
+  std::string Path() override { return "/dev/dma_heap/system"; }
+  dev_t DeviceNumber() override { return SystemHeapNumber(); }
 
  private:
   FileTable& table_;

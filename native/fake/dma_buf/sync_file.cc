@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "fake/files/user_memory.h"
 #include "uapi/sw_sync.h"
 
 namespace fake {
@@ -80,14 +81,15 @@ int SyncFile::Info(uapi::sync_file_info& command) {
     command.status = Status();
   } else {
     if (command.num_fences < count) return -EINVAL;
-    auto* out = reinterpret_cast<uapi::sync_fence_info*>(command.sync_fence_info);
+    uint64_t at = command.sync_fence_info;
     command.status = 1;
     for (const auto& fence : fences_) {
-      uapi::sync_fence_info& info = *out++;
-      info = {.status = fence->status(), .timestamp_ns = fence->timestamp()};
+      uapi::sync_fence_info info = {.status = fence->status(), .timestamp_ns = fence->timestamp()};
       Fill(info.obj_name, fence->timeline());
       Fill(info.driver_name, fence->driver());
       if (command.status > 0) command.status = info.status;
+      if (!CopyToUser(WritableUserPointer(at), &info, sizeof(info))) return -EFAULT;
+      at += sizeof(info);
     }
   }
   Fill(command.name, Name());

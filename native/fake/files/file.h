@@ -3,6 +3,7 @@
 #pragma once
 
 #include <poll.h>
+#include <sys/types.h>
 
 #include <cerrno>
 #include <cstdint>
@@ -38,6 +39,7 @@ class File {
   virtual int64_t FilesystemMagic() { return 0x09041934; }  // ANON_INODE_FS_MAGIC
   virtual std::string Fdinfo(int /* fds that are open on it */) { return ""; }
   virtual std::string Path() { return "anon_inode:[fake]"; }
+  virtual dev_t DeviceNumber() { return 0; }  // of a character device (device_numbers.h); 0: it is none
   virtual int Mmap(std::size_t, int, int, uint64_t, kernel::MappedPages*) { return -ENODEV; }
 };
 

@@ -5,10 +5,12 @@
 #include <bit>
 #include <cerrno>
 
+#include "kernel/page_size.h"
+
 namespace fake {
 namespace {
 
-constexpr uint64_t kPageSize = 4096;
+const uint64_t kPageSize = kernel::PageSize();
 constexpr uint64_t kHugePageSize = uint64_t{2} << 20;
 
 }  // namespace
@@ -38,28 +40,23 @@ int IoAddressSpace::Allocate(uint64_t hint, uint64_t length, uint64_t* iova) con
   if (alignment < alignment_) return -EINVAL;
   const uint64_t page_offset = hint % kPageSize;
 
-  const auto try_hole = [&](uint64_t first, uint64_t last) {
-    const uint64_t start = ((first + alignment - 1) & ~(alignment - 1)) | page_offset;
-    if (start < first || start > last || last - start < length - 1) return false;
-    *iova = start;
-    return true;
-  };
   static const std::vector<uapi::iommu_iova_range> kEverywhere = {{0, ~uint64_t{0}}};
   const auto ranges = Ranges();
-  for (const auto& allowed : allowed_.empty() ? kEverywhere : allowed_) {
-    for (const auto& range : ranges) {
-      uint64_t first = std::max({range.start, allowed.start, kPageSize});
-      const uint64_t last = std::min({range.last, allowed.last, ~uint64_t{0} - kPageSize});
-      for (const auto& [area_first, area] : areas_) {
-        if (area.last < first) continue;
-        if (area_first > last) break;
-        if (area_first > first && try_hole(first, area_first - 1)) return 0;
-        first = area.last + 1;
+  const auto place = [&](uint64_t hole_first, uint64_t hole_last) -> std::optional<uint64_t> {
+    for (const auto& allowed : allowed_.empty() ? kEverywhere : allowed_) {
+      for (const auto& range : ranges) {
+        const uint64_t first = std::max({range.start, allowed.start, kPageSize, hole_first});
+        const uint64_t last = std::min({range.last, allowed.last, ~uint64_t{0} - kPageSize, hole_last});
+        const uint64_t start = ((first + alignment - 1) & ~(alignment - 1)) | page_offset;
+        if (start >= first && start <= last && last - start >= length - 1) return start;
       }
-      if (first <= last && try_hole(first, last)) return 0;
     }
-  }
-  return -ENOSPC;
+    return std::nullopt;
+  };
+  const auto found = holes_.Lowest(length, place);
+  if (!found) return -ENOSPC;
+  *iova = *found;
+  return 0;
 }
 
 int IoAddressSpace::CheckFree(uint64_t iova, uint64_t length) const {
@@ -98,6 +95,7 @@ int IoAddressSpace::Map(const std::vector<Piece>& pieces, uint32_t flags, uint64
     areas_[at] = {at + (piece.length - 1), flags, piece};
     at += piece.length;
   }
+  holes_.Take(*iova, *iova + (length - 1));
   return 0;
 }
 
@@ -129,6 +127,7 @@ int IoAddressSpace::Unmap(uint64_t iova, uint64_t length, uint64_t* unmapped) {
       const auto& [first, area] = *areas_.begin();
       if (area.locks > 0) return -EBUSY;
       *unmapped += area.last - first + 1;
+      holes_.GiveBack(first, area.last);
       areas_.erase(areas_.begin());
     }
     return 0;
@@ -143,6 +142,7 @@ int IoAddressSpace::Unmap(uint64_t iova, uint64_t length, uint64_t* unmapped) {
     if (area->second.locks > 0) return -EBUSY;
     if (area->first < iova || area->second.last > last) return -ENOENT;
     *unmapped += area->second.last - area->first + 1;
+    holes_.GiveBack(area->first, area->second.last);
     area = areas_.erase(area);
   }
   return *unmapped == 0 ? -ENOENT : 0;
@@ -302,19 +302,22 @@ void IoAddressSpace::RemoveAccess() {
 
 int IoAddressSpace::Lock(uint64_t first, uint64_t last) {
   uint64_t next = first;
-  auto area = areas_.upper_bound(first);
-  if (area != areas_.begin()) --area;
-  for (; area != areas_.end() && area->first <= next && next <= last; ++area) {
-    if (area->second.last < next) continue;
+  for (auto area = FirstFrom(first); area != areas_.end() && area->first <= next && next <= last; ++area) {
     next = area->second.last + 1;
   }
   if (next <= last) return -ENOENT;
-  for (auto& [start, its] : areas_) its.locks += start <= last && its.last >= first ? 1 : 0;
+  for (auto area = FirstFrom(first); area != areas_.end() && area->first <= last; ++area) ++area->second.locks;
   return 0;
 }
 
 void IoAddressSpace::Unlock(uint64_t first, uint64_t last) {
-  for (auto& [start, its] : areas_) its.locks -= start <= last && its.last >= first ? 1 : 0;
+  for (auto area = FirstFrom(first); area != areas_.end() && area->first <= last; ++area) --area->second.locks;
+}
+
+// The mapping that `iova` is in, or the next one.
+std::map<uint64_t, IoAddressSpace::Area>::iterator IoAddressSpace::FirstFrom(uint64_t iova) {
+  const auto next = areas_.upper_bound(iova);
+  return next != areas_.begin() && std::prev(next)->second.last >= iova ? std::prev(next) : next;
 }
 
 std::optional<IoAddressSpace::Fault> IoAddressSpace::Move(Access access, uint64_t iova, void* buffer,

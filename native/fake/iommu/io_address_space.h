@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "fake/iommu/iommu.h"
+#include "fake/iommu/iova_holes.h"
 #include "fake/iommu/pages.h"
 #include "uapi/iommufd.h"
 
@@ -78,6 +79,7 @@ class IoAddressSpace {
     std::map<Owner, std::set<uint64_t>> dirty = {};  // where the pages start
   };
   Area* AreaAt(uint64_t iova, uint64_t* first);
+  std::map<uint64_t, Area>::iterator FirstFrom(uint64_t iova);
 
   struct Reserved {
     uapi::iommu_iova_range range;
@@ -101,6 +103,7 @@ class IoAddressSpace {
   std::vector<Domain> domains_;
   std::vector<Reserved> reserved_;
   std::map<uint64_t, Area> areas_;  // by first IOVA
+  IovaHoles holes_;                 // between the areas
 };
 
 }  // namespace fake

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <vector>
 
+#include "fake/files/user_memory.h"
 #include "uapi/iommufd.h"
 
 namespace fake {
@@ -44,8 +45,7 @@ struct DriverData {
   template <typename T>
   int CopyTo(T* out, std::size_t smallest) const {
     if (length < smallest || length > sizeof(T)) return -EINVAL;
-    std::memcpy(out, bytes, length);
-    return 0;
+    return CopyFromUser(out, bytes, length) ? 0 : -EFAULT;
   }
 };
 

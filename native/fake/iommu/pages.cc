@@ -9,10 +9,12 @@
 #include <cerrno>
 #include <cstring>
 
+#include "kernel/page_size.h"
+
 namespace fake {
 namespace {
 
-constexpr uint64_t kPageSize = 4096;
+const uint64_t kPageSize = kernel::PageSize();
 
 // Keeps shared pages by a second mapping, as pinning does: when JavaScript unmaps the first, these pages stay, and a
 // new mapping at its addresses is not reached.

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "fake/files/user_memory.h"
 #include "fake/iommufd/iommufd_commands.h"
 #include "fake/iommufd/iommufd_device.h"
 
@@ -13,22 +14,31 @@ namespace {
 template <typename Command>
 using Handler = int (*)(Iommufd&, Command&);
 
+// check_zeroed_user()
+int CheckZeros(const uint8_t* bytes, std::size_t size) {
+  constexpr std::size_t kChunk = 4096;
+  for (; size > 0; bytes += std::min(size, kChunk), size -= std::min(size, kChunk)) {
+    const auto chunk = CopyArrayFromUser<uint8_t>(bytes, std::min(size, kChunk));
+    if (!chunk) return -EFAULT;
+    if (!std::ranges::all_of(*chunk, [](uint8_t byte) { return byte == 0; })) return -E2BIG;
+  }
+  return 0;
+}
+
 // Every command starts with its size. The excess of a longer command must be zero. A shorter one must have `smallest`
 // bytes; the rest counts as zero.
 template <auto handler, typename Command>
 int Run(Iommufd& iommufd, void* argument, std::size_t smallest) {
   uint32_t size = 0;
-  std::memcpy(&size, argument, sizeof(size));
+  if (!CopyFromUser(&size, argument, sizeof(size))) return -EFAULT;
   if (size < smallest) return -EINVAL;
-  const auto* bytes = static_cast<const uint8_t*>(argument);
-  const auto is_zero = [](uint8_t byte) { return byte == 0; };
-  if (size > sizeof(Command) && !std::all_of(bytes + sizeof(Command), bytes + size, is_zero)) return -E2BIG;
   Command command = {};
   const std::size_t known = std::min<std::size_t>(size, sizeof(Command));
-  std::memcpy(&command, argument, known);
+  const int trailing = CheckZeros(static_cast<const uint8_t*>(argument) + known, size - known);
+  if (trailing != 0) return trailing;
+  if (!CopyFromUser(&command, argument, known)) return -EFAULT;
   const int result = handler(iommufd, command);
-  std::memcpy(argument, &command, known);
-  return result;
+  return CopyToUser(argument, &command, known) ? result : -EFAULT;
 }
 
 struct Entry {

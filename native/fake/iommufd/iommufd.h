@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 
+#include "fake/files/device_numbers.h"
 #include "fake/files/file.h"
 #include "fake/iommu/io_address_space.h"
 #include "fake/iommufd/iommufd_object.h"
@@ -18,6 +19,8 @@ class Iommufd : public File, public std::enable_shared_from_this<Iommufd> {
   ~Iommufd() override;
 
   int Ioctl(uapi::request_t request, void* argument) override;
+  std::string Path() override { return "/dev/iommu"; }
+  dev_t DeviceNumber() override { return IommufdNumber(); }
 
   // Gives the object its number: the lowest free one from 1.
   uint32_t Add(std::shared_ptr<IommufdObject> object);

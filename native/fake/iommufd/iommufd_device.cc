@@ -5,6 +5,7 @@
 #include <cstring>
 #include <vector>
 
+#include "fake/files/user_memory.h"
 #include "fake/iommufd/iommufd_commands.h"
 #include "fake/iommufd/iommufd_viommu.h"
 
@@ -188,8 +189,14 @@ int GetHwInfo(Iommufd& iommufd, uapi::iommu_hw_info& command) {
   const int described = device->iommu().Describe(&type, &data);
   if (described != 0) return described;
   const auto length = static_cast<uint32_t>(data.size());
-  data.resize(command.data_len);  // cut, or filled with zeros
-  if (!data.empty()) std::memcpy(reinterpret_cast<void*>(command.data_uptr), data.data(), data.size());
+  // Cut, or filled with zeros: page by page, as data_len is the caller's.
+  const std::vector<uint8_t> zeros(4096);
+  for (uint64_t at = length; at < command.data_len; at += zeros.size()) {
+    const auto size = std::min<uint64_t>(zeros.size(), command.data_len - at);
+    if (!CopyToUser(WritableUserPointer(command.data_uptr + at), zeros.data(), size)) return -EFAULT;
+  }
+  if (command.data_len < length) data.resize(command.data_len);
+  if (!CopyToUser(WritableUserPointer(command.data_uptr), data.data(), data.size())) return -EFAULT;
   command.data_len = length;
   command.out_data_type = type;
   command.out_capabilities = device->iommu().capabilities();

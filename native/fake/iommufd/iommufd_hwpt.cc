@@ -3,6 +3,7 @@
 
 #include <bit>
 
+#include "fake/files/user_memory.h"
 #include "fake/iommufd/iommufd_commands.h"
 #include "fake/iommufd/iommufd_device.h"
 #include "fake/iommufd/iommufd_viommu.h"
@@ -121,14 +122,12 @@ int HwptGetDirtyBitmap(Iommufd& iommufd, uapi::iommu_hwpt_get_dirty_bitmap& comm
   const int bad = CheckDirtyRange(command, space.alignment());
   if (bad != 0) return bad;
   if (!hwpt->table().dirty_tracking) return -EOPNOTSUPP;
-  auto* bitmap = reinterpret_cast<uint8_t*>(command.data);
+  UserBitmap bitmap(command.data);
   const int shift = std::countr_zero(command.page_size);
   const bool clear = (command.flags & uapi::IOMMU_HWPT_GET_DIRTY_BITMAP_NO_CLEAR) == 0;
   const uint64_t last = command.iova + (command.length - 1);
   for (const auto& [start, end] : space.ReadDirty(hwpt.get(), command.iova, last, clear)) {
-    for (uint64_t bit = (start - command.iova) >> shift; bit <= (end - command.iova) >> shift; ++bit) {
-      bitmap[bit / 8] = static_cast<uint8_t>(bitmap[bit / 8] | 1U << bit % 8);
-    }
+    if (!bitmap.Set((start - command.iova) >> shift, (end - command.iova) >> shift)) return -EFAULT;
   }
   return 0;
 }

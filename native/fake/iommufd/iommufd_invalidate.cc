@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "fake/files/user_memory.h"
 #include "fake/iommufd/iommufd_commands.h"
 #include "fake/iommufd/iommufd_viommu.h"
 #include "fake/iommufd/mock_device.h"
@@ -20,7 +21,8 @@ uint32_t InvalidateNested(NestedHwpt& hwpt, const uapi::iommu_hwpt_invalidate& c
   if (command.data_type != uapi::IOMMU_HWPT_INVALIDATE_DATA_SELFTEST) return 0;
   for (uint32_t i = 0; i < command.entry_num; ++i) {
     if (command.entry_len != sizeof(entry)) return i;
-    std::memcpy(&entry, reinterpret_cast<const uint8_t*>(command.data_uptr) + i * sizeof(entry), sizeof(entry));
+    *result = -EFAULT;
+    if (!CopyFromUser(&entry, UserPointer(command.data_uptr + i * sizeof(entry)), sizeof(entry))) return i;
     *result = (entry.flags & ~uapi::IOMMU_TEST_INVALIDATE_FLAG_ALL) != 0 ? -EOPNOTSUPP : -EINVAL;
     if (*result == -EOPNOTSUPP || entry.iotlb_id >= hwpt.tlb.size()) return i;
     if ((entry.flags & uapi::IOMMU_TEST_INVALIDATE_FLAG_ALL) != 0) {
@@ -40,14 +42,17 @@ uint32_t InvalidateMocks(const Iommufd& iommufd, const Viommu& viommu, const uap
   *result = -EINVAL;
   if (command.data_type != uapi::IOMMU_VIOMMU_INVALIDATE_DATA_SELFTEST) return 0;
   std::vector<Entry> entries(command.entry_num);
-  const auto* bytes = reinterpret_cast<const uint8_t*>(command.data_uptr);
+  uint64_t at = command.data_uptr;
   for (auto& entry : entries) {
     const std::size_t known = std::min<std::size_t>(command.entry_len, sizeof(entry));
-    std::memcpy(&entry, bytes, known);
-    *result =
-        std::any_of(bytes + known, bytes + command.entry_len, [](uint8_t byte) { return byte != 0; }) ? -E2BIG : 0;
+    const auto bytes = CopyArrayFromUser<uint8_t>(UserPointer(at), command.entry_len);
+    *result = -EFAULT;
+    if (!bytes) return 0;
+    std::memcpy(&entry, bytes->data(), known);
+    const auto is_set = [](uint8_t byte) { return byte != 0; };
+    *result = std::any_of(bytes->begin() + static_cast<std::ptrdiff_t>(known), bytes->end(), is_set) ? -E2BIG : 0;
     if (*result != 0) return 0;
-    bytes += command.entry_len;
+    at += command.entry_len;
   }
   for (uint32_t i = 0; i < entries.size(); ++i) {
     const Entry& entry = entries.at(i);

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "fake/dma_buf/dma_buf.h"
+#include "fake/files/user_memory.h"
 #include "fake/iommufd/iommufd_commands.h"
 
 namespace fake {
@@ -35,7 +36,7 @@ int IoasIovaRanges(Iommufd& iommufd, uapi::iommu_ioas_iova_ranges& command) {
   if (!ioas) return -ENOENT;
   const auto ranges = ioas->space.Ranges();
   const auto room = std::min<std::size_t>(command.num_iovas, ranges.size());
-  std::copy_n(ranges.begin(), room, reinterpret_cast<uapi::iommu_iova_range*>(command.allowed_iovas));
+  if (!CopyToUser(WritableUserPointer(command.allowed_iovas), ranges.data(), room * sizeof(ranges[0]))) return -EFAULT;
   const bool fits = command.num_iovas >= ranges.size();
   command.num_iovas = static_cast<uint32_t>(ranges.size());
   command.out_iova_alignment = ioas->space.alignment();
@@ -110,8 +111,15 @@ int IoasAllowIovas(Iommufd& iommufd, uapi::iommu_ioas_allow_iovas& command) {
   if (command.__reserved != 0) return -EOPNOTSUPP;
   const auto ioas = iommufd.Find<Ioas>(command.ioas_id);
   if (!ioas) return -ENOENT;
-  const auto* ranges = reinterpret_cast<const uapi::iommu_iova_range*>(command.allowed_iovas);
-  return ioas->space.Allow({ranges, ranges + command.num_iovas});
+  // iommufd_ioas_load_iovas() copies one after the other, until one is bad.
+  std::vector<uapi::iommu_iova_range> ranges;
+  for (uint64_t i = 0; i < command.num_iovas; ++i) {
+    uapi::iommu_iova_range range = {};
+    if (!CopyFromUser(&range, UserPointer(command.allowed_iovas + i * sizeof(range)), sizeof(range))) return -EFAULT;
+    if (range.start >= range.last) return -EINVAL;
+    ranges.push_back(range);
+  }
+  return ioas->space.Allow(std::move(ranges));
 }
 
 // The owner of pinned memory is not modelled: the fake kernel has no limit of locked memory.

@@ -1,6 +1,7 @@
 // Mock devices: the rules are those of drivers/iommu/iommufd/selftest.c.
 #include <algorithm>
 
+#include "fake/files/user_memory.h"
 #include "fake/iommufd/iommufd_commands.h"
 #include "fake/iommufd/iommufd_viommu.h"
 #include "fake/iommufd/mock_device.h"
@@ -76,10 +77,11 @@ int MarkDirty(Iommufd& iommufd, Command& command) {
   const auto hwpt = iommufd.Find<PagingHwpt>(command.id);
   if (!hwpt) return -ENOENT;
   if (hwpt->driver() != "mock" || !hwpt->dirty_tracking) return -EINVAL;
-  const auto* bitmap = reinterpret_cast<const uint8_t*>(arguments.uptr);
   arguments.out_nr_dirty = 0;
+  uint8_t byte = 0;
   for (uint64_t bit = 0; bit < arguments.length / page; ++bit) {
-    if ((bitmap[bit / 8] >> bit % 8 & 1) == 0) continue;
+    if (bit % 8 == 0 && !CopyFromUser(&byte, UserPointer(arguments.uptr + bit / 8), 1)) return -EFAULT;
+    if ((byte >> bit % 8 & 1) == 0) continue;
     hwpt->ioas().space.MarkDirty(hwpt.get(), arguments.iova + bit * page);
     ++arguments.out_nr_dirty;
   }

@@ -4,9 +4,11 @@
 #include <algorithm>
 #include <cstring>
 
+#include "fake/files/user_memory.h"
 #include "fake/iommufd/event_file.h"
 #include "fake/iommufd/iommufd_commands.h"
 #include "fake/iommufd/iommufd_device.h"
+#include "kernel/page_size.h"
 
 namespace fake {
 namespace {
@@ -23,14 +25,14 @@ int Answer(const uapi::iommu_viommu_alloc& command) {
   const int bad = given.CopyTo(&data, offsetof(uapi::iommu_viommu_selftest, out_mmap_offset));
   if (bad != 0) return bad;
   data.out_data = data.in_data;
-  data.out_mmap_length = uint64_t{2} * 4096;
-  data.out_mmap_offset = 4096;
-  std::memcpy(reinterpret_cast<void*>(command.data_uptr), &data, command.data_len);
-  return 0;
+  data.out_mmap_length = 2 * kernel::PageSize();
+  data.out_mmap_offset = kernel::PageSize();
+  const auto size = std::min<std::size_t>(command.data_len, sizeof(data));
+  return CopyToUser(WritableUserPointer(command.data_uptr), &data, size) ? 0 : -EFAULT;
 }
 
 constexpr uint32_t kHwQueues = 2;
-constexpr uint64_t kPageSize = 4096;
+const uint64_t kPageSize = kernel::PageSize();
 
 int CheckIndex(const Viommu& viommu, uint32_t index) {
   if (index >= kHwQueues) return -EINVAL;

@@ -3,9 +3,12 @@
 
 #include <sys/mman.h>
 
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <utility>
+
+#include "fake/files/user_memory.h"
 
 namespace fake {
 namespace {
@@ -49,6 +52,7 @@ int FrameBuffer::GetIrqInfo(uapi::vfio_irq_info& info) {
 int FrameBuffer::DriverIoctl(uapi::request_t request, void* argument) {
   switch (request) {
     case uapi::VFIO_DEVICE_QUERY_GFX_PLANE: {
+      if (!IsThere<std::array<char, offsetof(uapi::vfio_device_gfx_plane_info, reserved)>>(argument)) return -EFAULT;
       auto& plane = *static_cast<uapi::vfio_device_gfx_plane_info*>(argument);
       if (plane.argsz < offsetof(uapi::vfio_device_gfx_plane_info, reserved)) return -EINVAL;
       return QueryPlane(plane);

@@ -1,6 +1,7 @@
 // Hot reset of a PCI device's bus. The rules are those of drivers/vfio/pci/vfio_pci_core.c.
 #include <algorithm>
 
+#include "fake/files/user_memory.h"
 #include "fake/pci/pci_device.h"
 
 namespace fake {
@@ -32,7 +33,7 @@ int PciDevice::GetHotResetInfo(uapi::vfio_pci_hot_reset_info& info) const {
   if (info.argsz < sizeof(info) + bus_.size() * sizeof(uapi::vfio_pci_dependent_device)) return -ENOSPC;
   const bool by_cdev = group_opens_ == 0;
   if (by_cdev) info.flags = uapi::VFIO_PCI_HOT_RESET_FLAG_DEV_ID | uapi::VFIO_PCI_HOT_RESET_FLAG_DEV_ID_OWNED;
-  auto* out = reinterpret_cast<uapi::vfio_pci_dependent_device*>(&info + 1);
+  std::vector<uapi::vfio_pci_dependent_device> devices;
   for (const auto& weak : bus_) {
     const auto device = weak.lock();
     device->IsLockedWith(*this);
@@ -41,13 +42,14 @@ int PciDevice::GetHotResetInfo(uapi::vfio_pci_hot_reset_info& info) const {
     };
     const int32_t id = SharesReset(*device) ? device->DeviceIdFor(iommufd_.get()) : uapi::VFIO_PCI_DEVID_NOT_OWNED;
     if (id == uapi::VFIO_PCI_DEVID_NOT_OWNED) info.flags &= ~uapi::VFIO_PCI_HOT_RESET_FLAG_DEV_ID_OWNED;
-    *out++ = {
+    devices.push_back({
         .devid = by_cdev ? static_cast<uint32_t>(id) : device->description_.group,
         .segment = static_cast<uint16_t>(number(0, 4)),
         .bus = static_cast<uint8_t>(number(5, 2)),
         .devfn = static_cast<uint8_t>(number(8, 2) << 3 | number(11, 1)),
-    };
+    });
   }
+  if (!CopyToUser(&info + 1, devices.data(), devices.size() * sizeof(devices[0]))) return -EFAULT;
   return 0;
 }
 

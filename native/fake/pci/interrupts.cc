@@ -4,6 +4,8 @@
 #include <cerrno>
 #include <cstring>
 
+#include "fake/files/user_memory.h"
+
 namespace fake {
 namespace {
 
@@ -48,7 +50,8 @@ int Validate(const uapi::vfio_irq_set& request, const Interrupts::Indices& indic
     default:
       return -EINVAL;
   }
-  return argsz - sizeof(request) < count * size ? -EINVAL : 0;
+  if (argsz - sizeof(request) < count * size) return -EINVAL;
+  return CopyArrayFromUser<uint8_t>(&request + 1, count * size) ? 0 : -EFAULT;
 }
 
 }  // namespace

@@ -10,12 +10,15 @@
 #include <new>
 #include <stdexcept>
 
+#include "fake/files/user_memory.h"
 #include "fake/vfio/vfio_features.h"
+#include "kernel/page_size.h"
 
 namespace fake {
 namespace {
 
-constexpr uint64_t kPageSize = 4096;
+const uint64_t kPageSize = kernel::PageSize();
+constexpr std::size_t kMostCopied = std::size_t{4} << 20;  // by memdup_user(): KMALLOC_MAX_SIZE
 constexpr unsigned kRegionShift = 40;
 constexpr uint64_t kRegionOffsetMask = (uint64_t{1} << kRegionShift) - 1;
 
@@ -152,8 +155,7 @@ int PciDevice::GetInfo(uapi::vfio_device_info& info) const {
   info.flags = uapi::VFIO_DEVICE_FLAGS_PCI | (CanReset() ? uapi::VFIO_DEVICE_FLAGS_RESET : 0);
   info.num_regions = uapi::VFIO_PCI_NUM_REGIONS;
   info.num_irqs = uapi::VFIO_PCI_NUM_IRQS;
-  AddCapabilities(info, uapi::VFIO_DEVICE_FLAGS_CAPS, description_.capabilities);
-  return 0;
+  return AddCapabilities(info, uapi::VFIO_DEVICE_FLAGS_CAPS, description_.capabilities) ? 0 : -EFAULT;
 }
 
 uint64_t PciDevice::RegionSize(uint32_t index) const {
@@ -186,8 +188,7 @@ int PciDevice::GetRegionInfo(uapi::vfio_region_info& info) const {
   }
   const auto& more = description_.region_capabilities.at(info.index);
   capabilities.insert(capabilities.end(), more.begin(), more.end());
-  AddCapabilities(info, uapi::VFIO_REGION_INFO_FLAG_CAPS, capabilities);
-  return 0;
+  return AddCapabilities(info, uapi::VFIO_REGION_INFO_FLAG_CAPS, capabilities) ? 0 : -EFAULT;
 }
 
 int PciDevice::GetIrqInfo(uapi::vfio_irq_info& info) const {
@@ -229,6 +230,7 @@ int PciDevice::Feature(uapi::vfio_device_feature& feature) {
       if (set) return -EINVAL;
       if (probe) return 0;
       if (!get || feature.argsz < sizeof(feature) + sizeof(uapi::vfio_device_feature_dma_buf)) return -EINVAL;
+      if (!IsThere<uapi::vfio_device_feature_dma_buf>(&feature + 1)) return -EFAULT;
       return ExportDmaBuf(*reinterpret_cast<uapi::vfio_device_feature_dma_buf*>(&feature + 1));
     }
     default:
@@ -242,8 +244,11 @@ int PciDevice::ExportDmaBuf(const uapi::vfio_device_feature_dma_buf& request) {
   if (request.region_index >= kBars) return -ENODEV;
   const auto& [kind, size] = description_.bars.at(request.region_index);
   if (kind == Kind::kNone) return -ENODEV;
-  const auto* first = reinterpret_cast<const uapi::vfio_region_dma_range*>(&request + 1);
-  std::vector<uapi::vfio_region_dma_range> ranges(first, first + request.nr_ranges);
+  // memdup_array_user()
+  if (request.nr_ranges > kMostCopied / sizeof(uapi::vfio_region_dma_range)) return -ENOMEM;
+  auto copied = CopyArrayFromUser<uapi::vfio_region_dma_range>(&request + 1, request.nr_ranges);
+  if (!copied) return -EFAULT;
+  auto& ranges = *copied;
   uint64_t total = 0;
   for (const auto& [offset, length] : ranges) {
     if (length == 0 || (offset | length) % kPageSize != 0) return -EINVAL;
@@ -257,6 +262,9 @@ int PciDevice::ExportDmaBuf(const uapi::vfio_device_feature_dma_buf& request) {
   }
   const auto buffer = std::make_shared<VfioDmaBuf>(table_, shared_from_this(), request.region_index, std::move(ranges),
                                                    !MemoryEnabled());
+  if (exports_.size() == exports_.capacity()) {
+    std::erase_if(exports_, [](const auto& weak) { return weak.expired(); });
+  }
   exports_.push_back(buffer);
   return table_.Install(buffer, "dmabuf");
 }

@@ -5,6 +5,7 @@
 #include <optional>
 #include <string_view>
 
+#include "fake/files/user_memory.h"
 #include "fake/pci/pci_device.h"
 
 namespace fake {
@@ -85,7 +86,9 @@ const IoAddressSpace* PciDevice::AddressSpace() const {
 // vfio_pci_ioctl_pci_hot_reset_groups()
 int PciDevice::FindGroups(const uapi::vfio_pci_hot_reset& request, std::vector<const VfioGroup*>* groups) const {
   if (request.count > bus_.size()) return -EINVAL;
-  const auto* fds = reinterpret_cast<const int32_t*>(&request + 1);
+  const auto copied = CopyArrayFromUser<int32_t>(&request + 1, request.count);
+  if (!copied) return -EFAULT;
+  const auto& fds = *copied;
   for (uint32_t i = 0; i < request.count; ++i) {
     const auto file = table_.Find(fds[i]);
     if (!file && fcntl(fds[i], F_GETFD) < 0) return -EBADF;

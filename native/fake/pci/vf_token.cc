@@ -2,6 +2,7 @@
 // of drivers/vfio/pci/vfio_pci_core.c.
 #include <cstring>
 
+#include "fake/files/user_memory.h"
 #include "fake/pci/pci_device.h"
 
 namespace fake {
@@ -9,7 +10,7 @@ namespace fake {
 int PciDevice::CheckToken(const uapi::vfio_device_bind_iommufd& command) {
   if ((command.flags & uapi::VFIO_DEVICE_BIND_FLAG_TOKEN) == 0) return CheckToken(std::nullopt);
   VfTokenBytes token;
-  std::memcpy(token.data(), reinterpret_cast<const void*>(command.token_uuid_ptr), token.size());
+  if (!CopyFromUser(token.data(), UserPointer(command.token_uuid_ptr), token.size())) return -EFAULT;
   return CheckToken(token);
 }
 
@@ -35,7 +36,9 @@ void PciDevice::CountVfUser(int change) {
 // vfio_pci_core_feature_token()
 int PciDevice::VfToken(const uapi::vfio_device_feature& feature) {
   if (feature.argsz < sizeof(feature) + vf_token_.size()) return -EINVAL;
-  std::memcpy(vf_token_.data(), &feature + 1, vf_token_.size());
+  VfTokenBytes token;
+  if (!CopyFromUser(token.data(), &feature + 1, token.size())) return -EFAULT;
+  vf_token_ = token;
   return 0;
 }
 

@@ -1,10 +1,12 @@
 // The capability chain after an info struct, as in drivers/vfio/vfio_main.c.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <vector>
 
+#include "fake/files/user_memory.h"
 #include "uapi/vfio.h"
 
 namespace fake {
@@ -15,11 +17,14 @@ struct InfoCapability {
   std::vector<uint8_t> data;  // behind the header
 };
 
-// Writes the chain after `info`; if the caller's argsz is too small, sets argsz to the needed size instead.
+// Writes the chain after `info`; if the caller's argsz is too small, sets argsz to the needed size instead. False:
+// EFAULT.
 template <typename Info>
-void AddCapabilities(Info& info, uint32_t caps_flag, const std::vector<InfoCapability>& capabilities) {
-  info.cap_offset = 0;
-  if (capabilities.empty()) return;
+bool AddCapabilities(Info& info, uint32_t caps_flag, const std::vector<InfoCapability>& capabilities) {
+  // A caller of the time before there were chains has no such field.
+  const bool has_field = info.argsz >= offsetof(Info, cap_offset) + sizeof(info.cap_offset);
+  if (has_field) info.cap_offset = 0;
+  if (capabilities.empty()) return true;
   info.flags |= caps_flag;
   std::vector<uint8_t> chain;
   for (const auto& [id, version, data] : capabilities) {
@@ -36,10 +41,11 @@ void AddCapabilities(Info& info, uint32_t caps_flag, const std::vector<InfoCapab
   const auto needed = static_cast<uint32_t>(sizeof(info) + chain.size());
   if (info.argsz < needed) {
     info.argsz = needed;
-    return;
+    return true;
   }
-  std::memcpy(reinterpret_cast<uint8_t*>(&info) + sizeof(info), chain.data(), chain.size());
+  if (!CopyToUser(&info + 1, chain.data(), chain.size())) return false;
   info.cap_offset = sizeof(info);
+  return true;
 }
 
 }  // namespace fake

@@ -1,8 +1,13 @@
 // Mapping, unmapping and dirty tracking of a container.
 #include "fake/vfio/type1_iommu.h"
 
+#include <array>
+#include <cstddef>
 #include <cstring>
+#include <optional>
 #include <vector>
+
+#include "fake/files/user_memory.h"
 
 namespace fake {
 namespace {
@@ -22,8 +27,10 @@ bool IsBitmapFor(const uapi::vfio_bitmap& bitmap, uint64_t size) {
 
 // What follows a struct in the caller's buffer.
 template <typename T, typename Header>
-const T& After(const Header& header) {
-  return *reinterpret_cast<const T*>(&header + 1);
+std::optional<T> After(const Header& header) {
+  T copied;
+  if (!CopyFromUser(&copied, &header + 1, sizeof(copied))) return std::nullopt;
+  return copied;
 }
 
 }  // namespace
@@ -57,8 +64,10 @@ int Type1Iommu::CheckExtension(const Type1Iommu* iommu, uint64_t extension) {
 int Type1Iommu::Ioctl(uapi::request_t request, void* argument) {
   switch (request) {
     case uapi::VFIO_IOMMU_GET_INFO:
+      if (!IsThere<std::array<char, offsetof(uapi::vfio_iommu_type1_info, cap_offset)>>(argument)) return -EFAULT;
       return GetInfo(*static_cast<uapi::vfio_iommu_type1_info*>(argument));
     case uapi::VFIO_IOMMU_MAP_DMA:
+      if (!IsThere<uapi::vfio_iommu_type1_dma_map>(argument)) return -EFAULT;
       return Map(*static_cast<uapi::vfio_iommu_type1_dma_map*>(argument));
     case uapi::VFIO_IOMMU_UNMAP_DMA:
       return Unmap(*static_cast<uapi::vfio_iommu_type1_dma_unmap*>(argument));
@@ -111,14 +120,15 @@ int Type1Iommu::GetInfo(uapi::vfio_iommu_type1_info& info) const {
     add(&range, sizeof(range));
   }
   const bool fits = info.argsz >= sizeof(info) + bytes.size();
+  const bool has_field = info.argsz >= offsetof(uapi::vfio_iommu_type1_info, cap_offset) + sizeof(info.cap_offset);
   if (fits) {
-    std::memcpy(&info + 1, bytes.data(), bytes.size());
+    if (!CopyToUser(&info + 1, bytes.data(), bytes.size())) return -EFAULT;
   } else {
     info.argsz = static_cast<uint32_t>(sizeof(info) + bytes.size());
   }
   info.flags = uapi::VFIO_IOMMU_INFO_PGSIZES | uapi::VFIO_IOMMU_INFO_CAPS;
   info.iova_pgsizes = kPageSizes;
-  info.cap_offset = fits ? sizeof(info) : 0;
+  if (has_field) info.cap_offset = fits ? sizeof(info) : 0;
   return 0;
 }
 
@@ -176,8 +186,11 @@ int Type1Iommu::Unmap(uapi::vfio_iommu_type1_dma_unmap& unmap) {
   const bool dirty = (unmap.flags & kDirty) != 0;
   if (unmap.argsz < sizeof(unmap) || (unmap.flags & ~(kDirty | kAll | kAddresses)) != 0) return -EINVAL;
   if (dirty && (unmap.flags & (kAll | kAddresses)) != 0) return -EINVAL;
-  const auto& bitmap = After<uapi::vfio_bitmap>(unmap);
-  if (dirty && (unmap.argsz < sizeof(unmap) + sizeof(bitmap) || !IsBitmapFor(bitmap, unmap.size))) return -EINVAL;
+  if (dirty && unmap.argsz < sizeof(unmap) + sizeof(uapi::vfio_bitmap)) return -EINVAL;
+  const auto given = dirty ? After<uapi::vfio_bitmap>(unmap) : uapi::vfio_bitmap();
+  if (!given) return -EFAULT;
+  const auto& bitmap = *given;
+  if (dirty && !IsBitmapFor(bitmap, unmap.size)) return -EINVAL;
   const uint64_t iova = unmap.iova;
   uint64_t last = ~uint64_t{0};
   if (iova % kPageSize != 0) return -EINVAL;
@@ -200,7 +213,7 @@ int Type1Iommu::Unmap(uapi::vfio_iommu_type1_dma_unmap& unmap) {
   const bool begins_within = At(iova) != dmas_.end() && !dmas_.contains(iova);
   for (auto dma = dmas_.lower_bound(iova); !begins_within && dma != dmas_.end() && dma->first <= last;) {
     auto& [first, entry] = *dma;
-    if (dirty) TellDirty(bitmap, iova, first, entry);
+    if (dirty && !TellDirty(bitmap, iova, first, entry)) return -EFAULT;
     if (entry.vaddr_invalid) --invalid_;
     uint64_t bytes = 0;
     space_.Unmap(first, entry.size, &bytes);
@@ -236,18 +249,20 @@ void Type1Iommu::Track(Dma& dma) { dma.dirty.assign(dma.size / kPageSize / 64 + 
 // update_user_bitmap(). Every page is dirty: an IOMMU does not record which were written. If the mapping's first page
 // is not at the start of a word, the kernel shifts its own bitmap in place and ORs the caller's word into it: bits
 // beyond the mapping's pages are never cleared and are reported by the next call.
-void Type1Iommu::TellDirty(const uapi::vfio_bitmap& bitmap, uint64_t base, uint64_t iova, Dma& dma) {
+bool Type1Iommu::TellDirty(const uapi::vfio_bitmap& bitmap, uint64_t base, uint64_t iova, Dma& dma) {
   const uint64_t pages = dma.size / kPageSize;
   for (uint64_t page = 0; page < pages; ++page) dma.dirty[page / 64] |= uint64_t{1} << page % 64;
   const uint64_t first = (iova - base) / kPageSize;
   const uint64_t shift = first % 64;
   const uint64_t words = (pages + shift + 63) / 64;
-  auto* out = reinterpret_cast<uint64_t*>(bitmap.data) + first / 64;
+  const uint64_t out = reinterpret_cast<uint64_t>(bitmap.data) + first / 64 * sizeof(uint64_t);
   if (shift > 0) {
+    uint64_t before = 0;
+    if (!CopyFromUser(&before, UserPointer(out), sizeof(before))) return false;
     for (uint64_t i = words - 1; i > 0; --i) dma.dirty[i] = dma.dirty[i] << shift | dma.dirty[i - 1] >> (64 - shift);
-    dma.dirty[0] = dma.dirty[0] << shift | *out;
+    dma.dirty[0] = dma.dirty[0] << shift | before;
   }
-  std::memcpy(out, dma.dirty.data(), words * sizeof(*out));
+  return CopyToUser(WritableUserPointer(out), dma.dirty.data(), words * sizeof(uint64_t));
 }
 
 // vfio_iommu_type1_dirty_pages()
@@ -265,8 +280,9 @@ int Type1Iommu::DirtyPages(const uapi::vfio_iommu_type1_dirty_bitmap& dirty) {
       tracking_ = false;
       return 0;
     case uapi::VFIO_IOMMU_DIRTY_PAGES_FLAG_GET_BITMAP: {
-      const auto& range = After<uapi::vfio_iommu_type1_dirty_bitmap_get>(dirty);
-      return dirty.argsz < sizeof(dirty) + sizeof(range) ? -EINVAL : GetDirtyBitmap(range);
+      if (dirty.argsz < sizeof(dirty) + sizeof(uapi::vfio_iommu_type1_dirty_bitmap_get)) return -EINVAL;
+      const auto range = After<uapi::vfio_iommu_type1_dirty_bitmap_get>(dirty);
+      return range ? GetDirtyBitmap(*range) : -EFAULT;
     }
     default:
       return -EINVAL;
@@ -281,7 +297,7 @@ int Type1Iommu::GetDirtyBitmap(const uapi::vfio_iommu_type1_dirty_bitmap_get& ra
   if ((range.iova | range.size) % kPageSize != 0 || !tracking_ || Cuts(range.iova, last)) return -EINVAL;
   for (auto entry = dmas_.lower_bound(range.iova); entry != dmas_.end() && entry->first <= last; ++entry) {
     auto& [iova, dma] = *entry;
-    TellDirty(range.bitmap, range.iova, iova, dma);
+    if (!TellDirty(range.bitmap, range.iova, iova, dma)) return -EFAULT;
     for (uint64_t page = 0; page < dma.size / kPageSize; ++page) dma.dirty[page / 64] &= ~(uint64_t{1} << page % 64);
   }
   return 0;

@@ -38,7 +38,7 @@ class Type1Iommu {
   // Whether the range begins or ends in the middle of a mapping.
   bool Cuts(uint64_t iova, uint64_t last);
   static void Track(Dma& dma);
-  static void TellDirty(const uapi::vfio_bitmap& bitmap, uint64_t base, uint64_t iova, Dma& dma);
+  static bool TellDirty(const uapi::vfio_bitmap& bitmap, uint64_t base, uint64_t iova, Dma& dma);
 
   int GetInfo(uapi::vfio_iommu_type1_info& info) const;
   int Map(const uapi::vfio_iommu_type1_dma_map& map);

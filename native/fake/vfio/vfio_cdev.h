@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 
+#include "fake/files/device_numbers.h"
 #include "fake/files/file.h"
 #include "fake/iommufd/iommufd.h"
 #include "kernel/mutex.h"
@@ -41,8 +42,9 @@ class CdevDevice {
   }
   virtual void CloseInGroup() REQUIRES(lock_) {}
 
-  const std::string& cdev() const { return cdev_; }        // "vfio0"
-  const std::string& syspath() const { return syspath_; }  // its folder below /sys
+  const std::string& cdev() const { return cdev_; }                                       // "vfio0"
+  unsigned number() const { return static_cast<unsigned>(std::stoul(cdev_.substr(4))); }  // the 0 of it
+  const std::string& syspath() const { return syspath_; }                                 // its folder below /sys
   VfioGroup* group() const { return group_; }
   // Tells the thread-safety analysis that the fake kernel's lock is held.
   void IsLocked() const ASSERT_HELD(lock_) {}
@@ -74,6 +76,7 @@ class VfioCdev : public File {
   ~VfioCdev() override REQUIRES(device_->lock_);
 
   std::string Path() override { return "/dev/vfio/devices/" + device_->cdev(); }
+  dev_t DeviceNumber() override { return makedev(kVfioDeviceMajor, device_->number()); }
   std::string Fdinfo(int) override { return "vfio-device-syspath: /sys" + device_->syspath() + "\n"; }
   int Ioctl(uapi::request_t request, void* argument) override REQUIRES(device_->lock_);
   int64_t Pread(void* buffer, std::size_t size, uint64_t offset) override REQUIRES(device_->lock_);

@@ -4,6 +4,7 @@
 #include <memory>
 #include <set>
 
+#include "fake/files/device_numbers.h"
 #include "fake/files/file.h"
 #include "fake/vfio/type1_iommu.h"
 
@@ -39,6 +40,7 @@ class VfioContainerFile : public File {
 
   int Ioctl(uapi::request_t request, void* argument) override { return container_->Ioctl(request, argument); }
   std::string Path() override { return "/dev/vfio/vfio"; }
+  dev_t DeviceNumber() override { return VfioContainerNumber(); }
   const std::shared_ptr<VfioContainer>& container() const { return container_; }
 
  private:

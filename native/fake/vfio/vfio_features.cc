@@ -5,11 +5,14 @@
 #include <array>
 #include <bit>
 
+#include "fake/files/user_memory.h"
+#include "kernel/page_size.h"
+
 namespace fake {
 namespace {
 
-constexpr uint64_t kPageSize = 4096;
-constexpr uint32_t kMostRanges = kPageSize / sizeof(uapi::vfio_device_feature_dma_logging_range);
+constexpr uint64_t kLeastPageSize = 4096;  // the interface's own, whatever the system's is
+const uint64_t kMostRanges = kernel::PageSize() / sizeof(uapi::vfio_device_feature_dma_logging_range);
 constexpr std::size_t kStates = uapi::VFIO_DEVICE_STATE_PRE_COPY_P2P + 1;
 
 // vfio_mig_get_next_state(): the next state, by current and target state; 0: there is no path.
@@ -85,9 +88,10 @@ int StartLogging(uapi::vfio_device_feature& feature, DmaLog& log) {
   if (control.num_ranges == 0) return -EINVAL;
   if (control.num_ranges > kMostRanges) return -E2BIG;
   std::vector<DmaLog::Range> ranges;
-  const auto* given = reinterpret_cast<const uapi::vfio_device_feature_dma_logging_range*>(control.ranges);
   for (uint32_t i = 0; i < control.num_ranges; ++i) {
-    const auto& [iova, length] = given[i];
+    uapi::vfio_device_feature_dma_logging_range given = {};
+    if (!CopyFromUser(&given, UserPointer(control.ranges + i * sizeof(given)), sizeof(given))) return -EFAULT;
+    const auto& [iova, length] = given;
     if (((iova | length) & (control.page_size - 1)) != 0) return -EINVAL;
     uint64_t end = 0;
     if (__builtin_add_overflow(iova, length, &end)) return -EOVERFLOW;
@@ -110,15 +114,17 @@ int ReportLogging(uapi::vfio_device_feature& feature, DmaLog& log) {
   const auto& report = PayloadOf<uapi::vfio_device_feature_dma_logging_report>(feature);
   const auto checked = CheckFeature(feature, uapi::VFIO_DEVICE_FEATURE_GET, sizeof(report));
   if (checked) return *checked;
-  if (report.page_size < kPageSize || !std::has_single_bit(report.page_size)) return -EINVAL;
+  if (report.page_size < kLeastPageSize || !std::has_single_bit(report.page_size)) return -EINVAL;
   uint64_t end = 0;
   if (__builtin_add_overflow(report.iova, report.length, &end)) return -EOVERFLOW;
-  auto* words = reinterpret_cast<uint64_t*>(report.bitmap);
-  return log.ReadAndClear(report.iova, report.length, [&](uint64_t iova, uint64_t length) {
+  UserBitmap bitmap(report.bitmap);
+  bool written = true;
+  const int result = log.ReadAndClear(report.iova, report.length, [&](uint64_t iova, uint64_t length) {
     const uint64_t first = (iova - report.iova) / report.page_size;
     const uint64_t last = (iova + length - 1 - report.iova) / report.page_size;
-    for (uint64_t bit = first; bit <= last; ++bit) words[bit / 64] |= uint64_t{1} << (bit % 64);
+    written = bitmap.Set(first, last) && written;
   });
+  return result == 0 && !written ? -EFAULT : result;
 }
 
 }  // namespace
@@ -128,6 +134,7 @@ std::optional<int> CheckFeature(const uapi::vfio_device_feature& feature, uint32
   if ((asked & ~operations) != 0) return -EINVAL;
   if ((feature.flags & uapi::VFIO_DEVICE_FEATURE_PROBE) != 0) return 0;
   if (asked == 0 || feature.argsz - sizeof(feature) < payload) return -EINVAL;
+  if (!CopyArrayFromUser<uint8_t>(&feature + 1, payload)) return -EFAULT;
   return std::nullopt;
 }
 

@@ -5,9 +5,15 @@
 
 #include <utility>
 
+#include "fake/files/user_memory.h"
 #include "fake/iommufd/iommufd_ioas.h"
 
 namespace fake {
+namespace {
+
+constexpr std::size_t kLongestName = 4096;  // a page
+
+}  // namespace
 
 VfioGroupFile::~VfioGroupFile() {
   LetGo();
@@ -29,7 +35,9 @@ int VfioGroupFile::Ioctl(uapi::request_t request, void* argument) {
     case uapi::VFIO_GROUP_UNSET_CONTAINER:
       return UnsetContainer();
     case uapi::VFIO_GROUP_GET_DEVICE_FD:
-      return GetDeviceFd(static_cast<const char*>(argument));
+      if (const auto name = CopyStringFromUser(static_cast<const char*>(argument), kLongestName))
+        return GetDeviceFd(*name);
+      return -EFAULT;
     default:
       return -ENOTTY;
   }

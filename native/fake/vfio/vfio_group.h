@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "fake/files/device_numbers.h"
 #include "fake/files/file.h"
 #include "fake/iommufd/iommufd.h"
 #include "fake/vfio/vfio_cdev.h"
@@ -45,6 +46,7 @@ class VfioGroupFile : public File, public std::enable_shared_from_this<VfioGroup
 
   int Ioctl(uapi::request_t request, void* argument) override;
   std::string Path() override { return "/dev/vfio/" + std::to_string(group_->number()); }
+  dev_t DeviceNumber() override { return makedev(kVfioGroupMajor, group_->number()); }
   const std::shared_ptr<VfioGroup>& group() const { return group_; }
 
  private:

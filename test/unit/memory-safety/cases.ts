@@ -1,7 +1,7 @@
 // What must not crash, each in a process of its own.
 import assert from 'node:assert/strict';
 import { randomFill } from 'node:crypto';
-import { readdirSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { Worker } from 'node:worker_threads';
@@ -42,6 +42,9 @@ function useAll({ read8, read16, read32, read64, write8, write16, write32, write
   ];
 }
 
+/** In bytes: more than what else comes and goes with a thread. */
+const large = 256 << 20;
+
 /** What workers do. */
 export const works = {
   busy: async () => {
@@ -60,6 +63,11 @@ export const works = {
   exit: () => {
     works.leave();
     process.exit(3);
+  },
+  keepMemory: () => {
+    const memory = DmaMemory.alloc(large, { kernel: new FakeKernel() });
+    new Uint8Array(memory.buffer)[0] = 1;
+    Object.assign(globalThis, { memory }); // it is no garbage
   },
   giveAway: async () => {
     const { parentPort } = await import('node:worker_threads');
@@ -308,6 +316,16 @@ export const cases: Record<string, () => void | Promise<void>> = {
       assert.equal(status, work === 'exit' ? 3 : 0);
     });
     await Promise.all(ends);
+  },
+
+  'workers that end give the addresses of their memory back': async () => {
+    const used = () => 1024 * Number(/VmSize:\s+(\d+)/.exec(readFileSync('/proc/self/status', 'utf8'))?.[1]);
+    const run = () => new Promise((resolve) => startWorker('keepMemory').once('exit', resolve));
+    await run();
+    const before = used();
+    const count = 4;
+    for (let i = 0; i < count; i += 1) assert.equal(await run(), 0);
+    assert.ok(used() - before < large, `${String(used() - before)} bytes more`);
   },
 
   'a buffer that outlives the worker that gave it away': async () => {

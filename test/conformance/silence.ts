@@ -1,0 +1,50 @@
+// How long the event loop stands still, and fds whose close stands still.
+import { setTimeout as sleep } from 'node:timers/promises';
+
+/** What a run does to the event loop: its longest silence, in milliseconds. */
+export async function longestSilence(run: () => Promise<void>): Promise<number> {
+  let [last, longest] = [performance.now(), 0];
+  const look = () => {
+    const now = performance.now();
+    longest = Math.max(longest, now - last);
+    last = now;
+  };
+  const timer = setInterval(look, 5);
+  try {
+    await run();
+    await sleep(100); // what was put off
+  } finally {
+    clearInterval(timer);
+  }
+  look();
+  return longest;
+}
+
+/** More would be a close that waits (see {@link lingering}); less is a computer that has other things to do. */
+export const tolerable = 3000;
+
+/**
+ * Python: `lingering()` is a TCP socket with data that its peer, which stays open here, does not read. Who closes it last
+ * waits for `seconds`.
+ */
+export const lingering = `
+import socket, struct, os, time, sys, json
+peers = []
+def lingering(seconds=10):
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    listener.bind(("127.0.0.1", 0))
+    listener.listen(1)
+    s = socket.socket()
+    s.connect(listener.getsockname())
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, seconds))
+    peers.append((listener, listener.accept()))
+    s.setblocking(False)
+    try:
+        while True: s.send(b"x" * 65536)
+    except BlockingIOError: pass
+    return s
+def send(channel, data, sockets):
+    socket.send_fds(channel, [data], [s.fileno() for s in sockets])
+    for s in sockets: s.close()
+`;

@@ -1,0 +1,21 @@
+// Each register access as a function of its own, for scripts/test-native.ts to look at the instructions.
+#include "core/registers.h"
+
+#define VFIO_DMABUF_ACCESS(bits)                                                                             \
+  extern "C" uint##bits##_t load##bits(const volatile uint##bits##_t* at) { return core::LoadRegister(at); } \
+  extern "C" void store##bits(volatile uint##bits##_t* at, uint##bits##_t value) { core::StoreRegister(at, value); }
+
+VFIO_DMABUF_ACCESS(8)
+VFIO_DMABUF_ACCESS(16)
+VFIO_DMABUF_ACCESS(32)
+VFIO_DMABUF_ACCESS(64)
+
+// What a block access does: no access is merged with another.
+extern "C" void load_two(const volatile uint32_t* at, uint32_t* out) {
+  out[0] = core::LoadRegister(at);
+  out[1] = core::LoadRegister(at + 1);
+}
+extern "C" void store_two(volatile uint32_t* at, const uint32_t* in) {
+  core::StoreRegister(at, in[0]);
+  core::StoreRegister(at + 1, in[1]);
+}
