@@ -1,6 +1,7 @@
 // The addon, typed. The only file that loads it; everything else sees these functions and opaque handles.
 import { existsSync } from 'node:fs';
 import bindings from 'bindings';
+import { coded } from '../errors/validate';
 
 declare const tag: unique symbol;
 /** What native code owns, as an opaque value. `T` names the kind. @internal */
@@ -433,24 +434,24 @@ function load(): Native {
 function notLoaded(cause: unknown): Error {
   const { tries } = cause as { tries?: string[] };
   if (tries?.every((path) => !existsSync(path))) {
-    return Object.assign(
+    return coded(
       new Error(
         'vfio-dmabuf: the native addon is not built. A package manager that does not run install scripts leaves it ' +
           'out; build it with `npm rebuild vfio-dmabuf` (with npm 12: `npm install-scripts approve vfio-dmabuf` ' +
           'first), or in a checkout with `npx node-gyp rebuild`. It needs Linux, Python 3, make and a C++20 compiler.',
         { cause },
       ),
-      { code: 'ERR_ADDON_NOT_BUILT' },
+      'ERR_ADDON_NOT_BUILT',
     );
   }
   const why = cause instanceof Error ? cause.message : String(cause);
-  return Object.assign(
+  return coded(
     new Error(
       `vfio-dmabuf: the native addon is built, and does not load: ${why}. If it was built for another system (its C ` +
         'library, its processor, an older Node.js), `npm rebuild vfio-dmabuf` builds it for this one.',
       { cause },
     ),
-    { code: 'ERR_ADDON_NOT_LOADED' },
+    'ERR_ADDON_NOT_LOADED',
   );
 }
 

@@ -2,6 +2,7 @@
 import { errnoName } from '../addon/errno';
 import { followSubscribers } from '../addon/trace';
 import type { Around, FindHint } from './around';
+import { coded } from './validate';
 
 let hintFor: FindHint = () => undefined;
 
@@ -15,6 +16,15 @@ export type KernelErrorArguments = Readonly<Record<string, unknown>>;
 
 function format(value: unknown): string {
   return typeof value === 'bigint' ? `0x${value.toString(16)}` : String(value);
+}
+
+/** The hint. What goes wrong while it is looked for does not hide the kernel's error. */
+function look(...about: Parameters<typeof hintFor>): string | undefined {
+  try {
+    return hintFor(...about);
+  } catch {
+    return undefined;
+  }
 }
 
 /**
@@ -39,12 +49,13 @@ export class KernelError extends Error {
   /** @internal */
   constructor(failure: Failure, args: KernelErrorArguments, around: Around = {}) {
     const code = errnoName(failure.errno);
-    const call = failure.ioctl ? `${failure.syscall} ${failure.ioctl}` : failure.syscall;
     const details = Object.entries(args)
       .filter(([, value]) => value !== undefined)
       .map(([name, value]) => `${name} ${format(value)}`)
       .join(', ');
-    const hint = hintFor(failure.ioctl ?? failure.syscall, code, args, around);
+    const ioctl = Object.hasOwn(failure, 'ioctl') ? failure.ioctl : undefined;
+    const call = ioctl === undefined ? failure.syscall : `${failure.syscall} ${ioctl}`;
+    const hint = look(ioctl ?? failure.syscall, code, args, around);
     super(
       `${code}: ${failure.message.toLowerCase()}, ${call}` +
         (details ? ` (${details})` : '') +
@@ -53,7 +64,7 @@ export class KernelError extends Error {
     this.code = code;
     this.errno = -failure.errno;
     this.syscall = failure.syscall;
-    this.ioctl = failure.ioctl;
+    this.ioctl = ioctl;
     this.args = args;
     this.hint = hint;
   }
@@ -67,7 +78,8 @@ interface Failure extends Error {
 }
 
 function isFailure(error: unknown): error is Failure {
-  return error instanceof Error && 'syscall' in error && 'errno' in error && !(error instanceof KernelError);
+  if (!(error instanceof Error) || error instanceof KernelError) return false;
+  return Object.hasOwn(error, 'syscall') && Object.hasOwn(error, 'errno');
 }
 
 /**
@@ -105,8 +117,8 @@ export async function kernelCallAsync<T>(
 }
 
 /** An error of the library's own, with one of the codes in the API's documentation. @internal */
-export function codedError(code: string, message: string): Error & { code: string } {
-  return Object.assign(new Error(message), { code });
+export function codedError(code: string, message: string, cause?: unknown): Error & { code: string } {
+  return coded(cause === undefined ? new Error(message) : new Error(message, { cause }), code);
 }
 
 /** ERR_CLOSED: the object was closed. @internal */

@@ -1,7 +1,12 @@
 // Checks of what callers pass in. Bad arguments are Node's own kinds of error and never reach the kernel.
 
-function coded<E extends Error>(error: E, code: string): E & { code: string } {
-  return Object.assign(error, { code });
+/**
+ * Gives an error its code, as a property of its own: an assignment would run a setter that a program put on
+ * Object.prototype. @internal
+ */
+export function coded<E extends Error>(error: E, code: string): E & { code: string } {
+  const descriptor = { __proto__: null, value: code, writable: true, enumerable: true, configurable: true };
+  return Object.defineProperty(error, 'code', descriptor as PropertyDescriptor) as E & { code: string };
 }
 
 /** Says what was passed without calling anything of its. */
@@ -67,11 +72,25 @@ export function boolean(value: unknown, name: string): boolean {
   return value;
 }
 
-/** An options object; `{}` when left out. @internal */
+/** No option is given, whatever a program put on Object.prototype. */
+const none = Object.freeze({ __proto__: null });
+
+/**
+ * An options object. Of a plain object it is a copy, each of whose properties was read once: what is left out is
+ * undefined, and not what a program put on Object.prototype. @internal
+ */
 export function options<T extends object>(value: T | undefined | null, name = 'options'): T {
-  if (value === undefined) return {} as T;
+  if (value === undefined) return none as object as T;
   if (value === null || typeof value !== 'object') throw invalidType(name, 'of type object', value);
-  return value;
+  if (Object.getPrototypeOf(value) !== Object.prototype) return value;
+  return { __proto__: null, ...value };
+}
+
+/** One option of an options object, as {@link options} gives it, without the copy: for hot calls. @internal */
+export function option<T extends object, K extends keyof T>(value: T | undefined, name: K): T[K] | undefined {
+  if (value === undefined) return undefined;
+  if (value === null || typeof value !== 'object') throw invalidType('options', 'of type object', value);
+  return Object.hasOwn(value, name) || Object.getPrototypeOf(value) !== Object.prototype ? value[name] : undefined;
 }
 
 /** @internal */

@@ -83,7 +83,8 @@ export class Hwpt extends IommufdObject {
 
   /** @internal */
   static async alloc(ioas: Parents['Ioas'], device: IommufdDevice, opts?: HwptOptions): Promise<Hwpt> {
-    const { args, call, keepers } = toAlloc(ioas, device, toFlags(options(opts)), opts?.data, opts?.faultQueue);
+    const what = options(opts);
+    const { args, call, keepers } = toAlloc(ioas, device, toFlags(what), what.data, what.faultQueue);
     return make(ioas, async () => {
       const handle = await kernelCallAsync(args, () => native.hwptAllocate(...call, true), { ioas });
       return new Hwpt(handle, ioas, undefined, keepers);
@@ -92,7 +93,8 @@ export class Hwpt extends IommufdObject {
 
   /** @internal */
   static allocSync(ioas: Parents['Ioas'], device: IommufdDevice, opts?: HwptOptions): Hwpt {
-    const { args, call, keepers } = toAlloc(ioas, device, toFlags(options(opts)), opts?.data, opts?.faultQueue);
+    const what = options(opts);
+    const { args, call, keepers } = toAlloc(ioas, device, toFlags(what), what.data, what.faultQueue);
     const handle = kernelCall(args, () => native.hwptAllocate(...call, false), { ioas });
     return new Hwpt(handle, ioas, undefined, keepers);
   }
@@ -243,6 +245,6 @@ function toAlloc(
 /** Makes it on a pool thread; the parent waits for it when it is closed, and takes it along. */
 async function make(parent: Parent, call: () => Promise<Hwpt>): Promise<Hwpt> {
   const hwpt = await parent.calls.add(call());
-  if (parent.closed) throw closedError('parent' in parent ? 'HWPT' : 'IOAS');
+  if (parent.closed) throw closedError(parent instanceof Hwpt ? 'HWPT' : 'IOAS');
   return hwpt;
 }

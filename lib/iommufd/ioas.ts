@@ -18,7 +18,18 @@ import {
 import { Lifetime, type Child, type End } from '../lifetime/lifetime';
 import { ioasWord, native, type FdHandle, type IoasHandle, type NativeIoas } from '../addon/native';
 import { followSubscribers } from '../addon/trace';
-import { array, boolean, instance, integer, invalidType, options, outOfRange, u64, u64Max } from '../errors/validate';
+import {
+  array,
+  boolean,
+  instance,
+  integer,
+  invalidType,
+  option,
+  options,
+  outOfRange,
+  u64,
+  u64Max,
+} from '../errors/validate';
 import type { Attached, IommufdDevice } from './bound';
 import { Hwpt, type HwptOptions } from './hwpt';
 import { IoasMapping, type IoasEvents } from './mapping';
@@ -144,7 +155,7 @@ export class Ioas extends EventEmitter<IoasEvents> {
     const { size, kernel } = instance(dmaBuf, 'dmaBuf', DmaBuf);
     if (kernel !== this.iommufd.kernel) throw codedError('ERR_OTHER_KERNEL', 'the dma-buf belongs to another kernel');
     const { iova, offset, length, access } = toPlacement(opts, size);
-    const autoRemap = boolean(options(opts).autoRemap ?? false, 'autoRemap');
+    const autoRemap = boolean(option(opts, 'autoRemap') ?? false, 'autoRemap');
     // Of before the call: what revokes meanwhile, in another thread, kills this mapping or fails it.
     const revocations = dmaBuf.exported?.revocations ?? 0;
     const held = autoRemap ? dmaBuf.share() : dmaBuf;
@@ -160,6 +171,7 @@ export class Ioas extends EventEmitter<IoasEvents> {
   /** Puts a dma-buf into the table; returns the IOVA. @internal */
   place(dmaBuf: DmaBuf, offset: bigint, length: bigint, iova: bigint | undefined, access: bigint): bigint {
     this.#life.check();
+    followSubscribers();
     const { words, mapFd } = this.#hot;
     words[ioasWord.fd] = dmaBuf.fdWord;
     words[ioasWord.start] = offset;
@@ -167,7 +179,6 @@ export class Ioas extends EventEmitter<IoasEvents> {
     words[ioasWord.iova] = iova ?? 0n;
     words[ioasWord.access] = access;
     words[ioasWord.fixed] = iova === undefined ? 0n : 1n;
-    followSubscribers();
     try {
       mapFd();
       return iova ?? words[ioasWord.iova] ?? 0n;
@@ -181,10 +192,10 @@ export class Ioas extends EventEmitter<IoasEvents> {
   /** Takes a mapping out of the table. @internal */
   unplace(iova: bigint, length: bigint): void {
     this.#life.check();
+    followSubscribers();
     const { words, unmap } = this.#hot;
     words[ioasWord.iova] = iova;
     words[ioasWord.length] = length;
-    followSubscribers();
     try {
       unmap();
     } catch (error) {
@@ -541,6 +552,7 @@ export class Ioas extends EventEmitter<IoasEvents> {
 
 /** What users of older interfaces try: the kernel would say EFAULT, "Bad address". */
 function hostMemory(memory: DmaMemory): DmaMemory {
+  if (memory instanceof DmaMemory) return memory;
   const given: unknown = memory;
   // A device or a mapped region has a 'region'; a region has 'mappableRanges'.
   if (typeof given === 'object' && given !== null && ('region' in given || 'mappableRanges' in given)) {

@@ -1,6 +1,6 @@
 // Where a mapping goes and what it shows: what the caller says, checked, and what a mapping keeps of it.
 import type { DmaBuf } from '../dmabuf/dma-buf';
-import { accesses, oneOf, options, outOfRange, u64, type Access } from '../errors/validate';
+import { accesses, oneOf, option, outOfRange, u64, type Access } from '../errors/validate';
 
 // linux/iommufd.h: IOMMU_IOAS_MAP_WRITEABLE, IOMMU_IOAS_MAP_READABLE
 const accessFlags: Record<Access, bigint> = { r: 4n, w: 2n, rw: 6n };
@@ -36,7 +36,10 @@ export interface Placement {
 
 /** Checks map options against the memory's size. @internal */
 export function toPlacement(opts: MapOptions | undefined, size: bigint): Placement {
-  const { iova, offset: start, length: count, access } = options(opts);
+  const iova = option(opts, 'iova');
+  const start = option(opts, 'offset');
+  const count = option(opts, 'length');
+  const access = option(opts, 'access');
   const offset = start === undefined ? 0n : u64(start, 'offset', 0n, size);
   if (count === undefined && offset === size) throw outOfRange('offset', 'before the end of the memory', start);
   return {

@@ -60,8 +60,9 @@ export class VeventQueue extends EventQueue<VirtualEvent> {
 
   /** @internal */
   static alloc(viommu: Parents['Viommu'], opts: VeventQueueOptions): VeventQueue {
-    const { number, length } = toType(options(opts));
-    const depth = integer(opts.depth, 'depth', 1, deepest);
+    const what = options(opts);
+    const { number, length } = toType(what);
+    const depth = integer(what.depth, 'depth', 1, deepest);
     const { handle } = viommu;
     const args = { viommu: viommu.id, type: number, depth };
     return new VeventQueue(

@@ -14,7 +14,8 @@ export function giveFakeKernels(given: Readonly<Record<string, () => Kernel>>): 
 function choose(): Kernel {
   const name = process.env['VFIO_DMABUF_KERNEL'] ?? 'system';
   if (name === 'system') return Kernel.system;
-  const make = name === 'fake' ? fakes['reference'] : fakes[name.replace(/^fake:/, '')];
+  const wanted = name === 'fake' ? 'reference' : name.replace(/^fake:/, '');
+  const make = Object.hasOwn(fakes, wanted) ? fakes[wanted] : undefined;
   if (!/^fake(:|$)/.test(name) || !make) {
     throw codedError(
       'ERR_UNKNOWN_KERNEL',

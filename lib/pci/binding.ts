@@ -120,7 +120,7 @@ function take({ file, value }: BindingStep): void {
   } catch (error) {
     const { code = 'EIO' } = error as NodeJS.ErrnoException;
     const hint = code === 'EACCES' || code === 'EPERM' ? ': only root may' : '';
-    throw Object.assign(codedError(code, `cannot write ${value.trim()} to ${file} (${code})${hint}`), { cause: error });
+    throw codedError(code, `cannot write ${value.trim()} to ${file} (${code})${hint}`, error);
   }
 }
 

@@ -294,7 +294,7 @@ export class PeerSpace extends EventEmitter<PeerSpaceEvents> {
         share.mapping.remap();
       } catch (error) {
         const message = `what ${device.address ?? 'the device'} shares at ${String(share.iova)} could not be mapped again`;
-        throw Object.assign(codedError('ERR_NOT_RESTORED', message), { cause: error });
+        throw codedError('ERR_NOT_RESTORED', message, error);
       }
     }
   }

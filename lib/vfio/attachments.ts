@@ -31,7 +31,7 @@ interface Attachment extends Attached {
   readonly table: Table;
 }
 
-const isDevices = (attached: Attached): attached is Attachment => 'owner' in attached;
+const isDevices = (attached: Attached): attached is Attachment => Object.hasOwn(attached, 'owner');
 
 /** @internal */
 export class Attachments {

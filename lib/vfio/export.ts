@@ -12,11 +12,14 @@ export interface DmaRange {
 /** What to export: one range of a region, or several that make one buffer, in this order. */
 export type ExportOptions = { region: number } & (DmaRange | { ranges: readonly DmaRange[] });
 
+// Not `in`, which a property of Object.prototype would do for.
+const hasRanges = <T extends object>(what: T): what is Extract<T, { ranges: unknown }> => Object.hasOwn(what, 'ranges');
+
 /** The ranges as native code takes them: offset, length, offset, length …; and their length together. @internal */
 export function toExport(opts: ExportOptions): { region: number; words: BigUint64Array<ArrayBuffer>; size: bigint } {
   const what = options(opts);
   const region = integer(what.region, 'region', 0, 0xffff_ffff);
-  const ranges: readonly DmaRange[] = 'ranges' in what ? array(what.ranges, 'ranges') : [what];
+  const ranges = hasRanges(what) ? array(what.ranges, 'ranges') : [what];
   integer(ranges.length, 'ranges.length', 0, mostRanges);
   const words = new BigUint64Array(2 * ranges.length);
   let size = 0n;

@@ -4,7 +4,7 @@
 
 namespace binding {
 
-static Napi::Object Init(Napi::Env env, Napi::Object exports) {
+static void Init(Napi::Env env, const Napi::Object& exports) {
   InitKernel(env, exports);
   InitFakeKernel(env, exports);
   InitFakeIommufd(env, exports);
@@ -30,9 +30,15 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   InitSyncFile(env, exports);
   InitDmaMemory(env, exports);
   InitUnixSocket(env, exports);
-  return exports;
 }
 
-NODE_API_MODULE(vfio_dmabuf, Init)
-
 }  // namespace binding
+
+NAPI_MODULE_INIT() {  // NOLINT(misc-use-internal-linkage): Node looks for it by its name
+  try {
+    binding::Init(env, Napi::Object(env, exports));
+  } catch (...) {
+    binding::RaiseCaught(env);
+  }
+  return exports;
+}

@@ -3,6 +3,8 @@
 
 #include <napi.h>
 
+#include "binding/object.h"
+
 namespace binding {
 
 void InitKernel(Napi::Env env, Napi::Object exports);
@@ -30,10 +32,5 @@ void InitHostDmaBuf(Napi::Env env, Napi::Object exports);
 void InitSyncFile(Napi::Env env, Napi::Object exports);
 void InitDmaMemory(Napi::Env env, Napi::Object exports);
 void InitUnixSocket(Napi::Env env, Napi::Object exports);
-
-template <auto function>
-void Export(Napi::Env env, Napi::Object exports, const char* name) {
-  exports.Set(name, Napi::Function::New<function>(env, name));
-}
 
 }  // namespace binding

@@ -1,3 +1,4 @@
+// Slow calls on threads of their own, and their promises.
 #include "binding/async_call.h"
 
 #include <uv.h>
@@ -18,6 +19,12 @@ namespace {
 constexpr auto kPatience = std::chrono::seconds(1);  // of an environment that ends
 
 class Calls;
+
+// `error` is nullptr if none could be made.
+void Reject(napi_env env, napi_deferred promise, napi_value error) {
+  if (error == nullptr) napi_get_undefined(env, &error);
+  napi_reject_deferred(env, promise, error);
+}
 
 std::map<napi_env, std::shared_ptr<Calls>>& ByEnvironment() {
   thread_local std::map<napi_env, std::shared_ptr<Calls>> calls;
@@ -117,18 +124,16 @@ class Calls : public std::enable_shared_from_this<Calls> {
     }
   }
 
+  // The promise is settled, whatever fails.
   void Settle(AsyncCall& call) const noexcept {
+    napi_value result = nullptr;
     try {
-      try {
-        napi_resolve_deferred(env_, call.promise, call.Result(env_));
-      } catch (const Napi::Error& error) {
-        napi_reject_deferred(env_, call.promise, error.Value());
-      } catch (const std::exception& exception) {
-        napi_reject_deferred(env_, call.promise, Napi::Error::New(env_, exception.what()).Value());
-      }
-    } catch (const Napi::Error&) {
-      return;  // the environment is being torn down
+      result = call.Result(env_);
+    } catch (...) {
+      Reject(env_, call.promise, CaughtValue(env_));
+      return;
     }
+    napi_resolve_deferred(env_, call.promise, result);
   }
 
   void Close() {
@@ -163,14 +168,14 @@ class Calls : public std::enable_shared_from_this<Calls> {
 }  // namespace
 
 Napi::Value Start(Napi::Env env, std::unique_ptr<AsyncCall> call) {
-  const auto calls = Call(env, [&] { return Calls::Of(env); });
+  const auto calls = Calls::Of(env);
   napi_value promise = nullptr;
   NAPI_THROW_IF_FAILED(env, napi_create_promise(env, &call->promise, &promise), Napi::Value());
   napi_deferred deferred = call->promise;
   const int started = calls->Run(std::move(call));
   if (started < 0) {
     const core::Failure failure = {.error = -started, .syscall = "pthread_create"};
-    napi_reject_deferred(env, deferred, ToError(env, failure).Value());
+    Reject(env, deferred, NewError(env, failure));
   }
   return {env, promise};
 }

@@ -1,3 +1,4 @@
+// Keeps the SIGBUS handler of core in place while the process runs an event loop.
 #include "binding/bus_errors.h"
 
 #include <pthread.h>

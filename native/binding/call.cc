@@ -3,17 +3,8 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
-
-#include "binding/handle.h"
 
 namespace binding {
-
-void ThrowCoded(Napi::Env env, const char* code, const std::string& message) {
-  auto error = Napi::Error::New(env, message);
-  error.Set("code", Napi::String::New(env, code));
-  throw error;
-}
 
 uint64_t ToU64(const Napi::Value& value) {
   bool lossless = false;
@@ -42,14 +33,6 @@ Napi::Value FromBytes(Napi::Env env, const std::vector<uint8_t>& bytes) {
   auto array = Napi::Uint8Array::New(env, bytes.size());
   std::copy(bytes.begin(), bytes.end(), array.Data());
   return array;
-}
-
-Napi::Error ToError(Napi::Env env, const core::Failure& failure) {
-  auto error = Napi::Error::New(env, std::strerror(failure.error));
-  error.Set("errno", Napi::Number::New(env, failure.error));
-  error.Set("syscall", Napi::String::New(env, failure.syscall));
-  if (failure.ioctl) error.Set("ioctl", Napi::String::New(env, failure.ioctl));
-  return error;
 }
 
 }  // namespace binding

@@ -1,9 +1,9 @@
-// From JavaScript into core and back: argument conversion, core's failures as JavaScript errors, and slow calls on
-// another thread.
+// From JavaScript into core and back: argument conversion, and slow calls on another thread.
 #pragma once
 
 #include <napi.h>
 
+#include <exception>
 #include <memory>
 #include <optional>
 #include <string>
@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "binding/async_call.h"
+#include "binding/raise.h"
 #include "core/failure.h"
 #include "core/trace.h"
 
@@ -32,33 +33,10 @@ Array ToArray(const Napi::Value& value, napi_typedarray_type type) {
 }
 Napi::Value FromBytes(Napi::Env env, const std::vector<uint8_t>& bytes);
 
-// A failure as an Error with `errno` (positive), `syscall` and `ioctl`; lib/errors/errors.ts makes a KernelError of it.
-Napi::Error ToError(Napi::Env env, const core::Failure& failure);
-
-// The same for callbacks on the bare Node-API: what is thrown there must not leave them as a C++ exception. At the end
-// of an environment nothing can be thrown into JavaScript, and nobody is left to see it.
+// Runs a call of core's. Its Failure becomes a JavaScript error where the function of the addon ends (Callback).
 template <typename Work>
-void Raising(napi_env env, const Work& work) noexcept {
-  try {
-    try {
-      work();
-    } catch (const core::Failure& failure) {
-      napi_throw(env, ToError(env, failure).Value());
-    } catch (const std::exception& exception) {
-      napi_throw_error(env, nullptr, exception.what());
-    }
-  } catch (const Napi::Error&) {
-    return;
-  }
-}
-
-template <typename Work>
-auto Call(Napi::Env env, Work&& work) {
-  try {
-    return work();
-  } catch (const core::Failure& failure) {
-    throw ToError(env, failure);
-  }
+auto Call(Napi::Env, Work&& work) {
+  return work();
 }
 
 template <typename Work, typename Convert>
@@ -72,16 +50,14 @@ class ThreadCall : public AsyncCall {
     const core::Trace::Scope scope(trace_);
     try {
       result_.emplace((*work_)());
-    } catch (const core::Failure& failure) {
-      failure_ = failure;
-    } catch (const std::exception& exception) {
-      failed_ = exception.what();
+    } catch (...) {
+      failure_ = std::current_exception();
     }
     work_.reset();  // lets go of what it held, on this thread
   }
+
   Napi::Value Result(Napi::Env env) override {
-    if (failure_) throw ToError(env, *failure_);
-    if (!result_) throw Napi::Error::New(env, failed_);
+    if (failure_) std::rethrow_exception(failure_);
     return convert_(env, std::move(*result_));
   }
 
@@ -89,15 +65,14 @@ class ThreadCall : public AsyncCall {
   std::optional<Work> work_;
   Convert convert_;
   std::optional<std::invoke_result_t<Work>> result_;
-  std::optional<core::Failure> failure_;
-  std::string failed_;
+  std::exception_ptr failure_;
 };
 
 // Runs `work` now, or on a thread of this library's if `async` is true: then the result is a promise. `work` holds
 // shared_ptrs of all it touches and returns a value, which `convert` turns into JavaScript's.
 template <typename Work, typename Convert>
 Napi::Value Run(Napi::Env env, const Napi::Value& async, Work work, Convert convert) {
-  if (!async.ToBoolean()) return convert(env, Call(env, work));
+  if (!async.ToBoolean()) return convert(env, work());
   return Start(env, std::make_unique<ThreadCall<Work, Convert>>(std::move(work), std::move(convert)));
 }
 

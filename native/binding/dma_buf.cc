@@ -32,31 +32,23 @@ Napi::Value DmaBufFdinfo(const Napi::CallbackInfo& info) {
   return Napi::String::New(info.Env(), Call(info.Env(), [&] { return core::DmaBufFdinfo(*fd); }));
 }
 
-struct Syncable {
-  Box<core::Fd>* fd;  // empty: closed
-};
-
 // sync(flags)
 napi_value Sync(napi_env env, napi_callback_info info) {
   std::size_t count = 1;
   napi_value argument = nullptr;
   void* data = nullptr;
   napi_get_cb_info(env, info, &count, &argument, nullptr, &data);
-  const auto& fd = *static_cast<Syncable*>(data)->fd;
+  const auto& fd = **static_cast<Cell<core::Fd>*>(data);
   uint32_t flags = 0;
-  if (napi_get_value_uint32(env, argument, &flags) != napi_ok || !fd) {
-    napi_throw_error(env, "ERR_CLOSED", "the dma-buf is closed");
-    return nullptr;
-  }
-  Raising(env, [&] { core::DmaBufSync(*fd, flags); });
+  if (napi_get_value_uint32(env, argument, &flags) != napi_ok) throw Napi::TypeError::New(env, "expected flags");
+  if (!fd) ThrowCoded(env, "ERR_CLOSED", "the dma-buf is closed");
+  core::DmaBufSync(*fd, flags);
   return nullptr;
 }
 
 // dmaBufSync(fd): (flags) => void, a function of this dma-buf
 Napi::Value DmaBufSync(const Napi::CallbackInfo& info) {
-  auto function = HotFunction(info.Env(), "sync", Sync, Syncable{&Unbox<core::Fd>(info[0])});
-  function.Set("fd", info[0]);  // kept alive as long as the function
-  return function;
+  return HotFunction<Sync>(info.Env(), "sync", CellOf<core::Fd>(info[0]));
 }
 
 using Registration = std::shared_ptr<core::Export>;
@@ -75,9 +67,9 @@ Napi::Value DmaBufExport(const Napi::CallbackInfo& info) {
   const auto fd = Unwrap<core::Fd>(info[0]);
   const Registration registration = Call(info.Env(), [&] { return core::Export::Find(*fd); });
   if (!registration) return info.Env().Undefined();
-  auto result = Napi::Object::New(info.Env());
-  result.Set("ranges", registration->ranges());
-  result.Set("word", HotFunction(info.Env(), "word", Word, registration));
+  Record result(info.Env());
+  result.Define("ranges", registration->ranges());
+  result.Define("word", HotFunction<Word>(info.Env(), "word", registration));
   return result;
 }
 

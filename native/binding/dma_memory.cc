@@ -16,9 +16,9 @@ Napi::Value MemoryAllocate(const Napi::CallbackInfo& info) {
         return core::Memory::Allocate(kernel, size, huge_page_log2);
       },
       [](Napi::Env env, const core::Memory& memory) -> Napi::Value {
-        auto result = Napi::Object::New(env);
-        result.Set("fd", Wrap(env, memory.fd));
-        result.Set("mapping", Wrap(env, memory.mapping));
+        Record result(env);
+        result.Define("fd", Wrap(env, memory.fd));
+        result.Define("mapping", Wrap(env, memory.mapping));
         return result;
       });
 }
@@ -33,13 +33,6 @@ struct BufferUse {
   bool only_here = false;       // at the end of the environment: no other one has the memory
   char sentinel_byte = 0;
 };
-
-// False while the environment is being torn down.
-bool CanRunJavaScript(napi_env env) {
-  napi_value global = nullptr;
-  bool found = false;
-  return napi_get_global(env, &global) == napi_ok && napi_has_named_property(env, global, "Object", &found) == napi_ok;
-}
 
 // The sentinel is an ArrayBuffer that JavaScript never sees. It is made after the buffer, so that Node lets go of it
 // before the buffer when the environment ends: the buffer is as JavaScript left it, and no JavaScript runs any more. If

@@ -113,7 +113,7 @@ Napi::Value FakeKernel(const Napi::CallbackInfo& info) {
   try {
     fake = std::make_shared<fake::FakeKernel>(machine, info[1].ToString());
   } catch (const std::system_error& error) {
-    throw ToError(info.Env(), {error.code().value(), "mkdtemp", nullptr});
+    throw core::Failure{error.code().value(), "mkdtemp", nullptr};
   }
   const auto kernel = std::make_shared<kernel::FailingKernel>(fake);
   auto& known = TheKnown();
@@ -146,15 +146,14 @@ std::shared_ptr<kernel::FailingKernel> ToFailing(const Napi::Value& value) {
 // fakeTakeFaults(kernel): { device, iova, access, reason }[]
 Napi::Value FakeTakeFaults(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
-  auto result = Napi::Array::New(env);
-  uint32_t index = 0;
+  List result(env);
   for (const auto& fault : ToFake(info[0])->TakeFaults()) {
-    auto object = Napi::Object::New(env);
-    object.Set("device", fault.device);
-    object.Set("iova", FromU64(env, fault.iova));
-    object.Set("access", fault.access == fake::Access::kRead ? "read" : "write");
-    object.Set("reason", fault.reason);
-    result.Set(index++, object);
+    Record object(env);
+    object.Define("device", fault.device);
+    object.Define("iova", FromU64(env, fault.iova));
+    object.Define("access", fault.access == fake::Access::kRead ? "read" : "write");
+    object.Define("reason", fault.reason);
+    result.Append(object);
   }
   return result;
 }
@@ -191,9 +190,9 @@ void FakeFailCall(const Napi::CallbackInfo& info) {
 Napi::Value FakeFailedCall(const Napi::CallbackInfo& info) {
   const auto call = ToFailing(info[0])->FailedCall();
   if (!call) return info.Env().Undefined();
-  auto result = Napi::Object::New(info.Env());
-  result.Set("name", call->name);
-  result.Set("request", static_cast<double>(call->request));
+  Record result(info.Env());
+  result.Define("name", call->name);
+  result.Define("request", static_cast<double>(call->request));
   return result;
 }
 

@@ -22,18 +22,18 @@ Napi::Value GfxPlane(const Napi::CallbackInfo& info) {
   const uint32_t kind = ToU32(info[1]);
   const uint32_t type = ToU32(info[2]);
   const auto plane = Call(env, [&] { return core::QueryGfxPlane(*device, kind, type); });
-  auto result = Napi::Object::New(env);
-  result.Set("format", plane.drm_format);
-  result.Set("modifier", FromU64(env, plane.drm_format_mod));
-  result.Set("width", plane.width);
-  result.Set("height", plane.height);
-  result.Set("stride", plane.stride);
-  result.Set("size", plane.size);
-  result.Set("x", plane.x_pos);
-  result.Set("y", plane.y_pos);
-  result.Set("hotX", plane.x_hot);
-  result.Set("hotY", plane.y_hot);
-  result.Set("id", plane.dmabuf_id);
+  Record result(env);
+  result.Define("format", plane.drm_format);
+  result.Define("modifier", FromU64(env, plane.drm_format_mod));
+  result.Define("width", plane.width);
+  result.Define("height", plane.height);
+  result.Define("stride", plane.stride);
+  result.Define("size", plane.size);
+  result.Define("x", plane.x_pos);
+  result.Define("y", plane.y_pos);
+  result.Define("hotX", plane.x_hot);
+  result.Define("hotY", plane.y_hot);
+  result.Define("id", plane.dmabuf_id);
   return result;
 }
 

@@ -80,11 +80,11 @@ Napi::Value IommufdHwInfo(const Napi::CallbackInfo& info) {
       Call(env, [&] { return core::GetHwInfo(*Unwrap<core::Fd>(info[0]), ToU32(info[1]), ToOptionalU32(info[2])); });
   auto bytes = Napi::Uint8Array::New(env, answer.data.size());
   std::copy(answer.data.begin(), answer.data.end(), bytes.Data());
-  auto result = Napi::Object::New(env);
-  result.Set("type", Napi::Number::New(env, answer.type));
-  result.Set("bytes", bytes);
-  result.Set("capabilities", FromU64(env, answer.capabilities));
-  result.Set("maxPasidLog2", Napi::Number::New(env, answer.max_pasid_log2));
+  Record result(env);
+  result.Define("type", Napi::Number::New(env, answer.type));
+  result.Define("bytes", bytes);
+  result.Define("capabilities", FromU64(env, answer.capabilities));
+  result.Define("maxPasidLog2", Napi::Number::New(env, answer.max_pasid_log2));
   return result;
 }
 

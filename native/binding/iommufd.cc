@@ -1,8 +1,13 @@
 // Functions of an iommufd and its IOASes.
+#include <array>
+#include <memory>
+#include <vector>
+
 #include "binding/addon.h"
 #include "binding/call.h"
 #include "binding/handle.h"
 #include "binding/iommufd_object.h"
+#include "kernel/mutex.h"
 
 namespace binding {
 namespace {
@@ -41,23 +46,44 @@ Napi::Value IoasCopy(const Napi::CallbackInfo& info) {
 // into a u64 and back through the Node-API costs more than all else that a call does.
 enum Word : std::size_t { kFd, kStart, kLength, kIova, kAccess, kFixed, kWords };
 
+using Words = std::array<uint64_t, kWords>;
+
+// What each function has as its data. JavaScript can drop the handle, and transfer the words' ArrayBuffer away.
 struct HotIoas {
-  Box<core::Ioas>* ioas;  // empty: closed
-  uint64_t* words;
+  Cell<core::Ioas> ioas;
+  std::shared_ptr<Words> words;
 };
+
+// At the end of an environment Node calls the finalizer also for an ArrayBuffer that was transferred to another thread:
+// such words stay for as long as the process lives.
+void KeepForever(std::shared_ptr<Words> words) {
+  struct Kept {
+    kernel::Mutex mutex;
+    std::vector<std::shared_ptr<Words>> words GUARDED_BY(mutex);
+  };
+  static auto& kept = *new Kept;
+  const kernel::Lock guard(kept.mutex);
+  kept.words.push_back(std::move(words));
+}
+
+Napi::BigUint64Array FromWords(Napi::Env env, const std::shared_ptr<Words>& words) {
+  const auto finalize = [](Napi::Env finalized, void*, std::shared_ptr<Words>* share) {
+    if (!CanRunJavaScript(finalized)) KeepForever(*share);
+    delete share;
+  };
+  auto share = std::make_unique<std::shared_ptr<Words>>(words);
+  auto buffer = Napi::ArrayBuffer::New(env, words->data(), sizeof(Words), finalize, share.get());
+  static_cast<void>(share.release());
+  return Napi::BigUint64Array::New(env, kWords, buffer, 0);
+}
 
 template <auto call>
 napi_value HotCall(napi_env env, napi_callback_info info) {
   void* data = nullptr;
   napi_get_cb_info(env, info, nullptr, nullptr, nullptr, &data);
   const auto& [ioas, words] = *static_cast<HotIoas*>(data);
-  Raising(env, [&ioas = *ioas, words = words, env] {
-    if (ioas) {
-      call(*ioas, words);
-    } else {
-      napi_throw_error(env, "ERR_CLOSED", "the IOAS is closed");
-    }
-  });
+  if (!*ioas) ThrowCoded(env, "ERR_CLOSED", "the IOAS is closed");
+  call(**ioas, words->data());
   return nullptr;
 }
 
@@ -73,18 +99,11 @@ void Unmap(const core::Ioas& ioas, uint64_t* words) { ioas.Unmap(words[kIova], w
 // ioasHot(ioas): { words: BigUint64Array, mapFd(), unmap() }, functions of this IOAS
 Napi::Value IoasHot(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
-  auto words = Napi::BigUint64Array::New(env, kWords);
-  auto result = Napi::Object::New(env);
-  result.Set("words", words);
-  const auto add = [&](const char* name, napi_callback callback) {
-    auto function = HotFunction(env, name, callback, HotIoas{&Unbox<core::Ioas>(info[0]), words.Data()});
-    // Kept alive as long as the function.
-    function.Set("ioas", info[0]);
-    function.Set("words", words);
-    result.Set(name, function);
-  };
-  add("mapFd", HotCall<MapFd>);
-  add("unmap", HotCall<Unmap>);
+  const HotIoas data = {CellOf<core::Ioas>(info[0]), std::make_shared<Words>()};
+  Record result(env);
+  result.Define("words", FromWords(env, data.words));
+  result.Define("mapFd", HotFunction<HotCall<MapFd>>(env, "mapFd", data));
+  result.Define("unmap", HotFunction<HotCall<Unmap>>(env, "unmap", data));
   return result;
 }
 
@@ -102,17 +121,16 @@ Napi::Value IoasUnmap(const Napi::CallbackInfo& info) {
 Napi::Value IoasIovaRanges(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const auto answer = Call(env, [&] { return Unwrap<core::Ioas>(info[0])->GetIovaRanges(); });
-  auto ranges = Napi::Array::New(env, answer.ranges.size());
-  uint32_t index = 0;
+  List ranges(env);
   for (const auto& [start, last] : answer.ranges) {
-    auto range = Napi::Object::New(env);
-    range.Set("start", FromU64(env, start));
-    range.Set("last", FromU64(env, last));
-    ranges.Set(index++, range);
+    Record range(env);
+    range.Define("start", FromU64(env, start));
+    range.Define("last", FromU64(env, last));
+    ranges.Append(range);
   }
-  auto result = Napi::Object::New(env);
-  result.Set("ranges", ranges);
-  result.Set("alignment", FromU64(env, answer.alignment));
+  Record result(env);
+  result.Define("ranges", ranges);
+  result.Define("alignment", FromU64(env, answer.alignment));
   return result;
 }
 

@@ -43,12 +43,12 @@ Napi::Value ObjectDestroyLater(const Napi::CallbackInfo& info) {
 // x: { id, destroy, release, destroyLater }
 template <typename T>
 void ExportObject(Napi::Env env, Napi::Object exports, const char* name) {
-  auto functions = Napi::Object::New(env);
+  Record functions(env);
   Export<ObjectId<T>>(env, functions, "id");
   Export<ObjectDestroy<T>>(env, functions, "destroy");
   Export<ObjectRelease<T>>(env, functions, "release");
   Export<ObjectDestroyLater<T>>(env, functions, "destroyLater");
-  exports.Set(name, functions);
+  Define(exports, name, functions);
 }
 
 // An IOAS or a HWPT: what a device can be attached to, and a HWPT be made from.

@@ -37,9 +37,9 @@ Napi::Value IoasPhysical(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const auto [address, length] =
       Call(env, [&] { return Unwrap<core::Ioas>(info[0])->NoIommuGetPhysical(ToU64(info[1]), ToU64(info[2])); });
-  auto result = Napi::Object::New(env);
-  result.Set("address", FromU64(env, address));
-  result.Set("length", FromU64(env, length));
+  Record result(env);
+  result.Define("address", FromU64(env, address));
+  result.Define("length", FromU64(env, length));
   return result;
 }
 

@@ -19,7 +19,7 @@ Napi::Value SystemKernel(const Napi::CallbackInfo& info) {
 
 void InitKernel(Napi::Env env, Napi::Object exports) {
   Export<SystemKernel>(env, exports, "systemKernel");
-  exports.Set("pageSize", FromU64(env, kernel::PageSize()));
+  Define(exports, "pageSize", FromU64(env, kernel::PageSize()));
 }
 
 }  // namespace binding

@@ -14,16 +14,15 @@ namespace {
 // What each accessor has as its data: a share of the mapping.
 using Registers = std::shared_ptr<core::Mapping>;
 
-napi_value Refuse(napi_env env, napi_status (*raise)(napi_env, const char*, const char*), const char* code,
-                  const char* message) {
-  raise(env, code, message);
+napi_value Refuse(napi_env env, CreateError create, const char* code, const char* message) {
+  Raise(env, NewError(env, create, code, message));
   return nullptr;
 }
 
 napi_value RefuseAccess(napi_env env, const core::Mapping& mapping) {
-  if (mapping.retired()) return Refuse(env, napi_throw_error, "ERR_CLOSED", "the mapped region is closed");
+  if (mapping.retired()) return Refuse(env, napi_create_error, "ERR_CLOSED", "the mapped region is closed");
   return Refuse(
-      env, napi_throw_error, "ERR_MEMORY_DISABLED",
+      env, napi_create_error, "ERR_MEMORY_DISABLED",
       "the device does not decode memory now: it is in reset, or memory space is off in its command register");
 }
 
@@ -31,17 +30,18 @@ napi_value RefuseAccess(napi_env env, const core::Mapping& mapping) {
 bool ToOffset(napi_env env, napi_value value, const core::Mapping& mapping, std::size_t width, std::size_t* offset) {
   double number = 0;
   if (napi_get_value_double(env, value, &number) != napi_ok) {
-    napi_throw_type_error(env, "ERR_INVALID_ARG_TYPE", "The \"offset\" argument must be of type number");
+    Refuse(env, napi_create_type_error, "ERR_INVALID_ARG_TYPE", "The \"offset\" argument must be of type number");
     return false;
   }
   // The comparison is false for NaN, too.
   if (!(number >= 0 && number <= static_cast<double>(mapping.length()) - static_cast<double>(width))) {
-    napi_throw_range_error(env, "ERR_OUT_OF_RANGE", "The value of \"offset\" is outside the mapped region");
+    Refuse(env, napi_create_range_error, "ERR_OUT_OF_RANGE", "The value of \"offset\" is outside the mapped region");
     return false;
   }
   *offset = static_cast<std::size_t>(number);
   if (static_cast<double>(*offset) != number || *offset % width != 0) {
-    napi_throw_range_error(env, "ERR_OUT_OF_RANGE", "The value of \"offset\" must be a multiple of the access width");
+    Refuse(env, napi_create_range_error, "ERR_OUT_OF_RANGE",
+           "The value of \"offset\" must be a multiple of the access width");
     return false;
   }
   return true;
@@ -65,13 +65,15 @@ bool FromValue(napi_env env, napi_value value, T* out) {
     // A safe integer is taken where a bigint is.
     double number = 0;
     if (napi_get_value_double(env, value, &number) != napi_ok) {
-      napi_throw_type_error(env, "ERR_INVALID_ARG_TYPE", "The \"value\" argument must be of type bigint or number");
+      Refuse(env, napi_create_type_error, "ERR_INVALID_ARG_TYPE",
+             "The \"value\" argument must be of type bigint or number");
       return false;
     }
     lossless = number >= 0 && number <= 9007199254740991.0 && number == std::floor(number);
     if (lossless) *out = static_cast<uint64_t>(number);
   }
-  if (!lossless) napi_throw_range_error(env, "ERR_OUT_OF_RANGE", "The value of \"value\" does not fit the register");
+  if (!lossless)
+    Refuse(env, napi_create_range_error, "ERR_OUT_OF_RANGE", "The value of \"value\" does not fit the register");
   return lossless;
 }
 
@@ -79,11 +81,11 @@ template <typename T>
 bool FromValue(napi_env env, napi_value value, T* out) {
   double number = 0;
   if (napi_get_value_double(env, value, &number) != napi_ok) {
-    napi_throw_type_error(env, "ERR_INVALID_ARG_TYPE", "The \"value\" argument must be of type number");
+    Refuse(env, napi_create_type_error, "ERR_INVALID_ARG_TYPE", "The \"value\" argument must be of type number");
     return false;
   }
   if (!(number >= 0 && number <= static_cast<double>(static_cast<T>(~T{0}))) || number != std::floor(number)) {
-    napi_throw_range_error(env, "ERR_OUT_OF_RANGE", "The value of \"value\" does not fit the register");
+    Refuse(env, napi_create_range_error, "ERR_OUT_OF_RANGE", "The value of \"value\" does not fit the register");
     return false;
   }
   *out = static_cast<T>(number);
@@ -118,7 +120,7 @@ napi_value Write(napi_env env, napi_callback_info info) {
     return nullptr;
   }
   if (mapping.retired() || !mapping.enabled()) return RefuseAccess(env, mapping);
-  if (!mapping.writable()) return Refuse(env, napi_throw_error, "ERR_READ_ONLY", "the region is read-only");
+  if (!mapping.writable()) return Refuse(env, napi_create_error, "ERR_READ_ONLY", "the region is read-only");
   return mapping.Try([&] { mapping.Store<T>(offset, value); }) ? nullptr : RefuseAccess(env, mapping);
 }
 
@@ -146,7 +148,7 @@ napi_value Block(napi_env env, napi_callback_info info) {
   std::size_t length = 0;
   void* data = nullptr;
   if (napi_get_typedarray_info(env, arguments[1], &type, &length, &data, nullptr, nullptr) != napi_ok) {
-    return Refuse(env, napi_throw_type_error, "ERR_INVALID_ARG_TYPE", "The \"array\" argument must be a typed array");
+    return Refuse(env, napi_create_type_error, "ERR_INVALID_ARG_TYPE", "The \"array\" argument must be a typed array");
   }
   std::size_t width = 0;
   decltype(&Copy<uint8_t>) copy = nullptr;
@@ -164,18 +166,18 @@ napi_value Block(napi_env env, napi_callback_info info) {
       width = 8, copy = Copy<uint64_t>;
       break;
     default:
-      return Refuse(env, napi_throw_type_error, "ERR_INVALID_ARG_TYPE",
+      return Refuse(env, napi_create_type_error, "ERR_INVALID_ARG_TYPE",
                     "The \"array\" argument must be a Uint8Array, Uint16Array, Uint32Array or BigUint64Array");
   }
   std::size_t offset = 0;
   if (length == 0) return nullptr;
   if (!ToOffset(env, arguments[0], mapping, width, &offset)) return nullptr;
   if (length > (mapping.length() - offset) / width) {
-    return Refuse(env, napi_throw_range_error, "ERR_OUT_OF_RANGE", "The \"array\" reaches outside the mapped region");
+    return Refuse(env, napi_create_range_error, "ERR_OUT_OF_RANGE", "The \"array\" reaches outside the mapped region");
   }
   if (mapping.retired() || !mapping.enabled()) return RefuseAccess(env, mapping);
   if (to_device && !mapping.writable())
-    return Refuse(env, napi_throw_error, "ERR_READ_ONLY", "the region is read-only");
+    return Refuse(env, napi_create_error, "ERR_READ_ONLY", "the region is read-only");
   const auto move = [&] { copy(mapping, offset, data, length * width, to_device); };
   return mapping.Try(move) ? nullptr : RefuseAccess(env, mapping);
 }
@@ -184,20 +186,17 @@ napi_value Block(napi_env env, napi_callback_info info) {
 Napi::Value RegisterAccess(const Napi::CallbackInfo& info) {
   const Registers registers = Unwrap<core::Mapping>(info[0]);
   KeepBusErrors(info.Env());
-  auto result = Napi::Object::New(info.Env());
-  const auto add = [&](const char* name, napi_callback callback) {
-    result.Set(name, HotFunction(info.Env(), name, callback, registers));
-  };
-  add("read8", Read<uint8_t>);
-  add("read16", Read<uint16_t>);
-  add("read32", Read<uint32_t>);
-  add("read64", Read<uint64_t>);
-  add("write8", Write<uint8_t>);
-  add("write16", Write<uint16_t>);
-  add("write32", Write<uint32_t>);
-  add("write64", Write<uint64_t>);
-  add("read", Block<false>);
-  add("write", Block<true>);
+  Record result(info.Env());
+  result.Define("read8", HotFunction<Read<uint8_t>>(info.Env(), "read8", registers));
+  result.Define("read16", HotFunction<Read<uint16_t>>(info.Env(), "read16", registers));
+  result.Define("read32", HotFunction<Read<uint32_t>>(info.Env(), "read32", registers));
+  result.Define("read64", HotFunction<Read<uint64_t>>(info.Env(), "read64", registers));
+  result.Define("write8", HotFunction<Write<uint8_t>>(info.Env(), "write8", registers));
+  result.Define("write16", HotFunction<Write<uint16_t>>(info.Env(), "write16", registers));
+  result.Define("write32", HotFunction<Write<uint32_t>>(info.Env(), "write32", registers));
+  result.Define("write64", HotFunction<Write<uint64_t>>(info.Env(), "write64", registers));
+  result.Define("read", HotFunction<Block<false>>(info.Env(), "read", registers));
+  result.Define("write", HotFunction<Block<true>>(info.Env(), "write", registers));
   return result;
 }
 

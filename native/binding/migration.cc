@@ -50,10 +50,10 @@ Napi::Value MigrationPrecopyInfo(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const auto data = Unwrap<core::Fd>(info[0]);
   const auto answer = Call(env, [&] { return core::GetPrecopyInfo(*data); });
-  auto result = Napi::Object::New(env);
-  result.Set("flags", answer.flags);
-  result.Set("initialBytes", FromU64(env, answer.initial_bytes));
-  result.Set("dirtyBytes", FromU64(env, answer.dirty_bytes));
+  Record result(env);
+  result.Define("flags", answer.flags);
+  result.Define("initialBytes", FromU64(env, answer.initial_bytes));
+  result.Define("dirtyBytes", FromU64(env, answer.dirty_bytes));
   return result;
 }
 

@@ -78,8 +78,8 @@ class Poll : public std::enable_shared_from_this<Poll> {
     const Napi::Env env(poll->env_);
     try {
       poll->listener_.MakeCallback(env.Global(), {Napi::Number::New(env, ready)}, *poll->context_);
-    } catch (const Napi::Error& error) {
-      napi_fatal_exception(env, error.Value());  // as an event listener's that throws
+    } catch (const Napi::Error&) {
+      if (napi_value error = CaughtValue(env)) napi_fatal_exception(env, error);  // as an event listener's that throws
     }
   }
 
@@ -111,7 +111,6 @@ struct PollOwner {
 
 template <>
 struct HandleType<PollOwner> {
-  static constexpr napi_type_tag kTag = {0x6a3f0d1c52b84e06, 0x9b1d7f3e20c64a06};
   static constexpr const char* kName = "poll";
 };
 

@@ -26,20 +26,20 @@ Napi::Value SyncFileInfo(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const auto fd = Unwrap<core::Fd>(info[0]);
   const core::SyncFileInfo found = Call(env, [&] { return core::GetSyncFileInfo(*fd); });
-  auto fences = Napi::Array::New(env, found.fences.size());
+  List fences(env);
   for (uint32_t i = 0; i < found.fences.size(); ++i) {
     const uapi::sync_fence_info& fence = found.fences[i];
-    auto object = Napi::Object::New(env);
-    object.Set("driver", ToText(env, fence.driver_name));
-    object.Set("timeline", ToText(env, fence.obj_name));
-    object.Set("status", fence.status);
-    object.Set("timestamp", FromU64(env, fence.timestamp_ns));
-    fences.Set(i, object);
+    Record object(env);
+    object.Define("driver", ToText(env, fence.driver_name));
+    object.Define("timeline", ToText(env, fence.obj_name));
+    object.Define("status", fence.status);
+    object.Define("timestamp", FromU64(env, fence.timestamp_ns));
+    fences.Append(object);
   }
-  auto result = Napi::Object::New(env);
-  result.Set("name", ToText(env, found.file.name));
-  result.Set("status", found.file.status);
-  result.Set("fences", fences);
+  Record result(env);
+  result.Define("name", ToText(env, found.file.name));
+  result.Define("status", found.file.status);
+  result.Define("fences", fences);
   return result;
 }
 

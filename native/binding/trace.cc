@@ -9,7 +9,6 @@ namespace binding {
 
 template <>
 struct HandleType<core::Trace> {
-  static constexpr napi_type_tag kTag = {0x6a3f0d1c52b84e07, 0x9b1d7f3e20c64a07};
   static constexpr const char* kName = "trace";
 };
 
@@ -26,21 +25,21 @@ Napi::Value TraceStart(const Napi::CallbackInfo& info) {
 Napi::Value TraceTake(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const auto [calls, dropped] = Unwrap<core::Trace>(info[0])->Take();
-  auto list = Napi::Array::New(env, calls.size());
+  List list(env);
   for (uint32_t i = 0; i < calls.size(); ++i) {
     const auto& call = calls[i];
-    auto entry = Napi::Object::New(env);
-    entry.Set("ioctl", call.ioctl);
-    entry.Set("fd", call.fd);
-    entry.Set("file", call.file);
-    entry.Set("result", call.result);
-    entry.Set("start", FromU64(env, call.start));
-    entry.Set("duration", static_cast<double>(call.duration));
-    list.Set(i, entry);
+    Record entry(env);
+    entry.Define("ioctl", call.ioctl);
+    entry.Define("fd", call.fd);
+    entry.Define("file", call.file);
+    entry.Define("result", call.result);
+    entry.Define("start", FromU64(env, call.start));
+    entry.Define("duration", static_cast<double>(call.duration));
+    list.Append(entry);
   }
-  auto result = Napi::Object::New(env);
-  result.Set("calls", list);
-  result.Set("dropped", static_cast<double>(dropped));
+  Record result(env);
+  result.Define("calls", list);
+  result.Define("dropped", static_cast<double>(dropped));
   return result;
 }
 

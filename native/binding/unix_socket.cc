@@ -24,9 +24,9 @@ Napi::Value SocketPair(const Napi::CallbackInfo& info) {
   const auto kernel = Unwrap<kernel::Kernel>(info[0]);
   const auto type = static_cast<int>(ToU32(info[1]));
   auto [one, other] = Call(env, [&] { return core::SocketPair(kernel, type); });
-  auto result = Napi::Array::New(env, 2);
-  result.Set(0U, Wrap(env, std::move(one)));
-  result.Set(1U, Wrap(env, std::move(other)));
+  List result(env);
+  result.Append(Wrap(env, std::move(one)));
+  result.Append(Wrap(env, std::move(other)));
   return result;
 }
 
@@ -70,13 +70,13 @@ Napi::Value SocketSend(const Napi::CallbackInfo& info) {
 
 Napi::Value FromMessage(Napi::Env env, std::optional<core::Message> message) {
   if (!message) return env.Undefined();
-  auto fds = Napi::Array::New(env, message->fds.size());
-  for (uint32_t i = 0; i < message->fds.size(); ++i) fds.Set(i, Wrap(env, std::move(message->fds[i])));
-  auto result = Napi::Object::New(env);
-  result.Set("bytes", FromBytes(env, message->bytes));
-  result.Set("fds", fds);
-  result.Set("cut", message->cut);
-  result.Set("lostFds", message->lost_fds);
+  List fds(env);
+  for (uint32_t i = 0; i < message->fds.size(); ++i) fds.Append(Wrap(env, std::move(message->fds[i])));
+  Record result(env);
+  result.Define("bytes", FromBytes(env, message->bytes));
+  result.Define("fds", fds);
+  result.Define("cut", message->cut);
+  result.Define("lostFds", message->lost_fds);
   return result;
 }
 
@@ -138,13 +138,13 @@ void SocketRefuseFds(const Napi::CallbackInfo& info) {
 Napi::Value SocketPeer(const Napi::CallbackInfo& info) {
   const auto socket = Unwrap<core::Fd>(info[0]);
   const core::Peer peer = Call(info.Env(), [&] { return core::PeerOf(*socket); });
-  auto groups = Napi::Array::New(info.Env(), peer.groups.size());
-  for (uint32_t i = 0; i < peer.groups.size(); ++i) groups.Set(i, peer.groups[i]);
-  auto result = Napi::Object::New(info.Env());
-  result.Set("pid", peer.credentials.pid);
-  result.Set("uid", peer.credentials.uid);
-  result.Set("gid", peer.credentials.gid);
-  result.Set("groups", groups);
+  List groups(info.Env());
+  for (uint32_t i = 0; i < peer.groups.size(); ++i) groups.Append(peer.groups[i]);
+  Record result(info.Env());
+  result.Define("pid", peer.credentials.pid);
+  result.Define("uid", peer.credentials.uid);
+  result.Define("gid", peer.credentials.gid);
+  result.Define("groups", groups);
   return result;
 }
 

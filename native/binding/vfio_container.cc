@@ -49,11 +49,11 @@ Napi::Value ContainerSetIommu(const Napi::CallbackInfo& info) {
 Napi::Value ContainerInfo(const Napi::CallbackInfo& info) {
   const auto container = ToContainer(info[0]);
   const auto answer = Call(info.Env(), [&] { return container.GetInfo(); });
-  auto result = Napi::Object::New(info.Env());
-  result.Set("flags", answer.info.flags);
-  result.Set("pageSizes", FromU64(info.Env(), answer.info.iova_pgsizes));
-  result.Set("capOffset", answer.info.cap_offset);
-  result.Set("bytes", FromBytes(info.Env(), answer.bytes));
+  Record result(info.Env());
+  result.Define("flags", answer.info.flags);
+  result.Define("pageSizes", FromU64(info.Env(), answer.info.iova_pgsizes));
+  result.Define("capOffset", answer.info.cap_offset);
+  result.Define("bytes", FromBytes(info.Env(), answer.bytes));
   return result;
 }
 
@@ -107,9 +107,9 @@ Napi::Value ContainerUnmapDirty(const Napi::CallbackInfo& info) {
   const uint64_t size = ToU64(info[2]);
   const uint64_t page_size = ToU64(info[3]);
   const auto answer = Call(info.Env(), [&] { return container.UnmapDmaDirty(iova, size, page_size); });
-  auto result = Napi::Object::New(info.Env());
-  result.Set("unmapped", FromU64(info.Env(), answer.unmapped));
-  result.Set("bitmap", FromWords(info.Env(), answer.bitmap));
+  Record result(info.Env());
+  result.Define("unmapped", FromU64(info.Env(), answer.unmapped));
+  result.Define("bitmap", FromWords(info.Env(), answer.bitmap));
   return result;
 }
 

@@ -36,7 +36,7 @@ napi_value Word(napi_env env, napi_callback_info info) {
 
 // vfioWord(device): () => number, a function of this device that outlives it
 Napi::Value VfioWord(const Napi::CallbackInfo& info) {
-  return HotFunction(info.Env(), "word", Word, Unwrap<core::VfioDevice>(info[0])->state());
+  return HotFunction<Word>(info.Env(), "word", Unwrap<core::VfioDevice>(info[0])->state());
 }
 
 Napi::Value FromId(Napi::Env env, uint32_t id) { return Napi::Number::New(env, id); }
@@ -103,12 +103,12 @@ Napi::Value VfioDetach(const Napi::CallbackInfo& info) {
 Napi::Value VfioInfo(const Napi::CallbackInfo& info) {
   const auto device = Unwrap<core::VfioDevice>(info[0]);
   const auto answer = Call(info.Env(), [&] { return device->GetInfo(); });
-  auto result = Napi::Object::New(info.Env());
-  result.Set("flags", answer.info.flags);
-  result.Set("regions", answer.info.num_regions);
-  result.Set("irqs", answer.info.num_irqs);
-  result.Set("capOffset", answer.info.cap_offset);
-  result.Set("bytes", FromBytes(info.Env(), answer.bytes));
+  Record result(info.Env());
+  result.Define("flags", answer.info.flags);
+  result.Define("regions", answer.info.num_regions);
+  result.Define("irqs", answer.info.num_irqs);
+  result.Define("capOffset", answer.info.cap_offset);
+  result.Define("bytes", FromBytes(info.Env(), answer.bytes));
   return result;
 }
 
@@ -117,12 +117,12 @@ Napi::Value VfioRegionInfo(const Napi::CallbackInfo& info) {
   const auto device = Unwrap<core::VfioDevice>(info[0]);
   const uint32_t index = ToU32(info[1]);
   const auto answer = Call(info.Env(), [&] { return device->GetRegionInfo(index); });
-  auto result = Napi::Object::New(info.Env());
-  result.Set("flags", answer.info.flags);
-  result.Set("size", FromU64(info.Env(), answer.info.size));
-  result.Set("offset", FromU64(info.Env(), answer.info.offset));
-  result.Set("capOffset", answer.info.cap_offset);
-  result.Set("bytes", FromBytes(info.Env(), answer.bytes));
+  Record result(info.Env());
+  result.Define("flags", answer.info.flags);
+  result.Define("size", FromU64(info.Env(), answer.info.size));
+  result.Define("offset", FromU64(info.Env(), answer.info.offset));
+  result.Define("capOffset", answer.info.cap_offset);
+  result.Define("bytes", FromBytes(info.Env(), answer.bytes));
   return result;
 }
 
@@ -131,9 +131,9 @@ Napi::Value VfioIrqInfo(const Napi::CallbackInfo& info) {
   const auto device = Unwrap<core::VfioDevice>(info[0]);
   const uint32_t index = ToU32(info[1]);
   const auto answer = Call(info.Env(), [&] { return device->GetIrqInfo(index); });
-  auto result = Napi::Object::New(info.Env());
-  result.Set("flags", answer.flags);
-  result.Set("count", answer.count);
+  Record result(info.Env());
+  result.Define("flags", answer.flags);
+  result.Define("count", answer.count);
   return result;
 }
 

@@ -30,14 +30,15 @@ Napi::Value VfioHotResetInfo(const Napi::CallbackInfo& info) {
     const auto& [devid, segment, bus, devfn] = answer.devices[i];
     std::ranges::copy(std::array<uint32_t, 4>{devid, segment, bus, devfn}, words.Data() + 4 * i);
   }
-  auto result = Napi::Object::New(info.Env());
-  result.Set("flags", answer.flags);
-  result.Set("devices", words);
+  Record result(info.Env());
+  result.Define("flags", answer.flags);
+  result.Define("devices", words);
   return result;
 }
 
 // vfioHotReset(device, addresses, groups, async)
 Napi::Value VfioHotReset(const Napi::CallbackInfo& info) {
+  auto device = Unwrap<core::VfioDevice>(info[0]);
   const auto list = info[1].As<Napi::Array>();
   std::vector<std::string> addresses;
   addresses.reserve(list.Length());
@@ -48,7 +49,7 @@ Napi::Value VfioHotReset(const Napi::CallbackInfo& info) {
   for (uint32_t i = 0; i < files.Length(); ++i) groups.push_back(Unwrap<core::Fd>(files.Get(i)));
   return Run(
       info.Env(), info[3],
-      [device = Unwrap<core::VfioDevice>(info[0]), addresses = std::move(addresses), groups = std::move(groups)] {
+      [device = std::move(device), addresses = std::move(addresses), groups = std::move(groups)] {
         device->HotReset(addresses, groups);
         return Nothing{};
       },

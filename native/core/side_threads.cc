@@ -1,3 +1,4 @@
+// Closes files that others sent, where a close may wait.
 #include "core/side_threads.h"
 
 #include <dlfcn.h>

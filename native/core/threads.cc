@@ -1,3 +1,4 @@
+// Threads that nobody joins.
 #include "core/threads.h"
 
 #include <pthread.h>

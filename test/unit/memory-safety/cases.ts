@@ -9,6 +9,7 @@ import { deflate, type ZlibOptions } from 'node:zlib';
 import { DmaMemory, type MappedRegion } from '../../../lib';
 import { FakeKernel } from '../../../lib/fake';
 import { mappedDmaBufCases } from './mapped-dma-buf';
+import { ownershipCases } from './ownership';
 import { collect, engineId, keepBusy, makeRig, transfer, transferAway } from './rig';
 
 const code = (name: string) => ({ code: name });
@@ -78,6 +79,7 @@ export const works = {
 
 export const cases: Record<string, () => void | Promise<void>> = {
   ...mappedDmaBufCases,
+  ...ownershipCases,
 
   'a buffer is zeros after close, and so is every view of it': async () => {
     const memory = filled();

@@ -1,0 +1,59 @@
+// Objects and arrays for JavaScript. Their properties are defined as their own: an assignment ([[Set]]) would run an
+// accessor that a program put on a prototype, which then gets the value, or throws, or leaves the property out. Nothing
+// in this folder assigns; test/unit/hostile-javascript.test.ts checks it.
+#pragma once
+
+#include <napi.h>
+
+#include <string>
+
+#include "binding/raise.h"
+
+namespace binding {
+
+inline void Define(const Napi::Object& object, const char* name, napi_value value) {
+  const napi_property_descriptor property = {.utf8name = name, .value = value, .attributes = napi_default_jsproperty};
+  const napi_status status = napi_define_properties(object.Env(), object, 1, &property);
+  NAPI_THROW_IF_FAILED_VOID(object.Env(), status);
+}
+
+class Record : public Napi::Object {
+ public:
+  explicit Record(Napi::Env env) : Napi::Object(Napi::Object::New(env)) {}
+
+  template <typename T>
+  void Define(const char* name, const T& value) {
+    binding::Define(*this, name, Napi::Value::From(Env(), value));
+  }
+
+  template <typename... Arguments>
+  void Set(Arguments&&...) = delete;
+};
+
+class List : public Napi::Array {
+ public:
+  explicit List(Napi::Env env) : Napi::Array(Napi::Array::New(env)) {}
+
+  template <typename T>
+  void Append(const T& value) {
+    binding::Define(*this, std::to_string(length_).c_str(), Napi::Value::From(Env(), value));
+    ++length_;
+  }
+
+  template <typename... Arguments>
+  void Set(Arguments&&...) = delete;
+
+ private:
+  uint32_t length_ = 0;
+};
+
+// A function of the addon: `function` takes a Napi::CallbackInfo.
+template <auto function>
+void Export(Napi::Env env, const Napi::Object& exports, const char* name) {
+  napi_value value = nullptr;
+  const napi_status status = napi_create_function(env, name, NAPI_AUTO_LENGTH, Callback<function>, nullptr, &value);
+  NAPI_THROW_IF_FAILED_VOID(env, status);
+  Define(exports, name, value);
+}
+
+}  // namespace binding

@@ -1,0 +1,60 @@
+// JavaScript does its worst: no program can make the library crash, show what is not there, or take a call for done that
+// the kernel refused. Each kind has a process of its own; when that dies, the test fails, and says at which name.
+// VFIO_DMABUF_HOSTILE=long attacks also the names that the program does not come by.
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { kinds } from './hostile-javascript/kinds';
+import { names } from './hostile-javascript/names';
+
+const patience = process.env['VFIO_DMABUF_HOSTILE'] === 'long' ? 3_600_000 : 120_000;
+
+describe('hostile JavaScript', function () {
+  this.timeout(patience + 1000);
+
+  for (const kind of Object.keys(kinds)) {
+    it(kind, (done) => {
+      const args = ['--import', 'tsx', '--expose-gc', join(__dirname, 'hostile-javascript/child.ts'), kind];
+      const options = { timeout: patience, killSignal: 'SIGKILL', maxBuffer: 1 << 26 } as const;
+      execFile(process.execPath, args, options, (error, stdout, stderr) => {
+        if (!error) {
+          done();
+          return;
+        }
+        const end = error.signal ?? `exit code ${error.code}`;
+        done(new assert.AssertionError({ message: `the process ended with ${end}\n${stdout}${stderr.slice(-4000)}` }));
+      });
+    });
+  }
+
+  it('attacks the names of the addon and of the library', () => {
+    // Of each kind of place that a name is collected from, one.
+    for (const name of ['mapFd', 'maxPasidLog2', 'errno', 'iova', 'autoRemap', 'signal', 'fds', 'then', '0']) {
+      assert(names.includes(name), name);
+    }
+    assert(names.length > 500, `${names.length} names`);
+  });
+
+  it('the addon assigns no property, and looks none up but what a fake kernel is described by', () => {
+    const folder = join(__dirname, '../../native/binding');
+    const forbidden = [
+      /\.Set\(/,
+      /napi_set_(named_property|property|element)/,
+      /napi_(get|has)_(named_property|element)/,
+      /napi_throw_(type_|range_)?error\(\w+, "/, // assigns `code`
+      /napi_create_(type_|range_)?error\(\w+, (?!nullptr)/,
+      /Napi::(Object|Array|Function)::New/,
+      /ThrowAsJavaScriptException/,
+      /HotFunction\([^)]*&/, // data that somebody else owns
+    ];
+    for (const file of readdirSync(folder)) {
+      const text = readFileSync(join(folder, file), 'utf8').replace(/\/\/.*$/gm, '');
+      for (const pattern of forbidden) {
+        if (file === 'object.h' && pattern.source.startsWith('Napi::(')) continue; // where they are made
+        assert.doesNotMatch(text, pattern, `${file}: ${pattern.source}`);
+      }
+      if (!/^fake_kernel\.cc$|^vfio_reset\.cc$/.test(file)) assert.doesNotMatch(text, /\.Get\(/, file);
+    }
+  });
+});
