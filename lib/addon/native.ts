@@ -1,7 +1,7 @@
 // The addon, typed. The only file that loads it; everything else sees these functions and opaque handles.
 import { existsSync } from 'node:fs';
 import bindings from 'bindings';
-import { coded } from '../errors/validate';
+import { coded } from './coded';
 
 declare const tag: unique symbol;
 /** What native code owns, as an opaque value. `T` names the kind. @internal */

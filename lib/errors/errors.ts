@@ -2,7 +2,7 @@
 import { errnoName } from '../addon/errno';
 import { followSubscribers } from '../addon/trace';
 import type { Around, FindHint } from './around';
-import { coded } from './validate';
+import { coded } from '../addon/coded';
 
 let hintFor: FindHint = () => undefined;
 

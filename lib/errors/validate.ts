@@ -1,13 +1,5 @@
 // Checks of what callers pass in. Bad arguments are Node's own kinds of error and never reach the kernel.
-
-/**
- * Gives an error its code, as a property of its own: an assignment would run a setter that a program put on
- * Object.prototype. @internal
- */
-export function coded<E extends Error>(error: E, code: string): E & { code: string } {
-  const descriptor = { __proto__: null, value: code, writable: true, enumerable: true, configurable: true };
-  return Object.defineProperty(error, 'code', descriptor as PropertyDescriptor) as E & { code: string };
-}
+import { coded } from '../addon/coded';
 
 /** Says what was passed without calling anything of its. */
 function describe(value: unknown): string {
@@ -87,7 +79,7 @@ export function options<T extends object>(value: T | undefined | null, name = 'o
 }
 
 /** One option of an options object, as {@link options} gives it, without the copy: for hot calls. @internal */
-export function option<T extends object, K extends keyof T>(value: T | undefined, name: K): T[K] | undefined {
+export function option<T extends object, K extends keyof T>(value: T | undefined | null, name: K): T[K] | undefined {
   if (value === undefined) return undefined;
   if (value === null || typeof value !== 'object') throw invalidType('options', 'of type object', value);
   return Object.hasOwn(value, name) || Object.getPrototypeOf(value) !== Object.prototype ? value[name] : undefined;
