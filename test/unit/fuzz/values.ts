@@ -288,7 +288,9 @@ export function optionsObject(random: Random, fixture: Fixture, names: readonly 
   for (let i = random.below(5); i >= 0; i -= 1) {
     const name = random.percent(80) ? random.pick(known) : random.pick(names);
     const sample =
-      random.percent(70) && plausible[name] ? plausible[name](random, fixture) : any(random, fixture, names);
+      random.percent(70) && Object.hasOwn(plausible, name)
+        ? plausible[name]!(random, fixture)
+        : any(random, fixture, names);
     if (sample.forged === true) forged = true;
     if (random.percent(92)) {
       Object.defineProperty(object, name, {

@@ -102,7 +102,7 @@ export const ownershipCases: Record<string, () => Promise<void> | void> = {
     const load = `require(${JSON.stringify(require.resolve('tsx/cjs'))});`;
     const script = `${load}
       const { makeRig, transferAway } = require(${JSON.stringify(require.resolve('./rig'))});
-      const { native } = require(${JSON.stringify(require.resolve('../../../lib/native'))});
+      const { native } = require(${JSON.stringify(require.resolve('../../../lib/addon/native'))});
       const moved = transferAway(native.ioasHot(makeRig().ioas.handle).words.buffer);
       require('node:worker_threads').parentPort.postMessage(moved, moved ? [moved] : []);`;
     const worker = new Worker(script, { eval: true });
