@@ -3,16 +3,18 @@
  *
  * @packageDocumentation
  */
-export { Counts, type ListenOptions } from './counter';
-export { defaultKernel } from './default-kernel';
+import './entry/given';
+
+export { Counts, type ListenOptions } from './events/counter';
+export { defaultKernel } from './kernel/default-kernel';
 export { DmaBuf, type MapBufferOptions } from './dmabuf/dma-buf';
 export { DmaHeap, type AllocOptions } from './dmabuf/dma-heap';
 export { DmaMemory, type HugePageSize, type Seal } from './dmabuf/dma-memory';
 export { MappedDmaBuf } from './dmabuf/mapped-dma-buf';
 export { SyncFile, type FenceInfo, type FenceState, type SyncFileInfo } from './dmabuf/sync-file';
-export type { MemoryRange } from './dmabuf/udmabuf';
-export type { WaitOptions } from './waits';
-export { KernelError, type KernelErrorArguments } from './errors';
+export type { HostMemory, MemoryRange } from './dmabuf/udmabuf';
+export type { WaitOptions } from './events/waits';
+export { KernelError, type KernelErrorArguments } from './errors/errors';
 export { examineHost, type DoctorOptions, type Finding, type HostReport } from './host/doctor';
 export type { IommufdDevice } from './iommufd/bound';
 export type { DirtyOptions, DirtyPages, DirtyRange } from './iommufd/dirty';
@@ -22,7 +24,7 @@ export { FaultQueue, type PageRequest, type PageRequestGroup, type PageResponse 
 export { HwQueue, type HwQueueOptions } from './iommufd/hw-queue';
 export { Hwpt, type HwptOptions, type NestedHwptOptions } from './iommufd/hwpt';
 export type { HwptData, VtdStage1 } from './iommufd/hwpt-data';
-export { Eventfd } from './eventfd';
+export { Eventfd } from './events/eventfd';
 export {
   FdChannel,
   type ChannelKind,
@@ -37,15 +39,17 @@ export { ShareClient, type SharedBuffer, type ShareClientEvents, type ShareClien
 export { shareVersion, type SharedBufferInfo } from './ipc/share-protocol';
 export { ShareServer, type ShareOffer, type ShareOptions, type ShareServerEvents } from './ipc/share-server';
 export type { InvalidateData, VtdInvalidation } from './iommufd/invalidate';
-export { Ioas, type IoasEvents, type IovaRanges } from './iommufd/ioas';
+export { Ioas, type IovaRanges } from './iommufd/ioas';
 export { Iommufd, type RlimitMode } from './iommufd/iommufd';
 export { VeventQueue, type VeventQueueOptions, type VirtualEvent } from './iommufd/vevent-queue';
 export { Vdevice, Viommu, type ViommuData } from './iommufd/viommu';
-export { IoasMapping, type MappingState } from './iommufd/mapping';
+export { IoasMapping, type IoasEvents, type MappingState } from './iommufd/mapping';
 export type { IommufdObject } from './iommufd/object';
 export type { MapDmaBufOptions, MapOptions } from './iommufd/placement';
-export { Kernel } from './kernel';
-export type { RegisterArray } from './native';
+export { Kernel } from './kernel/kernel';
+export type { Closable } from './lifetime/closable';
+export type { Parents } from './lifetime/parents';
+export type { RegisterArray } from './addon/native';
 export {
   NvmeController,
   type BarRange,
@@ -84,19 +88,18 @@ export {
   PeerShare,
   type PeerSpaceEvents,
   type PeerSpaceOptions,
-} from './peer-space';
-export { ioctlChannel, type IoctlMessage } from './trace';
-export type { Access } from './validate';
+} from './peer-space/peer-space';
+export { ioctlChannel, type IoctlMessage } from './addon/trace';
+export type { Access } from './errors/validate';
 export type { DeviceCapability, RegionCapability, UnknownCapability } from './vfio/capabilities';
 export { CommandRegister } from './vfio/command-register';
 export { vfioFeatures, type VfioFeature } from './vfio/constants';
-export type { BindOptions, BoundDevice } from './vfio/bound-device';
+export type { BindOptions } from './vfio/attachments';
 export { VfioContainer } from './vfio/container';
 export type { ContainerExtension, ContainerFile, IommuType } from './vfio/container-file';
 export type { ContainerInfo } from './vfio/container-info';
 export type { ContainerSpace } from './vfio/container-space';
 export { VfioDevice, type FeatureOperations } from './vfio/device';
-export type { DeviceFile } from './vfio/device-file';
 export type { DmaRange, ExportOptions } from './vfio/export';
 export { DmaMapping } from './vfio/dma-mapping';
 export { VfioGroup, type GroupStatus } from './vfio/group';
@@ -107,10 +110,8 @@ export { Interrupts } from './vfio/interrupts';
 export { Ioeventfd, type IoeventfdOptions } from './vfio/ioeventfd';
 export { MappedRegion } from './vfio/mapped-region';
 export type { OpenOptions } from './vfio/open';
-export type { PasidDevice } from './vfio/pasid-device';
 export type { RegionRange } from './vfio/ranges';
 export { Region } from './vfio/region';
-export type { ResettableDevice } from './vfio/resettable-device';
 export { videoMemory } from './vfio/video-memory';
 export { WakeUp } from './vfio/wake-up';
 export { DmaLogging, type IovaRange, type IovaRangeInput } from './vfio/dma-logging';

@@ -1,7 +1,7 @@
 // Which host the commands look at.
 import { join } from 'node:path';
 import { Option } from 'commander';
-import { defaultKernel } from '../default-kernel';
+import { defaultKernel } from '../kernel/default-kernel';
 import type { PciFunction } from '../pci/function';
 import { PciTopology } from '../pci/topology';
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 // vfio-dmabuf: the command line.
 import { Command, CommanderError } from 'commander';
+import '../entry/given';
 import { addBind } from './bind';
 import { addDevices } from './devices';
 import { addDoctor } from './doctor';

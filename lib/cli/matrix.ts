@@ -1,5 +1,5 @@
 // The verdicts on all pairs as a table of letters.
-import { codedError } from '../errors';
+import { codedError } from '../errors/errors';
 import { shortAddress, shortName } from '../pci/names';
 import type { P2pMatrix } from '../pci/p2p-matrix';
 import { lineWidth, paint } from './output';

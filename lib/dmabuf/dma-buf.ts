@@ -1,11 +1,13 @@
+// A dma-buf: memory that any device can be given, held by a file descriptor.
 import { types } from 'node:util';
-import { toKernel } from '../default-kernel';
-import { closedError, codedError, explain, kernelCall } from '../errors';
-import type { Kernel } from '../kernel';
-import { expectClose, wasClosed } from '../lost';
-import { native, type FdHandle } from '../native';
-import { pollEvents } from '../poll';
-import { followSubscribers } from '../trace';
+import { toKernel } from '../kernel/default-kernel';
+import { closedError, codedError, explain, kernelCall } from '../errors/errors';
+import type { Kernel } from '../kernel/kernel';
+import { Closable } from '../lifetime/closable';
+import type { End } from '../lifetime/lifetime';
+import { native, type FdHandle } from '../addon/native';
+import { pollEvents } from '../events/poll';
+import { followSubscribers } from '../addon/trace';
 import {
   accesses,
   instance,
@@ -17,12 +19,12 @@ import {
   string,
   u64,
   type Access,
-} from '../validate';
+} from '../errors/validate';
 import { Exported } from './exported';
 import { MappedDmaBuf } from './mapped-dma-buf';
 import { SyncFile } from './sync-file';
 import { createUdmabuf, type MemoryRange } from './udmabuf';
-import { toSignal, Waits, type WaitOptions } from '../waits';
+import { toSignal, Waits, type WaitOptions } from '../events/waits';
 
 // linux/dma-buf.h
 const syncRead = 1;
@@ -53,7 +55,7 @@ export interface MapBufferOptions {
  * It comes from {@link VfioDevice.exportDmaBuf}, from host memory ({@link DmaMemory.exportDmaBuf},
  * {@link DmaBuf.fromMemory}, {@link DmaHeap.alloc}), or, with {@link DmaBuf.fromFd}, from anybody.
  */
-export class DmaBuf {
+export class DmaBuf extends Closable {
   readonly kernel: Kernel;
   /** In bytes: the sum of the ranges. */
   readonly size: bigint;
@@ -68,21 +70,24 @@ export class DmaBuf {
   #accesses = 0;
   readonly #waits = new Waits();
   readonly #mapped = new Set<MappedDmaBuf>();
-  #closed = false;
+  static readonly #end: End<DmaBuf> = {
+    what: 'dma-buf',
+    children: (buffer) => buffer.#mapped,
+    close: (buffer) => {
+      buffer.#waits.reject(closedError('dma-buf'));
+      if (buffer.#accesses === 0) native.fdClose(buffer.#handle, false);
+    },
+  };
 
   /** Takes the fd over, also when it throws. `size`: if it is known. @internal */
   constructor(kernel: Kernel, handle: FdHandle, size?: bigint) {
+    const facts = factsOf(handle, size);
+    super(DmaBuf.#end);
     this.kernel = kernel;
     this.#handle = handle;
-    try {
-      this.inode = kernelCall({}, () => native.fdInode(handle));
-      this.size = size ?? kernelCall({}, () => native.dmaBufSize(handle));
-      this.#word = BigInt(native.fdNumber(handle));
-    } catch (error) {
-      native.fdClose(handle, false);
-      throw error;
-    }
-    expectClose(this, 'dma-buf');
+    this.#word = BigInt(native.fdNumber(handle));
+    this.inode = facts.inode;
+    this.size = facts.size;
   }
 
   /**
@@ -133,13 +138,13 @@ export class DmaBuf {
 
   /** The fd as native calls want it. @internal */
   get fdWord(): bigint {
-    if (this.#closed) throw closedError('dma-buf');
+    this.check();
     return this.#word;
   }
 
   /** @internal */
   get handle(): FdHandle {
-    if (this.#closed) throw closedError('dma-buf');
+    this.check();
     return this.#handle;
   }
 
@@ -154,11 +159,6 @@ export class DmaBuf {
     return new DmaBuf(this.kernel, native.fdShare(this.handle), this.size);
   }
 
-  /** Whether close() was called. */
-  get closed(): boolean {
-    return this.#closed;
-  }
-
   /**
    * A name for debugging, seen in fdinfo and debugfs by everybody who holds the buffer; '' if it has none
    * (DMA_BUF_SET_NAME). At most 31 bytes of UTF-8 (RangeError).
@@ -170,9 +170,7 @@ export class DmaBuf {
   set name(name: string) {
     string(name, 'name');
     if (Buffer.byteLength(name) > nameLength) throw outOfRange('name', `at most ${String(nameLength)} bytes`, name);
-    kernelCall({ name }, () => {
-      native.dmaBufSetName(this.handle, name);
-    });
+    kernelCall({ name }, () => native.dmaBufSetName(this.handle, name));
   }
 
   /** The driver that made it: 'vfio_pci_core', 'udmabuf', a heap's name, … */
@@ -237,7 +235,7 @@ export class DmaBuf {
     } catch (error) {
       if (!failed) throw error;
     } finally {
-      if (this.#closed && this.#accesses === 0) native.fdClose(this.#handle, false);
+      if (this.closed && this.#accesses === 0) native.fdClose(this.#handle, false);
     }
   }
 
@@ -260,7 +258,7 @@ export class DmaBuf {
   }
 
   #sync(flags: number): void {
-    if (this.#closed) throw closedError('dma-buf');
+    this.check();
     this.#syncRaw(flags);
   }
 
@@ -312,9 +310,7 @@ export class DmaBuf {
   importSyncFile(syncFile: SyncFile, access: Access = 'rw'): void {
     const { handle } = instance(syncFile, 'syncFile', SyncFile);
     const flags = syncFlags[oneOf(access, 'access', accesses)];
-    kernelCall({ flags }, () => {
-      native.dmaBufImportSyncFile(this.handle, handle, flags);
-    });
+    kernelCall({ flags }, () => native.dmaBufImportSyncFile(this.handle, handle, flags));
   }
 
   /**
@@ -343,17 +339,18 @@ export class DmaBuf {
    * Closes the fd, and the CPU's mappings of it. What an IOAS has mapped stays; to {@link IoasMapping.remap} that, the
    * buffer must still be open. Whoever waits here gets ERR_CLOSED.
    */
-  close(): void {
-    if (this.#closed) return;
-    this.#closed = true;
-    for (const mapped of this.#mapped) mapped.close();
-    this.#waits.reject(closedError('dma-buf'));
-    wasClosed(this);
-    if (this.#accesses === 0) native.fdClose(this.#handle, false);
+  override close(): void {
+    super.close();
   }
+}
 
-  /** close(), for `using`. */
-  [Symbol.dispose](): void {
-    this.close();
+/** What is asked of the kernel about a new one. When that fails, the fd is closed. */
+function factsOf(handle: FdHandle, size: bigint | undefined): { inode: bigint; size: bigint } {
+  try {
+    const inode = kernelCall({}, () => native.fdInode(handle));
+    return { inode, size: size ?? kernelCall({}, () => native.dmaBufSize(handle)) };
+  } catch (error) {
+    native.fdClose(handle, false);
+    throw error;
   }
 }

@@ -1,12 +1,14 @@
+// A dma-heap: where the kernel allocates dma-bufs of host memory.
 import { constants, readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { toKernel } from '../default-kernel';
-import { classNode, openNodeSync } from '../device-node';
-import { closedError, kernelCall, kernelCallAsync } from '../errors';
-import type { Kernel } from '../kernel';
-import { expectClose, wasClosed } from '../lost';
-import { native, type FdHandle } from '../native';
-import { accesses, oneOf, options, outOfRange, string, u64, type Access } from '../validate';
+import { type FdHandle, native } from '../addon/native';
+import { kernelCall, kernelCallAsync } from '../errors/errors';
+import { type Access, accesses, oneOf, options, outOfRange, string, u64 } from '../errors/validate';
+import { toKernel } from '../kernel/default-kernel';
+import { classNode, openNodeSync } from '../kernel/device-node';
+import type { Kernel } from '../kernel/kernel';
+import { Closable } from '../lifetime/closable';
+import type { End } from '../lifetime/lifetime';
 import { DmaBuf } from './dma-buf';
 
 const folder = '/dev/dma_heap';
@@ -22,17 +24,21 @@ export interface AllocOptions {
  * A dma-heap: memory of one kind for dma-bufs, as the kernel has them. 'system' is ordinary memory, in pages that need not
  * be next to each other; others are a machine's own (contiguous, protected, …).
  */
-export class DmaHeap {
+export class DmaHeap extends Closable {
   readonly kernel: Kernel;
   readonly name: string;
   readonly #handle: FdHandle;
-  #closed = false;
+
+  static readonly #end: End<DmaHeap> = {
+    what: 'dma-heap',
+    close: (heap) => native.fdClose(heap.#handle, false),
+  };
 
   private constructor(kernel: Kernel, name: string, handle: FdHandle) {
+    super(DmaHeap.#end);
     this.kernel = kernel;
     this.name = name;
     this.#handle = handle;
-    expectClose(this, 'dma-heap');
   }
 
   /** The names of the heaps that the kernel has, sorted. */
@@ -60,13 +66,8 @@ export class DmaHeap {
   }
 
   #open(): FdHandle {
-    if (this.#closed) throw closedError('dma-heap');
+    this.check();
     return this.#handle;
-  }
-
-  /** Whether close() was called. */
-  get closed(): boolean {
-    return this.#closed;
   }
 
   /**
@@ -92,16 +93,8 @@ export class DmaHeap {
   }
 
   /** Closes the heap. Its dma-bufs stay. */
-  close(): void {
-    if (this.#closed) return;
-    this.#closed = true;
-    wasClosed(this);
-    native.fdClose(this.#handle, false);
-  }
-
-  /** close(), for `using`. */
-  [Symbol.dispose](): void {
-    this.close();
+  override close(): void {
+    super.close();
   }
 }
 

@@ -1,9 +1,11 @@
-import { toKernel } from '../default-kernel';
-import { closedError, kernelCall } from '../errors';
-import type { Kernel } from '../kernel';
-import { expectClose, wasClosed } from '../lost';
-import { native, type FdHandle, type MappingHandle } from '../native';
-import { oneOf, options, outOfRange, u64 } from '../validate';
+// Host memory for DMA: a sealed memfd, mapped into this process.
+import { toKernel } from '../kernel/default-kernel';
+import { kernelCall } from '../errors/errors';
+import type { Kernel } from '../kernel/kernel';
+import { Closable } from '../lifetime/closable';
+import type { End } from '../lifetime/lifetime';
+import { native, type FdHandle, type MappingHandle } from '../addon/native';
+import { oneOf, options, outOfRange, u64 } from '../errors/validate';
 import { DmaBuf } from './dma-buf';
 import { udmabufPath, withUdmabuf } from './udmabuf-driver';
 
@@ -24,21 +26,28 @@ const sealNames = Object.keys(sealBits) as Seal[];
 export type HugePageSize = '2M' | '1G';
 
 /** Host memory for DMA: a sealed memfd, and its pages as an ArrayBuffer. Zeroed. */
-export class DmaMemory {
+export class DmaMemory extends Closable {
   /** In bytes: what was asked for, rounded up to whole pages. */
   readonly size: number;
   readonly #kernel: Kernel;
   readonly #fd: FdHandle;
   readonly #mapping: MappingHandle;
   #buffer: ArrayBuffer | undefined;
-  #closed = false;
+
+  static readonly #end: End<DmaMemory> = {
+    what: 'DMA memory',
+    close: (memory) => {
+      native.mappingRetire(memory.#mapping);
+      native.fdClose(memory.#fd, false);
+    },
+  };
 
   private constructor(kernel: Kernel, size: number, fd: FdHandle, mapping: MappingHandle) {
+    super(DmaMemory.#end);
     this.#kernel = kernel;
     this.size = size;
     this.#fd = fd;
     this.#mapping = mapping;
-    expectClose(this, 'DMA memory');
   }
 
   /**
@@ -78,20 +87,15 @@ export class DmaMemory {
     return native.fdNumber(this.fdHandle);
   }
 
-  /** Whether close() was called. */
-  get closed(): boolean {
-    return this.#closed;
-  }
-
   /** @internal */
   get fdHandle(): FdHandle {
-    if (this.#closed) throw closedError('DMA memory');
+    this.check();
     return this.#fd;
   }
 
   /** @internal */
   get mapping(): MappingHandle {
-    if (this.#closed) throw closedError('DMA memory');
+    this.check();
     return this.#mapping;
   }
 
@@ -129,22 +133,11 @@ export class DmaMemory {
    */
   seal(...seals: Seal[]): void {
     const word = seals.reduce((sum, name) => sum | sealBits[oneOf(name, 'seals', sealNames)], 0);
-    kernelCall({ seals: seals.join(' ') }, () => {
-      native.memorySeal(this.fdHandle, word);
-    });
+    kernelCall({ seals: seals.join(' ') }, () => native.memorySeal(this.fdHandle, word));
   }
 
   /** Frees the memory for this process. A device that has it mapped in an IOAS keeps the pages until the unmap. */
-  close(): void {
-    if (this.#closed) return;
-    this.#closed = true;
-    native.mappingRetire(this.#mapping);
-    wasClosed(this);
-    native.fdClose(this.#fd, false);
-  }
-
-  /** close(), for `using`. */
-  [Symbol.dispose](): void {
-    this.close();
+  override close(): void {
+    super.close();
   }
 }

@@ -1,7 +1,7 @@
 // Which mappings a device's revocation kills. The kernel tells nobody, so native code counts: what this process does to a
 // device, in whichever thread, is in the device's word (native/core/device_state.h).
-import type { Kernel } from '../kernel';
-import { native, type FdHandle, type WordOf } from '../native';
+import type { Kernel } from '../kernel/kernel';
+import { native, type FdHandle, type WordOf } from '../addon/native';
 
 const disabledBit = 1;
 const revokingBit = 2;
@@ -45,11 +45,6 @@ export class Exported {
   get mappable(): boolean {
     return (this.#word() & (disabledBit | revokingBit)) === 0;
   }
-}
-
-/** Something with mappings that wants to know when one may have been revoked, or can be restored. @internal */
-export interface Watcher {
-  lookAtMappings(): void;
 }
 
 /** Tells all that watch mappings on this kernel, in this thread. @internal */

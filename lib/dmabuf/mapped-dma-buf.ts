@@ -1,13 +1,15 @@
-import { closedError, codedError, kernelCall } from '../errors';
-import { expectClose, wasClosed } from '../lost';
-import { native, type MappingHandle } from '../native';
-import { bytes as toBytes, outOfRange, u64 } from '../validate';
+// A dma-buf's memory, mapped for the CPU.
+import { codedError, kernelCall } from '../errors/errors';
+import { Closable } from '../lifetime/closable';
+import type { End } from '../lifetime/lifetime';
+import { native, type MappingHandle } from '../addon/native';
+import { bytes as toBytes, outOfRange, u64 } from '../errors/validate';
 
 // The largest ArrayBuffer that every supported V8 takes.
 const largest = 2n ** 32n;
 
 /** A dma-buf's memory, mapped for the CPU. */
-export class MappedDmaBuf {
+export class MappedDmaBuf extends Closable {
   /** Where in the dma-buf it starts, in bytes. */
   readonly offset: bigint;
   /** In bytes. */
@@ -16,20 +18,27 @@ export class MappedDmaBuf {
   readonly #mapping: MappingHandle;
   readonly #gone: () => void;
   #buffer: ArrayBuffer | undefined;
-  #closed = false;
+
+  static readonly #end: End<MappedDmaBuf> = {
+    what: 'mapped dma-buf',
+    close: (mapped) => {
+      native.mappingRetire(mapped.#mapping);
+      mapped.#gone();
+    },
+  };
 
   /** @internal */
   constructor(offset: bigint, length: bigint, access: 'r' | 'rw', mapping: MappingHandle, gone: () => void) {
+    super(MappedDmaBuf.#end);
     this.offset = offset;
     this.length = length;
     this.access = access;
     this.#mapping = mapping;
     this.#gone = gone;
-    expectClose(this, 'mapped dma-buf');
   }
 
   #open(): MappingHandle {
-    if (this.#closed) throw closedError('mapped dma-buf');
+    this.check();
     return this.#mapping;
   }
 
@@ -56,9 +65,7 @@ export class MappedDmaBuf {
   read(offset: number | bigint, array: Uint8Array): void {
     const [mapping, target] = [this.#open(), toBytes(array, 'array')];
     const at = this.#at(offset, target);
-    kernelCall({}, () => {
-      native.memoryRead(mapping, at, target);
-    });
+    kernelCall({}, () => native.memoryRead(mapping, at, target));
   }
 
   /** Writes `array` at `offset`. RangeError: reaches outside. @throws Error ERR_READ_ONLY: mapped for reading only. */
@@ -66,9 +73,7 @@ export class MappedDmaBuf {
     const [mapping, source] = [this.#open(), toBytes(array, 'array')];
     const at = this.#at(offset, source);
     if (this.access === 'r') throw codedError('ERR_READ_ONLY', 'the dma-buf is mapped for reading only');
-    kernelCall({}, () => {
-      native.memoryWrite(mapping, at, source);
-    });
+    kernelCall({}, () => native.memoryWrite(mapping, at, source));
   }
 
   #at(offset: number | bigint, array: Uint8Array): bigint {
@@ -77,24 +82,5 @@ export class MappedDmaBuf {
       throw outOfRange('array', `at most ${String(this.length - at)} bytes long here`, array.length);
     }
     return at;
-  }
-
-  /** Whether close() was called. */
-  get closed(): boolean {
-    return this.#closed;
-  }
-
-  /** Lets go of the memory. */
-  close(): void {
-    if (this.#closed) return;
-    this.#closed = true;
-    wasClosed(this);
-    native.mappingRetire(this.#mapping);
-    this.#gone();
-  }
-
-  /** close(), for `using`. */
-  [Symbol.dispose](): void {
-    this.close();
   }
 }

@@ -1,12 +1,14 @@
-import { toKernel } from '../default-kernel';
-import { closedError, codedError, kernelCall } from '../errors';
-import { errnoName } from '../errno';
-import type { Kernel } from '../kernel';
-import { expectClose, wasClosed } from '../lost';
-import { native, type FdHandle } from '../native';
-import { pollEvents } from '../poll';
-import { instance, integer, options, outOfRange, string, u64 } from '../validate';
-import { toSignal, Waits, type WaitOptions } from '../waits';
+// Sync files: fences of devices, to wait for and to merge.
+import { toKernel } from '../kernel/default-kernel';
+import { closedError, codedError, kernelCall } from '../errors/errors';
+import { errnoName } from '../addon/errno';
+import type { Kernel } from '../kernel/kernel';
+import { Closable } from '../lifetime/closable';
+import type { End } from '../lifetime/lifetime';
+import { native, type FdHandle } from '../addon/native';
+import { pollEvents } from '../events/poll';
+import { instance, integer, options, outOfRange, string, u64 } from '../errors/validate';
+import { toSignal, Waits, type WaitOptions } from '../events/waits';
 
 // linux/sync_file.h
 const nameLength = 31;
@@ -46,17 +48,24 @@ function stateOf(status: number): { state: FenceState; error: string | undefined
  * {@link DmaBuf.exportSyncFile}, from a GPU's or display's driver ({@link SyncFile.fromFd}), or, for tests, from a
  * {@link FenceTimeline}.
  */
-export class SyncFile {
+export class SyncFile extends Closable {
   readonly kernel: Kernel;
   readonly #handle: FdHandle;
   readonly #waits = new Waits();
-  #closed = false;
+
+  static readonly #end: End<SyncFile> = {
+    what: 'sync file',
+    close: (file) => {
+      file.#waits.reject(closedError('sync file'));
+      native.fdClose(file.#handle, false);
+    },
+  };
 
   /** Takes the fd over. @internal */
   constructor(kernel: Kernel, handle: FdHandle) {
+    super(SyncFile.#end);
     this.kernel = kernel;
     this.#handle = handle;
-    expectClose(this, 'sync file');
   }
 
   /**
@@ -82,18 +91,13 @@ export class SyncFile {
 
   /** @internal */
   get handle(): FdHandle {
-    if (this.#closed) throw closedError('sync file');
+    this.check();
     return this.#handle;
   }
 
   /** The file descriptor, to hand on. It stays this object's: do not close it. */
   get fd(): number {
     return native.fdNumber(this.handle);
-  }
-
-  /** Whether close() was called. */
-  get closed(): boolean {
-    return this.#closed;
   }
 
   /** Its name and its fences, as they are now (SYNC_IOC_FILE_INFO, once for their number and once for them). */
@@ -149,22 +153,11 @@ export class SyncFile {
    */
   setDeadline(deadline: number | bigint): void {
     const time = u64(deadline, 'deadline', 0n, 2n ** 63n - 1n);
-    kernelCall({ deadline: time }, () => {
-      native.syncFileSetDeadline(this.handle, time);
-    });
+    kernelCall({ deadline: time }, () => native.syncFileSetDeadline(this.handle, time));
   }
 
   /** Closes the fd. The fences themselves go on; whoever waits here gets ERR_CLOSED. */
-  close(): void {
-    if (this.#closed) return;
-    this.#closed = true;
-    this.#waits.reject(closedError('sync file'));
-    wasClosed(this);
-    native.fdClose(this.#handle, false);
-  }
-
-  /** close(), for `using`. */
-  [Symbol.dispose](): void {
-    this.close();
+  override close(): void {
+    super.close();
   }
 }

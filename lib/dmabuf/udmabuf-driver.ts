@@ -1,7 +1,7 @@
 // /dev/udmabuf itself.
-import { classNode, openNodeSync } from '../device-node';
-import type { Kernel } from '../kernel';
-import { native, type FdHandle } from '../native';
+import { classNode, openNodeSync } from '../kernel/device-node';
+import type { Kernel } from '../kernel/kernel';
+import { type FdHandle, native } from '../addon/native';
 
 /** @internal */
 export const udmabufPath = '/dev/udmabuf';

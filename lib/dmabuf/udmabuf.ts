@@ -1,15 +1,20 @@
 // /dev/udmabuf: dma-bufs of memfds' pages.
-import { kernelCall } from '../errors';
-import type { Kernel } from '../kernel';
-import { native, type FdHandle } from '../native';
-import { array, integer, invalidType, options, u64 } from '../validate';
-import { DmaMemory } from './dma-memory';
+import { type FdHandle, native } from '../addon/native';
 import { udmabufPath as path, withUdmabuf } from './udmabuf-driver';
+import { kernelCall } from '../errors/errors';
+import { array, integer, invalidType, options, u64 } from '../errors/validate';
+import type { Kernel } from '../kernel/kernel';
+
+/** A memfd and its size in bytes: what {@link DmaMemory} is, among other things. */
+export interface HostMemory {
+  readonly fd: number;
+  readonly size: number;
+}
 
 /** Host memory for {@link DmaBuf.fromMemory}: all of it, or a piece in whole pages. */
 export interface MemoryRange {
   /** DMA memory, or the fd of a memfd, whose length must be told. */
-  memory: DmaMemory | number;
+  memory: HostMemory | number;
   /** In bytes; 0 unless told. */
   offset?: number | bigint;
   /** In bytes; up to the end unless told. */
@@ -39,8 +44,10 @@ function toItem(range: MemoryRange, name: string): [fd: bigint, offset: bigint, 
     const fd = integer(memory, `${name}.memory`, 0, 0x7fff_ffff);
     return [BigInt(fd), start, u64(length, `${name}.length`)];
   }
-  if (!(memory instanceof DmaMemory)) throw invalidType(`${name}.memory`, 'an instance of DmaMemory or an fd', memory);
-  const size = BigInt(memory.size);
+  const bytes = options<Partial<HostMemory>>(memory, `${name}.memory`).size;
+  if (typeof bytes !== 'number') throw invalidType(`${name}.memory`, 'an instance of DmaMemory or an fd', memory);
+  const size = BigInt(integer(bytes, `${name}.memory.size`, 0, Number.MAX_SAFE_INTEGER));
   u64(start, `${name}.offset`, 0n, size);
-  return [BigInt(memory.fd), start, u64(length ?? size - start, `${name}.length`, 0n, size - start)];
+  const fd = integer(memory.fd, `${name}.memory.fd`, 0, 0x7fff_ffff);
+  return [BigInt(fd), start, u64(length ?? size - start, `${name}.length`, 0n, size - start)];
 }

@@ -3,8 +3,10 @@
  *
  * @packageDocumentation
  */
+import '../entry/given';
+
 export { deviceKinds, type Bar, type DeviceKind, type DeviceKindName, type InfoCapability, type Irq } from './devices';
-export { FenceTimeline } from './fence-timeline';
+export { FenceTimeline } from '../dmabuf/fence-timeline';
 export { FakeKernel, type DmaFault, type FakeKernelToken } from './kernel';
 export {
   addressOf,

@@ -1,9 +1,10 @@
+// The fake kernel: a machine realised as native models and a sysfs tree.
 import { accessSync, constants as access } from 'node:fs';
 import { constants, tmpdir } from 'node:os';
-import { codedError, kernelCall } from '../errors';
-import { Kernel } from '../kernel';
-import { native, type KernelHandle, type NativeDevice } from '../native';
-import { integer, options, outOfRange, string } from '../validate';
+import { codedError, kernelCall } from '../errors/errors';
+import { Kernel } from '../kernel/kernel';
+import { native, type KernelHandle, type NativeDevice } from '../addon/native';
+import { integer, options, outOfRange, string } from '../errors/validate';
 import { barFlags, configSpace } from './config-space';
 import { deviceKinds, type DeviceKind } from './devices';
 import { bridges } from './bridges';

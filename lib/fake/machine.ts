@@ -1,6 +1,6 @@
 // A machine: which devices there are, behind which ports, and what its IOMMU can do. One description, realised as a
 // fake kernel (kernel.ts) and as QEMU's arguments (qemu.ts).
-import { integer, outOfRange, string } from '../validate';
+import { integer, outOfRange, string } from '../errors/validate';
 import type { DeviceKindName } from './devices';
 
 /** A device, named by the part it plays. */

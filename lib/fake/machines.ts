@@ -1,3 +1,4 @@
+// The machines that tests and examples run on.
 import type { Machine } from './machine';
 
 /**

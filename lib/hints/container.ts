@@ -1,5 +1,5 @@
 // What an errno means: VFIO's older interface: Linux's drivers/vfio/group.c, container.c and vfio_iommu_type1.c.
-import { groupNotViable } from '../causes/iommu-group';
+import { groupNotViable } from './causes/iommu-group';
 import {
   badPlacementInContainer,
   noIommuSet,
@@ -7,7 +7,7 @@ import {
   overLimitInContainer,
   taken,
   tooFar,
-} from '../causes/map';
+} from './causes/map';
 import type { Hints } from './hint';
 
 export const containerHints: Hints = {

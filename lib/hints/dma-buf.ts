@@ -1,5 +1,5 @@
 // What an errno means: dma-bufs, heaps, udmabufs and fences: Linux's drivers/dma-buf.
-import { overUdmabufLimits } from '../causes/dma-buf';
+import { overUdmabufLimits } from './causes/dma-buf';
 import type { Hint, Hints } from './hint';
 
 const noSyncFiles = 'this kernel cannot do that: it is there from Linux 6.0 on, with CONFIG_SYNC_FILE';

@@ -1,8 +1,8 @@
 // What an errno means: the calls that every file takes.
-import { bufferNotMapped } from '../causes/dma-buf';
-import type { Look } from '../causes/look';
-import { noHugePages } from '../causes/map';
-import { noPermission, noSuchFile } from '../causes/open';
+import { bufferNotMapped } from './causes/dma-buf';
+import type { Look } from '../errors/around';
+import { noHugePages } from './causes/map';
+import { noPermission, noSuchFile } from './causes/open';
 import { notBound, type Hint, type Hints } from './hint';
 
 /** EINVAL at the response to page requests. */

@@ -1,5 +1,5 @@
 // What a hint is, and what several calls have in common.
-import type { Look } from '../causes/look';
+import type { Look } from '../errors/around';
 
 /** What is always true; or a look for the very cause, and what is true where nothing is seen. */
 export type Hint = string | readonly [look: Look, otherwise: string];

@@ -1,5 +1,6 @@
 // What an errno means, for each call.
-import { attempt, type Arguments, type Around } from '../causes/look';
+import type { Arguments, Around } from '../errors/around';
+import { attempt } from '../kernel/look';
 import { containerHints } from './container';
 import { dmaBufHints } from './dma-buf';
 import { fileHints } from './file';

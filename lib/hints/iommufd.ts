@@ -9,7 +9,7 @@ import {
   revoked,
   taken,
   tooFar,
-} from '../causes/map';
+} from './causes/map';
 import type { Hint, Hints } from './hint';
 
 const mapHints: Record<string, Hint> = {

@@ -1,6 +1,6 @@
 // What an errno means: Unix sockets that carry fds (unix(7)).
-import type { Look } from '../causes/look';
-import { noPermission } from '../causes/open';
+import type { Look } from '../errors/around';
+import { noPermission } from './causes/open';
 import type { Hints } from './hint';
 
 const holderOf: Look = ({ pid, holder }) => {

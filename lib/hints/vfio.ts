@@ -1,10 +1,10 @@
 // What an errno means: VFIO devices: Linux's drivers/vfio.
-import { badRange, noBar } from '../causes/export';
-import { boundAlready, groupNotFree, groupOpen, notAttachable } from '../causes/iommu-group';
-import { refusedInterrupts } from '../causes/interrupts';
-import { inTheWay, overLimitAtAttach } from '../causes/map';
-import { noWay } from '../causes/migration';
-import { wantsToken } from '../causes/vf-token';
+import { badRange, noBar } from './causes/export';
+import { boundAlready, groupNotFree, groupOpen, notAttachable } from './causes/iommu-group';
+import { refusedInterrupts } from './causes/interrupts';
+import { inTheWay, overLimitAtAttach } from './causes/map';
+import { noWay } from './causes/migration';
+import { wantsToken } from './causes/vf-token';
 import { notBound, type Hints } from './hint';
 
 const noHotReset = 'neither the slot nor the bus of the device can be reset, as on a root complex: use reset()';

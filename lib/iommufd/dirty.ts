@@ -1,6 +1,6 @@
 // Which pages a device wrote to: what is asked for, and the bitmap that answers it.
-import { boolean, options, outOfRange, u64 } from '../validate';
-import { native } from '../native';
+import { native } from '../addon/native';
+import { boolean, options, outOfRange, u64 } from '../errors/validate';
 
 /** What to look at, and how. */
 export interface DirtyOptions {

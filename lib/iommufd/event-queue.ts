@@ -1,21 +1,23 @@
 // Queues of events that an iommufd tells through a file.
-import { kernelCall } from '../errors';
-import { native, type FdHandle } from '../native';
-import { pollEvents, ready } from '../poll';
-import { instance, options } from '../validate';
+import { kernelCall } from '../errors/errors';
+import { native, type FdHandle } from '../addon/native';
+import { pollEvents, ready } from '../events/poll';
+import { instance, options } from '../errors/validate';
 import { IommufdObject, type Keeper, type Owned } from './object';
 
 /** A queue of events, read through the event loop. */
 export abstract class EventQueue<Event> extends IommufdObject {
   readonly #file: FdHandle;
-  readonly #ending = new AbortController();
+  readonly #ending: AbortSignal;
   /** Read, and given to nobody yet. */
   readonly #taken: Event[] = [];
 
   /** @param file this object's from now on @internal */
   constructor(what: string, owned: Owned, file: FdHandle, keepers: readonly Keeper[]) {
+    const ending = new AbortController();
     // The object cannot be destroyed while its file is open.
     const close = () => {
+      ending.abort();
       native.fdClose(file, false);
     };
     super(
@@ -38,6 +40,7 @@ export abstract class EventQueue<Event> extends IommufdObject {
       keepers,
     );
     this.#file = file;
+    this.#ending = ending.signal;
   }
 
   /** Reads once. @internal */
@@ -74,12 +77,11 @@ export abstract class EventQueue<Event> extends IommufdObject {
   }
 
   #isEnding(): boolean {
-    return this.#ending.signal.aborted;
+    return this.#ending.aborted;
   }
 
   async *#listen(signal: AbortSignal | undefined): AsyncGenerator<Event, void, undefined> {
-    const ended = this.#ending.signal;
-    const either = signal ? AbortSignal.any([signal, ended]) : ended;
+    const either = signal ? AbortSignal.any([signal, this.#ending]) : this.#ending;
     while (!this.closed) {
       signal?.throwIfAborted();
       if (this.#taken.length === 0) this.#fetch();
@@ -91,16 +93,5 @@ export abstract class EventQueue<Event> extends IommufdObject {
         if (!this.#isEnding()) throw error;
       }
     }
-  }
-
-  /** @internal */
-  override leave(): void {
-    this.#ending.abort();
-  }
-
-  /** @internal */
-  override abandon(): void {
-    this.leave();
-    super.abandon();
   }
 }

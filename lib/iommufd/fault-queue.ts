@@ -1,8 +1,9 @@
-import { kernelCall } from '../errors';
-import { native, type FaultQueueHandle, type FdHandle } from '../native';
-import { integer, oneOf, options } from '../validate';
+// Fault queues: page requests of devices, and the answers to them.
+import type { Parents } from '../lifetime/parents';
+import { kernelCall } from '../errors/errors';
+import { native, type FaultQueueHandle, type FdHandle } from '../addon/native';
+import { integer, oneOf, options } from '../errors/validate';
 import { EventQueue } from './event-queue';
-import type { Iommufd } from './iommufd';
 import { owned } from './object';
 
 /** A page that a device wants to reach, and for what. */
@@ -73,11 +74,11 @@ function decode(bytes: Uint8Array): PageRequestGroup[] {
  * 'invalid'. Closing the queue closes those page tables, and detaches their devices.
  */
 export class FaultQueue extends EventQueue<PageRequestGroup> {
-  readonly iommufd: Iommufd;
+  readonly iommufd: Parents['Iommufd'];
   readonly #handle: FaultQueueHandle;
 
   /** @internal */
-  constructor(iommufd: Iommufd, handle: FaultQueueHandle) {
+  constructor(iommufd: Parents['Iommufd'], handle: FaultQueueHandle) {
     super('fault queue', owned(native.faultQueue, handle), native.faultQueueFile(handle), [iommufd]);
     this.iommufd = iommufd;
     this.#handle = handle;

@@ -1,8 +1,9 @@
-import { kernelCall } from '../errors';
-import { native, type HwQueueHandle } from '../native';
-import { integer, oneOf, options, u64 } from '../validate';
+// Hardware queues: commands in a guest's memory that the IOMMU reads.
+import type { Parents } from '../lifetime/parents';
+import { kernelCall } from '../errors/errors';
+import { native, type HwQueueHandle } from '../addon/native';
+import { integer, oneOf, options, u64 } from '../errors/validate';
 import { IommufdObject, owned } from './object';
-import type { Viommu } from './viommu';
 
 /** Which queue it is, and where its memory lies. */
 export interface HwQueueOptions {
@@ -24,17 +25,17 @@ const types = { 'tegra241-cmdqv': 1 } as const;
  * unmapped.
  */
 export class HwQueue extends IommufdObject {
-  readonly viommu: Viommu;
+  readonly viommu: Parents['Viommu'];
   readonly index: number;
 
-  private constructor(viommu: Viommu, handle: HwQueueHandle, index: number) {
+  private constructor(viommu: Parents['Viommu'], handle: HwQueueHandle, index: number) {
     super('hardware queue', owned(native.hwQueue, handle), [viommu]);
     this.viommu = viommu;
     this.index = index;
   }
 
   /** @internal */
-  static alloc(viommu: Viommu, opts: HwQueueOptions): HwQueue {
+  static alloc(viommu: Parents['Viommu'], opts: HwQueueOptions): HwQueue {
     const { type, index, iova, length } = options(opts);
     const number =
       typeof type === 'string'

@@ -1,5 +1,5 @@
 // What an IOMMU's driver is told besides about a page table it is to make, in the driver's own format (linux/iommufd.h).
-import { boolean, bytes, integer, invalidType, options, outOfRange, u64 } from '../validate';
+import { boolean, bytes, integer, invalidType, options, outOfRange, u64 } from '../errors/validate';
 
 /** A guest's first-stage page table for Intel's VT-d. */
 export interface VtdStage1 {

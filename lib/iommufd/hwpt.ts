@@ -1,7 +1,9 @@
-import { closedError, codedError, kernelCall, kernelCallAsync } from '../errors';
-import { native, type HwptHandle } from '../native';
-import { boolean, instance, options } from '../validate';
-import { boundId, type IommufdDevice } from './bound';
+// Hardware page tables, nested ones, and which pages devices wrote to.
+import type { Parents } from '../lifetime/parents';
+import { closedError, codedError, kernelCall, kernelCallAsync } from '../errors/errors';
+import { native, type HwptHandle } from '../addon/native';
+import { boolean, instance, options } from '../errors/validate';
+import { boundId, type Attached, type IommufdDevice } from './bound';
 import {
   toDirtyOptions,
   toDirtyPages,
@@ -13,10 +15,7 @@ import {
 import { FaultQueue } from './fault-queue';
 import { encodeHwptData, type HwptData } from './hwpt-data';
 import { invalidate, type InvalidateData } from './invalidate';
-import type { Attached, Ioas } from './ioas';
-import type { Iommufd } from './iommufd';
 import { IommufdObject, owned, type Keeper } from './object';
-import type { Viommu } from './viommu';
 
 /** What a page table is to be able to do. */
 export interface HwptOptions {
@@ -52,7 +51,10 @@ function toFlags(opts: Partial<Record<keyof typeof allocFlags, boolean | undefin
 }
 
 /** An IOAS, a page table or a virtual IOMMU: what the next one is built on. */
-type Parent = Pick<Ioas | Hwpt | Viommu, 'iommufd' | 'id' | 'handle' | 'calls' | 'closed' | 'dependents'>;
+type Parent = Pick<
+  Parents['Ioas'] | Hwpt | Parents['Viommu'],
+  'iommufd' | 'id' | 'handle' | 'calls' | 'closed' | 'dependents'
+>;
 
 /**
  * A hardware page table: what the IOMMU in front of a device translates by. One that is made from an {@link Ioas} holds
@@ -61,9 +63,9 @@ type Parent = Pick<Ioas | Hwpt | Viommu, 'iommufd' | 'id' | 'handle' | 'calls' |
  * Attaching a device to an IOAS makes one by itself. Those that are made here can do what {@link HwptOptions} says.
  */
 export class Hwpt extends IommufdObject {
-  readonly iommufd: Iommufd;
+  readonly iommufd: Parents['Iommufd'];
   /** What its addresses lead through: mappings are made there. */
-  readonly ioas: Ioas;
+  readonly ioas: Parents['Ioas'];
   /** The page table that this one is nested in. */
   readonly parent: Hwpt | undefined;
   /** Devices attached here. @internal */
@@ -71,7 +73,7 @@ export class Hwpt extends IommufdObject {
   readonly #handle: HwptHandle;
 
   /** `keepers`: what it is built on. @internal */
-  constructor(handle: HwptHandle, ioas: Ioas, nestedIn: Hwpt | undefined, keepers: readonly Keeper[]) {
+  constructor(handle: HwptHandle, ioas: Parents['Ioas'], nestedIn: Hwpt | undefined, keepers: readonly Keeper[]) {
     super('HWPT', owned(native.hwpt, handle), keepers);
     this.#handle = handle;
     this.iommufd = ioas.iommufd;
@@ -80,7 +82,7 @@ export class Hwpt extends IommufdObject {
   }
 
   /** @internal */
-  static async alloc(ioas: Ioas, device: IommufdDevice, opts?: HwptOptions): Promise<Hwpt> {
+  static async alloc(ioas: Parents['Ioas'], device: IommufdDevice, opts?: HwptOptions): Promise<Hwpt> {
     const what = options(opts);
     const { args, call, keepers } = toAlloc(ioas, device, toFlags(what), what.data, what.faultQueue);
     return make(ioas, async () => {
@@ -90,7 +92,7 @@ export class Hwpt extends IommufdObject {
   }
 
   /** @internal */
-  static allocSync(ioas: Ioas, device: IommufdDevice, opts?: HwptOptions): Hwpt {
+  static allocSync(ioas: Parents['Ioas'], device: IommufdDevice, opts?: HwptOptions): Hwpt {
     const what = options(opts);
     const { args, call, keepers } = toAlloc(ioas, device, toFlags(what), what.data, what.faultQueue);
     const handle = kernelCall(args, () => native.hwptAllocate(...call, false), { ioas });
@@ -123,9 +125,7 @@ export class Hwpt extends IommufdObject {
    */
   invalidate(data: InvalidateData): void {
     const { handle } = this;
-    invalidate({ hwpt: this.id }, data, (...call) => {
-      native.hwptInvalidate(handle, ...call);
-    });
+    invalidate({ hwpt: this.id }, data, (...call) => native.hwptInvalidate(handle, ...call));
   }
 
   /** @internal */
@@ -142,9 +142,7 @@ export class Hwpt extends IommufdObject {
   setDirtyTracking(enable: boolean): void {
     const { handle } = this;
     boolean(enable, 'enable');
-    kernelCall({ hwpt: this.id }, () => {
-      native.hwptSetDirtyTracking(handle, enable);
-    });
+    kernelCall({ hwpt: this.id }, () => native.hwptSetDirtyTracking(handle, enable));
   }
 
   /**

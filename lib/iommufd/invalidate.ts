@@ -1,6 +1,6 @@
 // What an IOMMU is to forget of what it cached, in its driver's own format (linux/iommufd.h).
-import { kernelCall } from '../errors';
-import { array, boolean, bytes, integer, invalidType, options, outOfRange, u64 } from '../validate';
+import { kernelCall } from '../errors/errors';
+import { array, boolean, bytes, integer, invalidType, options, outOfRange, u64 } from '../errors/validate';
 
 /** Pages of a guest's page table for Intel's VT-d. */
 export interface VtdInvalidation {

@@ -1,9 +1,11 @@
+// An I/O address space: what it maps, and how mappings are made, copied and unmapped.
+import type { Parents } from '../lifetime/parents';
 import { EventEmitter } from 'node:events';
-import { Calls } from '../calls';
-import { attempt } from '../causes/look';
+import type { Calls } from '../lifetime/calls';
+import type { Watcher } from '../kernel/kernel';
+import { attempt } from '../kernel/look';
 import { DmaBuf } from '../dmabuf/dma-buf';
 import { DmaMemory } from '../dmabuf/dma-memory';
-import type { Watcher } from '../dmabuf/exported';
 import {
   closedError,
   codedError,
@@ -12,18 +14,25 @@ import {
   kernelCallAsync,
   KernelError,
   type KernelErrorArguments,
-} from '../errors';
-import { expectClose, wasClosed } from '../lost';
-import { ioasWord, native, type FdHandle, type IoasHandle, type NativeIoas } from '../native';
-import { followSubscribers } from '../trace';
-import { array, boolean, instance, integer, invalidType, option, options, outOfRange, u64, u64Max } from '../validate';
-import { VfioDevice } from '../vfio/device';
-import { MappedRegion } from '../vfio/mapped-region';
-import { Region } from '../vfio/region';
-import type { Dependent, IommufdDevice } from './bound';
+} from '../errors/errors';
+import { Lifetime, type Child, type End } from '../lifetime/lifetime';
+import { ioasWord, native, type FdHandle, type IoasHandle, type NativeIoas } from '../addon/native';
+import { followSubscribers } from '../addon/trace';
+import {
+  array,
+  boolean,
+  instance,
+  integer,
+  invalidType,
+  option,
+  options,
+  outOfRange,
+  u64,
+  u64Max,
+} from '../errors/validate';
+import type { Attached, IommufdDevice } from './bound';
 import { Hwpt, type HwptOptions } from './hwpt';
-import type { Iommufd } from './iommufd';
-import { IoasMapping } from './mapping';
+import { IoasMapping, type IoasEvents } from './mapping';
 import {
   toPlacement,
   toSource,
@@ -36,29 +45,12 @@ import {
 // Of allowIovas.
 const mostRanges = 65536;
 
-/** What an {@link Ioas} tells its listeners, soon after it happened. Listening costs something at each revocation only. */
-export interface IoasEvents {
-  /** An object of this thread did something to the exporting device that killed the mapping. */
-  revoked: [mapping: IoasMapping];
-  /** A mapping with `autoRemap` is live again. */
-  restored: [mapping: IoasMapping];
-  /** A mapping with `autoRemap` could not be mapped again, and is tried again when the device changes next. */
-  restoreFailed: [mapping: IoasMapping, error: unknown];
-}
-
 /** What an {@link Ioas} can map where. */
 export interface IovaRanges {
   /** The usable IOVAs, `last` included, ascending. They narrow with every device that is attached. */
   ranges: { start: bigint; last: bigint }[];
   /** IOVAs and lengths must be multiples of this many bytes. */
   alignment: bigint;
-}
-
-/** Something attached to an IOAS. @internal */
-export interface Attached {
-  /** Detaches, also if the device is being closed. */
-  leave(): void;
-  leaveLater(): Promise<void>;
 }
 
 /** A mapping that a pool thread is making. What was unmapped meanwhile may have been it. */
@@ -68,15 +60,13 @@ interface UnderWay {
 
 /** An I/O address space: the addresses (IOVAs) that attached devices use for DMA, and what each leads to. */
 export class Ioas extends EventEmitter<IoasEvents> {
-  readonly iommufd: Iommufd;
+  readonly iommufd: Parents['Iommufd'];
   /** The object's number in its iommufd. */
   readonly id: number;
   /** Devices attached here. @internal */
   readonly attached = new Set<Attached>();
   /** What is built on it. @internal */
-  readonly dependents = new Set<Dependent>();
-  /** @internal */
-  readonly calls = new Calls();
+  readonly dependents = new Set<Child>();
   readonly #handle: IoasHandle;
   readonly #hot: NativeIoas;
   readonly #mappings: IoasMapping[] = [];
@@ -84,18 +74,38 @@ export class Ioas extends EventEmitter<IoasEvents> {
   readonly #watcher = new WeakRef<Watcher>(this);
   /** How many mappings are restored by themselves. */
   #autoRemaps = 0;
-  #closed = false;
-  #closing: Promise<void> | undefined;
+  readonly #life: Lifetime;
+
+  static readonly #end: End<Ioas> = {
+    ...{ what: 'IOAS', canFail: true, behindCalls: true },
+    children: (ioas) => ioas.dependents,
+    close: (ioas) => {
+      for (const device of [...ioas.attached]) device.leave();
+      kernelCall({ ioas: ioas.id }, () => native.ioasDestroy(ioas.#handle));
+    },
+    closeLater: async (ioas) => {
+      for (const device of [...ioas.attached]) await device.leaveLater();
+      await kernelCallAsync({ ioas: ioas.id }, () => native.ioasDestroyLater(ioas.#handle));
+    },
+    release: (ioas) => native.ioasRelease(ioas.#handle),
+    left: (ioas) => {
+      for (const mapping of ioas.mappings) mapping.gone();
+    },
+    gone: (ioas) => {
+      ioas.iommufd.kernel.watchers.delete(ioas.#watcher);
+      ioas.iommufd.forget(ioas);
+    },
+  };
 
   /** @internal */
-  constructor(iommufd: Iommufd, handle: IoasHandle) {
+  constructor(iommufd: Parents['Iommufd'], handle: IoasHandle) {
     super();
     this.iommufd = iommufd;
     this.#handle = handle;
     this.id = native.ioasId(handle);
     this.#hot = native.ioasHot(handle);
     iommufd.kernel.watchers.add(this.#watcher);
-    expectClose(this, 'IOAS');
+    this.#life = new Lifetime(this, Ioas.#end);
   }
 
   /** Called when a device has changed what it decodes. @internal */
@@ -113,13 +123,13 @@ export class Ioas extends EventEmitter<IoasEvents> {
   #say(name: keyof IoasEvents, ...values: unknown[]): void {
     process.nextTick(() => {
       // Not this.emit: an object's own property must not get in the way.
-      if (!this.#closed || name === 'restoreFailed') EventEmitter.prototype.emit.call(this, name, ...values);
+      if (!this.closed || name === 'restoreFailed') EventEmitter.prototype.emit.call(this, name, ...values);
     });
   }
 
   /** Whether close() was called. */
   get closed(): boolean {
-    return this.#closed;
+    return this.#life.closed;
   }
 
   /** The mappings that were made here and not unmapped. */
@@ -129,7 +139,7 @@ export class Ioas extends EventEmitter<IoasEvents> {
 
   /** @internal */
   get handle(): IoasHandle {
-    if (this.#closed) throw closedError('IOAS');
+    this.#life.check();
     return this.#handle;
   }
 
@@ -160,7 +170,7 @@ export class Ioas extends EventEmitter<IoasEvents> {
 
   /** Puts a dma-buf into the table; returns the IOVA. @internal */
   place(dmaBuf: DmaBuf, offset: bigint, length: bigint, iova: bigint | undefined, access: bigint): bigint {
-    if (this.#closed) throw closedError('IOAS');
+    this.#life.check();
     followSubscribers();
     const { words, mapFd } = this.#hot;
     words[ioasWord.fd] = dmaBuf.fdWord;
@@ -181,7 +191,7 @@ export class Ioas extends EventEmitter<IoasEvents> {
 
   /** Takes a mapping out of the table. @internal */
   unplace(iova: bigint, length: bigint): void {
-    if (this.#closed) throw closedError('IOAS');
+    this.#life.check();
     followSubscribers();
     const { words, unmap } = this.#hot;
     words[ioasWord.iova] = iova;
@@ -360,7 +370,7 @@ export class Ioas extends EventEmitter<IoasEvents> {
     try {
       const iova = await this.calls.add(kernelCallAsync(args, call, { ioas: this }));
       const end = iova + placement.length;
-      if (this.#closed) throw closedError('IOAS');
+      this.#life.check();
       if (underWay.unmapped.some((range) => range.first < end && range.end > iova)) {
         // Before or after the kernel made it. If something is there that is not it, it was before.
         if (!this.#mappings.some((other) => other.iova < end && other.iova + other.length > iova)) {
@@ -464,9 +474,7 @@ export class Ioas extends EventEmitter<IoasEvents> {
         return [u64(start, `${name}.start`), u64(last, `${name}.last`)];
       }),
     );
-    kernelCall({}, () => {
-      native.ioasAllowIovas(handle, words);
-    });
+    kernelCall({}, () => native.ioasAllowIovas(handle, words));
   }
 
   /**
@@ -482,9 +490,7 @@ export class Ioas extends EventEmitter<IoasEvents> {
   set hugePages(enable: boolean) {
     const { handle } = this;
     boolean(enable, 'hugePages');
-    kernelCall({}, () => {
-      native.ioasSetHugePages(handle, enable);
-    });
+    kernelCall({}, () => native.ioasSetHugePages(handle, enable));
   }
 
   /**
@@ -506,35 +512,22 @@ export class Ioas extends EventEmitter<IoasEvents> {
    * way on pool threads, that happens behind them; those that map end with ERR_CLOSED.
    */
   close(): void {
-    if (this.#closed) return;
-    if (this.calls.areUnderWay || [...this.dependents].some((child) => child.areUnderWay)) {
-      // Its error is nobody's: the kernel destroys the rest with the iommufd.
-      this[Symbol.asyncDispose]().catch(() => undefined);
-      return;
-    }
-    for (const child of [...this.dependents]) child.close();
-    for (const device of [...this.attached]) device.leave();
-    kernelCall({ ioas: this.id }, () => {
-      native.ioasDestroy(this.#handle);
-    });
-    this.#closed = true;
-    this.#gone();
+    this.#life.close();
   }
 
   /** Its iommufd is being closed, and it could not be destroyed: the kernel does that with the iommufd. @internal */
   abandon(): void {
-    if (this.#closing) return; // it sees to that itself
-    this.#closed = true;
-    native.ioasRelease(this.#handle);
-    this.#gone();
+    this.#life.abandon();
   }
 
-  #gone(): void {
-    wasClosed(this);
-    for (const child of [...this.dependents]) child.abandon();
-    for (const mapping of [...this.#mappings]) mapping.gone();
-    this.iommufd.kernel.watchers.delete(this.#watcher);
-    this.iommufd.forget(this);
+  /** @internal */
+  get calls(): Calls {
+    return this.#life.calls;
+  }
+
+  /** @internal */
+  get areUnderWay(): boolean {
+    return this.#life.areUnderWay;
   }
 
   /** {@link close}, by the kernel's name for it. */
@@ -553,32 +546,16 @@ export class Ioas extends EventEmitter<IoasEvents> {
    * IOAS with its iommufd.
    */
   [Symbol.asyncDispose](): Promise<void> {
-    this.#closing ??= this.#closed
-      ? Promise.resolve()
-      : this.#closeLater().finally(() => {
-          this.#closing = Promise.resolve(); // its error was told
-        });
-    return this.#closing;
-  }
-
-  async #closeLater(): Promise<void> {
-    this.#closed = true;
-    for (const mapping of [...this.#mappings]) mapping.gone();
-    try {
-      await this.calls.idle();
-      for (const child of [...this.dependents]) await child[Symbol.asyncDispose]();
-      for (const device of [...this.attached]) await device.leaveLater();
-      await kernelCallAsync({ ioas: this.id }, () => native.ioasDestroyLater(this.#handle));
-    } finally {
-      native.ioasRelease(this.#handle);
-      this.#gone();
-    }
+    return this.#life.closeLater();
   }
 }
 
 /** What users of older interfaces try: the kernel would say EFAULT, "Bad address". */
 function hostMemory(memory: DmaMemory): DmaMemory {
-  if ([VfioDevice, Region, MappedRegion].some((type) => (memory as unknown) instanceof type)) {
+  if (memory instanceof DmaMemory) return memory;
+  const given: unknown = memory;
+  // A device or a mapped region has a 'region'; a region has 'mappableRanges'.
+  if (typeof given === 'object' && given !== null && ('region' in given || 'mappableRanges' in given)) {
     const expected =
       "an instance of DmaMemory, as a device's BAR cannot be pinned: give mapDmaBuf() what device.exportDmaBuf() returns";
     throw invalidType('memory', expected, memory);

@@ -1,10 +1,12 @@
-import { toKernel } from '../default-kernel';
-import { classNode, openNodeSync } from '../device-node';
-import { closedError, codedError, kernelCall } from '../errors';
-import type { Kernel } from '../kernel';
-import { expectClose, wasClosed } from '../lost';
-import { native, type FdHandle, type IoasHandle } from '../native';
-import { instance, integer, oneOf, options, string } from '../validate';
+// An open /dev/iommu: its IOASes, its queues, and the devices that are bound to it.
+import { type FdHandle, type IoasHandle, native } from '../addon/native';
+import { codedError, kernelCall } from '../errors/errors';
+import { instance, integer, oneOf, options, string } from '../errors/validate';
+import { toKernel } from '../kernel/default-kernel';
+import { classNode, openNodeSync } from '../kernel/device-node';
+import type { Kernel } from '../kernel/kernel';
+import { Closable } from '../lifetime/closable';
+import type { Child, End } from '../lifetime/lifetime';
 import { boundId, type IommufdDevice } from './bound';
 import { FaultQueue } from './fault-queue';
 import { hwInfoTypes, toHwInfo, type HwInfo, type HwInfoType } from './hw-info';
@@ -12,35 +14,32 @@ import type { Hwpt } from './hwpt';
 import { Ioas } from './ioas';
 import { Viommu, type ViommuData } from './viommu';
 
-/** Something that must be closed before the iommufd. @internal */
-export interface Dependent {
-  close(): void;
-  /** It could not be closed: the kernel destroys it with the iommufd. */
-  abandon?(): void;
-  [Symbol.asyncDispose](): Promise<void>;
-}
-
 /** Whose limit of locked memory counts. */
 export type RlimitMode = 'user' | 'process';
 // linux/iommufd.h: IOMMU_OPTION_RLIMIT_MODE, by value
 const rlimitModes = ['user', 'process'] as const satisfies readonly RlimitMode[];
 
 /** An open /dev/iommu: the owner of I/O address spaces, to which devices are bound. */
-export class Iommufd {
+export class Iommufd extends Closable {
   readonly kernel: Kernel;
   /** Whether the fd is a duplicate: then another object may stand for the same iommufd. @internal */
   readonly duplicated: boolean;
   readonly #handle: FdHandle;
-  readonly #devices = new Set<Dependent>();
+  /** What is closed with it, and before IOASes. @internal */
+  readonly dependents = new Set<Child>();
   readonly #ioases = new Set<Ioas>();
-  #closed = false;
-  #closing: Promise<unknown> | undefined;
+  static readonly #end: End<Iommufd> = {
+    what: 'iommufd',
+    children: (iommufd) => [...iommufd.dependents, ...iommufd.#ioases],
+    close: (iommufd) => native.fdClose(iommufd.#handle, false),
+    closeLater: (iommufd) => native.fdClose(iommufd.#handle, true),
+  };
 
   private constructor(kernel: Kernel, handle: FdHandle, duplicated: boolean) {
+    super(Iommufd.#end);
     this.kernel = kernel;
     this.duplicated = duplicated;
     this.#handle = handle;
-    expectClose(this, 'iommufd');
   }
 
   /**
@@ -73,14 +72,9 @@ export class Iommufd {
     return native.fdNumber(this.handle);
   }
 
-  /** Whether close() was called. */
-  get closed(): boolean {
-    return this.#closed;
-  }
-
   /** @internal */
   get handle(): FdHandle {
-    if (this.#closed) throw closedError('iommufd');
+    this.check();
     return this.#handle;
   }
 
@@ -123,11 +117,6 @@ export class Iommufd {
     return Viommu.alloc(this, device, parent, data);
   }
 
-  /** What is closed with it, and before IOASes. @internal */
-  get dependents(): Set<Dependent> {
-    return this.#devices;
-  }
-
   #keep(handle: IoasHandle): Ioas {
     const ioas = new Ioas(this, handle);
     this.#ioases.add(ioas);
@@ -147,9 +136,7 @@ export class Iommufd {
   set rlimitMode(mode: RlimitMode) {
     const { handle } = this;
     const number = rlimitModes.indexOf(oneOf(mode, 'rlimitMode', rlimitModes));
-    kernelCall({ mode }, () => {
-      native.iommufdSetRlimitMode(handle, number);
-    });
+    kernelCall({ mode }, () => native.iommufdSetRlimitMode(handle, number));
   }
 
   /**
@@ -161,9 +148,7 @@ export class Iommufd {
    */
   changeProcess(): void {
     const { handle } = this;
-    kernelCall({}, () => {
-      native.iommufdChangeProcess(handle);
-    });
+    kernelCall({}, () => native.iommufdChangeProcess(handle));
   }
 
   /**
@@ -182,17 +167,13 @@ export class Iommufd {
   setVfioIoas(ioas: Ioas | undefined): void {
     const { handle } = this;
     if (ioas === undefined) {
-      kernelCall({}, () => {
-        native.iommufdClearVfioIoas(handle);
-      });
+      kernelCall({}, () => native.iommufdClearVfioIoas(handle));
       return;
     }
     const chosen = instance(ioas, 'ioas', Ioas);
     if (chosen.iommufd !== this) throw codedError('ERR_OTHER_IOMMUFD', 'the IOAS belongs to another iommufd');
     const table = chosen.handle;
-    kernelCall({ ioas: chosen.id }, () => {
-      native.iommufdSetVfioIoas(handle, table);
-    });
+    kernelCall({ ioas: chosen.id }, () => native.iommufdSetVfioIoas(handle, table));
   }
 
   /**
@@ -211,14 +192,14 @@ export class Iommufd {
   }
 
   /** Notes a device that is bound here. @internal */
-  adopt(device: Dependent): void {
-    this.#devices.add(device);
+  adopt(device: Child): void {
+    this.dependents.add(device);
   }
 
   /** @internal */
-  forget(child: Dependent | Ioas): void {
+  forget(child: Child): void {
     if (child instanceof Ioas) this.#ioases.delete(child);
-    else this.#devices.delete(child);
+    else this.dependents.delete(child);
   }
 
   /**
@@ -226,28 +207,8 @@ export class Iommufd {
    * same, and its error is thrown at the end: the kernel cleans up with the last fd. That closes behind the calls that are
    * under way on pool threads; `[Symbol.asyncDispose]()` waits for them, also afterwards.
    */
-  close(): void {
-    if (this.#closed) return;
-    const errors: unknown[] = [];
-    for (const child of [...this.#devices, ...this.#ioases]) {
-      try {
-        child.close();
-      } catch (error) {
-        errors.push(error);
-      }
-    }
-    this.#closed = true;
-    wasClosed(this);
-    for (const child of [...this.#devices, ...this.#ioases]) child.abandon?.();
-    native.fdClose(this.#handle, false);
-    // What is left is closed behind calls that are under way.
-    this.#closing = Promise.allSettled([...this.#ioases].map((ioas) => ioas[Symbol.asyncDispose]()));
-    if (errors.length > 0) throw errors[0];
-  }
-
-  /** close(), for `using`. */
-  [Symbol.dispose](): void {
-    this.close();
+  override close(): void {
+    super.close();
   }
 
   /**
@@ -255,25 +216,6 @@ export class Iommufd {
    * way. From the start on every method throws ERR_CLOSED.
    */
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#closing ??= this.#closeLater().finally(() => {
-      this.#closing = Promise.resolve(); // its error was told
-    });
-    await this.#closing;
-  }
-
-  async #closeLater(): Promise<void> {
-    this.#closed = true;
-    const errors: unknown[] = [];
-    for (const child of [...this.#devices, ...this.#ioases]) {
-      try {
-        await child[Symbol.asyncDispose]();
-      } catch (error) {
-        errors.push(error);
-      }
-    }
-    wasClosed(this);
-    for (const child of [...this.#devices, ...this.#ioases]) child.abandon?.();
-    await native.fdClose(this.#handle, true);
-    if (errors.length > 0) throw errors[0];
+    await this.life.closeLater();
   }
 }

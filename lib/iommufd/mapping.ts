@@ -1,8 +1,10 @@
+// A mapping in an IOAS: its state, and mapping it again after it was revoked.
+import { Lifetime, type End } from '../lifetime/lifetime';
+import type { Parents } from '../lifetime/parents';
 import { DmaBuf } from '../dmabuf/dma-buf';
 import type { Exported } from '../dmabuf/exported';
-import { codedError, closedError } from '../errors';
-import { instance, outOfRange } from '../validate';
-import type { Ioas, IoasEvents } from './ioas';
+import { codedError, closedError } from '../errors/errors';
+import { instance, outOfRange } from '../errors/validate';
 import type { Source } from './placement';
 
 /**
@@ -11,9 +13,19 @@ import type { Source } from './placement';
  */
 export type MappingState = 'live' | 'revoked' | 'closed';
 
+/** What an {@link Ioas} tells its listeners, soon after it happened. Listening costs something at each revocation only. */
+export interface IoasEvents {
+  /** An object of this thread did something to the exporting device that killed the mapping. */
+  revoked: [mapping: IoasMapping];
+  /** A mapping with `autoRemap` is live again. */
+  restored: [mapping: IoasMapping];
+  /** A mapping with `autoRemap` could not be mapped again, and is tried again when the device changes next. */
+  restoreFailed: [mapping: IoasMapping, error: unknown];
+}
+
 /** A range of an IOAS that leads to memory. It stays until it or its IOAS is closed, whether or not this is kept. */
 export class IoasMapping {
-  readonly ioas: Ioas;
+  readonly ioas: Parents['Ioas'];
   readonly iova: bigint;
   /** In bytes. */
   readonly length: bigint;
@@ -21,14 +33,28 @@ export class IoasMapping {
   index = 0;
   #source: Source;
   #exported: Exported | undefined;
-  #closed = false;
   /** False after a remap that failed: the IOVAs are free, and no longer kept for this mapping. */
   #occupied = true;
   /** Whether it was said that this mapping is revoked. */
   #announced = false;
 
+  static readonly #end: End<IoasMapping> = {
+    ...{ what: 'mapping', canFail: true, kept: true },
+    close: (mapping) => {
+      if (mapping.#isPlaced) mapping.ioas.unplace(mapping.iova, mapping.length);
+    },
+    closeLater: async (mapping) => {
+      if (mapping.#isPlaced) await mapping.ioas.unplaceLater(mapping.iova, mapping.length);
+    },
+    left: (mapping) => {
+      mapping.ioas.forget(mapping);
+      if (mapping.#source.autoRemap) mapping.#source.dmaBuf?.close();
+    },
+  };
+  readonly #life = new Lifetime(this, IoasMapping.#end);
+
   /** @internal */
-  constructor(ioas: Ioas, iova: bigint, source: Source) {
+  constructor(ioas: Parents['Ioas'], iova: bigint, source: Source) {
     this.ioas = ioas;
     this.iova = iova;
     this.length = source.length;
@@ -46,7 +72,7 @@ export class IoasMapping {
    * function-level reset, command register, power, close), not what another process does to it.
    */
   get state(): MappingState {
-    if (this.#closed) return 'closed';
+    if (this.#life.closed) return 'closed';
     const reaches = this.#exported?.reaches(this.#source.revocations) ?? true;
     return reaches && this.#occupied ? 'live' : 'revoked';
   }
@@ -58,9 +84,12 @@ export class IoasMapping {
 
   /** Called when the kernel has unmapped it. @internal */
   gone(): void {
-    this.#closed = true;
-    this.ioas.forget(this);
-    if (this.#source.autoRemap) this.#source.dmaBuf?.close();
+    this.#life.abandon();
+  }
+
+  /** Whether the kernel has it to unmap. An IOAS that is being closed takes its mappings along. */
+  get #isPlaced(): boolean {
+    return this.#occupied && !this.ioas.closed;
   }
 
   /**
@@ -73,7 +102,7 @@ export class IoasMapping {
    */
   remap(dmaBuf?: DmaBuf): void {
     const { dmaBuf: old, offset, length, access, autoRemap } = this.#source;
-    if (this.#closed) throw closedError('mapping');
+    this.#life.check();
     if (!old) throw codedError('ERR_NOT_REMAPPABLE', 'only mappings of dma-bufs can be mapped again');
     const next = dmaBuf === undefined ? old : instance(dmaBuf, 'dmaBuf', DmaBuf);
     // Before anything is undone:
@@ -115,10 +144,7 @@ export class IoasMapping {
 
   /** Unmaps. */
   close(): void {
-    if (this.#closed) return;
-    // An IOAS that is being closed takes its mappings along.
-    if (this.#occupied && !this.ioas.closed) this.ioas.unplace(this.iova, this.length);
-    this.gone();
+    this.#life.close();
   }
 
   /** close(), for `using`. */
@@ -128,8 +154,6 @@ export class IoasMapping {
 
   /** Unmaps on a pool thread, for `await using`: unpinning much host memory takes time. 'closed' at once. */
   async [Symbol.asyncDispose](): Promise<void> {
-    if (this.#closed) return;
-    this.gone();
-    if (this.#occupied && !this.ioas.closed) await this.ioas.unplaceLater(this.iova, this.length);
+    await this.#life.closeLater();
   }
 }

@@ -1,6 +1,6 @@
 // Where a mapping goes and what it shows: what the caller says, checked, and what a mapping keeps of it.
 import type { DmaBuf } from '../dmabuf/dma-buf';
-import { accesses, oneOf, option, outOfRange, u64, type Access } from '../validate';
+import { accesses, oneOf, option, outOfRange, u64, type Access } from '../errors/validate';
 
 // linux/iommufd.h: IOMMU_IOAS_MAP_WRITEABLE, IOMMU_IOAS_MAP_READABLE
 const accessFlags: Record<Access, bigint> = { r: 4n, w: 2n, rw: 6n };

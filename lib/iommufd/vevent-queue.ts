@@ -1,9 +1,10 @@
-import { kernelCall } from '../errors';
-import { native, type FdHandle, type VeventQueueHandle } from '../native';
-import { integer, oneOf, options } from '../validate';
+// Event queues: what the IOMMU reports to a guest's virtual IOMMU.
+import type { Parents } from '../lifetime/parents';
+import { kernelCall } from '../errors/errors';
+import { native, type FdHandle, type VeventQueueHandle } from '../addon/native';
+import { integer, oneOf, options } from '../errors/validate';
 import { EventQueue } from './event-queue';
 import { owned } from './object';
-import type { Viommu } from './viommu';
 
 /** Something that the IOMMU has to tell the guest's. */
 export interface VirtualEvent {
@@ -47,18 +48,18 @@ function toType({ type, eventLength }: VeventQueueOptions): { number: number; le
 
 /** What the physical IOMMU has to tell a guest's virtual one. */
 export class VeventQueue extends EventQueue<VirtualEvent> {
-  readonly viommu: Viommu;
+  readonly viommu: Parents['Viommu'];
   readonly #length: number;
   #next = 0;
 
-  private constructor(viommu: Viommu, handle: VeventQueueHandle, length: number) {
+  private constructor(viommu: Parents['Viommu'], handle: VeventQueueHandle, length: number) {
     super('event queue', owned(native.veventQueue, handle), native.veventQueueFile(handle), [viommu]);
     this.viommu = viommu;
     this.#length = length;
   }
 
   /** @internal */
-  static alloc(viommu: Viommu, opts: VeventQueueOptions): VeventQueue {
+  static alloc(viommu: Parents['Viommu'], opts: VeventQueueOptions): VeventQueue {
     const what = options(opts);
     const { number, length } = toType(what);
     const depth = integer(what.depth, 'depth', 1, deepest);

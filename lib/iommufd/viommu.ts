@@ -1,12 +1,12 @@
 // Virtual IOMMUs: a guest's share of a physical one, and what it knows of the guest's devices.
-import { codedError, kernelCall } from '../errors';
-import { native, type VdeviceHandle, type ViommuHandle } from '../native';
-import { bytes, instance, integer, oneOf, options, outOfRange, u64 } from '../validate';
+import type { Parents } from '../lifetime/parents';
+import { codedError, kernelCall } from '../errors/errors';
+import { native, type VdeviceHandle, type ViommuHandle } from '../addon/native';
+import { bytes, instance, integer, oneOf, options, outOfRange, u64 } from '../errors/validate';
 import { boundId, type IommufdDevice } from './bound';
 import { Hwpt, nest, nestSync, type NestedHwptOptions } from './hwpt';
 import type { HwptData } from './hwpt-data';
 import { invalidate, type InvalidateData } from './invalidate';
-import type { Iommufd } from './iommufd';
 import { HwQueue, type HwQueueOptions } from './hw-queue';
 import { IommufdObject, owned } from './object';
 import { VeventQueue, type VeventQueueOptions } from './vevent-queue';
@@ -40,7 +40,7 @@ function encode(data: ViommuData): { type: number; bytes: Uint8Array } {
  * page tables are made here, and devices made known by the numbers that the guest has for them.
  */
 export class Viommu extends IommufdObject {
-  readonly iommufd: Iommufd;
+  readonly iommufd: Parents['Iommufd'];
   /** The nesting parent: what the guest takes for physical memory. */
   readonly parent: Hwpt;
   /** What the driver answered, in the format of its type: where the registers of command queues are, for 'tegra241-cmdqv'. */
@@ -56,7 +56,7 @@ export class Viommu extends IommufdObject {
   }
 
   /** @internal */
-  static alloc(iommufd: Iommufd, device: IommufdDevice, parent: Hwpt, data: ViommuData): Viommu {
+  static alloc(iommufd: Parents['Iommufd'], device: IommufdDevice, parent: Hwpt, data: ViommuData): Viommu {
     const table = instance(parent, 'parent', Hwpt);
     if (table.iommufd !== iommufd) throw codedError('ERR_OTHER_IOMMUFD', 'the page table belongs to another iommufd');
     const id = boundId(device, iommufd);
@@ -99,9 +99,7 @@ export class Viommu extends IommufdObject {
    */
   invalidate(data: InvalidateData): void {
     const { handle } = this;
-    invalidate({ viommu: this.id }, data, (...call) => {
-      native.viommuInvalidate(handle, ...call);
-    });
+    invalidate({ viommu: this.id }, data, (...call) => native.viommuInvalidate(handle, ...call));
   }
 
   /**

@@ -1,12 +1,13 @@
 // Bytes and file descriptors between processes, over a Unix socket (unix(7), SCM_RIGHTS).
-import { toKernel } from '../default-kernel';
-import { orAborted, toSignal, Turns, Waits, type WaitOptions } from '../waits';
-import { closedError, codedError, kernelCall, KernelError } from '../errors';
-import type { Kernel } from '../kernel';
-import { expectClose, wasClosed } from '../lost';
-import { native, type FdHandle, type NativeMessage, type SlowReceiveHandle } from '../native';
-import { pollEvents } from '../poll';
-import { array, integer, invalidType, oneOf, options, outOfRange, string } from '../validate';
+import { type FdHandle, native, type NativeMessage, type SlowReceiveHandle } from '../addon/native';
+import { closedError, codedError, kernelCall, KernelError } from '../errors/errors';
+import { array, integer, invalidType, oneOf, options, outOfRange, string } from '../errors/validate';
+import { pollEvents } from '../events/poll';
+import { orAborted, toSignal, Turns, type WaitOptions, Waits } from '../events/waits';
+import { toKernel } from '../kernel/default-kernel';
+import type { Kernel } from '../kernel/kernel';
+import { Closable } from '../lifetime/closable';
+import type { End } from '../lifetime/lifetime';
 import { ReceivedFd } from './received-fd';
 
 /** The kernel's limit of fds in one message (SCM_MAX_FD). */
@@ -67,7 +68,7 @@ export function toChannel(opts: ChannelOptions | undefined): { kernel: Kernel; k
  * One end of a Unix socket that carries messages with file descriptors. Waiting goes through the event loop; what the peer
  * does not take makes {@link send} wait.
  */
-export class FdChannel {
+export class FdChannel extends Closable {
   readonly kind: ChannelKind;
   readonly #kernel: Kernel;
   readonly #handle: FdHandle;
@@ -79,15 +80,22 @@ export class FdChannel {
   /** A message that is being received where that may wait. */
   #slow: SlowReceiveHandle | undefined;
   #reset: KernelError | undefined;
-  #closed = false;
+
+  static readonly #end: End<FdChannel> = {
+    what: 'fd channel',
+    close: (channel) => {
+      channel.#waits.reject(closedError('fd channel'));
+      native.fdClose(channel.#handle, false);
+    },
+  };
 
   /** Takes the socket over. @internal */
   constructor(handle: FdHandle, { kernel, kind, maxBytes }: ReturnType<typeof toChannel>) {
+    super(FdChannel.#end);
     this.#handle = handle;
     this.#kernel = kernel;
     this.kind = kind;
     this.#maxBytes = maxBytes;
-    expectClose(this, 'fd channel');
   }
 
   /** Two ends that are connected: one to keep, one for a child process to inherit (socketpair(2)). */
@@ -126,18 +134,13 @@ export class FdChannel {
   }
 
   get #socket(): FdHandle {
-    if (this.#closed) throw closedError('fd channel');
+    this.check();
     return this.#handle;
   }
 
   /** The socket, for a child process to inherit. It stays this object's: do not close it. */
   get fd(): number {
     return native.fdNumber(this.#socket);
-  }
-
-  /** Whether close() was called. */
-  get closed(): boolean {
-    return this.#closed;
   }
 
   /** Who is at the other end. */
@@ -242,7 +245,7 @@ export class FdChannel {
    */
   async receive(opts?: WaitOptions): Promise<FdMessage | undefined> {
     const signal = toSignal(opts);
-    if (this.#closed) throw closedError('fd channel');
+    this.check();
     const before = this.#receiving;
     const receiving = orAborted(before, signal).then(() => this.#receiveNext(signal));
     this.#receiving = Promise.allSettled([before, receiving]).then(() => undefined); // it does not keep what came
@@ -349,17 +352,8 @@ export class FdChannel {
   }
 
   /** Closes this end. Calls that wait end with ERR_CLOSED; messages that wait to be sent are dropped. */
-  close(): void {
-    if (this.#closed) return;
-    this.#closed = true;
-    wasClosed(this);
-    this.#waits.reject(closedError('fd channel'));
-    native.fdClose(this.#handle, false);
-  }
-
-  /** close(), for `using`. */
-  [Symbol.dispose](): void {
-    this.close();
+  override close(): void {
+    super.close();
   }
 }
 

@@ -1,10 +1,11 @@
 // A Unix socket that others connect to, for channels that carry fds.
-import { closedError, kernelCall } from '../errors';
-import { expectClose, wasClosed } from '../lost';
-import { native, type FdHandle } from '../native';
-import { pollEvents } from '../poll';
-import { integer, options } from '../validate';
-import { toSignal, Turns, Waits, type WaitOptions } from '../waits';
+import { type FdHandle, native } from '../addon/native';
+import { closedError, kernelCall } from '../errors/errors';
+import { integer, options } from '../errors/validate';
+import { pollEvents } from '../events/poll';
+import { toSignal, Turns, type WaitOptions, Waits } from '../events/waits';
+import { Closable } from '../lifetime/closable';
+import type { End } from '../lifetime/lifetime';
 import { FdChannel, socketTypes, toChannel, toSocketPath, type ChannelOptions } from './fd-channel';
 import { SocketFile } from './socket-file';
 
@@ -26,21 +27,29 @@ interface Listener {
 }
 
 /** A Unix socket at a path. Its file goes when it is closed. */
-export class FdServer {
+export class FdServer extends Closable {
   readonly path: string;
   readonly #settings: ReturnType<typeof toChannel>;
   readonly #handle: FdHandle;
   readonly #file: SocketFile | undefined;
   readonly #waits = new Waits();
   readonly #turns = new Turns();
-  #closed = false;
+
+  static readonly #end: End<FdServer> = {
+    what: 'fd server',
+    close: (server) => {
+      server.#waits.reject(closedError('fd server'));
+      server.#file?.remove();
+      native.fdClose(server.#handle, false);
+    },
+  };
 
   private constructor(path: string, { handle, file, settings }: Listener) {
+    super(FdServer.#end);
     this.path = path;
     this.#handle = handle;
     this.#file = file;
     this.#settings = settings;
-    expectClose(this, 'fd server');
   }
 
   /**
@@ -60,18 +69,13 @@ export class FdServer {
     return new FdServer(path, startListening(path, opts, true));
   }
 
-  /** Whether close() was called. */
-  get closed(): boolean {
-    return this.#closed;
-  }
-
   /** The next who connects: {@link FdChannel.peer} tells who. @throws Error ERR_CLOSED. The signal's reason. */
   async accept(opts?: WaitOptions): Promise<FdChannel> {
     const signal = toSignal(opts);
     await this.#turns.take();
     for (;;) {
       signal?.throwIfAborted();
-      if (this.#closed) throw closedError('fd server');
+      this.check();
       const handle = kernelCall({ path: this.path }, () => native.socketAccept(this.#handle));
       if (handle) return new FdChannel(handle, this.#settings);
       await this.#waits.until(this.#handle, pollEvents.readable, signal);
@@ -80,29 +84,19 @@ export class FdServer {
 
   /** Everyone who connects, until the server is closed. */
   async *[Symbol.asyncIterator](): AsyncGenerator<FdChannel, void, undefined> {
-    while (!this.#closed) {
+    while (!this.closed) {
       try {
         yield await this.accept();
       } catch (error) {
-        if (this.closed) return;
+        if (this.life.closed) return;
         throw error;
       }
     }
   }
 
   /** Stops listening. Channels that were accepted stay open. */
-  close(): void {
-    if (this.#closed) return;
-    this.#closed = true;
-    wasClosed(this);
-    this.#waits.reject(closedError('fd server'));
-    this.#file?.remove();
-    native.fdClose(this.#handle, false);
-  }
-
-  /** close(), for `using`. */
-  [Symbol.dispose](): void {
-    this.close();
+  override close(): void {
+    super.close();
   }
 }
 

@@ -1,23 +1,28 @@
 // A file descriptor of another process's.
-import { toKernel } from '../default-kernel';
-import { closedError, kernelCall } from '../errors';
-import type { Kernel } from '../kernel';
-import { expectClose, wasClosed } from '../lost';
-import { native, type FdHandle } from '../native';
-import { integer, options } from '../validate';
+import { toKernel } from '../kernel/default-kernel';
+import { kernelCall } from '../errors/errors';
+import type { Kernel } from '../kernel/kernel';
+import { Closable } from '../lifetime/closable';
+import type { End } from '../lifetime/lifetime';
+import { native, type FdHandle } from '../addon/native';
+import { integer, options } from '../errors/validate';
 
 /**
  * A file descriptor that came over an {@link FdChannel}, or was taken from a process. It is this object's until it is closed:
  * what makes something of it, as `DmaBuf.fromFd(received.fd)`, duplicates it.
  */
-export class ReceivedFd {
+export class ReceivedFd extends Closable {
   readonly #handle: FdHandle;
-  #closed = false;
+
+  static readonly #end: End<ReceivedFd> = {
+    what: 'received fd',
+    close: (received) => native.fdClose(received.#handle, false),
+  };
 
   /** @internal */
   constructor(handle: FdHandle) {
+    super(ReceivedFd.#end);
     this.#handle = handle;
-    expectClose(this, 'received fd');
   }
 
   /**
@@ -37,25 +42,7 @@ export class ReceivedFd {
 
   /** Its number in this process, with close-on-exec set. @throws Error ERR_CLOSED */
   get fd(): number {
-    if (this.#closed) throw closedError('received fd');
+    this.check();
     return native.fdNumber(this.#handle);
-  }
-
-  /** Whether close() was called. */
-  get closed(): boolean {
-    return this.#closed;
-  }
-
-  /** Closes it. Again is no error. */
-  close(): void {
-    if (this.#closed) return;
-    this.#closed = true;
-    wasClosed(this);
-    native.fdClose(this.#handle, false);
-  }
-
-  /** close(), for `using`. */
-  [Symbol.dispose](): void {
-    this.close();
   }
 }

@@ -2,7 +2,7 @@
 import { lstatSync, readlinkSync, type Stats } from 'node:fs';
 import { constants } from 'node:os';
 import { dirname, isAbsolute, join } from 'node:path';
-import { codedError, FoundFailure } from '../errors';
+import { codedError, FoundFailure } from '../errors/errors';
 
 const sticky = 0o1000; // only the owner of a file, or of the folder, may rename or remove it
 const writableByOthers = 0o022;

@@ -1,12 +1,12 @@
 // Takes the dma-bufs that another process serves.
 import { EventEmitter } from 'node:events';
 import { DmaBuf } from '../dmabuf/dma-buf';
-import { codedError } from '../errors';
-import { expectClose, wasClosed } from '../lost';
-import { array, instance, integer, options } from '../validate';
-import type { WaitOptions } from '../waits';
-import { FdChannel, type ChannelOptions, type PeerCredentials } from './fd-channel';
-import { decodeEvent, decodeHello, mostHelloBytes, wrong, type SharedBufferInfo } from './share-protocol';
+import { codedError } from '../errors/errors';
+import { array, instance, integer, options } from '../errors/validate';
+import type { WaitOptions } from '../events/waits';
+import { type ChannelOptions, FdChannel, type PeerCredentials } from './fd-channel';
+import { decodeEvent, decodeHello, mostHelloBytes, type SharedBufferInfo, wrong } from './share-protocol';
+import { Lifetime, type End } from '../lifetime/lifetime';
 
 /** How to connect, and to whom. */
 export interface ShareClientOptions extends Omit<ChannelOptions, 'kind'>, WaitOptions {
@@ -39,14 +39,21 @@ export class ShareClient extends EventEmitter<ShareClientEvents> {
   readonly server: PeerCredentials;
   /** In the server's order. */
   readonly buffers: readonly SharedBuffer[];
-  #closed = false;
+
+  static readonly #end: End<ShareClient> = {
+    what: 'share client',
+    close: (client) => {
+      client.#channel.close();
+      for (const { dmaBuf } of client.buffers) dmaBuf.close();
+    },
+  };
+  readonly #life = new Lifetime(this, ShareClient.#end);
 
   private constructor(channel: FdChannel, server: PeerCredentials, buffers: readonly SharedBuffer[]) {
     super();
     this.#channel = instance(channel, 'channel', FdChannel);
     this.server = server;
     this.buffers = buffers;
-    expectClose(this, 'share client');
     void this.#listen();
   }
 
@@ -126,7 +133,7 @@ export class ShareClient extends EventEmitter<ShareClientEvents> {
   /** In this order, unless close() comes first. What a listener throws is its own affair, and uncaught. */
   #tell(news: () => void): void {
     process.nextTick(() => {
-      if (!this.#closed) news();
+      if (!this.#life.closed) news();
     });
   }
 
@@ -137,10 +144,7 @@ export class ShareClient extends EventEmitter<ShareClientEvents> {
 
   /** Closes the connection, and the dma-bufs. */
   close(): void {
-    this.#closed = true;
-    wasClosed(this);
-    this.#channel.close();
-    for (const { dmaBuf } of this.buffers) dmaBuf.close();
+    this.#life.close();
   }
 
   /** close(), for `using`. */

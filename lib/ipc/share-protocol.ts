@@ -1,7 +1,7 @@
 // What is said on a socket that shares dma-bufs: one JSON object a message, seqpacket (docs/share.md).
 import { TextDecoder } from 'node:util';
-import { attempt } from '../causes/look';
-import { codedError } from '../errors';
+import { codedError } from '../errors/errors';
+import { attempt } from '../kernel/look';
 import type { DmaRange } from '../vfio/export';
 
 /** The version of the protocol. */

@@ -2,10 +2,10 @@
 import { EventEmitter } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { DmaBuf } from '../dmabuf/dma-buf';
-import type { Watcher } from '../dmabuf/exported';
-import { wasClosed, expectClose } from '../lost';
+import type { Watcher } from '../kernel/kernel';
+import { Lifetime, type End } from '../lifetime/lifetime';
 import type { DmaRange } from '../vfio/export';
-import { array, instance, integer, options, outOfRange, string, u64 } from '../validate';
+import { array, instance, integer, options, outOfRange, string, u64 } from '../errors/validate';
 import type { FdChannel, PeerCredentials } from './fd-channel';
 import { FdServer, type ListenSocketOptions } from './fd-server';
 import {
@@ -99,6 +99,21 @@ export class ShareServer extends EventEmitter<ShareServerEvents> {
   readonly #clients = new Map<FdChannel, Client>();
   readonly #watcher: WeakRef<Watcher>;
   readonly #accepting: Promise<void>;
+  readonly #life: Lifetime;
+
+  static readonly #end: End<ShareServer> = {
+    what: 'share server',
+    close: (server) => {
+      server.#server.close();
+      for (const channel of [...server.#clients.keys()]) server.#drop(channel, 'the server closed');
+      for (const { dmaBuf } of server.#shared) {
+        dmaBuf.kernel.watchers.delete(server.#watcher);
+        dmaBuf.close();
+      }
+      keepers.delete(server);
+      server.#accepting.catch(() => undefined);
+    },
+  };
 
   /**
    * @throws as {@link FdServer.listen}; RangeError ERR_OUT_OF_RANGE: more than 253 buffers, or none; two of one name; more to say of
@@ -133,7 +148,7 @@ export class ShareServer extends EventEmitter<ShareServerEvents> {
     this.#watcher = new WeakRef(watcher);
     keepers.set(this, watcher);
     for (const { dmaBuf } of this.#shared) dmaBuf.kernel.watchers.add(this.#watcher);
-    expectClose(this, 'share server');
+    this.#life = new Lifetime(this, ShareServer.#end);
     this.#accepting = this.#accept();
   }
 
@@ -307,21 +322,12 @@ export class ShareServer extends EventEmitter<ShareServerEvents> {
 
   /** Whether close() was called. */
   get closed(): boolean {
-    return this.#server.closed;
+    return this.#life.closed;
   }
 
   /** Stops serving. What clients have stays theirs. */
   close(): void {
-    if (this.closed) return;
-    wasClosed(this);
-    this.#server.close();
-    for (const channel of [...this.#clients.keys()]) this.#drop(channel, 'the server closed');
-    for (const { dmaBuf } of this.#shared) {
-      dmaBuf.kernel.watchers.delete(this.#watcher);
-      dmaBuf.close();
-    }
-    keepers.delete(this);
-    this.#accepting.catch(() => undefined);
+    this.#life.close();
   }
 
   /** close(), for `using`. */

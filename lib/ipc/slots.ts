@@ -1,5 +1,5 @@
 // How many clients a server has room for, and for whom.
-import { integer } from '../validate';
+import { integer } from '../errors/validate';
 
 const mostClients = 65536;
 

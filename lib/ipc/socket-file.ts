@@ -16,10 +16,10 @@ import {
 } from 'node:fs';
 import { basename, dirname } from 'node:path';
 import { getSystemErrorMap } from 'node:util';
-import { attempt } from '../causes/look';
-import { FoundFailure, kernelCall, KernelError } from '../errors';
-import type { Kernel } from '../kernel';
-import { native, type FdHandle } from '../native';
+import { attempt } from '../kernel/look';
+import { FoundFailure, kernelCall, KernelError } from '../errors/errors';
+import type { Kernel } from '../kernel/kernel';
+import { type FdHandle, native } from '../addon/native';
 import { safeFolder } from './safe-folder';
 
 const oPath = 0o10000000; // O_PATH

@@ -1,7 +1,7 @@
 // What can be shared of an NVMe controller: its Controller Memory Buffer and its doorbells (NVM Express Base Specification
 // 1.4 and 2.0; section numbers are 2.0's).
-import { codedError } from '../errors';
-import { instance, integer, oneOf, options, outOfRange, u64 } from '../validate';
+import { codedError } from '../errors/errors';
+import { instance, integer, oneOf, options, outOfRange, u64 } from '../errors/validate';
 import { VfioDevice } from '../vfio/device';
 import type { MappedRegion } from '../vfio/mapped-region';
 

@@ -1,10 +1,10 @@
 // Giving a PCI device to vfio-pci, and back to the driver that it had.
 import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { noIommu } from '../causes/iommu-group';
-import { attempt, linked, list, text } from '../causes/look';
-import { codedError } from '../errors';
-import { boolean, options, string } from '../validate';
+import { noIommu } from './iommu-group';
+import { attempt, linked, list, text } from '../kernel/look';
+import { codedError } from '../errors/errors';
+import { boolean, options, string } from '../errors/validate';
 import { inUse, usersOf } from './in-use';
 import { toAddress } from './sysfs';
 

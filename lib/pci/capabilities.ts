@@ -1,6 +1,6 @@
 // The capabilities in a PCI function's config space: walked, named, and the common ones decoded. It reads through a
 // function, so that it works on a VFIO device's config region and on sysfs's `config` file alike.
-import { bytes as toBytes } from '../validate';
+import { bytes as toBytes } from '../errors/validate';
 
 /**
  * Reads `length` bytes of config space from `offset` on; fewer where it ends, or where the reader may not see more (sysfs

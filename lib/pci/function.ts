@@ -1,7 +1,7 @@
 // What sysfs tells about one PCI function.
 import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { attempt, linked, list, text } from '../causes/look';
+import { attempt, linked, list, text } from '../kernel/look';
 import { pciCapabilities, type ExpressPort, type PciCapability } from './capabilities';
 import { toLink, type PciLink } from './link';
 

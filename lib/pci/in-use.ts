@@ -2,7 +2,7 @@
 // told.
 import { closeSync, constants, openSync, readlinkSync, realpathSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { attempt, list, text } from '../causes/look';
+import { attempt, list, text } from '../kernel/look';
 
 const real = (path: string) => attempt(() => realpathSync(path)) ?? path;
 const below = (folder: string, path: string) => path.startsWith(`${folder}/`);

@@ -1,5 +1,5 @@
 // The verdicts on all pairs of some functions.
-import { integer, outOfRange } from '../validate';
+import { integer, outOfRange } from '../errors/validate';
 import type { PciFunction } from './function';
 import type { P2pPath, P2pRules, P2pVerdict } from './p2p';
 

@@ -1,9 +1,9 @@
 // Whether devices can share an I/O address space of IOMMUFD, by what sysfs tells. IOMMUFD asks for IOMMU groups that are
 // free, and for IOVAs that none of the devices reserves; it does not ask whether the peers reach each other.
 import { join } from 'node:path';
-import { takesGroup } from '../causes/iommu-group';
-import { text } from '../causes/look';
-import { u64Max } from '../validate';
+import { takesGroup } from './iommu-group';
+import { text } from '../kernel/look';
+import { u64Max } from '../errors/validate';
 import type { PciFunction } from './function';
 
 /** IOVAs from `start` to `last`, both included. */

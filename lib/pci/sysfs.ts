@@ -1,11 +1,11 @@
 // What sysfs tells about a PCI device. The root is given, so that a fake's or a recorded tree works too.
 import { existsSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import { bindCommands, noIommu } from '../causes/iommu-group';
-import { linked, list } from '../causes/look';
-import type { Node } from '../device-node';
-import { codedError } from '../errors';
-import { outOfRange } from '../validate';
+import { codedError } from '../errors/errors';
+import { outOfRange } from '../errors/validate';
+import type { Node } from '../kernel/device-node';
+import { linked, list } from '../kernel/look';
+import { bindCommands, noIommu } from './iommu-group';
 
 const addressPattern = /^(?:[0-9a-f]{4,}:)?[0-9a-f]{2}:[01][0-9a-f]\.[0-7]$/i;
 

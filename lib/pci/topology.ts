@@ -1,16 +1,16 @@
 // The tree of a host's PCI functions, from sysfs.
 import { existsSync, realpathSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import { attempt, list, text } from '../causes/look';
-import { codedError } from '../errors';
-import { array, options, string, u64 } from '../validate';
+import { attempt, list, text } from '../kernel/look';
+import { codedError } from '../errors/errors';
+import { array, options, string, u64 } from '../errors/validate';
 import { readFunction, type LoneFunction, type PciFunction } from './function';
 import { isBridge } from './names';
 import { P2pRules, type P2pPath } from './p2p';
 import { P2pMatrix } from './p2p-matrix';
 import { shareIoas, type SharedIoas } from './shared-ioas';
 import { toAddress } from './sysfs';
-import { native } from '../native';
+import { native } from '../addon/native';
 
 /** The CPU, as far as the kernel's rules for peer-to-peer DMA ask for it. */
 export interface Cpu {

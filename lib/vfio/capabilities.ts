@@ -1,6 +1,6 @@
 // The capability chains behind VFIO's info structs: tables of decoders, and the bytes as they are for the rest.
 import { endianness } from 'node:os';
-import type { NativeInfo } from '../native';
+import type { NativeInfo } from '../addon/native';
 
 /** A capability that the library does not decode. */
 export interface UnknownCapability {

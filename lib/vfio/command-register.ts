@@ -1,3 +1,4 @@
+// The PCI command register of a device.
 import type { Region } from './region';
 
 const offset = 0x04;

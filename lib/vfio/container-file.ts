@@ -1,11 +1,10 @@
 // A container's file: the groups in it, its IOMMU, and how it is closed.
-import { Calls } from '../calls';
-import { closedError, kernelCall, kernelCallAsync, KernelError } from '../errors';
-import type { Dependent } from '../iommufd/iommufd';
-import type { Kernel } from '../kernel';
-import { expectClose, wasClosed } from '../lost';
-import { native, type FdHandle } from '../native';
-import { oneOf } from '../validate';
+import { kernelCall, kernelCallAsync, KernelError, type KernelErrorArguments } from '../errors/errors';
+import type { Kernel } from '../kernel/kernel';
+import { Closable } from '../lifetime/closable';
+import type { Child, End } from '../lifetime/lifetime';
+import { native, type FdHandle } from '../addon/native';
+import { oneOf } from '../errors/validate';
 import { toContainerInfo, type ContainerInfo } from './container-info';
 import type { DmaMapping } from './dma-mapping';
 
@@ -27,21 +26,31 @@ export type ContainerExtension = keyof typeof extensions;
 export type IommuType = keyof typeof iommuTypes;
 
 /** What every container has, whatever is mapped there. */
-export abstract class ContainerFile {
+export abstract class ContainerFile extends Closable {
   readonly kernel: Kernel;
-  /** @internal */
-  readonly calls = new Calls();
   readonly #handle: FdHandle;
-  readonly #groups = new Set<Dependent>();
+  readonly #groups = new Set<Child>();
   #iommu: IommuType | undefined;
-  #closed = false;
-  #closing: Promise<void> | undefined;
+
+  static readonly #end: End<ContainerFile> = {
+    what: 'VFIO container',
+    first: (container) => container.unmapRegions(),
+    children: (container) => container.#groups,
+    close: (container) => {
+      container.unmapped();
+      native.fdClose(container.#handle, false);
+    },
+    closeLater: async (container) => {
+      container.unmapped();
+      await native.fdClose(container.#handle, true);
+    },
+  };
 
   /** @internal */
   protected constructor(kernel: Kernel, handle: FdHandle) {
+    super(ContainerFile.#end);
     this.kernel = kernel;
     this.#handle = handle;
-    expectClose(this, 'VFIO container');
   }
 
   /** The file descriptor, to hand on. It stays this object's: do not close it. */
@@ -49,14 +58,9 @@ export abstract class ContainerFile {
     return native.fdNumber(this.handle);
   }
 
-  /** Whether close() was called. */
-  get closed(): boolean {
-    return this.#closed;
-  }
-
   /** @internal */
   get handle(): FdHandle {
-    if (this.#closed) throw closedError('VFIO container');
+    this.check();
     return this.#handle;
   }
 
@@ -85,24 +89,26 @@ export abstract class ContainerFile {
    */
   async setIommu(type: IommuType = 'TYPE1v2'): Promise<void> {
     const [handle, number] = [this.handle, toIommuType(type)];
-    await this.calls.add(
-      kernelCallAsync({ type }, () => native.containerSetIommu(handle, number, true), { container: this }),
-    );
-    if (this.#closed) throw closedError('VFIO container');
+    await this.callLater({ type }, () => native.containerSetIommu(handle, number, true));
+    this.check();
     this.#iommu = type;
   }
 
   /** {@link setIommu}, waiting. */
   setIommuSync(type: IommuType = 'TYPE1v2'): void {
     const number = toIommuType(type);
-    kernelCall(
-      { type },
-      () => {
-        native.containerSetIommu(this.handle, number, false);
-      },
-      { container: this },
-    );
+    this.call({ type }, () => native.containerSetIommu(this.handle, number, false));
     this.#iommu = type;
+  }
+
+  /** A call on it, whose error has its mappings to look at. @internal */
+  protected call<T>(args: KernelErrorArguments, call: () => T): T {
+    return kernelCall(args, call, { container: this });
+  }
+
+  /** @internal */
+  protected callLater<T>(args: KernelErrorArguments, call: () => Promise<T>): Promise<T> {
+    return this.calls.add(kernelCallAsync(args, call, { container: this }));
   }
 
   /** Has an IOMMU. @internal */
@@ -146,16 +152,16 @@ export abstract class ContainerFile {
    * @throws KernelError EINVAL: no IOMMU is set.
    */
   info(): ContainerInfo {
-    return toContainerInfo(kernelCall({}, () => native.containerInfo(this.handle), { container: this }));
+    return toContainerInfo(this.call({}, () => native.containerInfo(this.handle)));
   }
 
   /** Notes a group that is in here, to close it before the container. @internal */
-  adopt(group: Dependent): void {
+  adopt(group: Child): void {
     this.#groups.add(group);
   }
 
   /** @internal */
-  forget(group: Dependent): void {
+  forget(group: Child): void {
     this.#groups.delete(group);
     if (this.#groups.size > 0) return;
     this.#iommu = undefined; // the kernel takes it away with the last group
@@ -176,30 +182,8 @@ export abstract class ContainerFile {
    * closed all the same, and its error is thrown at the end. Calls that are under way on pool threads are finished;
    * `[Symbol.asyncDispose]()` waits for them, also afterwards.
    */
-  close(): void {
-    if (this.#closed) return;
-    const errors = this.unmapRegions();
-    for (const group of [...this.#groups]) {
-      try {
-        group.close();
-      } catch (error) {
-        errors.push(error);
-      }
-    }
-    this.#gone();
-    native.fdClose(this.#handle, false);
-    if (errors.length > 0) throw errors[0];
-  }
-
-  #gone(): void {
-    this.#closed = true;
-    wasClosed(this);
-    this.unmapped();
-  }
-
-  /** close(), for `using`. */
-  [Symbol.dispose](): void {
-    this.close();
+  override close(): void {
+    super.close();
   }
 
   /**
@@ -207,28 +191,7 @@ export abstract class ContainerFile {
    * way. From the start on every method throws ERR_CLOSED.
    */
   [Symbol.asyncDispose](): Promise<void> {
-    this.#closing ??= this.#closed
-      ? this.calls.idle()
-      : this.#closeLater().finally(() => {
-          this.#closing = Promise.resolve(); // its error was told
-        });
-    return this.#closing;
-  }
-
-  async #closeLater(): Promise<void> {
-    const errors = this.unmapRegions();
-    this.#closed = true;
-    await this.calls.idle();
-    for (const group of [...this.#groups]) {
-      try {
-        await group[Symbol.asyncDispose]();
-      } catch (error) {
-        errors.push(error);
-      }
-    }
-    this.#gone();
-    await native.fdClose(this.#handle, true);
-    if (errors.length > 0) throw errors[0];
+    return this.life.closeLater();
   }
 }
 

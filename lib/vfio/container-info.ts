@@ -1,5 +1,5 @@
 // What VFIO_IOMMU_GET_INFO tells of the IOMMU behind a container.
-import { native, type NativeInfo } from '../native';
+import { native, type NativeInfo } from '../addon/native';
 import { parseChain, type UnknownCapability } from './capabilities';
 
 /** The IOMMU behind a {@link VfioContainer}. */

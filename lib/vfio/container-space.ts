@@ -1,9 +1,9 @@
 // What is mapped in a container.
 import { DmaMemory } from '../dmabuf/dma-memory';
-import { closedError, codedError, kernelCall, kernelCallAsync } from '../errors';
+import { closedError, codedError } from '../errors/errors';
 import { toPlacement, type MapOptions, type Placement } from '../iommufd/placement';
-import { native, type FdHandle, type MappingHandle } from '../native';
-import { instance, u64, u64Max } from '../validate';
+import { native, type FdHandle, type MappingHandle } from '../addon/native';
+import { instance, u64, u64Max } from '../errors/validate';
 import { ContainerFile } from './container-file';
 import { DmaMapping } from './dma-mapping';
 import { findHole } from './iova-hole';
@@ -47,9 +47,7 @@ export abstract class ContainerSpace extends ContainerFile {
     this.#underWay.add(underWay);
     let pages: MappingHandle | undefined;
     try {
-      pages = await this.calls.add(
-        kernelCallAsync(args, () => native.containerMapMemory(...call, true), { container: this }),
-      );
+      pages = await this.callLater(args, () => native.containerMapMemory(...call, true));
       if (this.closed) throw closedError('VFIO container');
       if (underWay.unmapped) {
         // Before or after the kernel made it. If something is there that is not it, it was before.
@@ -70,7 +68,7 @@ export abstract class ContainerSpace extends ContainerFile {
   mapMemorySync(memory: DmaMemory, opts?: MapOptions): DmaMapping {
     const { placement, iova, file, call, args } = this.#toMemory(memory, opts);
     try {
-      const pages = kernelCall(args, () => native.containerMapMemory(...call, false), { container: this });
+      const pages = this.call(args, () => native.containerMapMemory(...call, false));
       return this.#remember(iova, { ...placement, region: undefined, memory: file, pages });
     } catch (error) {
       native.fdClose(file, false);
@@ -109,10 +107,8 @@ export abstract class ContainerSpace extends ContainerFile {
     const at = device.handle;
     const iova = this.#toIova(placement);
     const args = { region: index, iova, offset, length };
-    const pages = kernelCall(
-      args,
-      () => native.containerMapRegion(handle, at, fileOffset + offset, length, iova, toFlags(placement), flags.write),
-      { container: this },
+    const pages = this.call(args, () =>
+      native.containerMapRegion(handle, at, fileOffset + offset, length, iova, toFlags(placement), flags.write),
     );
     return this.#remember(iova, { ...placement, region, memory: undefined, pages });
   }
@@ -143,22 +139,20 @@ export abstract class ContainerSpace extends ContainerFile {
   /** Takes a mapping out. @internal */
   unplace(iova: bigint, length: bigint): void {
     const { handle } = this;
-    kernelCall({ iova, length }, () => native.containerUnmap(handle, iova, length, unmapFlags.none, false), {
-      container: this,
-    });
+    this.call({ iova, length }, () => native.containerUnmap(handle, iova, length, unmapFlags.none, false));
   }
 
   /** The same on a pool thread. @internal */
   async unplaceLater(iova: bigint, length: bigint): Promise<void> {
     const { handle } = this;
     const call = () => native.containerUnmap(handle, iova, length, unmapFlags.none, true);
-    await this.calls.add(kernelCallAsync({ iova, length }, call, { container: this }));
+    await this.callLater({ iova, length }, call);
   }
 
   /** Maps memory anew for a mapping whose address is invalid. @internal */
   renew(memory: FdHandle, offset: bigint, length: bigint, iova: bigint): MappingHandle {
     const call = [this.handle, memory, offset, length, iova, accessBits.vaddr] as const;
-    return kernelCall({ iova, offset, length }, () => native.containerMapMemory(...call, false), { container: this });
+    return this.call({ iova, offset, length }, () => native.containerMapMemory(...call, false));
   }
 
   /**
@@ -173,10 +167,8 @@ export abstract class ContainerSpace extends ContainerFile {
     const first = all ? 0n : u64(iova, 'iova');
     const count = all ? 0n : u64(length, 'length', 1n);
     const flags = all ? unmapFlags.all : unmapFlags.none;
-    const unmapped = kernelCall(
-      { iova: first, length: count },
-      () => native.containerUnmap(handle, first, count, flags, false),
-      { container: this },
+    const unmapped = this.call({ iova: first, length: count }, () =>
+      native.containerUnmap(handle, first, count, flags, false),
     );
     this.dropIn(first, all ? u64Max + 1n : first + count);
     return unmapped;
@@ -196,10 +188,8 @@ export abstract class ContainerSpace extends ContainerFile {
     const first = all ? 0n : u64(iova, 'iova');
     const count = all ? 0n : u64(length, 'length', 1n);
     const flags = unmapFlags.vaddr | (all ? unmapFlags.all : unmapFlags.none);
-    const invalidated = kernelCall(
-      { iova: first, length: count },
-      () => native.containerUnmap(handle, first, count, flags, false),
-      { container: this },
+    const invalidated = this.call({ iova: first, length: count }, () =>
+      native.containerUnmap(handle, first, count, flags, false),
     );
     for (const mapping of this.#mappings) {
       if (all || (mapping.iova >= first && mapping.iova < first + count)) mapping.invalidated();

@@ -1,10 +1,10 @@
-import { toKernel } from '../default-kernel';
-import { classNode, openNodeSync } from '../device-node';
-import { kernelCall } from '../errors';
+// A VFIO container: how it is opened, and its dirty pages.
+import { toKernel } from '../kernel/default-kernel';
+import { classNode, openNodeSync } from '../kernel/device-node';
 import { toDirtyPages, type DirtyPages } from '../iommufd/dirty';
-import type { Kernel } from '../kernel';
-import { native } from '../native';
-import { options, outOfRange, string, u64 } from '../validate';
+import type { Kernel } from '../kernel/kernel';
+import { native } from '../addon/native';
+import { options, outOfRange, string, u64 } from '../errors/validate';
 import { ContainerSpace } from './container-space';
 
 /** What the kernel takes for the bitmap of one call: 2^31 - 1 pages. */
@@ -41,10 +41,8 @@ export class VfioContainer extends ContainerSpace {
   unmapDirty(iova: number | bigint, length: number | bigint): { unmapped: bigint; dirty: DirtyPages[] } {
     const { handle } = this;
     const { first, count, pageSize } = this.#toDirtyRange(iova, length);
-    const { unmapped, bitmap } = kernelCall(
-      { iova: first, length: count },
-      () => native.containerUnmapDirty(handle, first, count, pageSize),
-      { container: this },
+    const { unmapped, bitmap } = this.call({ iova: first, length: count }, () =>
+      native.containerUnmapDirty(handle, first, count, pageSize),
     );
     this.dropIn(first, first + count);
     return { unmapped, dirty: toDirtyPages(bitmap, first, pageSize) };
@@ -66,13 +64,7 @@ export class VfioContainer extends ContainerSpace {
   }
 
   #trackDirtyPages(start: boolean): void {
-    kernelCall(
-      {},
-      () => {
-        native.containerTrackDirtyPages(this.handle, start);
-      },
-      { container: this },
-    );
+    this.call({}, () => native.containerTrackDirtyPages(this.handle, start));
   }
 
   /**
@@ -85,10 +77,8 @@ export class VfioContainer extends ContainerSpace {
   dirtyPages(iova: number | bigint, length: number | bigint): DirtyPages[] {
     const { handle } = this;
     const { first, count, pageSize } = this.#toDirtyRange(iova, length);
-    const bitmap = kernelCall(
-      { iova: first, length: count },
-      () => native.containerDirtyPages(handle, first, count, pageSize),
-      { container: this },
+    const bitmap = this.call({ iova: first, length: count }, () =>
+      native.containerDirtyPages(handle, first, count, pageSize),
     );
     return toDirtyPages(bitmap, first, pageSize);
   }

@@ -1,7 +1,7 @@
 // The log that a device keeps of the pages it writes to, for migration with the memory that belongs to it.
-import { kernelCall, kernelCallAsync } from '../errors';
-import { native } from '../native';
-import { array, integer, options, outOfRange, u64 } from '../validate';
+import { kernelCall, kernelCallAsync } from '../errors/errors';
+import { native } from '../addon/native';
+import { array, integer, options, outOfRange, u64 } from '../errors/validate';
 import type { DeviceFile } from './device-file';
 
 const mostRanges = 65536; // of which the kernel takes as many as fit a page: 256
@@ -60,9 +60,7 @@ export class DmaLogging {
 
   /** {@link stop}, waiting. */
   stopSync(): void {
-    kernelCall(this.#device.args(), () => {
-      native.dmaLoggingStop(this.#device.handle, false);
-    });
+    kernelCall(this.#device.args(), () => native.dmaLoggingStop(this.#device.handle, false));
   }
 
   /**

@@ -1,6 +1,9 @@
-import { closedError, codedError } from '../errors';
-import { native, type FdHandle, type MappingHandle } from '../native';
-import type { ContainerSpace } from './container-space';
+// A mapping in a VFIO container.
+import { Closable } from '../lifetime/closable';
+import type { End } from '../lifetime/lifetime';
+import type { Parents } from '../lifetime/parents';
+import { codedError } from '../errors/errors';
+import { native, type FdHandle, type MappingHandle } from '../addon/native';
 import type { Region } from './region';
 
 /** What a mapping in a container shows. @internal */
@@ -20,8 +23,8 @@ export interface DmaSource {
  * A range of a container's I/O address space that leads to memory. It stays until it, its container or the last group in
  * that is closed, whether or not this is kept.
  */
-export class DmaMapping {
-  readonly container: ContainerSpace;
+export class DmaMapping extends Closable {
+  readonly container: Parents['ContainerSpace'];
   readonly iova: bigint;
   /** In bytes. */
   readonly length: bigint;
@@ -30,22 +33,36 @@ export class DmaMapping {
   readonly #source: DmaSource;
   #pages: MappingHandle;
   #addressValid = true;
-  #closed = false;
+
+  static readonly #end: End<DmaMapping> = {
+    ...{ what: 'mapping', canFail: true, kept: true },
+    // A container that is being closed takes its mappings along.
+    close: ({ container, iova, length }) => {
+      if (!container.closed) container.unplace(iova, length);
+    },
+    closeLater: async ({ container, iova, length }) => {
+      if (!container.closed) await container.unplaceLater(iova, length);
+    },
+    left: (mapping) => {
+      mapping.container.drop(mapping);
+      mapping.region?.device.file.forget(mapping);
+    },
+    gone: (mapping) => {
+      native.mappingRetire(mapping.#pages);
+      if (mapping.#source.memory !== undefined) native.fdClose(mapping.#source.memory, false);
+    },
+  };
 
   /** @internal */
-  constructor(container: ContainerSpace, iova: bigint, source: DmaSource) {
+  constructor(container: Parents['ContainerSpace'], iova: bigint, source: DmaSource) {
+    super(DmaMapping.#end);
     this.container = container;
     this.iova = iova;
     this.length = source.length;
     this.region = source.region;
     this.#source = source;
     this.#pages = source.pages;
-    source.region?.device.adopt(this);
-  }
-
-  /** Whether it is unmapped. */
-  get closed(): boolean {
-    return this.#closed;
+    source.region?.device.file.adopt(this);
   }
 
   /** False between {@link VfioContainer.invalidateAddresses} and {@link renewAddress}. */
@@ -60,20 +77,7 @@ export class DmaMapping {
 
   /** Called when the kernel has unmapped it. @internal */
   gone(): void {
-    if (this.#closed) return;
-    this.#leave();
-    this.#release();
-  }
-
-  #leave(): void {
-    this.#closed = true;
-    this.container.drop(this);
-    this.region?.device.forget(this);
-  }
-
-  #release(): void {
-    native.mappingRetire(this.#pages);
-    if (this.#source.memory !== undefined) native.fdClose(this.#source.memory, false);
+    this.life.abandon();
   }
 
   /**
@@ -83,7 +87,7 @@ export class DmaMapping {
    * @throws KernelError EINVAL: the address is valid. Error ERR_NOT_REMAPPABLE: a mapping of a region.
    */
   renewAddress(): void {
-    if (this.#closed) throw closedError('mapping');
+    this.check();
     const { memory, offset } = this.#source;
     if (memory === undefined) throw codedError('ERR_NOT_REMAPPABLE', 'only mappings of memory can get a new address');
     const pages = this.container.renew(memory, offset, this.length, this.iova);
@@ -93,28 +97,14 @@ export class DmaMapping {
   }
 
   /** Unmaps (VFIO_IOMMU_UNMAP_DMA). */
-  close(): void {
-    if (this.#closed) return;
-    // A container that is being closed takes its mappings along.
-    if (!this.container.closed) this.container.unplace(this.iova, this.length);
-    this.gone();
-  }
-
-  /** close(), for `using`. */
-  [Symbol.dispose](): void {
-    this.close();
+  override close(): void {
+    super.close();
   }
 
   /** Unmaps on a pool thread, for `await using`: unpinning much host memory takes time. */
   async [Symbol.asyncDispose](): Promise<void> {
-    // A region must not be mapped any more when its device is closed.
-    if (this.region || this.container.closed) this.close();
-    if (this.#closed) return;
-    this.#leave();
-    try {
-      await this.container.unplaceLater(this.iova, this.length);
-    } finally {
-      this.#release();
-    }
+    // A region must not be mapped any more when its device is closed: if it cannot be unmapped, this stays open.
+    if (this.region) this.close();
+    else await this.life.closeLater();
   }
 }

@@ -1,5 +1,5 @@
 // Which part of a BAR is to be exported as a dma-buf.
-import { array, integer, options, u64 } from '../validate';
+import { array, integer, options, u64 } from '../errors/validate';
 
 const mostRanges = 65536;
 

@@ -1,8 +1,8 @@
 // What a virtual display shows: planes, as dma-bufs or as regions of the device.
 import { DmaBuf } from '../dmabuf/dma-buf';
-import { kernelCall } from '../errors';
-import { native, type NativePlane } from '../native';
-import { integer, oneOf, options } from '../validate';
+import { kernelCall } from '../errors/errors';
+import { native, type NativePlane } from '../addon/native';
+import { integer, oneOf, options } from '../errors/validate';
 import type { DeviceFile } from './device-file';
 
 const planes = ['overlay', 'primary', 'cursor'] as const; // in the order of DRM's numbers

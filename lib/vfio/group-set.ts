@@ -1,6 +1,6 @@
 // The groups that VfioDevice.open() opens by itself: each once for all devices of it, and closed with the last.
 import type { Iommufd } from '../iommufd/iommufd';
-import type { Kernel } from '../kernel';
+import type { Kernel } from '../kernel/kernel';
 import { VfioContainer } from './container';
 import { VfioGroup } from './group';
 

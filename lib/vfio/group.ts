@@ -1,13 +1,14 @@
-import { Calls } from '../calls';
-import { toKernel } from '../default-kernel';
-import { openNodeSync } from '../device-node';
-import { closedError, codedError, kernelCall, kernelCallAsync } from '../errors';
-import { Iommufd, type Dependent } from '../iommufd/iommufd';
-import type { Kernel } from '../kernel';
-import { expectClose, wasClosed } from '../lost';
-import { native, type FdHandle } from '../native';
+// An IOMMU group, opened through /dev/vfio/N.
+import { type FdHandle, native } from '../addon/native';
+import { closedError, codedError, kernelCall, kernelCallAsync } from '../errors/errors';
+import { Iommufd } from '../iommufd/iommufd';
+import { toKernel } from '../kernel/default-kernel';
+import { openNodeSync } from '../kernel/device-node';
+import type { Kernel } from '../kernel/kernel';
+import { Closable } from '../lifetime/closable';
+import type { Child, End } from '../lifetime/lifetime';
 import { iommuGroup, toAddress } from '../pci/sysfs';
-import { integer, invalidType, options, outOfRange, string } from '../validate';
+import { integer, invalidType, options, outOfRange, string } from '../errors/validate';
 import { VfioContainer } from './container';
 
 /** Whether a group can be used. */
@@ -39,26 +40,35 @@ type Holder = VfioContainer | Iommufd;
  * An IOMMU group (/dev/vfio/N): the devices that the IOMMU cannot tell apart, which VFIO hands out together. It is VFIO's
  * older interface, for kernels without IOMMUFD; {@link VfioDevice.open} does by itself what is to be done with groups.
  */
-export class VfioGroup {
+export class VfioGroup extends Closable {
   readonly kernel: Kernel;
   /** The group's number, as in /sys/kernel/iommu_groups. */
   readonly number: number;
   readonly #fd: FdHandle;
-  readonly #calls = new Calls();
-  readonly #devices = new Set<Dependent>();
+  readonly #devices = new Set<Child>();
   #container: Holder | undefined;
   /** What closes this: also an iommufd that the group has left, and its open devices have not. */
   #parent: Holder | undefined;
-  #closed = false;
-  #closing: Promise<void> | undefined;
+
+  static readonly #end: End<VfioGroup> = {
+    what: 'VFIO group',
+    children: (group) => group.#devices,
+    close: (group) => native.fdClose(group.#fd, false),
+    closeLater: (group) => native.fdClose(group.#fd, true),
+    gone: (group) => {
+      group.#left();
+      group.#parent?.forget(group);
+      group.#parent = undefined;
+    },
+  };
 
   static readonly #inUse = new WeakMap<Holder, Set<VfioGroup>>();
 
   private constructor(kernel: Kernel, number: number, fd: FdHandle) {
+    super(VfioGroup.#end);
     this.kernel = kernel;
     this.number = number;
     this.#fd = fd;
-    expectClose(this, 'VFIO group');
   }
 
   /**
@@ -86,14 +96,9 @@ export class VfioGroup {
     return native.fdNumber(this.handle);
   }
 
-  /** Whether close() was called. */
-  get closed(): boolean {
-    return this.#closed;
-  }
-
   /** @internal */
   get handle(): FdHandle {
-    if (this.#closed) throw closedError('VFIO group');
+    this.check();
     return this.#fd;
   }
 
@@ -124,8 +129,8 @@ export class VfioGroup {
   async setContainer(container: VfioContainer | Iommufd): Promise<void> {
     const [group, holder] = [this.handle, this.#toHolder(container)];
     const around = { kernel: this.kernel };
-    await this.#calls.add(kernelCallAsync(this.args(), () => native.groupSetContainer(group, holder, true), around));
-    if (this.#closed) throw closedError('VFIO group');
+    await this.calls.add(kernelCallAsync(this.args(), () => native.groupSetContainer(group, holder, true), around));
+    this.check();
     if (container.closed) {
       native.groupUnsetContainer(group, false);
       throw closedError('container');
@@ -136,13 +141,7 @@ export class VfioGroup {
   /** {@link setContainer}, waiting. */
   setContainerSync(container: VfioContainer | Iommufd): void {
     const [group, holder] = [this.handle, this.#toHolder(container)];
-    kernelCall(
-      this.args(),
-      () => {
-        native.groupSetContainer(group, holder, false);
-      },
-      { kernel: this.kernel },
-    );
+    kernelCall(this.args(), () => native.groupSetContainer(group, holder, false), { kernel: this.kernel });
     this.#entered(container);
   }
 
@@ -183,27 +182,25 @@ export class VfioGroup {
    */
   async unsetContainer(): Promise<void> {
     const group = this.handle;
-    await this.#calls.add(kernelCallAsync(this.args(), () => native.groupUnsetContainer(group, true)));
+    await this.calls.add(kernelCallAsync(this.args(), () => native.groupUnsetContainer(group, true)));
     this.#left();
   }
 
   /** {@link unsetContainer}, waiting. */
   unsetContainerSync(): void {
     const group = this.handle;
-    kernelCall(this.args(), () => {
-      native.groupUnsetContainer(group, false);
-    });
+    kernelCall(this.args(), () => native.groupUnsetContainer(group, false));
     this.#left();
   }
 
   /** A device's file. `name`: its address, and options. @internal */
   async deviceFd(name: string): Promise<FdHandle> {
     const group = this.handle;
-    const around = { kernel: this.kernel, group: this };
-    const fd = await this.#calls.add(
+    const around = { kernel: this.kernel };
+    const fd = await this.calls.add(
       kernelCallAsync({ ...this.args(), name }, () => native.groupDeviceFd(group, name, true), around),
     );
-    if (!this.#closed) return fd;
+    if (!this.closed) return fd;
     native.fdClose(fd, false);
     throw closedError('VFIO group');
   }
@@ -212,17 +209,16 @@ export class VfioGroup {
   deviceFdSync(name: string): FdHandle {
     return kernelCall({ ...this.args(), name }, () => native.groupDeviceFd(this.handle, name, false), {
       kernel: this.kernel,
-      group: this,
     });
   }
 
   /** Notes a device that was opened here, to close it before the group. @internal */
-  adopt(device: Dependent): void {
+  adopt(device: Child): void {
     this.#devices.add(device);
   }
 
   /** @internal */
-  forget(device: Dependent): void {
+  forget(device: Child): void {
     this.#devices.delete(device);
   }
 
@@ -230,32 +226,8 @@ export class VfioGroup {
    * Closes the devices that were opened through the group, and the group, which leaves its container. If one of them cannot be
    * closed, the rest is closed all the same, and its error is thrown at the end.
    */
-  close(): void {
-    if (this.#closed) return;
-    const errors: unknown[] = [];
-    for (const device of [...this.#devices]) {
-      try {
-        device.close();
-      } catch (error) {
-        errors.push(error);
-      }
-    }
-    this.#closed = true;
-    wasClosed(this);
-    native.fdClose(this.#fd, false);
-    this.#gone();
-    if (errors.length > 0) throw errors[0];
-  }
-
-  #gone(): void {
-    this.#left();
-    this.#parent?.forget(this);
-    this.#parent = undefined;
-  }
-
-  /** close(), for `using`. */
-  [Symbol.dispose](): void {
-    this.close();
+  override close(): void {
+    super.close();
   }
 
   /**
@@ -263,28 +235,6 @@ export class VfioGroup {
    * way. From the start on every method throws ERR_CLOSED.
    */
   [Symbol.asyncDispose](): Promise<void> {
-    this.#closing ??= this.#closed
-      ? this.#calls.idle()
-      : this.#closeLater().finally(() => {
-          this.#closing = Promise.resolve(); // its error was told
-        });
-    return this.#closing;
-  }
-
-  async #closeLater(): Promise<void> {
-    this.#closed = true;
-    const errors: unknown[] = [];
-    await this.#calls.idle();
-    for (const device of [...this.#devices]) {
-      try {
-        await device[Symbol.asyncDispose]();
-      } catch (error) {
-        errors.push(error);
-      }
-    }
-    wasClosed(this);
-    await native.fdClose(this.#fd, true);
-    this.#gone();
-    if (errors.length > 0) throw errors[0];
+    return this.life.closeLater();
   }
 }

@@ -1,5 +1,5 @@
 // What VFIO_DEVICE_GET_INFO and VFIO_DEVICE_GET_IRQ_INFO tell.
-import type { NativeInfo } from '../native';
+import type { NativeInfo } from '../addon/native';
 import { deviceCapabilities, type DeviceCapability } from './capabilities';
 import { deviceFlags, irqFlags } from './constants';
 

@@ -1,12 +1,13 @@
+// One kind of a device's interrupts: enabling, masking and listening.
+import type { Parents } from '../lifetime/parents';
 import { EventEmitter } from 'node:events';
-import type { Around } from '../causes/look';
-import { Counts, type CountListener, type ListenOptions } from '../counter';
-import { closedError, codedError, kernelCall, KernelError } from '../errors';
-import { Eventfd } from '../eventfd';
-import { native } from '../native';
-import { array, boolean, instance, integer, invalidType, options } from '../validate';
+import type { Around } from '../errors/around';
+import { Counts, type CountListener, type ListenOptions } from '../events/counter';
+import { closedError, codedError, kernelCall, KernelError } from '../errors/errors';
+import { Eventfd } from '../events/eventfd';
+import { native } from '../addon/native';
+import { array, boolean, instance, integer, invalidType, options } from '../errors/validate';
 import { irqActions, irqNames } from './constants';
-import type { VfioDevice } from './device';
 import type { IrqInfo } from './info';
 import { Vector } from './vector';
 
@@ -50,7 +51,7 @@ type Action = keyof typeof irqActions;
  * what was counted until then is told first. A reset of the device ends nothing.
  */
 export class InterruptIndex extends EventEmitter<InterruptEvents> {
-  readonly device: VfioDevice;
+  readonly device: Parents['VfioDevice'];
   /** The number in the kernel's interface. */
   readonly index: number;
   /** 'INTx', 'MSI', 'MSI-X', 'error' or 'request'. */
@@ -66,7 +67,7 @@ export class InterruptIndex extends EventEmitter<InterruptEvents> {
   #unmaskedBy = false;
 
   /** @internal */
-  constructor(device: VfioDevice, index: number) {
+  constructor(device: Parents['VfioDevice'], index: number) {
     super();
     this.device = device;
     this.index = index;
@@ -133,9 +134,7 @@ export class InterruptIndex extends EventEmitter<InterruptEvents> {
         'trigger',
         start,
         numbers.length,
-        () => {
-          native.irqSetEventfds(this.device.handle, irqActions.trigger, this.index, start, numbers);
-        },
+        () => native.irqSetEventfds(this.device.handle, irqActions.trigger, this.index, start, numbers),
         fds,
       );
     } catch (error) {
@@ -183,13 +182,11 @@ export class InterruptIndex extends EventEmitter<InterruptEvents> {
   disable(): void {
     const { handle } = this.device;
     try {
-      this.#call('trigger', 0, 0, () => {
-        native.irqSet(handle, irqActions.trigger, this.index, 0, 0);
-      });
+      this.#call('trigger', 0, 0, () => native.irqSet(handle, irqActions.trigger, this.index, 0, 0));
     } catch (error) {
       // It is not enabled.
       if (!(error instanceof KernelError && error.code === 'EINVAL')) throw error;
-      if (this.device.around().isBound?.() !== true) throw error;
+      if (this.device.file.around().isBound?.() !== true) throw error;
     }
     this.#disabled();
   }
@@ -266,9 +263,7 @@ export class InterruptIndex extends EventEmitter<InterruptEvents> {
       action,
       0,
       1,
-      () => {
-        native.irqSetEventfds(this.device.handle, irqActions[action], this.index, 0, Int32Array.of(number));
-      },
+      () => native.irqSetEventfds(this.device.handle, irqActions[action], this.index, 0, Int32Array.of(number)),
       typeof eventfd === 'number' ? [eventfd] : [],
     );
   }
@@ -277,9 +272,9 @@ export class InterruptIndex extends EventEmitter<InterruptEvents> {
     const first = integer(start, 'start', 0, mostVectors - 1);
     if (typeof which === 'number') {
       const count = integer(which, 'which', 1, mostVectors);
-      this.#call(action, first, count, () => {
-        native.irqSet(this.device.handle, irqActions[action], this.index, first, count);
-      });
+      this.#call(action, first, count, () =>
+        native.irqSet(this.device.handle, irqActions[action], this.index, first, count),
+      );
       return;
     }
     const flags = array(which, 'which');
@@ -287,14 +282,14 @@ export class InterruptIndex extends EventEmitter<InterruptEvents> {
     const chosen = Uint8Array.from({ length: flags.length }, (_, i) =>
       Number(boolean(flags[i], `which[${String(i)}]`)),
     );
-    this.#call(action, first, chosen.length, () => {
-      native.irqSetChosen(this.device.handle, irqActions[action], this.index, first, chosen);
-    });
+    this.#call(action, first, chosen.length, () =>
+      native.irqSetChosen(this.device.handle, irqActions[action], this.index, first, chosen),
+    );
   }
 
   #call(action: Action, start: number, count: number, call: () => void, fds: readonly number[] = []): void {
-    const around: Around = { ...this.device.around(), interrupts: { index: this, start, count, fds } };
-    kernelCall({ ...this.device.args(), irq: this.name, action, start, count }, call, around);
+    const around: Around = { ...this.device.file.around(), interrupts: { index: this, start, count, fds } };
+    kernelCall({ ...this.device.file.args(), irq: this.name, action, start, count }, call, around);
   }
 
   /**

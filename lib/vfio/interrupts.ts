@@ -1,5 +1,5 @@
-import { irqNames } from './constants';
-import type { VfioDevice } from './device';
+// All kinds of interrupts of a device.
+import type { Parents } from '../lifetime/parents';
 import { InterruptIndex } from './interrupt-index';
 
 /**
@@ -17,22 +17,13 @@ export class Interrupts {
   readonly request: InterruptIndex;
 
   /** @internal */
-  constructor(device: VfioDevice) {
-    const [intx, msi, msix, error, request] = irqNames.map((_, index) => new InterruptIndex(device, index)) as [
-      ...[
-        intx: InterruptIndex,
-        msi: InterruptIndex,
-        msix: InterruptIndex,
-        error: InterruptIndex,
-        request: InterruptIndex,
-      ],
-    ];
-    this.intx = intx;
-    this.msi = msi;
-    this.msix = msix;
-    this.error = error;
-    this.request = request;
-    device.adopt({
+  constructor(device: Parents['VfioDevice']) {
+    this.intx = new InterruptIndex(device, 0);
+    this.msi = new InterruptIndex(device, 1);
+    this.msix = new InterruptIndex(device, 2);
+    this.error = new InterruptIndex(device, 3);
+    this.request = new InterruptIndex(device, 4);
+    device.file.adopt({
       close: () => {
         for (const index of this) index.close();
       },

@@ -1,9 +1,11 @@
-import { closedError, kernelCall, KernelError } from '../errors';
-import { Eventfd } from '../eventfd';
-import { expectClose, wasClosed } from '../lost';
-import { native } from '../native';
-import { instance, integer, options, outOfRange, u64 } from '../validate';
-import type { Region } from './region';
+// Ioeventfds: register writes that the kernel makes when an eventfd is signalled.
+import type { Parents } from '../lifetime/parents';
+import { closedError, kernelCall, KernelError } from '../errors/errors';
+import { Eventfd } from '../events/eventfd';
+import { Closable } from '../lifetime/closable';
+import type { End } from '../lifetime/lifetime';
+import { native } from '../addon/native';
+import { instance, integer, options, outOfRange, u64 } from '../errors/validate';
 
 /** What is to be written, and on whose signal. */
 export interface IoeventfdOptions {
@@ -21,8 +23,8 @@ export interface IoeventfdOptions {
  * A write that the kernel makes to a device's register each time an eventfd is signalled, without coming back to user space:
  * a doorbell. Made by {@link Region.ioeventfd}.
  */
-export class Ioeventfd {
-  readonly region: Region;
+export class Ioeventfd extends Closable {
+  readonly region: Parents['Region'];
   readonly offset: bigint;
   readonly width: number;
   readonly value: bigint;
@@ -30,68 +32,61 @@ export class Ioeventfd {
   readonly eventfd: Eventfd;
   readonly #at: bigint;
   readonly #own: boolean;
-  #closed = false;
+  readonly #args: Record<string, unknown>;
+  static readonly #end: End<Ioeventfd> = {
+    what: 'ioeventfd',
+    canFail: true,
+    close: (ioeventfd) => {
+      const { device } = ioeventfd.region;
+      try {
+        kernelCall(ioeventfd.#args, () =>
+          native.ioeventfdRemove(device.handle, ioeventfd.#at, ioeventfd.width, ioeventfd.value),
+        );
+      } catch (error) {
+        // Somebody else removed it, or the device is leaving.
+        if (!(error instanceof KernelError && error.code === 'ENODEV')) throw error;
+      }
+    },
+    gone: (ioeventfd) => {
+      ioeventfd.region.device.file.forget(ioeventfd);
+      if (ioeventfd.#own) ioeventfd.eventfd.close();
+    },
+  };
 
   /** @param start where the region is in the device's file @internal */
-  constructor(region: Region, start: bigint, opts: IoeventfdOptions) {
-    const { offset, width, value, eventfd } = options(opts);
-    this.region = region;
-    this.offset = u64(offset, 'offset', 0n, (1n << 40n) - 1n);
-    this.width = integer(width, 'width', 1, 8);
+  constructor(region: Parents['Region'], start: bigint, opts: IoeventfdOptions) {
+    const given = options(opts);
+    const offset = u64(given.offset, 'offset', 0n, (1n << 40n) - 1n);
+    const width = integer(given.width, 'width', 1, 8);
     if (![1, 2, 4, 8].includes(width)) throw outOfRange('width', 'one of 1, 2, 4, 8', width);
-    this.value = u64(value, 'value', 0n, (1n << BigInt(8 * width)) - 1n);
-    if (eventfd !== undefined) instance(eventfd, 'eventfd', Eventfd);
+    const value = u64(given.value, 'value', 0n, (1n << BigInt(8 * width)) - 1n);
+    if (given.eventfd !== undefined) instance(given.eventfd, 'eventfd', Eventfd);
     const { device } = region;
     if (device.closed) throw closedError('VFIO device');
-    this.#at = start + this.offset;
-    this.#own = eventfd === undefined;
-    this.eventfd = eventfd ?? Eventfd.create({ kernel: device.kernel });
+    const eventfd = given.eventfd ?? Eventfd.create({ kernel: device.kernel });
+    const args = { ...device.file.args(), region: region.index, offset, width };
     try {
-      const { fd } = this.eventfd;
-      kernelCall(
-        this.#args(),
-        () => {
-          native.ioeventfdAdd(device.handle, this.#at, this.width, this.value, fd);
-        },
-        device.around(),
-      );
+      const { fd } = eventfd;
+      const add = () => native.ioeventfdAdd(device.handle, start + offset, width, value, fd);
+      kernelCall(args, add, device.file.around());
     } catch (error) {
-      if (this.#own) this.eventfd.close();
+      if (given.eventfd === undefined) eventfd.close();
       throw error;
     }
-    device.adopt(this);
-    expectClose(this, 'ioeventfd');
-  }
-
-  #args() {
-    return { ...this.region.device.args(), region: this.region.index, offset: this.offset, width: this.width };
-  }
-
-  /** Whether close() was called. */
-  get closed(): boolean {
-    return this.#closed;
+    super(Ioeventfd.#end);
+    this.region = region;
+    this.offset = offset;
+    this.width = width;
+    this.value = value;
+    this.eventfd = eventfd;
+    this.#at = start + offset;
+    this.#own = given.eventfd === undefined;
+    this.#args = args;
+    device.file.adopt(this);
   }
 
   /** No more writes (VFIO_DEVICE_IOEVENTFD). The caller's own eventfd stays open. */
-  close(): void {
-    if (this.#closed) return;
-    const { device } = this.region;
-    try {
-      kernelCall(this.#args(), () => {
-        native.ioeventfdRemove(device.handle, this.#at, this.width, this.value);
-      });
-    } catch (error) {
-      // Somebody else removed it, or the device is leaving.
-      if (!(error instanceof KernelError && error.code === 'ENODEV')) throw error;
-    }
-    this.#closed = true;
-    wasClosed(this);
-    device.forget(this);
-    if (this.#own) this.eventfd.close();
-  }
-
-  /** close(), for `using`. */
-  [Symbol.dispose](): void {
-    this.close();
+  override close(): void {
+    super.close();
   }
 }

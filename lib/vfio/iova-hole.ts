@@ -1,5 +1,5 @@
 // Where there is room in an I/O address space whose kernel does not choose.
-import { native } from '../native';
+import { native } from '../addon/native';
 
 const page = native.pageSize;
 const hugePage = 1n << 21n;

@@ -1,7 +1,9 @@
-import { kernelCall } from '../errors';
-import { expectClose, wasClosed } from '../lost';
-import { native, type MappingHandle, type NativeRegisters, type RegisterArray } from '../native';
-import type { Region } from './region';
+// A mapped region: register accesses of an exact width.
+import type { Parents } from '../lifetime/parents';
+import { kernelCall } from '../errors/errors';
+import { Closable } from '../lifetime/closable';
+import type { End } from '../lifetime/lifetime';
+import { native, type MappingHandle, type NativeRegisters, type RegisterArray } from '../addon/native';
 
 /**
  * A region's registers, mapped into this process. Each accessor makes exactly one access of its width on the bus, when
@@ -11,8 +13,8 @@ import type { Region } from './region';
  * TypeError ERR_INVALID_ARG_TYPE; Error ERR_CLOSED after close(); Error ERR_MEMORY_DISABLED while the device does not
  * decode memory (in reset, or with memory space off); Error ERR_READ_ONLY for writes to a read-only region.
  */
-export class MappedRegion {
-  readonly region: Region;
+export class MappedRegion extends Closable {
+  readonly region: Parents['Region'];
   /** Where in the region the mapping starts, in bytes. */
   readonly offset: bigint;
   /** In bytes. */
@@ -38,15 +40,22 @@ export class MappedRegion {
   /** Writes the array: one store of the element's width for each element, in ascending order. */
   readonly write: (offset: number, array: RegisterArray) => void;
   readonly #mapping: MappingHandle;
-  #closed = false;
+  static readonly #end: End<MappedRegion> = {
+    what: 'mapped region',
+    close: (mapped) => {
+      native.mappingRetire(mapped.#mapping);
+      mapped.region.device.file.forget(mapped);
+    },
+  };
 
   /** @internal */
-  constructor(region: Region, offset: bigint, length: bigint, mapping: MappingHandle) {
+  constructor(region: Parents['Region'], offset: bigint, length: bigint, mapping: MappingHandle) {
+    const access: NativeRegisters = kernelCall({}, () => native.registerAccess(mapping));
+    super(MappedRegion.#end);
     this.region = region;
     this.offset = offset;
     this.length = length;
     this.#mapping = mapping;
-    const access: NativeRegisters = kernelCall({}, () => native.registerAccess(mapping));
     this.read8 = access.read8;
     this.read16 = access.read16;
     this.read32 = access.read32;
@@ -57,25 +66,5 @@ export class MappedRegion {
     this.write64 = access.write64;
     this.read = access.read;
     this.write = access.write;
-    expectClose(this, 'mapped region');
-  }
-
-  /** Whether close() was called. */
-  get closed(): boolean {
-    return this.#closed;
-  }
-
-  /** Unmaps. */
-  close(): void {
-    if (this.#closed) return;
-    this.#closed = true;
-    wasClosed(this);
-    native.mappingRetire(this.#mapping);
-    this.region.device.forget(this);
-  }
-
-  /** close(), for `using`. */
-  [Symbol.dispose](): void {
-    this.close();
   }
 }

@@ -1,9 +1,9 @@
 // What sysfs tells about a mediated device, which has a UUID for an address.
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { linked, list } from '../causes/look';
-import type { Node } from '../device-node';
-import { codedError } from '../errors';
+import { codedError } from '../errors/errors';
+import type { Node } from '../kernel/device-node';
+import { linked, list } from '../kernel/look';
 import { toCdevNode } from '../pci/sysfs';
 
 const uuidPattern = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;

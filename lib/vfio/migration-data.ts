@@ -1,12 +1,12 @@
 // The data that a device's migration moves, out of it or into it.
+import type { Parents } from '../lifetime/parents';
 import { Readable, Writable } from 'node:stream';
-import { Calls } from '../calls';
-import { closedError, codedError, kernelCall, kernelCallAsync, KernelError } from '../errors';
-import { expectClose, wasClosed } from '../lost';
-import { native, type FdHandle } from '../native';
-import { pollEvents, Watch } from '../poll';
-import { bytes as toBytes, instance, integer, options } from '../validate';
-import type { Migration } from './migration';
+import { codedError, kernelCall, kernelCallAsync, KernelError } from '../errors/errors';
+import { Closable } from '../lifetime/closable';
+import type { End } from '../lifetime/lifetime';
+import { native, type FdHandle } from '../addon/native';
+import { pollEvents, Watch } from '../events/poll';
+import { bytes as toBytes, instance, integer, options } from '../errors/validate';
 
 const reinitFlag = 1 << 0; // linux/vfio.h
 const mostAtOnce = 1 << 30;
@@ -47,40 +47,42 @@ let more: (data: MigrationData) => Promise<void>;
  * The file that the kernel moves a device's state through, one way. Its methods and a stream of it take from or add to
  * the same position.
  */
-export class MigrationData {
-  readonly migration: Migration;
+export class MigrationData extends Closable {
+  readonly migration: Parents['Migration'];
   /** 'save': out of the device. 'resume': into it. */
   readonly direction: 'save' | 'resume';
   readonly #fd: FdHandle;
-  readonly #calls = new Calls();
   readonly #waiting = new Set<() => void>();
-  #closed = false;
+
+  static readonly #end: End<MigrationData> = {
+    what: 'migration data',
+    close: (data) => {
+      data.wake();
+      native.fdClose(data.#fd, false);
+      data.migration.forget(data);
+    },
+  };
 
   static {
     more = (data) => data.#more();
   }
 
   /** Takes the fd over. @internal */
-  constructor(migration: Migration, direction: 'save' | 'resume', fd: FdHandle) {
+  constructor(migration: Parents['Migration'], direction: 'save' | 'resume', fd: FdHandle) {
+    super(MigrationData.#end);
     this.migration = migration;
     this.direction = direction;
     this.#fd = fd;
-    expectClose(this, `migration data to ${direction}`);
   }
 
   get #handle(): FdHandle {
-    if (this.#closed) throw closedError('migration data');
+    this.check();
     return this.#fd;
   }
 
   /** The file descriptor, to hand on. It stays this object's: do not close it. */
   get fd(): number {
     return native.fdNumber(this.#handle);
-  }
-
-  /** Whether close() was called. */
-  get closed(): boolean {
-    return this.#closed;
   }
 
   /**
@@ -106,7 +108,7 @@ export class MigrationData {
   async read(size: number = chunk): Promise<Buffer> {
     const [fd, count] = [this.#handle, integer(size, 'size', 1, mostAtOnce)];
     try {
-      return toBuffer(await this.#calls.add(kernelCallAsync(this.#args(), () => native.fdRead(fd, count, true))));
+      return toBuffer(await this.calls.add(kernelCallAsync(this.#args(), () => native.fdRead(fd, count, true))));
     } catch (error) {
       return noneForNow(error);
     }
@@ -130,7 +132,7 @@ export class MigrationData {
    */
   async write(data: Uint8Array): Promise<number> {
     const [fd, array] = [this.#handle, toBytes(data, 'data')];
-    return this.#calls.add(kernelCallAsync(this.#args(), () => native.fdWrite(fd, array, true)));
+    return this.calls.add(kernelCallAsync(this.#args(), () => native.fdWrite(fd, array, true)));
   }
 
   /** {@link write}, waiting. */
@@ -145,7 +147,7 @@ export class MigrationData {
    */
   readable(opts?: StreamOptions): Readable {
     const settings = streamOptions(opts);
-    if (this.#closed) throw closedError('migration data');
+    this.check();
     return new SavedState(this, settings);
   }
 
@@ -156,7 +158,7 @@ export class MigrationData {
    */
   writable(opts?: StreamOptions): Writable {
     const settings = streamOptions(opts);
-    if (this.#closed) throw closedError('migration data');
+    this.check();
     return new ResumedState(this, settings);
   }
 
@@ -165,7 +167,7 @@ export class MigrationData {
   }
 
   #more(): Promise<void> {
-    if (this.#closed) return Promise.resolve();
+    if (this.closed) return Promise.resolve();
     return new Promise((resolve) => {
       let watch: Watch | undefined;
       const done = () => {
@@ -187,24 +189,9 @@ export class MigrationData {
     for (const done of [...this.#waiting]) done();
   }
 
-  /** Resolves when no call is under way. @internal */
-  idle(): Promise<void> {
-    return this.#calls.idle();
-  }
-
   /** Closes the file, behind calls that are under way. What the device is to do next is told by its state. */
-  close(): void {
-    if (this.#closed) return;
-    this.#closed = true;
-    this.wake();
-    wasClosed(this);
-    native.fdClose(this.#fd, false);
-    this.migration.forget(this);
-  }
-
-  /** close(), for `using`. */
-  [Symbol.dispose](): void {
-    this.close();
+  override close(): void {
+    super.close();
   }
 }
 
@@ -267,12 +254,8 @@ class ResumedState extends Writable {
 
   override _write(bytes: Buffer, _: BufferEncoding, done: (error?: Error | null) => void): void {
     this.#all(bytes).then(
-      () => {
-        done();
-      },
-      (error: unknown) => {
-        done(error as Error);
-      },
+      () => done(),
+      (error: unknown) => done(error as Error),
     );
   }
 
@@ -292,7 +275,5 @@ class ResumedState extends Writable {
 /** When the stream says 'close', its fd is closed. */
 function closeBehind(data: MigrationData, error: Error | null, done: (error?: Error | null) => void): void {
   data.close();
-  void data.idle().then(() => {
-    done(error);
-  });
+  void data.calls.idle().then(() => done(error));
 }

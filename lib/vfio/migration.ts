@@ -2,12 +2,13 @@
 import { once } from 'node:events';
 import type { Readable, Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { attempt } from '../causes/look';
-import { closedError, codedError, kernelCall, kernelCallAsync } from '../errors';
-import { native } from '../native';
-import { boolean, instance, oneOf, options } from '../validate';
+import { attempt } from '../kernel/look';
+import { closedError, codedError, kernelCall, kernelCallAsync } from '../errors/errors';
+import { native } from '../addon/native';
+import { boolean, instance, oneOf, options } from '../errors/validate';
 import { MigrationData, streamOptions, type StreamOptions } from './migration-data';
-import type { ResettableDevice } from './resettable-device';
+import type { DeviceFile } from './device-file';
+import type { Power } from './power';
 
 /** In the order of their numbers in linux/vfio.h. */
 const states = [
@@ -55,12 +56,15 @@ export interface MoveOptions extends StreamOptions {
 
 /** A device's migration. Where a driver has none, all methods throw ENOTTY. */
 export class Migration {
-  readonly #device: ResettableDevice;
+  readonly #device: DeviceFile;
+  readonly #power: Power;
   readonly #data = new Set<MigrationData>();
 
   /** @internal */
-  constructor(device: ResettableDevice) {
+  constructor(device: DeviceFile, power: Power) {
     this.#device = device;
+    this.#power = power;
+    device.whenChanged = () => this.wake();
   }
 
   /** The device's. @internal */
@@ -158,9 +162,7 @@ export class Migration {
    * @throws KernelError EINVAL: no pre-copy, or a kernel that does not know this.
    */
   enableReinit(): void {
-    kernelCall(this.#args(), () => {
-      native.migrationEnablePrecopyInfo2(this.#device.handle);
-    });
+    kernelCall(this.#args(), () => native.migrationEnablePrecopyInfo2(this.#device.handle));
   }
 
   /**
@@ -236,7 +238,7 @@ export class Migration {
   /** The target of a move that failed. Its first error is told; a second would hide it. */
   async #giveUp(begun: boolean): Promise<void> {
     if (!begun || this.#device.closed) return;
-    await this.#device.reset().catch(() => undefined);
+    await this.#power.reset().catch(() => undefined);
   }
 
   async #goBack(state: MigrationState): Promise<void> {

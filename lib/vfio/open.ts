@@ -1,15 +1,15 @@
 // What VfioDevice.open() takes: a PCI address, a mediated device's UUID, a character device's path, or an fd.
 import { basename } from 'node:path';
-import { attempt } from '../causes/look';
-import { toKernel } from '../default-kernel';
-import { addressOfNumber, openNode, openNodeSync, type Node } from '../device-node';
-import { closedError, codedError, kernelCall, kernelCallAsync, KernelError } from '../errors';
+import { type FdHandle, native } from '../addon/native';
+import { closedError, codedError, kernelCall, kernelCallAsync, KernelError } from '../errors/errors';
+import { instance, integer, invalidType, oneOf, options, outOfRange, string } from '../errors/validate';
 import { Iommufd } from '../iommufd/iommufd';
-import type { Kernel } from '../kernel';
-import { native, type FdHandle } from '../native';
+import { toKernel } from '../kernel/default-kernel';
+import { addressOfNumber, type Node, openNode, openNodeSync } from '../kernel/device-node';
+import type { Kernel } from '../kernel/kernel';
+import { attempt } from '../kernel/look';
 import { cdevNode, iommuGroup, toAddress } from '../pci/sysfs';
-import { instance, integer, invalidType, oneOf, options, outOfRange, string } from '../validate';
-import type { BindOptions } from './bound-device';
+import type { BindOptions } from './attachments';
 import { VfioContainer } from './container';
 import type { Opened } from './device-file';
 import { VfioGroup } from './group';

@@ -1,5 +1,5 @@
 // Parts of a region, in whole pages.
-import { native } from '../native';
+import { native } from '../addon/native';
 
 /** A part of a region, in bytes. */
 export interface RegionRange {

@@ -1,9 +1,10 @@
-import { codedError, kernelCall } from '../errors';
-import { native } from '../native';
-import { bytes as toBytes, integer, options, u64 } from '../validate';
+// A region of a device: reads, writes and mapping.
+import type { Parents } from '../lifetime/parents';
+import { codedError, kernelCall } from '../errors/errors';
+import { native } from '../addon/native';
+import { bytes as toBytes, integer, options, u64 } from '../errors/validate';
 import { regionCapabilities, type RegionCapability } from './capabilities';
 import { configRegion, regionFlags, regionNames } from './constants';
-import type { VfioDevice } from './device';
 import { Ioeventfd, type IoeventfdOptions } from './ioeventfd';
 import { MappedRegion } from './mapped-region';
 import { wholePages, type RegionRange } from './ranges';
@@ -17,7 +18,7 @@ const lastBar = 5;
  * is a multiple of it. They work for what cannot be mapped: I/O ports, config space, a page with an MSI-X table.
  */
 export class Region {
-  readonly device: VfioDevice;
+  readonly device: Parents['VfioDevice'];
   readonly index: number;
   /** 'bar0' … 'bar5', 'rom', 'config', 'vga'; undefined for a device-specific region. */
   readonly name: string | undefined;
@@ -29,7 +30,7 @@ export class Region {
   readonly #offset: bigint;
 
   /** @internal */
-  constructor(device: VfioDevice, index: number) {
+  constructor(device: Parents['VfioDevice'], index: number) {
     this.device = device;
     this.index = index;
     this.name = regionNames[index];
@@ -105,7 +106,7 @@ export class Region {
       native.vfioMap(this.device.handle, this.#offset + start, count, this.flags.write),
     );
     const mapped = new MappedRegion(this, start, count, mapping);
-    this.device.adopt(mapped);
+    this.device.file.adopt(mapped);
     return mapped;
   }
 
@@ -140,7 +141,7 @@ export class Region {
     const written = kernelCall({ region: this.index, offset: at, length: bytes.length }, () =>
       native.vfioWrite(this.device.handle, this.#offset + at, bytes),
     );
-    if (this.index === configRegion) this.device.changed();
+    if (this.index === configRegion) this.device.file.changed();
     return written;
   }
 

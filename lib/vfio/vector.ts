@@ -1,8 +1,8 @@
 // One vector's receiver: an eventfd of the library's, and who listens to it.
-import { Counter } from '../counter';
-import { kernelCall } from '../errors';
-import type { Kernel } from '../kernel';
-import { native, type FdHandle } from '../native';
+import { Counter } from '../events/counter';
+import { kernelCall } from '../errors/errors';
+import type { Kernel } from '../kernel/kernel';
+import { native, type FdHandle } from '../addon/native';
 
 /** @internal */
 export class Vector {

@@ -1,5 +1,5 @@
 // A VF token: the secret that the holder of an SR-IOV physical function shares with the users of its virtual ones.
-import { outOfRange, string } from '../validate';
+import { outOfRange, string } from '../errors/validate';
 
 const form = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 

@@ -1,6 +1,6 @@
 // Where a display controller's or GPU's video memory is.
-import { codedError } from '../errors';
-import { instance } from '../validate';
+import { codedError } from '../errors/errors';
+import { instance } from '../errors/validate';
 import { VfioDevice } from './device';
 import type { Region } from './region';
 

@@ -1,6 +1,6 @@
 // Low power that ends when something accesses the device: the kernel tells so through an eventfd.
-import { native, type FdHandle } from '../native';
-import { pollEvents, Watch } from '../poll';
+import { native, type FdHandle } from '../addon/native';
+import { pollEvents, Watch } from '../events/poll';
 
 /** Low power from which the device can be woken. It comes from {@link VfioDevice.enterLowPowerWithWakeUp}. */
 export class WakeUp {
@@ -20,9 +20,7 @@ export class WakeUp {
     this.#eventfd = eventfd;
     this.#watch = new Watch(eventfd, pollEvents.readable, () => {
       this.#watch.close();
-      void awake(this).then(() => {
-        this.end(true);
-      });
+      void awake(this).then(() => this.end(true));
     });
   }
 

@@ -38,7 +38,7 @@ std::vector<fake::InfoCapability> ToCapabilities(const Napi::Value& value) {
   return capabilities;
 }
 
-// The shape is NativeDevice in lib/native.ts.
+// The shape is NativeDevice in lib/addon/native.ts.
 fake::DeviceDescription ToDevice(const Napi::Object& object) {
   fake::DeviceDescription device = {.address = object.Get("address").ToString(),
                                     .cdev = object.Get("cdev").ToString(),

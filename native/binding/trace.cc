@@ -1,4 +1,4 @@
-// The ioctls of an environment, for lib/trace.ts to publish.
+// The ioctls of an environment, for lib/addon/trace.ts to publish.
 #include "core/trace.h"
 
 #include "binding/addon.h"

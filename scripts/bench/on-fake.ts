@@ -1,3 +1,4 @@
+// Benchmark operations on the fake kernel.
 import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
 import { addressOf, reference } from '../../lib/fake';

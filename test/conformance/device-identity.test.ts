@@ -15,7 +15,7 @@ import {
   VfioDevice,
   VfioGroup,
 } from '../../lib';
-import { defaultKernel } from '../../lib/default-kernel';
+import { defaultKernel } from '../../lib/kernel/default-kernel';
 import { FakeKernel } from '../../lib/fake';
 import { conforms, conformsOnlyOn, observe, onFake, refuses, unlessFailing } from './record';
 import { addresses } from './rig';

@@ -1,3 +1,4 @@
+// Opening, binding and describing a device.
 import assert from 'node:assert/strict';
 import { readlinkSync } from 'node:fs';
 import { DmaMemory, Iommufd, VfioDevice } from '../../lib';

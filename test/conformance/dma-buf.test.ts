@@ -1,3 +1,4 @@
+// dma-bufs of a device: names, sizes, duplicates.
 import assert from 'node:assert/strict';
 import { closeSync, openSync } from 'node:fs';
 import { DmaBuf, DmaMemory } from '../../lib';

@@ -1,3 +1,4 @@
+// Which parts of a BAR can be exported.
 import assert from 'node:assert/strict';
 import { DmaBuf, Iommufd, KernelError, VfioDevice } from '../../lib';
 import { conforms, observe, refuses } from './record';

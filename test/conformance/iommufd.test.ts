@@ -1,3 +1,4 @@
+// Opening an iommufd, and its IOASes.
 import assert from 'node:assert/strict';
 import { Iommufd, VfioDevice } from '../../lib';
 import { conforms, observe, refuses } from './record';

@@ -7,9 +7,9 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { constants, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Hwpt, Ioas, Iommufd } from '../../lib';
-import { kernelCall } from '../../lib/errors';
+import { kernelCall } from '../../lib/errors/errors';
 import { FakeKernel } from '../../lib/fake';
-import { native } from '../../lib/native';
+import { native } from '../../lib/addon/native';
 import { aboutDevice } from './witness';
 
 const op = {

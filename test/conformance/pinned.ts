@@ -1,3 +1,4 @@
+// How much memory a process has pinned.
 import { readFileSync } from 'node:fs';
 
 /** KiB of memory that this process is charged for as pinned. */

@@ -1,3 +1,4 @@
+// Regions: reads, writes and mappings.
 import assert from 'node:assert/strict';
 import { conforms, observe, refuses } from './record';
 import { cmb, useRig, vram } from './rig';

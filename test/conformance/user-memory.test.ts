@@ -1,8 +1,8 @@
 // Arguments that lie at the end of the caller's memory, and arrays in them that do not fit there.
 import assert from 'node:assert/strict';
 import { constants } from 'node:os';
-import { defaultKernel } from '../../lib/default-kernel';
-import { native } from '../../lib/native';
+import { defaultKernel } from '../../lib/kernel/default-kernel';
+import { native } from '../../lib/addon/native';
 import { conformsBeside, observe } from './record';
 import { useRig } from './rig';
 

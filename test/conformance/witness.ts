@@ -3,7 +3,7 @@ import { subscribe } from 'node:diagnostics_channel';
 import { readdirSync, readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { defaultKernel, ioctlChannel, type IoctlMessage } from '../../lib';
-import { publish } from '../../lib/trace';
+import { publish } from '../../lib/addon/trace';
 
 /** By the ioctl's name: 'edu: ok', 'nvme: EINVAL', 'ok' (of no device), … */
 export type Ioctls = Record<string, string[]>;

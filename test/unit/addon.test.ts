@@ -22,14 +22,14 @@ describe('loading the addon', function () {
 
   beforeEach(() => {
     folder = mkdtempSync(join(tmpdir(), 'addon-'));
-    mkdirSync(join(folder, 'dist'));
+    mkdirSync(join(folder, 'dist/addon'), { recursive: true });
     mkdirSync(join(folder, 'build/Release'), { recursive: true });
     writeFileSync(join(folder, 'package.json'), '{}');
     symlinkSync(join(checkout, 'node_modules'), join(folder, 'node_modules'));
     const compilerOptions = { module: ModuleKind.CommonJS, target: ScriptTarget.ES2022, esModuleInterop: true };
-    for (const name of ['native', 'validate']) {
-      const source = readFileSync(join(checkout, `lib/${name}.ts`), 'utf8');
-      writeFileSync(join(folder, `dist/${name}.js`), transpileModule(source, { compilerOptions }).outputText);
+    for (const name of ['native', 'coded']) {
+      const source = readFileSync(join(checkout, `lib/addon/${name}.ts`), 'utf8');
+      writeFileSync(join(folder, `dist/addon/${name}.js`), transpileModule(source, { compilerOptions }).outputText);
     }
   });
   afterEach(() => {
@@ -40,7 +40,7 @@ describe('loading the addon', function () {
     const script = `
       let outcome = { loaded: true };
       try {
-        require('./dist/native.js').native.systemKernel();
+        require('./dist/addon/native.js').native.systemKernel();
       } catch ({ code, message, cause }) {
         outcome = { code, message, cause: String(cause) };
       }

@@ -1,3 +1,4 @@
+// The decoders of VFIO's capability chains.
 import assert from 'node:assert/strict';
 import { deviceCapabilities, parseChain, regionCapabilities } from '../../lib/vfio/capabilities';
 

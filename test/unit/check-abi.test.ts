@@ -1,3 +1,4 @@
+// check:abi finds what differs from the kernel headers.
 import assert from 'node:assert/strict';
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';

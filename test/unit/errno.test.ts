@@ -1,7 +1,8 @@
+// The kernel's names for errnos.
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { constants } from 'node:os';
-import { errnoName } from '../../lib/errno';
+import { errnoName } from '../../lib/addon/errno';
 import { errnoHeaders, itNeeds, type Need } from '../needs';
 
 const headers = ['errno-base.h', 'errno.h'].map((name) => `/usr/include/asm-generic/${name}`);

@@ -18,8 +18,9 @@ import {
 import { constants, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DmaMemory, Iommufd, KernelError, VfioDevice, type DmaBuf, type Ioas } from '../../lib';
-import { amount, type Arguments, type Around } from '../../lib/causes/look';
-import { udevRule } from '../../lib/causes/open';
+import type { Arguments, Around } from '../../lib/errors/around';
+import { amount } from '../../lib/hints/causes/amounts';
+import { udevRule } from '../../lib/hints/causes/open';
 import { FakeKernel } from '../../lib/fake';
 import { hintFor, hints } from '../../lib/hints';
 import { itNeeds, prlimit, superuser, type Need } from '../needs';
@@ -142,8 +143,7 @@ describe('errors of opening', () => {
   after(() => {
     rmSync(root, { recursive: true });
   });
-  const hintOf = (code: string, path: string) =>
-    failed('open', code, { path }, { kernel: { sysfs: root } as never }).hint ?? '';
+  const hintOf = (code: string, path: string) => failed('open', code, { path }, { kernel: { sysfs: root } }).hint ?? '';
   const shows = (path: string) => mkdirSync(join(root, 'class', path), { recursive: true });
 
   it('tell a kernel without IOMMUFD from a container that was not given it', () => {

@@ -6,8 +6,8 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import { Kernel } from '../../lib';
-import { native, type FdHandle } from '../../lib/native';
-import { pollEvents, ready, Watch } from '../../lib/poll';
+import { native, type FdHandle } from '../../lib/addon/native';
+import { pollEvents, ready, Watch } from '../../lib/events/poll';
 
 const { readable, writable } = pollEvents;
 
@@ -97,8 +97,8 @@ describe('waiting for an fd', () => {
     const code = `
       require('tsx/cjs');
       const { Kernel } = require(${JSON.stringify(require.resolve('../../lib'))});
-      const { native } = require(${JSON.stringify(require.resolve('../../lib/native'))});
-      const { Watch } = require(${JSON.stringify(require.resolve('../../lib/poll'))});
+      const { native } = require(${JSON.stringify(require.resolve('../../lib/addon/native'))});
+      const { Watch } = require(${JSON.stringify(require.resolve('../../lib/events/poll'))});
       const watches = [];
       for (let i = 0; i < 10; i += 1) {
         const fd = native.fdEventfd(Kernel.system.handle, i % 2);

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <string>
 
 #include "fake/files/user_memory.h"
 #include "kernel/page_size.h"
@@ -139,7 +140,12 @@ int SystemHeap::Ioctl(uapi::request_t request, void* argument) {
   const int fd = memfd_create("heap-dmabuf", MFD_CLOEXEC);
   if (fd < 0) return -errno;
   auto pages = std::make_unique<HostPages>();
-  int result = ftruncate(fd, static_cast<off_t>(length)) < 0 ? -errno : pages->Add(fd, 0, length);
+  int result = ftruncate(fd, static_cast<off_t>(length)) < 0 ? -errno : 0;
+  // Mapped by another open of the memfd: a mapping keeps what it was made by open, and the buffer would never be
+  // closed.
+  const int own = result < 0 ? -1 : open(("/proc/self/fd/" + std::to_string(fd)).c_str(), O_RDWR | O_CLOEXEC);
+  if (result == 0) result = own < 0 ? -errno : pages->Add(own, 0, length);
+  if (own >= 0) close(own);
   if (result < 0) {
     close(fd);
     return result == -EINVAL || result == -EFBIG ? -ENOMEM : result;

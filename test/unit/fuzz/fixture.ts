@@ -17,9 +17,9 @@ import {
   VfioDevice,
   type InterruptIndex,
 } from '../../../lib';
-import { Counts } from '../../../lib/counter';
+import { Counts } from '../../../lib/events/counter';
 import { FakeKernel, FenceTimeline } from '../../../lib/fake';
-import { native } from '../../../lib/native';
+import { native } from '../../../lib/addon/native';
 import type { Random } from './random';
 import type { Sample } from './values';
 

@@ -1,3 +1,4 @@
+// One round of the fuzzer: calls with spoiled arguments, and what must hold afterwards.
 import { readdirSync, fstatSync, readlinkSync } from 'node:fs';
 import { Readable, Writable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';

@@ -1,3 +1,4 @@
+// The fuzzer's verdict on one call.
 import { KernelError } from '../../../lib';
 import { documentedCodes } from './surface';
 import { OwnError } from './values';

@@ -3,7 +3,7 @@ import { stat } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { arm, attacks, caught, disarm, installAll, met, removeAll, type Attack, type Name } from './accessors';
 import { FakeKernel } from '../../../lib/fake';
-import { native } from '../../../lib/native';
+import { native } from '../../../lib/addon/native';
 import { names, symbols } from './names';
 import { Made, Stage } from './program';
 

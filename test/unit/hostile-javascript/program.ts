@@ -6,7 +6,7 @@ import path from 'node:path';
 import { DmaMemory, Eventfd, Iommufd, ShareClient, ShareServer, VfioDevice } from '../../../lib';
 import type { DmaBuf, Ioas, IoasMapping, MappedRegion } from '../../../lib';
 import { FakeKernel } from '../../../lib/fake';
-import { native } from '../../../lib/native';
+import { native } from '../../../lib/addon/native';
 
 const page = 4096;
 const cmb = { region: 2, offset: 0n, length: 0x10000n };

@@ -8,7 +8,7 @@ import path from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { DmaMemory } from '../../../lib';
 import { FakeKernel } from '../../../lib/fake';
-import { native } from '../../../lib/native';
+import { native } from '../../../lib/addon/native';
 import { collect, makeRig, transferAway } from './rig';
 
 type Function_ = (...args: unknown[]) => unknown;
@@ -102,7 +102,7 @@ export const ownershipCases: Record<string, () => Promise<void> | void> = {
     const load = `require(${JSON.stringify(require.resolve('tsx/cjs'))});`;
     const script = `${load}
       const { makeRig, transferAway } = require(${JSON.stringify(require.resolve('./rig'))});
-      const { native } = require(${JSON.stringify(require.resolve('../../../lib/native'))});
+      const { native } = require(${JSON.stringify(require.resolve('../../../lib/addon/native'))});
       const moved = transferAway(native.ioasHot(makeRig().ioas.handle).words.buffer);
       require('node:worker_threads').parentPort.postMessage(moved, moved ? [moved] : []);`;
     const worker = new Worker(script, { eval: true });

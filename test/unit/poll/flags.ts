@@ -3,8 +3,8 @@
 import { readFileSync } from 'node:fs';
 import { setImmediate as turn } from 'node:timers/promises';
 import { FdChannel, Kernel } from '../../../lib';
-import { native } from '../../../lib/native';
-import { pollEvents, ready, Watch } from '../../../lib/poll';
+import { native } from '../../../lib/addon/native';
+import { pollEvents, ready, Watch } from '../../../lib/events/poll';
 
 const nonBlocking = 0o4000; // O_NONBLOCK
 

@@ -1,0 +1,459 @@
+// The addon, typed. The only file that loads it; everything else sees these functions and opaque handles.
+import { existsSync } from 'node:fs';
+import bindings from 'bindings';
+import { coded } from './coded';
+
+declare const tag: unique symbol;
+/** What native code owns, as an opaque value. `T` names the kind. @internal */
+export interface Handle<T extends string> {
+  readonly [tag]: T;
+}
+/** @internal */ export type KernelHandle = Handle<'kernel'>;
+/** @internal */ export type FdHandle = Handle<'fd'>;
+/** @internal */ export type TraceHandle = Handle<'trace'>;
+/** @internal */ export type PollHandle = Handle<'poll'>;
+/** @internal */ export type IoasHandle = Handle<'ioas'>;
+/** @internal */ export type HwptHandle = Handle<'hwpt'>;
+/** @internal */ export type FaultQueueHandle = Handle<'faultQueue'>;
+/** @internal */ export type ViommuHandle = Handle<'viommu'>;
+/** @internal */ export type VdeviceHandle = Handle<'vdevice'>;
+/** @internal */ export type HwQueueHandle = Handle<'hwQueue'>;
+/** @internal */ export type VeventQueueHandle = Handle<'veventQueue'>;
+/** @internal */ export type VfioHandle = Handle<'vfio'>;
+/** @internal */ export type MappingHandle = Handle<'mapping'>;
+/** @internal */ export type SlowReceiveHandle = Handle<'slowReceive'>;
+
+/** The elements of a block access: one access of the element's width each. */
+export type RegisterArray = Uint8Array | Uint16Array | Uint32Array | BigUint64Array;
+
+/** @internal */
+export interface NativeRegisters {
+  read8: (offset: number) => number;
+  read16: (offset: number) => number;
+  read32: (offset: number) => number;
+  read64: (offset: number) => bigint;
+  write8: (offset: number, value: number) => void;
+  write16: (offset: number, value: number) => void;
+  write32: (offset: number, value: number) => void;
+  write64: (offset: number, value: bigint | number) => void;
+  read: (offset: number, array: RegisterArray) => void;
+  write: (offset: number, array: RegisterArray) => void;
+}
+
+/**
+ * The hot calls of one IOAS. Their arguments are words that the caller writes first: fd, start, length, IOVA, access
+ * flags, and whether the IOVA is given. `mapFd` leaves the IOVA in its word. `unmap` takes IOVA and length.
+ * @internal
+ */
+export interface NativeIoas {
+  words: BigUint64Array;
+  mapFd: () => void;
+  unmap: () => void;
+}
+
+/** A device's word (native/core/device_state.h). @internal */
+export type WordOf = () => number;
+
+/** Where each argument is in {@link NativeIoas}'s words. @internal */
+export const ioasWord = { fd: 0, start: 1, length: 2, iova: 3, access: 4, fixed: 5 } as const;
+
+/** @internal */
+export interface NativeInfo {
+  flags: number;
+  capOffset: number;
+  bytes: Uint8Array;
+}
+
+/** @internal */
+export interface NativeCapability {
+  id: number;
+  version: number;
+  data: Uint8Array;
+}
+
+/** @internal */
+export interface NativeDevice {
+  address: string;
+  cdev: string;
+  syspath: string;
+  model: string;
+  config: Uint8Array;
+  configWritable: Uint8Array;
+  bars: ({ kind: 'memory' | 'registers' | 'io'; size: bigint } | undefined)[];
+  romSize: bigint;
+  irqs: { flags: number; count: number }[];
+  msix: { bar: number; offset: bigint; size: bigint } | undefined;
+  group: number;
+  virtualFunctions: number;
+  /** '': it is none. */
+  physical: string;
+  capabilities: readonly NativeCapability[];
+  /** Of each BAR. */
+  regionCapabilities: (readonly NativeCapability[])[];
+}
+
+/** @internal */
+export interface NativeMachine {
+  /** Whether the kernel has IOMMUFD, and with it VFIO's character devices. */
+  iommufd: boolean;
+  iommu: {
+    lastIova: bigint;
+    reserved: { start: bigint; last: bigint }[];
+    capability: bigint;
+    extendedCapability: bigint;
+  };
+  devices: NativeDevice[];
+  mdevs: { cdev: string; type: string }[];
+}
+
+/** @internal */
+export interface NativePlane {
+  format: number;
+  modifier: bigint;
+  width: number;
+  height: number;
+  stride: number;
+  size: number;
+  x: number;
+  y: number;
+  hotX: number;
+  hotY: number;
+  /** The dma-buf's id, or the region's index. */
+  id: number;
+}
+
+/** A result now, or, where the last argument is true, a promise of it. */
+interface NowOrLater<Arguments extends unknown[], Result> {
+  (...args: [...Arguments, async: false]): Result;
+  (...args: [...Arguments, async: true]): Promise<Result>;
+}
+
+/** The functions of a kind of an iommufd's objects. @internal */
+export interface NativeObject<H> {
+  readonly id: (handle: H) => number;
+  readonly destroy: (handle: H) => void;
+  readonly release: (handle: H) => void;
+  readonly destroyLater: (handle: H) => Promise<void>;
+}
+
+type MapArguments = [offset: bigint, length: bigint, iova: bigint | undefined, access: number];
+
+/** @internal */
+export interface NativeMessage {
+  bytes: Uint8Array;
+  fds: FdHandle[];
+  /** It had more bytes than there was room for. */
+  cut: boolean;
+  /** It had more fds than this process can open. */
+  lostFds: boolean;
+}
+
+interface Native {
+  systemKernel(): KernelHandle;
+  /** The system's, in bytes. */
+  readonly pageSize: bigint;
+  fakeKernel(machine: NativeMachine, sysfsParent: string): KernelHandle;
+  fakeAttach(sysfs: string): KernelHandle | undefined;
+  fakeSysfs(kernel: KernelHandle): string;
+  fakeRemoveSysfs(kernel: KernelHandle): void;
+  fakeReplaceNode(kernel: KernelHandle, path: string, target: string): void;
+  fakeTakeFaults(kernel: KernelHandle): { device: string; iova: bigint; access: 'read' | 'write'; reason: string }[];
+  fakeOpenFiles(kernel: KernelHandle): number;
+  fakeOpenMappings(kernel: KernelHandle): number;
+  fakeFailCall(kernel: KernelHandle, n: number, errno: number): void;
+  fakeFailedCall(kernel: KernelHandle): { name: string; request: number } | undefined;
+  /** IOMMU_TEST_CMD on an iommufd of the fake, for tests. */
+  fakeIommufdTest(kernel: KernelHandle, fd: number, command: Uint8Array, bitmap: Uint8Array | undefined): number;
+
+  /** Any request, for the project's own tests: behind `bytes`, which get the answer, is no memory. */
+  ioctlAtPageEnd(kernel: KernelHandle, fd: number, request: number, bytes: Uint8Array): number;
+
+  fdOpen: NowOrLater<[kernel: KernelHandle, path: string], FdHandle>;
+  fdDuplicate(kernel: KernelHandle, number: number): FdHandle;
+  fdEventfd(kernel: KernelHandle, count: number): FdHandle;
+  fdRead: NowOrLater<[fd: FdHandle, size: number], Uint8Array>;
+  fdWrite: NowOrLater<[fd: FdHandle, bytes: Uint8Array], number>;
+  fdNumber(fd: FdHandle): number;
+  fdInode(fd: FdHandle): bigint;
+  /** 'MAJOR:MINOR' of a character device, as sysfs writes it; undefined: the file is none. */
+  fdDevice(fd: FdHandle): string | undefined;
+  fdPath(fd: FdHandle): string;
+  fdShare(fd: FdHandle): FdHandle;
+
+  socketPair(kernel: KernelHandle, type: number): [FdHandle, FdHandle];
+  socketConnect(kernel: KernelHandle, path: string, type: number): FdHandle;
+  socketListen(
+    kernel: KernelHandle,
+    path: string,
+    type: number,
+    mode: number,
+    backlog: number,
+    refuseFds: boolean,
+  ): FdHandle;
+  /** undefined: nobody is waiting. */
+  socketAccept(socket: FdHandle): FdHandle | undefined;
+  /** The bytes moved; undefined: there is no room now. */
+  socketSend(socket: FdHandle, bytes: Uint8Array, fds: Int32Array): number | undefined;
+  /** undefined: nothing is there now. */
+  socketReceive(socket: FdHandle, size: number): NativeMessage | undefined;
+  /** Whether {@link Native.socketReceive} is certain not to wait. */
+  socketHasRoom(socket: FdHandle): boolean;
+  /** On a thread for calls that may wait. */
+  socketReceiveSlowly(socket: FdHandle, size: number): SlowReceiveHandle;
+  /** To be called once {@link Native.slowReceiveReady} is watched. */
+  slowReceiveStart(slow: SlowReceiveHandle): void;
+  /** Readable when it is done. */
+  slowReceiveReady(slow: SlowReceiveHandle): FdHandle;
+  slowReceiveTake(slow: SlowReceiveHandle): NativeMessage | undefined;
+  /** The next message, which stays: of a stream, `size` is 1. */
+  socketPeek(socket: FdHandle): { size: number; fds: boolean } | undefined;
+  socketRefuseFds(socket: FdHandle): void;
+  socketPeer(socket: FdHandle): { pid: number; uid: number; gid: number; groups: number[] };
+  socketUnread(socket: FdHandle): number;
+  pidfdGetfd(kernel: KernelHandle, pid: number, fd: number): FdHandle;
+  /** Of a foreign fd, on a thread for calls that may wait; it is waited for briefly. */
+  fdClose: NowOrLater<[fd: FdHandle], void>;
+  /** Its close may wait, as another process sent it. */
+  fdSetForeign(fd: FdHandle): void;
+  /** Whether this process has the file's lock now (flock(2)). */
+  fdLock(kernel: KernelHandle, number: number): boolean;
+
+  traceStart(): TraceHandle;
+  traceTake(trace: TraceHandle): {
+    calls: { ioctl: string; fd: number; file: string; result: number; start: bigint; duration: number }[];
+    dropped: number;
+  };
+  traceStop(trace: TraceHandle): void;
+
+  pollStart(fd: FdHandle, events: number, listener: (ready: number) => void): PollHandle;
+  pollRef(poll: PollHandle, keepAlive: boolean): void;
+  pollClose(poll: PollHandle): void;
+
+  ioasAllocate(iommufd: FdHandle): IoasHandle;
+  ioasId(ioas: IoasHandle): number;
+  ioasDestroy(ioas: IoasHandle): void;
+  ioasRelease(ioas: IoasHandle): void;
+  ioasDestroyLater(ioas: IoasHandle): Promise<void>;
+  ioasMapFile: NowOrLater<[ioas: IoasHandle, fd: FdHandle, ...MapArguments], bigint>;
+  ioasCopy: NowOrLater<
+    [ioas: IoasHandle, source: IoasHandle, from: bigint, length: bigint, iova: bigint | undefined, access: number],
+    bigint
+  >;
+  ioasUnmap: NowOrLater<[ioas: IoasHandle, iova: bigint, length: bigint], bigint>;
+  ioasHot(ioas: IoasHandle): NativeIoas;
+  ioasIovaRanges(ioas: IoasHandle): { ranges: { start: bigint; last: bigint }[]; alignment: bigint };
+
+  ioasAdopt(iommufd: FdHandle, id: number): IoasHandle;
+  /** `ranges`: start and last by turns. */
+  ioasAllowIovas(ioas: IoasHandle, ranges: BigUint64Array): void;
+  ioasHugePages(ioas: IoasHandle): boolean;
+  ioasSetHugePages(ioas: IoasHandle, enable: boolean): void;
+  ioasPhysical(ioas: IoasHandle, iova: bigint, length: bigint): { address: bigint; length: bigint };
+  iommufdRlimitMode(iommufd: FdHandle): number;
+  iommufdSetRlimitMode(iommufd: FdHandle, mode: number): void;
+  iommufdChangeProcess(iommufd: FdHandle): void;
+  iommufdVfioIoas(iommufd: FdHandle): number | undefined;
+  iommufdSetVfioIoas(iommufd: FdHandle, ioas: IoasHandle): void;
+  iommufdClearVfioIoas(iommufd: FdHandle): void;
+
+  hwptAllocate: NowOrLater<
+    [
+      parent: IoasHandle | HwptHandle | ViommuHandle,
+      device: number,
+      flags: number,
+      type: number,
+      data: Uint8Array,
+      faultQueue: FaultQueueHandle | undefined,
+    ],
+    HwptHandle
+  >;
+  hwpt: NativeObject<HwptHandle>;
+  /** `heeded` gets the number of entries that were heeded, also on failure. */
+  hwptInvalidate(hwpt: HwptHandle, type: number, entryLength: number, bytes: Uint8Array, heeded: Uint32Array): void;
+  hwptSetDirtyTracking(hwpt: HwptHandle, enable: boolean): void;
+  hwptGetDirtyBitmap(hwpt: HwptHandle, iova: bigint, length: bigint, pageSize: bigint, keep: boolean): BigUint64Array;
+  iommufdHwInfo(
+    iommufd: FdHandle,
+    device: number,
+    type: number | undefined,
+  ): { type: number; bytes: Uint8Array; capabilities: bigint; maxPasidLog2: number };
+  /** Destroys an object that no object of this library stands for. */
+  iommufdDestroy(iommufd: FdHandle, id: number): void;
+
+  faultQueueAllocate(iommufd: FdHandle): FaultQueueHandle;
+  faultQueueFile(queue: FaultQueueHandle): FdHandle;
+  faultQueue: NativeObject<FaultQueueHandle>;
+
+  /** `data` is answered in. */
+  viommuAllocate(parent: HwptHandle, device: number, type: number, data: Uint8Array): ViommuHandle;
+  viommu: NativeObject<ViommuHandle>;
+  viommuInvalidate(
+    viommu: ViommuHandle,
+    type: number,
+    entryLength: number,
+    bytes: Uint8Array,
+    heeded: Uint32Array,
+  ): void;
+  vdeviceAllocate(viommu: ViommuHandle, device: number, virtualId: bigint): VdeviceHandle;
+  vdevice: NativeObject<VdeviceHandle>;
+  hwQueueAllocate(viommu: ViommuHandle, type: number, index: number, iova: bigint, length: bigint): HwQueueHandle;
+  hwQueue: NativeObject<HwQueueHandle>;
+  veventQueueAllocate(viommu: ViommuHandle, type: number, depth: number): VeventQueueHandle;
+  veventQueueFile(queue: VeventQueueHandle): FdHandle;
+  veventQueue: NativeObject<VeventQueueHandle>;
+
+  vfioDevice(fd: FdHandle, address: string): VfioHandle;
+  vfioClose: NowOrLater<[device: VfioHandle], void>;
+  vfioWord(device: VfioHandle): WordOf;
+  vfioBind: NowOrLater<[device: VfioHandle, iommufd: FdHandle, token: Uint8Array | undefined], number>;
+  vfioAttach: NowOrLater<[device: VfioHandle, table: IoasHandle | HwptHandle], number>;
+  vfioDetach: NowOrLater<[device: VfioHandle], void>;
+  vfioAttachPasid: NowOrLater<[device: VfioHandle, table: IoasHandle | HwptHandle, pasid: number], number>;
+  vfioDetachPasid: NowOrLater<[device: VfioHandle, pasid: number], void>;
+  vfioReset: NowOrLater<[device: VfioHandle], void>;
+  /** `devices`: id, segment, bus and devfn of each. */
+  vfioHotResetInfo(device: VfioHandle): { flags: number; devices: Uint32Array };
+  vfioHotReset: NowOrLater<[device: VfioHandle, addresses: string[], groups: FdHandle[]], void>;
+  vfioEnterLowPower: NowOrLater<[device: VfioHandle], void>;
+  vfioEnterLowPowerWithWakeUp: NowOrLater<[device: VfioHandle, wakeUp: FdHandle], void>;
+  vfioExitLowPower: NowOrLater<[device: VfioHandle], void>;
+  vfioInfo(device: VfioHandle): NativeInfo & { regions: number; irqs: number };
+  vfioRegionInfo(device: VfioHandle, index: number): NativeInfo & { size: bigint; offset: bigint };
+  vfioIrqInfo(device: VfioHandle, index: number): { flags: number; count: number };
+  vfioProbe(device: VfioHandle, feature: number, operation: number): boolean;
+  vfioSetVfToken(device: VfioHandle, token: Uint8Array): void;
+  vfioSetBusMaster(device: VfioHandle, on: boolean): void;
+  vfioZpciError(device: VfioHandle): bigint;
+  vfioExportDmaBuf(device: VfioHandle, region: number, ranges: BigUint64Array): FdHandle;
+  vfioRead(device: VfioHandle, offset: bigint, bytes: Uint8Array): number;
+  vfioWrite(device: VfioHandle, offset: bigint, bytes: Uint8Array): number;
+  vfioMap(device: VfioHandle, offset: bigint, length: bigint, writable: boolean): MappingHandle;
+  /** `action`: of {@link irqActions}. Of no vector: disables, if the action is to trigger. */
+  irqSet(device: VfioHandle, action: number, index: number, start: number, count: number): void;
+  irqSetChosen(device: VfioHandle, action: number, index: number, start: number, chosen: Uint8Array): void;
+  irqSetEventfds(device: VfioHandle, action: number, index: number, start: number, numbers: Int32Array): void;
+  ioeventfdAdd(device: VfioHandle, offset: bigint, width: number, data: bigint, fd: number): void;
+  ioeventfdRemove(device: VfioHandle, offset: bigint, width: number, data: bigint): void;
+  eventfdTake(fd: FdHandle): bigint;
+  eventfdAdd(fd: FdHandle, count: bigint): void;
+  migrationFlags(device: VfioHandle): bigint;
+  migrationState(device: VfioHandle): number;
+  migrationSetState: NowOrLater<[device: VfioHandle, state: number], FdHandle | undefined>;
+  migrationDataSize(device: VfioHandle): bigint;
+  migrationEnablePrecopyInfo2(device: VfioHandle): void;
+  migrationPrecopyInfo(data: FdHandle): { flags: number; initialBytes: bigint; dirtyBytes: bigint };
+  /** `ranges`: IOVA and length by turns. */
+  dmaLoggingStart: NowOrLater<[device: VfioHandle, pageSize: bigint, ranges: BigUint64Array], bigint>;
+  dmaLoggingStop: NowOrLater<[device: VfioHandle], void>;
+  dmaLoggingReport: NowOrLater<[device: VfioHandle, iova: bigint, length: bigint, pageSize: bigint], BigUint64Array>;
+  gfxProbe(device: VfioHandle, kind: number): boolean;
+  gfxPlane(device: VfioHandle, kind: number, plane: number): NativePlane;
+  gfxDmaBuf(device: VfioHandle, id: number): FdHandle;
+  registerAccess(mapping: MappingHandle): NativeRegisters;
+  mappingRetire(mapping: MappingHandle): void;
+
+  groupStatus(group: FdHandle): number;
+  groupSetContainer: NowOrLater<[group: FdHandle, container: FdHandle], void>;
+  groupUnsetContainer: NowOrLater<[group: FdHandle], void>;
+  groupDeviceFd: NowOrLater<[group: FdHandle, name: string], FdHandle>;
+  containerApiVersion(container: FdHandle): number;
+  containerExtension(container: FdHandle, extension: number): number;
+  containerSetIommu: NowOrLater<[container: FdHandle, type: number], void>;
+  containerInfo(container: FdHandle): NativeInfo & { pageSizes: bigint };
+  containerMapMemory: NowOrLater<
+    [container: FdHandle, memory: FdHandle, offset: bigint, length: bigint, iova: bigint, flags: number],
+    MappingHandle
+  >;
+  containerMapRegion(
+    container: FdHandle,
+    device: VfioHandle,
+    offset: bigint,
+    length: bigint,
+    iova: bigint,
+    flags: number,
+    writable: boolean,
+  ): MappingHandle;
+  containerUnmap: NowOrLater<[container: FdHandle, iova: bigint, size: bigint, flags: number], bigint>;
+  containerUnmapDirty(
+    container: FdHandle,
+    iova: bigint,
+    size: bigint,
+    pageSize: bigint,
+  ): { unmapped: bigint; bitmap: BigUint64Array };
+  containerTrackDirtyPages(container: FdHandle, start: boolean): void;
+  containerDirtyPages(container: FdHandle, iova: bigint, size: bigint, pageSize: bigint): BigUint64Array;
+
+  dmaBufIs(fd: FdHandle): boolean;
+  dmaBufSize(fd: FdHandle): bigint;
+  dmaBufSetName(fd: FdHandle, name: string): void;
+  dmaBufFdinfo(fd: FdHandle): string;
+  dmaBufExport(fd: FdHandle): { ranges: number; word: WordOf } | undefined;
+  dmaBufSync(fd: FdHandle): (flags: number) => void;
+  dmaBufExportSyncFile(fd: FdHandle, flags: number): FdHandle;
+  dmaBufImportSyncFile(fd: FdHandle, syncFile: FdHandle, flags: number): void;
+  dmaBufMap(fd: FdHandle, offset: bigint, length: bigint, writable: boolean): MappingHandle;
+  udmabufCreate(driver: FdHandle, memfd: FdHandle, offset: bigint, size: bigint): FdHandle;
+  /** `words`: fd, offset and size of each item. */
+  udmabufCreateList(driver: FdHandle, words: BigUint64Array): FdHandle;
+  heapAllocate: NowOrLater<[heap: FdHandle, length: bigint, access: number], FdHandle>;
+
+  syncFileIs(fd: FdHandle): boolean;
+  /** A status is 0 (pending), 1 (signaled) or a negated errno. */
+  syncFileInfo(fd: FdHandle): {
+    name: string;
+    status: number;
+    fences: { driver: string; timeline: string; status: number; timestamp: bigint }[];
+  };
+  syncFileMerge(fd: FdHandle, other: FdHandle, name: string): FdHandle;
+  syncFileSetDeadline(fd: FdHandle, nanoseconds: bigint): void;
+  fenceCreate(timeline: FdHandle, value: number): FdHandle;
+  timelineAdvance(timeline: FdHandle, count: number): void;
+  fenceDeadline(timeline: FdHandle, syncFile: FdHandle): bigint | undefined;
+
+  memoryAllocate: NowOrLater<
+    [kernel: KernelHandle, size: bigint, hugePageLog2: number],
+    { fd: FdHandle; mapping: MappingHandle }
+  >;
+  memoryBuffer(mapping: MappingHandle): ArrayBuffer;
+  memoryRead(mapping: MappingHandle, offset: bigint, bytes: Uint8Array): void;
+  memoryWrite(mapping: MappingHandle, offset: bigint, bytes: Uint8Array): void;
+  memorySeals(memfd: FdHandle): number;
+  memorySeal(memfd: FdHandle, seals: number): void;
+}
+
+function load(): Native {
+  try {
+    // The root is told: to find it, bindings would replace Error.prepareStackTrace, which may be frozen.
+    return bindings({ bindings: 'vfio_dmabuf', module_root: bindings.getRoot(__filename) }) as Native;
+  } catch (cause) {
+    throw notLoaded(cause);
+  }
+}
+
+/** bindings tells where it looked, if it found nothing that it could load. */
+function notLoaded(cause: unknown): Error {
+  const { tries } = cause as { tries?: string[] };
+  if (tries?.every((path) => !existsSync(path))) {
+    return coded(
+      new Error(
+        'vfio-dmabuf: the native addon is not built. A package manager that does not run install scripts leaves it ' +
+          'out; build it with `npm rebuild vfio-dmabuf` (with npm 12: `npm install-scripts approve vfio-dmabuf` ' +
+          'first), or in a checkout with `npx node-gyp rebuild`. It needs Linux, Python 3, make and a C++20 compiler.',
+        { cause },
+      ),
+      'ERR_ADDON_NOT_BUILT',
+    );
+  }
+  const why = cause instanceof Error ? cause.message : String(cause);
+  return coded(
+    new Error(
+      `vfio-dmabuf: the native addon is built, and does not load: ${why}. If it was built for another system (its C ` +
+        'library, its processor, an older Node.js), `npm rebuild vfio-dmabuf` builds it for this one.',
+      { cause },
+    ),
+    'ERR_ADDON_NOT_LOADED',
+  );
+}
+
+/** @internal */
+export const native = load();

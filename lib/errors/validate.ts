@@ -1,0 +1,134 @@
+// Checks of what callers pass in. Bad arguments are Node's own kinds of error and never reach the kernel.
+import { coded } from '../addon/coded';
+
+/** Says what was passed without calling anything of its. */
+function describe(value: unknown): string {
+  if (value === null || value === undefined) return String(value);
+  if (typeof value === 'function') return 'a function';
+  if (typeof value === 'object') return 'an object';
+  if (typeof value === 'string') return `type string (${value.slice(0, 40)})`;
+  if (typeof value === 'symbol') return 'a symbol';
+  const text = typeof value === 'number' || typeof value === 'bigint' || typeof value === 'boolean' ? value : '';
+  return `type ${typeof value} (${String(text)})`;
+}
+
+/** A TypeError with code ERR_INVALID_ARG_TYPE. @internal */
+export function invalidType(name: string, expected: string, value: unknown): TypeError {
+  return coded(
+    new TypeError(`The "${name}" argument must be ${expected}. Received ${describe(value)}`),
+    'ERR_INVALID_ARG_TYPE',
+  );
+}
+
+/** A RangeError with code ERR_OUT_OF_RANGE. @internal */
+export function outOfRange(name: string, range: string, value: unknown): RangeError {
+  return coded(
+    new RangeError(`The value of "${name}" is out of range. It must be ${range}. Received ${describe(value)}`),
+    'ERR_OUT_OF_RANGE',
+  );
+}
+
+/** 2^64 - 1. @internal */
+export const u64Max = 0xffff_ffff_ffff_ffffn;
+
+/** A bigint or a safe integer, as a bigint from `min` to `max`. @internal */
+export function u64(value: unknown, name: string, min = 0n, max = u64Max): bigint {
+  let result: bigint;
+  if (typeof value === 'bigint') result = value;
+  else if (typeof value !== 'number') throw invalidType(name, 'of type bigint or number', value);
+  else if (!Number.isSafeInteger(value)) throw outOfRange(name, 'a bigint or a safe integer', value);
+  else result = BigInt(value);
+  if (result < min || result > max) throw outOfRange(name, `>= ${String(min)} and <= ${String(max)}`, value);
+  return result;
+}
+
+/** An integer number from `min` to `max`. @internal */
+export function integer(value: unknown, name: string, min: number, max: number): number {
+  if (typeof value !== 'number') throw invalidType(name, 'of type number', value);
+  if (!Number.isInteger(value) || value < min || value > max) {
+    throw outOfRange(name, `an integer >= ${String(min)} and <= ${String(max)}`, value);
+  }
+  return value;
+}
+
+/** @internal */
+export function string(value: unknown, name: string): string {
+  if (typeof value !== 'string') throw invalidType(name, 'of type string', value);
+  if (value.includes('\0')) throw outOfRange(name, 'a string without null bytes', value);
+  return value;
+}
+
+/** @internal */
+export function boolean(value: unknown, name: string): boolean {
+  if (typeof value !== 'boolean') throw invalidType(name, 'of type boolean', value);
+  return value;
+}
+
+/** No option is given, whatever a program put on Object.prototype. */
+const none = Object.freeze({ __proto__: null });
+
+/**
+ * An options object. Of a plain object it is a copy, each of whose properties was read once: what is left out is
+ * undefined, and not what a program put on Object.prototype. @internal
+ */
+export function options<T extends object>(value: T | undefined | null, name = 'options'): T {
+  if (value === undefined) return none as object as T;
+  if (value === null || typeof value !== 'object') throw invalidType(name, 'of type object', value);
+  if (Object.getPrototypeOf(value) !== Object.prototype) return value;
+  return { __proto__: null, ...value };
+}
+
+/** One option of an options object, as {@link options} gives it, without the copy: for hot calls. @internal */
+export function option<T extends object, K extends keyof T>(value: T | undefined | null, name: K): T[K] | undefined {
+  if (value === undefined) return undefined;
+  if (value === null || typeof value !== 'object') throw invalidType('options', 'of type object', value);
+  return Object.hasOwn(value, name) || Object.getPrototypeOf(value) !== Object.prototype ? value[name] : undefined;
+}
+
+/** @internal */
+export function oneOf<T extends string>(value: unknown, name: string, allowed: readonly T[]): T {
+  if (typeof value !== 'string') throw invalidType(name, 'of type string', value);
+  if (!allowed.includes(value as T)) throw outOfRange(name, `one of ${allowed.join(', ')}`, value);
+  return value as T;
+}
+
+/** @internal */
+export function instance<T>(value: unknown, name: string, type: { readonly name: string; readonly prototype: T }): T {
+  // Classes whose constructors are private are no constructors to TypeScript, and yet what instanceof wants.
+  if (!(value instanceof (type as unknown as abstract new () => object))) {
+    throw invalidType(name, `an instance of ${type.name}`, value);
+  }
+  return value as T;
+}
+
+/** @internal */
+export function array<T>(value: readonly T[], name: string): readonly T[] {
+  if (!Array.isArray(value)) throw invalidType(name, 'an array', value);
+  return value as readonly T[];
+}
+
+/** Bytes in memory that no other thread can change or take away. @internal */
+export function bytes(value: unknown, name: string): Uint8Array {
+  if (!(value instanceof Uint8Array)) throw invalidType(name, 'an instance of Uint8Array', value);
+  if (!(value.buffer instanceof ArrayBuffer)) throw invalidType(name, 'a Uint8Array of unshared memory', value);
+  try {
+    Uint8Array.prototype.at.call(value, 0); // throws when the memory was transferred, or shrank under the view
+  } catch {
+    throw invalidType(name, 'a Uint8Array with its memory', value);
+  }
+  return value;
+}
+
+/** How a device may use a mapping, or the CPU a buffer. */
+export type Access = 'r' | 'w' | 'rw';
+
+/** @internal */
+export const accesses = ['r', 'w', 'rw'] as const satisfies readonly Access[];
+
+/** A TypeError with code ERR_INVALID_ARG_VALUE. @internal */
+export function invalidValue(name: string, expected: string, value: unknown): TypeError {
+  return coded(
+    new TypeError(`The argument "${name}" must be ${expected}. Received ${describe(value)}`),
+    'ERR_INVALID_ARG_VALUE',
+  );
+}

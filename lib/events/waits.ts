@@ -1,0 +1,82 @@
+// The promises that wait for an object's fd, and what becomes of them when the object is closed.
+import { addAbortListener } from 'node:events';
+import { setImmediate } from 'node:timers/promises';
+import { codedError } from '../errors/errors';
+import type { FdHandle } from '../addon/native';
+import { Watch } from './poll';
+import { instance, options } from '../errors/validate';
+
+/** What can end a wait early. */
+export interface WaitOptions {
+  /** Aborted, it rejects the promise with its reason. */
+  signal?: AbortSignal;
+}
+
+/** @internal */
+export function toSignal(opts: WaitOptions | undefined): AbortSignal | undefined {
+  const { signal } = options(opts);
+  return signal === undefined ? undefined : instance(signal, 'signal', AbortSignal);
+}
+
+/** @internal */
+export class Waits {
+  readonly #ends = new Set<(error: unknown) => void>();
+
+  /** Resolves when one of `events` is ready. */
+  async until(fd: FdHandle, events: number, signal: AbortSignal | undefined): Promise<void> {
+    signal?.throwIfAborted();
+    return new Promise<void>((resolve, reject) => {
+      const end = () => {
+        watch.close();
+        this.#ends.delete(fail);
+        signal?.removeEventListener('abort', abort);
+      };
+      const fail = (error: unknown) => {
+        end();
+        // eslint-disable-next-line @typescript-eslint/prefer-promise-reject-errors -- the reason is the caller's choice
+        reject(error);
+      };
+      const abort = () => fail(signal?.reason);
+      const watch = new Watch(fd, events, (ready) => {
+        if ((ready & events) === 0) {
+          fail(codedError('ERR_POLL', 'the kernel cannot tell when it is ready'));
+          return;
+        }
+        end();
+        resolve();
+      });
+      this.#ends.add(fail);
+      signal?.addEventListener('abort', abort, { once: true });
+    });
+  }
+
+  /** Ends all. */
+  reject(error: unknown): void {
+    for (const end of [...this.#ends]) end(error);
+  }
+}
+
+/** For loops in which what is waited for may always be there already: lets the event loop turn once in a while. @internal */
+export class Turns {
+  #taken = 0;
+
+  async take(): Promise<void> {
+    this.#taken += 1;
+    if (this.#taken % 64 === 0) await setImmediate();
+  }
+}
+
+/** What the promise comes to, unless the signal comes first. @internal */
+export async function orAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (!signal) return promise;
+  let listening: Disposable | undefined;
+  const aborted = new Promise<never>((_, reject) => {
+    // eslint-disable-next-line @typescript-eslint/prefer-promise-reject-errors -- the reason is the caller's choice
+    listening = addAbortListener(signal, () => reject(signal.reason));
+  });
+  try {
+    return await Promise.race([promise, aborted]);
+  } finally {
+    listening?.[Symbol.dispose]();
+  }
+}

@@ -1,0 +1,119 @@
+// Why a device cannot be bound: its IOMMU, its IOMMU group, or that somebody has it.
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Arguments, Around } from '../../errors/around';
+import { linked, list, text } from '../../kernel/look';
+import { bindCommands, harmless, noIommu, takesGroup } from '../../pci/iommu-group';
+
+interface Place {
+  sysfs: string;
+  folder: string;
+  address: string;
+}
+
+function place({ device }: Arguments, { kernel }: Around): Place | undefined {
+  if (device === undefined || !kernel) return undefined;
+  return { sysfs: kernel.sysfs, folder: join(kernel.sysfs, 'bus/pci/devices', device), address: device };
+}
+
+const unassigned = 0x2000_0000n; // ioport.h: IORESOURCE_UNSET
+
+function hasTokens(folder: string): boolean {
+  return existsSync(join(folder, 'physfn')) || existsSync(join(folder, 'sriov_totalvfs'));
+}
+
+/** EINVAL at bind */
+export function boundAlready(args: Arguments, around: Around): string | undefined {
+  const at = place(args, around);
+  const none = at && noIommu(at.sysfs, at.address);
+  if (none !== undefined) return none;
+  if (args.vfToken !== undefined && around.isBound?.() === false && at && !hasTokens(at.folder))
+    return 'a VF token was given, and the device is neither a virtual function nor has any: leave vfToken out';
+  if (around.isBound?.()) return 'this device is bound already, by this object or one that shares its file';
+  if (!at) return undefined;
+  const resources = text(join(at.folder, 'resource')).split('\n').slice(0, 6);
+  const bar = resources.findIndex((line) => (BigInt(line.split(' ')[2] ?? '0') & unassigned) !== 0n);
+  if (bar >= 0)
+    return `BAR ${bar} of the device has no bus address (too little room behind its bridge), so it cannot be enabled`;
+  const cdev = list(join(at.folder, 'vfio-dev'))[0];
+  return (
+    'the device is bound already, through another open of its character device in this process or another' +
+    (cdev === undefined ? '' : `: \`fuser -v /dev/vfio/devices/${cdev}\` tells whose`)
+  );
+}
+
+/** EBUSY at bind */
+export function groupOpen(args: Arguments, around: Around): string | undefined {
+  const at = place(args, around);
+  const group = at && linked(join(at.folder, 'iommu_group'));
+  if (group === undefined) return undefined;
+  return (
+    `the device's IOMMU group is in use through VFIO's older interface (\`fuser -v /dev/vfio/${group}\` tells by whom), ` +
+    'or a driver has given it another I/O address space'
+  );
+}
+
+/** The devices that share one's IOMMU group. */
+function groupOthers({ folder, address }: Place): string[] {
+  return list(join(folder, 'iommu_group/devices')).filter((other) => other !== address);
+}
+
+/** EPERM at bind: first the kernel looks at the interrupts, then at the group's other devices. */
+export function groupNotFree(args: Arguments, around: Around): string | undefined {
+  const at = place(args, around);
+  if (!at) return undefined;
+  const group = join(at.folder, 'iommu_group');
+  const others = groupOthers(at)
+    .map((address) => ({ address, folder: join(at.sysfs, 'bus/pci/devices', address) }))
+    .map((other) => ({ ...other, driver: linked(join(other.folder, 'driver')) }))
+    .filter(({ driver }) => takesGroup(driver));
+  const foreign = others.find(({ folder }) => !existsSync(join(folder, 'vfio-dev')));
+  const unsafe = text(join(at.sysfs, 'module/iommufd/parameters/allow_unsafe_interrupts')).trim();
+  const interrupts =
+    'the interrupts of its IOMMU group are not isolated: switch interrupt remapping on (in the firmware, and not ' +
+    'intremap=off), or accept that a device can forge interrupts; as root: ' +
+    `echo Y > ${at.sysfs}/module/iommufd/parameters/allow_unsafe_interrupts`;
+  if (foreign) {
+    return (
+      `IOMMU group ${linked(group) ?? ''} is not viable: driver ${foreign.driver ?? ''} has ${foreign.address}. Give that to vfio-pci, ` +
+      `too; as root: ${bindCommands(at.sysfs, foreign.address)}`
+    );
+  }
+  if (others.length === 0) return interrupts;
+  const owned = `another device of its IOMMU group (${others.map(({ address }) => address).join(', ')}) is bound to another iommufd: one iommufd must have all of a group`;
+  return unsafe === 'Y' ? owned : `${owned}; or ${interrupts}`;
+}
+
+/** EPERM where a group is put into a container */
+export function groupNotViable({ group }: Arguments, { kernel }: Around): string | undefined {
+  if (group === undefined || !kernel) return undefined;
+  const devices = join(kernel.sysfs, 'kernel/iommu_groups', String(group), 'devices');
+  const foreign = list(devices)
+    .map((address) => ({ address, driver: linked(join(kernel.sysfs, 'bus/pci/devices', address, 'driver')) }))
+    .find(({ driver }) => driver !== undefined && driver !== 'vfio-pci' && !harmless.includes(driver));
+  return (
+    foreign &&
+    `IOMMU group ${group} is not viable: driver ${foreign.driver ?? ''} has ${foreign.address}. Give that to vfio-pci, too; as ` +
+      `root: ${bindCommands(kernel.sysfs, foreign.address)}`
+  );
+}
+
+/** EINVAL at attach */
+export function notAttachable(args: Arguments, around: Around): string | undefined {
+  if (!around.isBound) return undefined;
+  if (!around.isBound()) return 'the device is not bound to an iommufd: bind() first';
+  if (args.pasid !== undefined)
+    return 'only page tables that were made for PASIDs can be attached to one, and to a device with one: allocate such a HWPT';
+  if (around.pasids)
+    return 'the device has PASIDs attached, and this page table was not made for that: allocate one with `pasid`';
+  const at = place(args, around);
+  const others = at ? groupOthers(at) : [];
+  const shares =
+    others.length === 0
+      ? ''
+      : `an IOMMU group has one page table, and ${others.join(', ')} of this group may be attached to another; or `;
+  return (
+    `${shares}the device's IOMMU cannot use this page table; or a file that is mapped in the IOAS is no memfd or ends ` +
+    'before, which is seen only when the first device is attached'
+  );
+}

@@ -1,0 +1,31 @@
+// Objects that were never closed. With NODE_DEBUG=vfio-dmabuf, each that the garbage collector finds is named in a
+// process warning, with the place where it was made. Otherwise nothing is recorded.
+import { debuglog } from 'node:util';
+
+interface Lost {
+  what: string;
+  made: string;
+}
+
+const enabled = debuglog('vfio-dmabuf').enabled;
+
+const registry = new FinalizationRegistry<Lost>(({ what, made }) => {
+  process.emitWarning(`The ${what} was not closed, and was garbage collected. It was made\n${made}`, {
+    type: 'VfioDmabufWarning',
+    code: 'VFIO_DMABUF_LOST',
+  });
+});
+
+/** Notes that `object` is to be closed. The place where it was made is told from below `inside` on. @internal */
+export function expectClose(object: object, what: string, inside?: abstract new (...args: never[]) => object): void {
+  if (!enabled) return;
+  const place: { stack?: string } = {};
+  Error.captureStackTrace(place, inside ?? expectClose);
+  const made = (place.stack ?? '').split('\n').slice(1).join('\n');
+  registry.register(object, { what, made }, object);
+}
+
+/** It was closed. @internal */
+export function wasClosed(object: object): void {
+  if (enabled) registry.unregister(object);
+}

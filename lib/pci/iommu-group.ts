@@ -1,0 +1,35 @@
+// What keeps VFIO from a device or its IOMMU group, and the commands that change that.
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { list } from '../kernel/look';
+
+/** Drivers that do no DMA of their own. */
+export const harmless = ['pcieport', 'pci-stub'];
+
+/** Whether a driver, other than VFIO's, keeps VFIO from its device's group. */
+export function takesGroup(driver: string | undefined): boolean {
+  return driver !== undefined && !harmless.includes(driver);
+}
+
+/** Why a device that is there has no IOMMU group, if it has none. */
+export function noIommu(sysfs: string, address: string): string | undefined {
+  const folder = join(sysfs, 'bus/pci/devices', address);
+  if (!existsSync(folder) || existsSync(join(folder, 'iommu_group'))) return undefined;
+  // Kernels that can test themselves have one more, which no device of the machine is behind.
+  const units = list(join(sysfs, 'class/iommu')).filter((name) => !name.startsWith('iommufd_selftest'));
+  return units.length > 0
+    ? `it is behind none of this machine's IOMMUs (${units.join(', ')}): it has no iommu_group in sysfs`
+    : `no IOMMU is on (${sysfs}/class/iommu is empty): switch it on in the firmware (VT-d, AMD-Vi, SMMU) and, on Intel, ` +
+        'with intel_iommu=on on the kernel command line; a virtual machine must be given one';
+}
+
+/** The commands that give a device to vfio-pci. */
+export function bindCommands(sysfs: string, address: string): string {
+  const folder = join(sysfs, 'bus/pci/devices', address);
+  return [
+    ...(existsSync(join(sysfs, 'bus/pci/drivers/vfio-pci')) ? [] : ['modprobe vfio-pci']),
+    `echo vfio-pci > ${folder}/driver_override`,
+    ...(existsSync(join(folder, 'driver')) ? [`echo ${address} > ${folder}/driver/unbind`] : []),
+    `echo ${address} > ${sysfs}/bus/pci/drivers_probe`,
+  ].join('; ');
+}
