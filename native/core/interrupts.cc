@@ -43,12 +43,16 @@ void SetIoeventfd(const Fd& device, const EventWrite& write, int32_t eventfd) {
 }
 
 uint64_t TakeCount(const Fd& eventfd) {
-  // An eventfd that this library did not make may block.
-  if ((Check(eventfd.kernel()->Poll(eventfd.number(), POLLIN), "poll") & POLLIN) == 0) return 0;
+  // An eventfd that this library did not make may block, and others may read it.
+  auto& kernel = *eventfd.kernel();
   uint64_t count = 0;
-  const int64_t read = eventfd.kernel()->Read(eventfd.number(), &count, sizeof(count));
+  int64_t read = kernel.ReadNow(eventfd.number(), &count, sizeof(count));
+  if (read == -EOPNOTSUPP) {  // an older kernel's eventfd
+    if ((Check(kernel.Poll(eventfd.number(), POLLIN), "poll") & POLLIN) == 0) return 0;
+    read = kernel.Read(eventfd.number(), &count, sizeof(count));
+  }
   if (read == -EAGAIN) return 0;
-  Check(read, "read");
+  Check(read, "preadv2");
   return count;
 }
 

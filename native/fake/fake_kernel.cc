@@ -239,6 +239,13 @@ int64_t FakeKernel::Read(int fd, void* buffer, std::size_t size) {
   return file ? file->Read(buffer, size) : LinuxKernel::Read(fd, buffer, size);
 }
 
+// Files of the fake never wait.
+int64_t FakeKernel::ReadNow(int fd, void* buffer, std::size_t size) {
+  const kernel::Lock guard(lock_);
+  const auto file = Find(fd);
+  return file ? file->Read(buffer, size) : LinuxKernel::ReadNow(fd, buffer, size);
+}
+
 int64_t FakeKernel::Write(int fd, const void* buffer, std::size_t size) {
   const kernel::Lock guard(lock_);
   const auto file = Find(fd);

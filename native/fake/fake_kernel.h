@@ -46,6 +46,7 @@ class FakeKernel : public kernel::LinuxKernel, public FileTable {
   int64_t Pread(int fd, void* buffer, std::size_t size, uint64_t offset) override;
   int64_t Pwrite(int fd, const void* buffer, std::size_t size, uint64_t offset) override;
   int64_t Read(int fd, void* buffer, std::size_t size) override;
+  int64_t ReadNow(int fd, void* buffer, std::size_t size) override;
   int64_t Write(int fd, const void* buffer, std::size_t size) override;
   int64_t Lseek(int fd, int64_t offset, int whence) override;
   int Fstat(int fd, struct stat* out) override;

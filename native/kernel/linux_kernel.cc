@@ -7,6 +7,7 @@
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/uio.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -40,6 +41,11 @@ int64_t LinuxKernel::Pwrite(int fd, const void* buffer, std::size_t size, uint64
 }
 
 int64_t LinuxKernel::Read(int fd, void* buffer, std::size_t size) { return OrErrno<int64_t>(read(fd, buffer, size)); }
+
+int64_t LinuxKernel::ReadNow(int fd, void* buffer, std::size_t size) {
+  const struct iovec part = {buffer, size};
+  return OrErrno<int64_t>(preadv2(fd, &part, 1, -1, RWF_NOWAIT));  // -1: at the file's position, if it has one
+}
 
 int64_t LinuxKernel::Write(int fd, const void* buffer, std::size_t size) {
   return OrErrno<int64_t>(write(fd, buffer, size));
