@@ -50,7 +50,7 @@
       "ldflags": [
         "-Wl,-z,nodelete",  # stays loaded when the worker that loaded it has ended: its threads and its signal handler remain
         "-Wl,-z,relro,-z,now,-z,noexecstack",
-        "-Wl,--version-script=<(module_root_dir)/native/exports.map"
+        "-Wl,--version-script=../native/exports.map"  # relative to build/: the checkout's path may have spaces and quotes
       ]
     }
   ]
