@@ -1,5 +1,5 @@
-// What the lower floors are given from above: hints for the errors, fake kernels for VFIO_DMABUF_KERNEL, and the types of the
-// classes that objects belong to. Every entry point of the package imports this file.
+// Connects the lower modules with the higher ones: error hints, fake kernels for VFIO_DMABUF_KERNEL, and the types of
+// parent classes. Every entry point of the package imports this file.
 import { giveHints } from '../errors/errors';
 import { FakeKernel } from '../fake/kernel';
 import { machines } from '../fake/machines';

@@ -1,28 +1,28 @@
-// Which pages a device wrote to: what is asked for, and the bitmap that answers it.
+// Dirty pages: the options of a query, and decoding of the bitmap that the kernel returns.
 import { native } from '../addon/native';
 import { boolean, options, outOfRange, u64 } from '../errors/validate';
 
-/** What to look at, and how. */
+/** How dirty pages are queried. */
 export interface DirtyOptions {
-  /** In which steps: a power of two, at least the IOMMU's own page size. Default: the system's page size. */
+  /** The granularity in bytes: a power of two, at least the IOMMU's page size. Default: the system's page size. */
   pageSize?: number | bigint | undefined;
-  /** Leaves the pages dirty, to be told again. Default false: each is told once. */
+  /** Does not clear the dirty bits: the next query returns the same pages again. Default: false. */
   keep?: boolean | undefined;
 }
 
-/** A range of IOVAs to look at, in whole pages. */
+/** A range of IOVAs to query, in whole pages. */
 export interface DirtyRange {
   iova: number | bigint;
   length: number | bigint;
 }
 
-/** What a device wrote to. */
+/** A range of IOVAs that a device wrote to. */
 export interface DirtyPages {
   iova: bigint;
   length: bigint;
 }
 
-// A bitmap of 128 MiB.
+// This many pages need a bitmap of 128 MiB.
 const mostPages = 2n ** 30n;
 
 /** @internal */
@@ -38,7 +38,7 @@ export function toDirtyRange({ iova, length }: DirtyRange, pageSize: bigint): { 
   return { iova: u64(iova, 'iova'), length: u64(length, 'length', 1n, mostPages * pageSize) };
 }
 
-/** The runs of set bits, as IOVAs from `first` on. @internal */
+/** Converts runs of set bits to ranges of IOVAs. Bit 0 stands for `first`. @internal */
 export function toDirtyPages(bitmap: BigUint64Array, first: bigint, pageSize: bigint): DirtyPages[] {
   const runs: DirtyPages[] = [];
   const words = new Uint32Array(bitmap.buffer, bitmap.byteOffset, bitmap.length * 2);

@@ -1,21 +1,21 @@
-// Queues of events that an iommufd tells through a file.
+// EventQueue: the base class of queues whose events are read from a file of an iommufd.
 import { kernelCall } from '../errors/errors';
 import { native, type FdHandle } from '../addon/native';
 import { pollEvents, ready } from '../events/poll';
 import { instance, options } from '../errors/validate';
 import { IommufdObject, type Keeper, type Owned } from './object';
 
-/** A queue of events, read through the event loop. */
+/** A queue of events that is read through the event loop. */
 export abstract class EventQueue<Event> extends IommufdObject {
   readonly #file: FdHandle;
   readonly #ending: AbortSignal;
-  /** Read, and given to nobody yet. */
+  /** Events that were read from the file and not yet returned. */
   readonly #taken: Event[] = [];
 
-  /** @param file this object's from now on @internal */
+  /** @param file this object takes ownership of it @internal */
   constructor(what: string, owned: Owned, file: FdHandle, keepers: readonly Keeper[]) {
     const ending = new AbortController();
-    // The object cannot be destroyed while its file is open.
+    // The kernel refuses to destroy the object while its file is open.
     const close = () => {
       ending.abort();
       native.fdClose(file, false);
@@ -43,7 +43,7 @@ export abstract class EventQueue<Event> extends IommufdObject {
     this.#ending = ending.signal;
   }
 
-  /** Reads once. @internal */
+  /** Reads the file once. @internal */
   protected abstract take(file: FdHandle): Event[];
 
   /** @internal */
@@ -52,7 +52,10 @@ export abstract class EventQueue<Event> extends IommufdObject {
     return this.#file;
   }
 
-  /** The events that wait, oldest first: none, or as many as come in one reading. Does not wait. */
+  /**
+   * Returns the queued events, oldest first. Reads at most once and does not block. Returns an empty array if there is
+   * no event.
+   */
   read(): Event[] {
     this.#fetch();
     return this.#taken.splice(0);
@@ -64,8 +67,8 @@ export abstract class EventQueue<Event> extends IommufdObject {
   }
 
   /**
-   * The events, one after the other as they come, through the event loop. Ends when the queue is closed. Whoever leaves the
-   * loop loses nothing: the next reader goes on from there.
+   * Iterates over the events as they arrive, through the event loop. Ends when the queue is closed. A loop that ends
+   * early loses no events: the next reader continues with the next event.
    *
    * @throws the signal's reason, when it is aborted
    */

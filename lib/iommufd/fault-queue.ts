@@ -1,4 +1,4 @@
-// Fault queues: page requests of devices, and the answers to them.
+// Fault queues: page requests from devices, and responses to them.
 import type { Parents } from '../lifetime/parents';
 import { kernelCall } from '../errors/errors';
 import { native, type FaultQueueHandle, type FdHandle } from '../addon/native';
@@ -6,33 +6,33 @@ import { integer, oneOf, options } from '../errors/validate';
 import { EventQueue } from './event-queue';
 import { owned } from './object';
 
-/** A page that a device wants to reach, and for what. */
+/** A device's request for access to a page that is not mapped. */
 export interface PageRequest {
   address: bigint;
   read: boolean;
   write: boolean;
-  /** The device wants to execute what is there. */
+  /** The device requests permission to execute. */
   execute: boolean;
-  /** The device asks in privileged mode. */
+  /** The request is made in privileged mode. */
   privileged: boolean;
-  /** How many bytes from there on it is going to want; 0: it does not say. */
+  /** How many bytes from `address` on the device is going to access. 0: not specified. */
   length: number;
 }
 
-/** Page requests that a device makes together, and that have one response. */
+/** Page requests that a device makes together. They have one response. */
 export interface PageRequestGroup {
-  /** The device's number in the iommufd. */
+  /** The device's object ID in the iommufd. */
   device: number;
-  /** The address space that the device means; undefined: its only one. */
+  /** The PASID of the request. Undefined: the request has none. */
   pasid: number | undefined;
-  /** The device's own number for the group. */
+  /** The device's page request group index. */
   group: number;
   requests: PageRequest[];
-  /** By what it is answered: the kernel's number for it, until then. */
+  /** The kernel's cookie for the group, which the response carries. */
   cookie: number;
 }
 
-/** 'success': the pages are there now, the device tries again. 'invalid': it does not. */
+/** 'success': the pages are mapped now, and the device repeats the access. 'invalid': the access fails. */
 export type PageResponse = 'success' | 'invalid';
 
 // linux/iommufd.h: IOMMUFD_PAGE_RESP_*, IOMMU_PGFAULT_*, struct iommu_hwpt_pgfault, struct iommu_hwpt_page_response
@@ -40,7 +40,7 @@ const responses = ['success', 'invalid'] as const satisfies readonly PageRespons
 const flag = { pasid: 1, last: 2 } as const;
 const wants = { read: 1, write: 2, execute: 4, privileged: 8 } as const;
 const requestSize = 40;
-/** In one reading. A group must fit: PCI allows a device 512 requests under way. */
+/** The most requests per read. A group must fit: PCI allows a device 512 outstanding requests. */
 const most = 512;
 
 function decode(bytes: Uint8Array): PageRequestGroup[] {
@@ -69,9 +69,9 @@ function decode(bytes: Uint8Array): PageRequestGroup[] {
 }
 
 /**
- * A fault queue: where devices on the page tables that are made with it ({@link HwptOptions.faultQueue}) ask for pages that
- * are not mapped, and are answered. What is not answered by the time the device is detached, the kernel answers as
- * 'invalid'. Closing the queue closes those page tables, and detaches their devices.
+ * A fault queue. Devices that are attached to page tables of the queue ({@link HwptOptions.faultQueue}) request pages
+ * that are not mapped, and user space responds. When a device is detached, the kernel responds 'invalid' to its open
+ * requests. Closing the queue closes these page tables and detaches their devices.
  */
 export class FaultQueue extends EventQueue<PageRequestGroup> {
   readonly iommufd: Parents['Iommufd'];
@@ -96,9 +96,9 @@ export class FaultQueue extends EventQueue<PageRequestGroup> {
   }
 
   /**
-   * Answers a group of requests that was read from this queue.
+   * Responds to a group of requests that was read from this queue.
    *
-   * @throws KernelError EINVAL: it is answered already, or its device is detached.
+   * @throws KernelError EINVAL: the group has a response already, or its device is detached.
    */
   respond(group: Pick<PageRequestGroup, 'cookie'>, response: PageResponse): void {
     const { file } = this;

@@ -1,47 +1,47 @@
-// What an IOMMU says of itself, in its driver's own format (linux/iommufd.h).
+// Properties of an IOMMU, as its driver reports them (IOMMU_GET_HW_INFO, linux/iommufd.h).
 
-/** What an IOMMU is: registers are as its own manual describes them. */
+/** The type of an IOMMU and its registers, as its specification describes them. */
 export type IommuInfo =
-  /** Its driver has nothing to tell. */
+  /** The driver reports no information. */
   | { type: 'none' }
-  /** Intel's VT-d: its capability registers. `erratum772415`: no read-only mapping in what others are nested in. */
+  /** Intel VT-d: the capability registers. `erratum772415`: a nesting parent must not contain read-only mappings. */
   | { type: 'intel-vtd'; flags: number; erratum772415: boolean; capability: bigint; extendedCapability: bigint }
-  /** Arm's SMMUv3. `repeatInvalidation`: a guest must issue TLB and configuration invalidations twice. */
+  /** Arm SMMUv3. `repeatInvalidation`: a guest must issue TLB and configuration invalidations twice. */
   | {
       type: 'arm-smmuv3';
       flags: number;
       repeatInvalidation: boolean;
-      /** IDR0 to IDR5. */
+      /** The registers IDR0 to IDR5. */
       idr: number[];
       iidr: number;
       aidr: number;
     }
-  /** NVIDIA's extension of it: virtual command queues, and stream ids, per virtual machine. */
+  /** NVIDIA Tegra241 CMDQ-V, an extension of SMMUv3: virtual command queues and stream IDs per virtual machine. */
   | { type: 'tegra241-cmdqv'; flags: number; version: number; log2Queues: number; log2StreamIds: number }
-  /** AMD's IOMMU: its extended feature registers. */
+  /** AMD IOMMU: the extended feature registers. */
   | { type: 'amd'; efr: bigint; efr2: bigint }
-  /** A format that this library does not know. */
+  /** A type that this library does not know. */
   | { type: 'unknown'; number: number; bytes: Uint8Array };
 
-/** What a device's IOMMU is, and what it and the kernel can do for the device. */
+/** A device's IOMMU, and what the IOMMU and the kernel support for the device. */
 export interface HwInfo {
   iommu: IommuInfo;
-  /** Page tables can tell which pages the device wrote to. */
+  /** Page tables can track which pages the device wrote to. */
   dirtyTracking: boolean;
-  /** PASIDs have so many bits; 0: the device has none, or they are off. */
+  /** The width of PASIDs in bits. 0: the device has no PASIDs, or they are disabled. */
   pasidBits: number;
-  /** The device can ask for execution rights, or for privileged access, with a PASID. */
+  /** A request with a PASID can ask for permission to execute, or for privileged access. */
   pasidExecute: boolean;
   pasidPrivileged: boolean;
-  /** Whether the device may have translations of its own (ATS). */
+  /** Whether the device may use PCIe ATS (Address Translation Services). */
   ats: boolean;
-  /** All capability bits, as the kernel gave them. */
+  /** All capability bits, as the kernel reported them. */
   capabilities: bigint;
 }
 
-/** The formats by name, and their numbers (IOMMU_HW_INFO_TYPE_*). */
+/** The types by name (IOMMU_HW_INFO_TYPE_*). */
 const numbers = { 'intel-vtd': 1, 'arm-smmuv3': 2, 'tegra241-cmdqv': 3, amd: 4 } as const;
-/** A format that {@link Iommufd.hwInfo} can be asked for. */
+/** A type that {@link Iommufd.hwInfo} accepts. */
 export type HwInfoType = keyof typeof numbers;
 /** @internal */
 export const hwInfoTypes: Readonly<Record<HwInfoType, number>> = numbers;
@@ -50,7 +50,7 @@ const capability = { dirtyTracking: 1n, pasidExecute: 2n, pasidPrivileged: 4n, n
 
 type Decode = (data: DataView) => IommuInfo;
 
-/** By number. Each says how many bytes it needs; a newer kernel's struct may be longer. */
+/** By type number. `size` is the minimum number of bytes. A newer kernel's struct may be longer. */
 const decoders: Readonly<Record<number, readonly [size: number, decode: Decode]>> = {
   0: [0, () => ({ type: 'none' })],
   [numbers['intel-vtd']]: [

@@ -1,19 +1,22 @@
-// Hardware queues: commands in a guest's memory that the IOMMU reads.
+// Hardware queues: command queues in guest memory that the IOMMU reads.
 import type { Parents } from '../lifetime/parents';
 import { kernelCall } from '../errors/errors';
 import { native, type HwQueueHandle } from '../addon/native';
 import { integer, oneOf, options, u64 } from '../errors/validate';
 import { IommufdObject, owned } from './object';
 
-/** Which queue it is, and where its memory lies. */
+/** The type, index and memory of a hardware queue. */
 export interface HwQueueOptions {
-  /** What kind of queue; a number: one that this library does not know. */
+  /** The type of the queue. A number: a type that this library does not know. */
   type: 'tegra241-cmdqv' | number;
-  /** The guest's number for the queue, from 0 on. Some IOMMUs want them made in ascending order, and closed in descending. */
+  /**
+   * The guest's index of the queue, from 0 on. Some IOMMUs require queues to be created in ascending order and closed
+   * in descending order.
+   */
   index: number;
-  /** The queue's memory, in the guest's physical addresses: IOVAs of the nesting parent. */
+  /** The start of the queue's memory as a guest physical address: an IOVA of the nesting parent. */
   iova: number | bigint;
-  /** In bytes. */
+  /** The size of the queue's memory in bytes. */
   length: number | bigint;
 }
 
@@ -21,7 +24,7 @@ export interface HwQueueOptions {
 const types = { 'tegra241-cmdqv': 1 } as const;
 
 /**
- * A queue of commands in a guest's memory that the physical IOMMU reads by itself. While it is open, its memory cannot be
+ * A command queue in guest memory that the physical IOMMU reads directly. While the queue is open, its memory cannot be
  * unmapped.
  */
 export class HwQueue extends IommufdObject {

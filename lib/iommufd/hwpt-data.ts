@@ -1,32 +1,32 @@
-// What an IOMMU's driver is told besides about a page table it is to make, in the driver's own format (linux/iommufd.h).
+// Driver-specific data for the allocation of a page table, encoded in the driver's format (linux/iommufd.h).
 import { boolean, bytes, integer, invalidType, options, outOfRange, u64 } from '../errors/validate';
 
-/** A guest's first-stage page table for Intel's VT-d. */
+/** A guest's first-stage page table for Intel VT-d. */
 export interface VtdStage1 {
   type: 'vtd-s1';
-  /** Where the guest's page table is, as an IOVA of the parent. */
+  /** The address of the guest's page table: an IOVA of the parent. */
   pageTable: number | bigint;
-  /** How many bits of an address it translates. */
+  /** The width of the addresses that it translates, in bits. */
   addressWidth: number;
-  /** Supervisor requests are allowed (SRE). Default false. */
+  /** Allows supervisor requests (SRE). Default: false. */
   supervisor?: boolean | undefined;
-  /** The extended accessed flag is used (EAFE). Default false. */
+  /** Enables the extended accessed flag (EAFE). Default: false. */
   extendedAccessed?: boolean | undefined;
-  /** Supervisor writes heed write protection (WPE). Default false. */
+  /** Enforces write protection for supervisor writes (WPE). Default: false. */
   writeProtect?: boolean | undefined;
 }
 
-/** What an IOMMU's driver wants to know of a page table. */
+/** Driver-specific data for the allocation of a page table. */
 export type HwptData =
   | VtdStage1
-  /** The first two words of the guest's stream table entry, for Arm's SMMUv3. */
+  /** The first two 64-bit words of the guest's stream table entry, for Arm SMMUv3. */
   | { type: 'arm-smmuv3'; ste: readonly [number | bigint, number | bigint] }
-  /** The guest's device table entry, for AMD's IOMMU. */
+  /** The guest's device table entry, for the AMD IOMMU. */
   | {
       type: 'amd-guest';
       dte: readonly [number | bigint, number | bigint, number | bigint, number | bigint];
     }
-  /** A format that this library does not know: its number, and its struct. */
+  /** A type that this library does not know: its number and its struct. */
   | { type: number; bytes: Uint8Array };
 
 /** @internal */

@@ -1,4 +1,4 @@
-// Hardware page tables, nested ones, and which pages devices wrote to.
+// Hardware page tables (HWPTs): allocation, nesting, and tracking of dirty pages.
 import type { Parents } from '../lifetime/parents';
 import { closedError, codedError, kernelCall, kernelCallAsync } from '../errors/errors';
 import { native, type HwptHandle } from '../addon/native';
@@ -17,25 +17,29 @@ import { encodeHwptData, type HwptData } from './hwpt-data';
 import { invalidate, type InvalidateData } from './invalidate';
 import { IommufdObject, owned, type Keeper } from './object';
 
-/** What a page table is to be able to do. */
+/** The properties of a page table. */
 export interface HwptOptions {
-  /** Others can be nested in it ({@link Hwpt.allocNested}). Default false. */
+  /** Other page tables can be nested in it ({@link Hwpt.allocNested}). Default: false. */
   nestParent?: boolean | undefined;
-  /** It can tell which pages devices wrote to. Default false. */
+  /** It can track which pages devices wrote to. Default: false. */
   dirtyTracking?: boolean | undefined;
-  /** It can be attached to a PASID, and to a device that has others attached to PASIDs. Default false. */
+  /** It can be attached to a PASID, and to a device that has page tables attached to PASIDs. Default: false. */
   pasid?: boolean | undefined;
-  /** What its IOMMU's driver wants to know. */
+  /** Driver-specific data. */
   data?: HwptData | undefined;
-  /** Where devices that are attached to it ask for pages that are not mapped. Default: nowhere, such accesses fail. */
+  /**
+   * The queue for requests of attached devices for pages that are not mapped. Default: none, and such accesses fail.
+   */
   faultQueue?: FaultQueue | undefined;
 }
 
-/** What a nested page table is to be able to do. */
+/** The properties of a nested page table. */
 export interface NestedHwptOptions {
-  /** It can be attached to a PASID. Default false. */
+  /** It can be attached to a PASID. Default: false. */
   pasid?: boolean | undefined;
-  /** Where devices that are attached to it ask for pages that are not mapped. Default: nowhere, such accesses fail. */
+  /**
+   * The queue for requests of attached devices for pages that are not mapped. Default: none, and such accesses fail.
+   */
   faultQueue?: FaultQueue | undefined;
 }
 
@@ -50,29 +54,31 @@ function toFlags(opts: Partial<Record<keyof typeof allocFlags, boolean | undefin
   return flags;
 }
 
-/** An IOAS, a page table or a virtual IOMMU: what the next one is built on. */
+/** The parent object of a page table: an IOAS, another page table or a virtual IOMMU. */
 type Parent = Pick<
   Parents['Ioas'] | Hwpt | Parents['Viommu'],
   'iommufd' | 'id' | 'handle' | 'calls' | 'closed' | 'dependents'
 >;
 
 /**
- * A hardware page table: what the IOMMU in front of a device translates by. One that is made from an {@link Ioas} holds
- * all that is mapped there, now and later; a nested one is a guest's, which the IOMMU walks before its parent.
+ * A hardware page table (HWPT), which the IOMMU translates a device's DMA with. A page table of an {@link Ioas} always
+ * contains all mappings of the IOAS. A nested page table belongs to a guest: the IOMMU walks it first and its parent
+ * second.
  *
- * Attaching a device to an IOAS makes one by itself. Those that are made here can do what {@link HwptOptions} says.
+ * When a device is attached to an IOAS, the kernel allocates a page table itself. A page table that is allocated
+ * explicitly has the properties in {@link HwptOptions}.
  */
 export class Hwpt extends IommufdObject {
   readonly iommufd: Parents['Iommufd'];
-  /** What its addresses lead through: mappings are made there. */
+  /** The IOAS that provides the mappings. */
   readonly ioas: Parents['Ioas'];
   /** The page table that this one is nested in. */
   readonly parent: Hwpt | undefined;
-  /** Devices attached here. @internal */
+  /** The devices that are attached to this page table. @internal */
   readonly attached = new Set<Attached>();
   readonly #handle: HwptHandle;
 
-  /** `keepers`: what it is built on. @internal */
+  /** @param keepers the objects that it is built on @internal */
   constructor(handle: HwptHandle, ioas: Parents['Ioas'], nestedIn: Hwpt | undefined, keepers: readonly Keeper[]) {
     super('HWPT', owned(native.hwpt, handle), keepers);
     this.#handle = handle;
@@ -100,28 +106,27 @@ export class Hwpt extends IommufdObject {
   }
 
   /**
-   * Makes a page table that is nested in this one (IOMMU_HWPT_ALLOC), which must be a nesting parent.
+   * Allocates a page table that is nested in this one (IOMMU_HWPT_ALLOC). This one must be a nesting parent.
    *
-   * @param device one behind an IOMMU that the table is for
-   * @param data where the guest's own page table is, in the format of the device's IOMMU
-   * @throws KernelError EINVAL: this one is no nesting parent, or of another IOMMU. EOPNOTSUPP: the IOMMU has no nesting,
-   *   or not of this format.
+   * @param device a device behind the IOMMU that the page table is for
+   * @param data describes the guest's page table, in the format of the device's IOMMU
+   * @throws KernelError EINVAL: this page table is not a nesting parent, or belongs to another IOMMU. EOPNOTSUPP: the
+   *   IOMMU does not support nesting, or not this format.
    */
   allocNested(device: IommufdDevice, data: HwptData, opts?: NestedHwptOptions): Promise<Hwpt> {
     return nest(this, this, device, data, opts);
   }
 
-  /** {@link allocNested}, waiting. */
+  /** Synchronous version of {@link allocNested}. */
   allocNestedSync(device: IommufdDevice, data: HwptData, opts?: NestedHwptOptions): Hwpt {
     return nestSync(this, this, device, data, opts);
   }
 
   /**
-   * Makes the IOMMU forget what it cached of this page table, which is nested, after the guest changed its own
-   * (IOMMU_HWPT_INVALIDATE).
+   * Invalidates the IOMMU's caches of this nested page table after the guest changed its own (IOMMU_HWPT_INVALIDATE).
    *
-   * @throws KernelError EINVAL: not nested, or an entry, or its type, does not suit the IOMMU; EOPNOTSUPP: a flag it does not
-   *   know. `error.args.heeded` says how many entries were heeded before.
+   * @throws KernelError EINVAL: the page table is not nested, or the IOMMU does not support an entry or its type.
+   *   EOPNOTSUPP: an unknown flag. `error.args.heeded` is the number of entries that were processed before the error.
    */
   invalidate(data: InvalidateData): void {
     const { handle } = this;
@@ -135,9 +140,9 @@ export class Hwpt extends IommufdObject {
   }
 
   /**
-   * Begins or ends noting which pages devices write to (IOMMU_HWPT_SET_DIRTY_TRACKING). To begin makes every page clean.
+   * Enables or disables tracking of dirty pages (IOMMU_HWPT_SET_DIRTY_TRACKING). Enabling clears all dirty bits.
    *
-   * @throws KernelError EOPNOTSUPP: the table was made without `dirtyTracking`. ENOENT: a nested table.
+   * @throws KernelError EOPNOTSUPP: the page table was allocated without `dirtyTracking`. ENOENT: a nested page table.
    */
   setDirtyTracking(enable: boolean): void {
     const { handle } = this;
@@ -146,12 +151,13 @@ export class Hwpt extends IommufdObject {
   }
 
   /**
-   * Which pages of a range devices wrote to, as a bitmap (IOMMU_HWPT_GET_DIRTY_BITMAP): bit 0 of word 0 is the first page.
-   * **The kernel looks no further than to the first IOVA of the range that is not mapped**, and says nothing.
-   * {@link dirtyPages} has no such limit.
+   * Returns the dirty pages of a range as a bitmap (IOMMU_HWPT_GET_DIRTY_BITMAP). Bit 0 of word 0 is the first page.
+   * **The kernel stops at the first IOVA of the range that is not mapped**, without an error. {@link dirtyPages}
+   * without a range does not have this limit.
    *
    * @throws KernelError EINVAL: the range is not in whole pages, or not a multiple of the IOAS's alignment. EOPNOTSUPP:
-   *   the table was made without `dirtyTracking`. EOVERFLOW: past the end of the IOVAs. RangeError: more than 2^30 pages.
+   *   the page table was allocated without `dirtyTracking`. EOVERFLOW: the range ends after the last IOVA. RangeError:
+   *   more than 2^30 pages.
    */
   dirtyBitmap(range: DirtyRange, opts?: DirtyOptions): BigUint64Array {
     const { pageSize, keep } = toDirtyOptions(opts);
@@ -163,8 +169,9 @@ export class Hwpt extends IommufdObject {
   }
 
   /**
-   * Which pages devices wrote to, in ascending order, pages that touch as one (IOMMU_HWPT_GET_DIRTY_BITMAP). Of a range
-   * (as {@link dirtyBitmap} does), or of all that this object's IOAS has mapped here.
+   * Returns the dirty pages in ascending order (IOMMU_HWPT_GET_DIRTY_BITMAP). Adjacent pages are merged into one range.
+   * With `iova` and `length`: the pages of this range, as {@link dirtyBitmap} returns them. Without: the pages of all
+   * mappings in {@link Ioas.mappings}.
    */
   dirtyPages(opts?: DirtyOptions & Partial<DirtyRange>): DirtyPages[] {
     const { iova, length } = options(opts);
@@ -176,7 +183,7 @@ export class Hwpt extends IommufdObject {
     return ranges.flatMap((range) => toDirtyPages(this.dirtyBitmap(range, opts), range.iova, pageSize));
   }
 
-  /** Detaches the devices attached here. @internal */
+  /** Detaches the devices that are attached to this page table. @internal */
   override leave(): void {
     for (const device of [...this.attached]) device.leave();
   }
@@ -187,7 +194,7 @@ export class Hwpt extends IommufdObject {
   }
 }
 
-/** A page table that is made from `parent` and nested in `below`. @internal */
+/** Allocates a page table from `parent`, nested in `below`. @internal */
 export async function nest(
   parent: Parent,
   below: Hwpt,
@@ -242,7 +249,7 @@ function toAlloc(
   return { args, call, keepers };
 }
 
-/** Makes it on a pool thread; the parent waits for it when it is closed, and takes it along. */
+/** Allocates on a pool thread. If the parent is closed meanwhile, it waits for this call and closes the page table. */
 async function make(parent: Parent, call: () => Promise<Hwpt>): Promise<Hwpt> {
   const hwpt = await parent.calls.add(call());
   if (parent.closed) throw closedError(parent instanceof Hwpt ? 'HWPT' : 'IOAS');

@@ -1,24 +1,24 @@
-// What an IOMMU is to forget of what it cached, in its driver's own format (linux/iommufd.h).
+// Invalidation of an IOMMU's caches, encoded in the driver's format (linux/iommufd.h).
 import { kernelCall } from '../errors/errors';
 import { array, boolean, bytes, integer, invalidType, options, outOfRange, u64 } from '../errors/validate';
 
-/** Pages of a guest's page table for Intel's VT-d. */
+/** A range of pages of a guest's page table, for Intel VT-d. */
 export interface VtdInvalidation {
-  /** Of the first page. */
+  /** The address of the first page. */
   address: number | bigint;
-  /** How many, of 4 KiB. All, from address 0 on: 2^64 - 1. */
+  /** The number of 4 KiB pages. 2^64 - 1, with address 0: all pages. */
   pages: number | bigint;
-  /** Only what is cached of the lowest level. Default false. */
+  /** Invalidates only cached entries of the lowest level. Default: false. */
   leaf?: boolean | undefined;
 }
 
-/** What an IOMMU is to forget. */
+/** The cache entries to invalidate. */
 export type InvalidateData =
   /** For a nested page table. */
   | { type: 'vtd-s1'; entries: readonly VtdInvalidation[] }
-  /** For a vIOMMU: the guest's commands to its SMMUv3, two words each. */
+  /** For a virtual IOMMU: the guest's SMMUv3 commands, two 64-bit words each. */
   | { type: 'arm-smmuv3'; commands: readonly (readonly [number | bigint, number | bigint])[] }
-  /** A format that this library does not know: its number, and its entries, one after the other. */
+  /** A type that this library does not know: its number and its entries, without gaps. */
   | { type: number; entryLength: number; bytes: Uint8Array };
 
 // linux/iommufd.h: IOMMU_HWPT_INVALIDATE_DATA_VTD_S1, IOMMU_VTD_INV_FLAGS_LEAF, IOMMU_VIOMMU_INVALIDATE_DATA_ARM_SMMUV3
@@ -27,7 +27,7 @@ const leaf = 1n;
 const longestEntry = 4096;
 const mostEntries = 1 << 19;
 
-/** What the native calls take. @internal */
+/** The arguments of the native calls. @internal */
 export type InvalidateCall = [type: number, entryLength: number, bytes: Uint8Array, heeded: Uint32Array];
 
 interface Encoded {

@@ -1,4 +1,4 @@
-// An I/O address space: what it maps, and how mappings are made, copied and unmapped.
+// Ioas: an I/O address space. Makes, copies and removes mappings.
 import type { Parents } from '../lifetime/parents';
 import { EventEmitter } from 'node:events';
 import type { Calls } from '../lifetime/calls';
@@ -42,37 +42,37 @@ import {
   type Source,
 } from './placement';
 
-// Of allowIovas.
+// The most ranges that allowIovas() accepts.
 const mostRanges = 65536;
 
-/** What an {@link Ioas} can map where. */
+/** The IOVAs that an {@link Ioas} can use. */
 export interface IovaRanges {
-  /** The usable IOVAs, `last` included, ascending. They narrow with every device that is attached. */
+  /** The usable IOVAs in ascending order. `last` is inclusive. Each attached device can narrow them. */
   ranges: { start: bigint; last: bigint }[];
   /** IOVAs and lengths must be multiples of this many bytes. */
   alignment: bigint;
 }
 
-/** A mapping that a pool thread is making. What was unmapped meanwhile may have been it. */
+/** A mapping that a pool thread is making, and the ranges that were unmapped in the meantime. */
 interface UnderWay {
   unmapped: { first: bigint; end: bigint }[];
 }
 
-/** An I/O address space: the addresses (IOVAs) that attached devices use for DMA, and what each leads to. */
+/** An I/O address space (IOAS): the addresses (IOVAs) that attached devices use for DMA, and the memory they map to. */
 export class Ioas extends EventEmitter<IoasEvents> {
   readonly iommufd: Parents['Iommufd'];
-  /** The object's number in its iommufd. */
+  /** The object ID in the iommufd. */
   readonly id: number;
-  /** Devices attached here. @internal */
+  /** The devices that are attached directly to this IOAS. @internal */
   readonly attached = new Set<Attached>();
-  /** What is built on it. @internal */
+  /** The objects that are built on this one. @internal */
   readonly dependents = new Set<Child>();
   readonly #handle: IoasHandle;
   readonly #hot: NativeIoas;
   readonly #mappings: IoasMapping[] = [];
   readonly #underWay = new Set<UnderWay>();
   readonly #watcher = new WeakRef<Watcher>(this);
-  /** How many mappings are restored by themselves. */
+  /** The number of mappings with `autoRemap`. */
   #autoRemaps = 0;
   readonly #life: Lifetime;
 
@@ -108,7 +108,7 @@ export class Ioas extends EventEmitter<IoasEvents> {
     this.#life = new Lifetime(this, Ioas.#end);
   }
 
-  /** Called when a device has changed what it decodes. @internal */
+  /** Called when a device's memory decoding may have changed. @internal */
   lookAtMappings(): void {
     if (this.#autoRemaps === 0 && this.listenerCount('revoked') === 0) return;
     for (const mapping of this.mappings) {
@@ -117,12 +117,12 @@ export class Ioas extends EventEmitter<IoasEvents> {
   }
 
   /**
-   * Tells the listeners, when what is going on is over: they may close anything. Of an IOAS that is closed by then they hear
-   * of errors only.
+   * Emits an event on the next tick, because listeners may close any object. After close(), only 'restoreFailed' is
+   * emitted.
    */
   #say(name: keyof IoasEvents, ...values: unknown[]): void {
     process.nextTick(() => {
-      // Not this.emit: an object's own property must not get in the way.
+      // Not this.emit(): an own property of the object must not replace it.
       if (!this.closed || name === 'restoreFailed') EventEmitter.prototype.emit.call(this, name, ...values);
     });
   }
@@ -132,7 +132,7 @@ export class Ioas extends EventEmitter<IoasEvents> {
     return this.#life.closed;
   }
 
-  /** The mappings that were made here and not unmapped. */
+  /** The mappings that were made by this object and not unmapped. */
   get mappings(): IoasMapping[] {
     return [...this.#mappings];
   }
@@ -144,19 +144,21 @@ export class Ioas extends EventEmitter<IoasEvents> {
   }
 
   /**
-   * Maps a dma-buf that VFIO exported, so that attached devices reach the exporter's BAR (IOMMU_IOAS_MAP_FILE). The
-   * mapping holds the buffer itself. Nothing is charged to RLIMIT_MEMLOCK, and no peer-to-peer check is made.
+   * Maps a dma-buf that VFIO exported, so that attached devices can access the exporter's BAR (IOMMU_IOAS_MAP_FILE).
+   * The mapping holds its own reference to the buffer. Nothing is charged to RLIMIT_MEMLOCK. The kernel does not check
+   * whether peer-to-peer DMA is possible.
    *
-   * @throws KernelError EOPNOTSUPP: the buffer has several ranges, or is not VFIO's. ENODEV: revoked. EEXIST: the IOVAs
-   *   are taken. ENOSPC: no room. EINVAL: misaligned, or IOVAs that are not usable. ENOTTY: a kernel before 6.13.
-   *   RangeError: past the buffer's end. Error ERR_OTHER_KERNEL: a buffer of another kernel than the iommufd's.
+   * @throws KernelError EOPNOTSUPP: the buffer has several ranges, or VFIO did not export it. ENODEV: revoked. EEXIST:
+   *   the IOVAs are in use. ENOSPC: no free IOVAs. EINVAL: misaligned, or IOVAs that are not usable. ENOTTY: a kernel
+   *   before 6.13. RangeError: past the buffer's end. Error ERR_OTHER_KERNEL: the buffer belongs to another kernel than
+   *   the iommufd.
    */
   mapDmaBuf(dmaBuf: DmaBuf, opts?: MapDmaBufOptions): IoasMapping {
     const { size, kernel } = instance(dmaBuf, 'dmaBuf', DmaBuf);
     if (kernel !== this.iommufd.kernel) throw codedError('ERR_OTHER_KERNEL', 'the dma-buf belongs to another kernel');
     const { iova, offset, length, access } = toPlacement(opts, size);
     const autoRemap = boolean(option(opts, 'autoRemap') ?? false, 'autoRemap');
-    // Of before the call: what revokes meanwhile, in another thread, kills this mapping or fails it.
+    // Read before the call: a revocation during the call, on another thread, then marks this mapping as revoked.
     const revocations = dmaBuf.exported?.revocations ?? 0;
     const held = autoRemap ? dmaBuf.share() : dmaBuf;
     try {
@@ -168,7 +170,7 @@ export class Ioas extends EventEmitter<IoasEvents> {
     }
   }
 
-  /** Puts a dma-buf into the table; returns the IOVA. @internal */
+  /** Maps a dma-buf and returns the IOVA. @internal */
   place(dmaBuf: DmaBuf, offset: bigint, length: bigint, iova: bigint | undefined, access: bigint): bigint {
     this.#life.check();
     followSubscribers();
@@ -189,7 +191,7 @@ export class Ioas extends EventEmitter<IoasEvents> {
     }
   }
 
-  /** Takes a mapping out of the table. @internal */
+  /** Unmaps a mapping. @internal */
   unplace(iova: bigint, length: bigint): void {
     this.#life.check();
     followSubscribers();
@@ -203,7 +205,7 @@ export class Ioas extends EventEmitter<IoasEvents> {
     }
   }
 
-  /** Takes a mapping out of the table, on a pool thread. @internal */
+  /** Unmaps a mapping on a pool thread. @internal */
   async unplaceLater(iova: bigint, length: bigint): Promise<void> {
     const { handle } = this;
     try {
@@ -211,7 +213,7 @@ export class Ioas extends EventEmitter<IoasEvents> {
         kernelCallAsync({ iova, length }, () => native.ioasUnmap(handle, iova, length, true), { ioas: this }),
       );
     } catch (error) {
-      // unmap() of a range came first.
+      // unmap() of a range was faster.
       if (!(error instanceof KernelError && error.code === 'ENOENT')) throw error;
     }
   }
@@ -223,7 +225,7 @@ export class Ioas extends EventEmitter<IoasEvents> {
     return mapping;
   }
 
-  /** The last one takes the place of the one that goes: as fast for the first of a million as for one. @internal */
+  /** Removes a mapping from the list in constant time: the last mapping replaces it. @internal */
   forget(mapping: IoasMapping): void {
     if (mapping.source.autoRemap) this.#autoRemaps -= 1;
     const last = this.#mappings.pop();
@@ -233,19 +235,19 @@ export class Ioas extends EventEmitter<IoasEvents> {
   }
 
   /**
-   * Maps host memory (IOMMU_IOAS_MAP_FILE). The pages are pinned, which takes time and is charged to RLIMIT_MEMLOCK.
-   * The mapping holds the pages even after the memory is closed.
+   * Maps host memory (IOMMU_IOAS_MAP_FILE). The kernel pins the pages, which takes time, and charges them to
+   * RLIMIT_MEMLOCK. The mapping holds the pages even after the memory is closed.
    *
    * @throws KernelError ENOMEM: over RLIMIT_MEMLOCK. EEXIST, ENOSPC, EINVAL: as for {@link mapDmaBuf}. ENOTTY: a kernel
-   *   before 6.13. Error ERR_CLOSED: the IOAS was closed, or the range unmapped, while the call was under way. TypeError
-   *   ERR_INVALID_ARG_TYPE: a region or a device, whose memory must be exported as a dma-buf.
+   *   before 6.13. Error ERR_CLOSED: the IOAS was closed, or the range unmapped, during the call. TypeError
+   *   ERR_INVALID_ARG_TYPE: a region or a device. Export their memory as a dma-buf instead.
    */
   async mapMemory(memory: DmaMemory, opts?: MapOptions): Promise<IoasMapping> {
     const { args, call, placement } = this.#toMemory(memory, opts);
     return this.#mapLater(placement, args, () => native.ioasMapFile(...call, true));
   }
 
-  /** {@link mapMemory}, waiting. */
+  /** Synchronous version of {@link mapMemory}. */
   mapMemorySync(memory: DmaMemory, opts?: MapOptions): IoasMapping {
     const { args, call, placement } = this.#toMemory(memory, opts);
     const iova = kernelCall(args, () => native.ioasMapFile(...call, false), { ioas: this });
@@ -255,17 +257,17 @@ export class Ioas extends EventEmitter<IoasEvents> {
   #toMemory(memory: DmaMemory, opts?: MapOptions) {
     const placement = toPlacement(opts, BigInt(hostMemory(memory).size));
     const { iova, offset, length, access } = placement;
-    // By the file, not by its addresses in this process: the kernel pins nothing while no device is attached, and when
-    // one is, what is at an address may be other memory by then.
+    // Maps the file, not addresses of this process. The kernel pins pages only while a device is attached. When a
+    // device is attached later, other memory may be at the same addresses.
     const call = [this.handle, memory.fdHandle, offset, length, iova, Number(access)] as const;
     return { args: { iova, offset, length }, call, placement };
   }
 
   /**
-   * Maps a memfd (IOMMU_IOAS_MAP_FILE), from Linux 6.13 on. The pages are pinned, as by {@link mapMemory}. The fd stays
-   * the caller's and may be closed afterwards.
+   * Maps a memfd (IOMMU_IOAS_MAP_FILE), from Linux 6.13 on. The pages are pinned as by {@link mapMemory}. The caller
+   * still owns the fd and may close it afterwards.
    *
-   * @param fd the memfd's number; `length` must be given, in whole pages inside the file
+   * @param fd the memfd's number. `length` is required, in whole pages within the file
    * @throws KernelError EBADF: not an open fd. EINVAL: not a memfd, or past its end. Error ERR_IS_DMA_BUF: an fd of a
    *   dma-buf (see {@link mapDmaBuf}). ENOTTY: a kernel before 6.13. The rest as for {@link mapMemory}.
    */
@@ -278,7 +280,7 @@ export class Ioas extends EventEmitter<IoasEvents> {
     }
   }
 
-  /** {@link mapFile}, waiting. */
+  /** Synchronous version of {@link mapFile}. */
   mapFileSync(fd: number, opts: MapOptions & { length: number | bigint }): IoasMapping {
     const { args, call, file, placement } = this.#toFile(fd, opts);
     try {
@@ -295,7 +297,8 @@ export class Ioas extends EventEmitter<IoasEvents> {
     const placement = toPlacement(opts, u64Max);
     const { iova, offset, length, access } = placement;
     const ioas = this.handle;
-    // A duplicate of our own: the caller may close the number, and it may become another file, while the call runs.
+    // Duplicates the fd. The caller may close the number during the call, and the number may be reused for another
+    // file.
     const file: FdHandle = kernelCall({ fd }, () => native.fdDuplicate(this.iommufd.kernel.handle, fd));
     try {
       if (kernelCall({ fd }, () => native.dmaBufIs(file))) {
@@ -310,13 +313,14 @@ export class Ioas extends EventEmitter<IoasEvents> {
   }
 
   /**
-   * Maps what a mapping shows, or a part of it, in this IOAS too (IOMMU_IOAS_COPY): pages that are pinned are not pinned
-   * again. The copy is a mapping of its own: it is closed and mapped again apart from the first, by itself
-   * (`autoRemap`) if that is.
+   * Maps the memory of a mapping, or a part of it, in this IOAS too (IOMMU_IOAS_COPY). Pages that are pinned are not
+   * pinned again. The copy is an independent mapping: closing or remapping one does not affect the other. It has
+   * `autoRemap` if the original mapping has it.
    *
-   * @param opts `offset` and `length` count from the start of the mapping
-   * @throws Error ERR_CLOSED, ERR_OTHER_IOMMUFD: a mapping in an IOAS of another iommufd. KernelError ENOENT: unmapped
-   *   meanwhile. EEXIST, ENOSPC, EINVAL, EPERM: as for {@link mapDmaBuf}. RangeError: past the mapping's end.
+   * @param opts `offset` and `length` are relative to the start of the mapping
+   * @throws Error ERR_CLOSED, ERR_OTHER_IOMMUFD: a mapping in an IOAS of another iommufd. KernelError ENOENT: the
+   *   mapping was unmapped in the meantime. EEXIST, ENOSPC, EINVAL, EPERM: as for {@link mapDmaBuf}. RangeError: past
+   *   the mapping's end.
    */
   async copy(mapping: IoasMapping, opts?: MapOptions): Promise<IoasMapping> {
     const { args, call, placement, source } = this.#toCopy(mapping, opts);
@@ -324,14 +328,14 @@ export class Ioas extends EventEmitter<IoasEvents> {
       return await this.#mapLater(placement, args, () => native.ioasCopy(...call, true), source);
     } catch (error) {
       if (source.autoRemap) source.dmaBuf?.close();
-      // Gone while the call was under way.
+      // The original mapping was closed during the call.
       if (error instanceof KernelError && error.code === 'ENOENT' && mapping.state === 'closed')
         throw closedError('mapping');
       throw error;
     }
   }
 
-  /** {@link copy}, waiting. */
+  /** Synchronous version of {@link copy}. */
   copySync(mapping: IoasMapping, opts?: MapOptions): IoasMapping {
     const { args, call, source } = this.#toCopy(mapping, opts);
     try {
@@ -358,7 +362,7 @@ export class Ioas extends EventEmitter<IoasEvents> {
     return { args: { iova, from, length }, call, placement, source };
   }
 
-  /** Maps on a pool thread, and makes sure that the mapping is there at the end. */
+  /** Maps on a pool thread. Rejects if the range was unmapped in the meantime. */
   async #mapLater(
     placement: Placement,
     args: KernelErrorArguments,
@@ -372,7 +376,8 @@ export class Ioas extends EventEmitter<IoasEvents> {
       const end = iova + placement.length;
       this.#life.check();
       if (underWay.unmapped.some((range) => range.first < end && range.end > iova)) {
-        // Before or after the kernel made it. If something is there that is not it, it was before.
+        // The kernel may have made the mapping before or after the unmap. If another mapping overlaps the range now,
+        // the unmap removed this one. Otherwise, unmap it now; ENOENT is ignored.
         if (!this.#mappings.some((other) => other.iova < end && other.iova + other.length > iova)) {
           await this.unplaceLater(iova, placement.length);
         }
@@ -385,11 +390,11 @@ export class Ioas extends EventEmitter<IoasEvents> {
   }
 
   /**
-   * Unmaps all mappings that lie wholly in the range (IOMMU_IOAS_UNMAP); returns the bytes unmapped. Without arguments,
-   * everything.
+   * Unmaps all mappings that lie entirely within the range (IOMMU_IOAS_UNMAP). Returns the number of bytes unmapped.
+   * Without arguments, unmaps everything.
    *
-   * @throws KernelError ENOENT: nothing there, or the range cuts a mapping. What lay before the cut is unmapped then. EBUSY: a
-   *   mapping there is just being made by a call under way. The others are unmapped.
+   * @throws KernelError ENOENT: nothing is mapped there, or the range cuts a mapping. Mappings before the cut are
+   *   unmapped. EBUSY: another call is making a mapping there. All other mappings are unmapped.
    */
   unmap(iova?: number | bigint, length?: number | bigint): bigint {
     const handle = this.handle;
@@ -409,7 +414,10 @@ export class Ioas extends EventEmitter<IoasEvents> {
     }
   }
 
-  /** The kernel stopped at a mapping that is being made. Which it had unmapped before, it does not say. */
+  /**
+   * The kernel stopped at a mapping that is being made. It does not report which mappings it had unmapped before, so
+   * all mappings in the range are closed.
+   */
   #finishUnmapping(first: bigint, end: bigint): void {
     for (const mapping of this.mappings) {
       if (mapping.iova < first || mapping.iova + mapping.length > end) continue;
@@ -434,34 +442,37 @@ export class Ioas extends EventEmitter<IoasEvents> {
   }
 
   /**
-   * Makes a hardware page table of all that is mapped here, now and later, for devices to be attached to
-   * (IOMMU_HWPT_ALLOC). With the first, host memory is pinned, as when a device is attached to the IOAS itself.
+   * Allocates a hardware page table that always contains all mappings of this IOAS, for devices to be attached to
+   * (IOMMU_HWPT_ALLOC). The first page table pins host memory, as does attaching a device to the IOAS itself.
    *
-   * @param device one behind an IOMMU that the table is for
-   * @throws KernelError EOPNOTSUPP: the IOMMU cannot do what is asked, or knows no data of this type. EINVAL: the data are
-   *   too short or too long. EADDRINUSE: a mapping lies where this IOMMU can have none. ENOMEM: over RLIMIT_MEMLOCK.
+   * @param device a device behind the IOMMU that the page table is for
+   * @throws KernelError EOPNOTSUPP: the IOMMU does not support the options or the type of data. EINVAL: the data are
+   *   too short or too long. EADDRINUSE: a mapping is at IOVAs that this IOMMU cannot use. ENOMEM: over RLIMIT_MEMLOCK.
    *   Error ERR_NOT_BOUND, ERR_OTHER_IOMMUFD.
    */
   allocHwpt(device: IommufdDevice, opts?: HwptOptions): Promise<Hwpt> {
     return Hwpt.alloc(this, device, opts);
   }
 
-  /** {@link allocHwpt}, waiting. */
+  /** Synchronous version of {@link allocHwpt}. */
   allocHwptSync(device: IommufdDevice, opts?: HwptOptions): Hwpt {
     return Hwpt.allocSync(this, device, opts);
   }
 
-  /** Which IOVAs can be used, and their alignment (IOMMU_IOAS_IOVA_RANGES). Ask again after each attach and detach. */
+  /**
+   * Returns the usable IOVAs and their alignment (IOMMU_IOAS_IOVA_RANGES). They can change with each attach and detach.
+   */
   iovaRanges(): IovaRanges {
     return kernelCall({}, () => native.ioasIovaRanges(this.handle));
   }
 
   /**
-   * Says where the kernel may choose IOVAs (IOMMU_IOAS_ALLOW_IOVAS), in place of what was said before; an empty list: in all
-   * {@link iovaRanges}. They stay usable: a device that would take some of them away can no longer be attached. Mappings at
-   * an `iova` of the caller's may lie elsewhere.
+   * Restricts the IOVAs that the kernel may choose to these ranges (IOMMU_IOAS_ALLOW_IOVAS). Replaces earlier ranges.
+   * An empty list allows all {@link iovaRanges}. The ranges stay usable: a device that would make a part of them
+   * unusable cannot be attached any more. Mappings with an explicit `iova` may lie elsewhere.
    *
-   * @throws KernelError EADDRINUSE: some are not usable. EINVAL: two ranges overlap, or one has less than two bytes.
+   * @throws KernelError EADDRINUSE: some of the IOVAs are not usable. EINVAL: two ranges overlap, or a range has less
+   *   than two bytes.
    */
   allowIovas(ranges: readonly { start: number | bigint; last: number | bigint }[]): void {
     const { handle } = this;
@@ -478,8 +489,9 @@ export class Ioas extends EventEmitter<IoasEvents> {
   }
 
   /**
-   * Whether mappings may use the IOMMU's large pages (IOMMU_OPTION); true to begin with. Without them every page has an entry
-   * of its own: dirty pages are told one by one. Can be switched off while nothing is mapped or no device is attached.
+   * Whether mappings may use the IOMMU's large pages (IOMMU_OPTION). Default: true. If false, every page has its own
+   * entry, and dirty pages are tracked individually. Can be set to false while nothing is mapped or no device is
+   * attached.
    *
    * @throws KernelError EINVAL: mappings are in use. EADDRINUSE: a mapping is not in whole pages.
    */
@@ -494,12 +506,12 @@ export class Ioas extends EventEmitter<IoasEvents> {
   }
 
   /**
-   * Where the memory behind an IOVA is on the bus, and how many of `length` bytes lie there in one piece
-   * (IOMMU_IOAS_NOIOMMU_GET_PA): for devices without an IOMMU (vfio's noiommu mode), which want bus addresses. With an IOMMU
-   * nobody can ask that.
+   * Returns the bus address of the memory at an IOVA, and how many of the `length` bytes are contiguous there
+   * (IOMMU_IOAS_NOIOMMU_GET_PA). This is for devices without an IOMMU (VFIO's noiommu mode), which use bus addresses
+   * for DMA. It is not available for devices with an IOMMU.
    *
-   * @throws KernelError EOPNOTSUPP: the device has an IOMMU, or the kernel no noiommu mode (CONFIG_VFIO_NOIOMMU). EPERM:
-   *   wants CAP_SYS_RAWIO. ENOENT: nothing is mapped there. ENOTTY: a kernel that does not know the call.
+   * @throws KernelError EOPNOTSUPP: the device has an IOMMU, or the kernel has no noiommu mode (CONFIG_VFIO_NOIOMMU).
+   *   EPERM: CAP_SYS_RAWIO is required. ENOENT: nothing is mapped there. ENOTTY: the kernel does not support the call.
    */
   noiommuPhysical(iova: number | bigint, length: number | bigint): { address: bigint; length: bigint } {
     const { handle } = this;
@@ -508,14 +520,18 @@ export class Ioas extends EventEmitter<IoasEvents> {
   }
 
   /**
-   * Unmaps everything, closes the page tables made of it, detaches the devices attached here, and destroys the IOAS. Also called destroy(). If calls are under
-   * way on pool threads, that happens behind them; those that map end with ERR_CLOSED.
+   * Unmaps everything, closes the page tables of this IOAS, detaches the devices that are attached to it, and destroys
+   * it. If calls are running on pool threads, this happens after the last of them. Running map calls fail with
+   * ERR_CLOSED. {@link destroy} is an alias.
    */
   close(): void {
     this.#life.close();
   }
 
-  /** Its iommufd is being closed, and it could not be destroyed: the kernel does that with the iommufd. @internal */
+  /**
+   * Called when its iommufd is being closed and the IOAS could not be destroyed. The kernel destroys it with the
+   * iommufd. @internal
+   */
   abandon(): void {
     this.#life.abandon();
   }
@@ -530,7 +546,7 @@ export class Ioas extends EventEmitter<IoasEvents> {
     return this.#life.areUnderWay;
   }
 
-  /** {@link close}, by the kernel's name for it. */
+  /** Alias of {@link close}, after IOMMU_DESTROY. */
   destroy(): void {
     this.close();
   }
@@ -541,20 +557,20 @@ export class Ioas extends EventEmitter<IoasEvents> {
   }
 
   /**
-   * close() on a pool thread, for `await using`: unpinning much host memory takes time. Waits for calls that are under way.
-   * From the start on every method throws ERR_CLOSED, and the mappings are 'closed'. If it fails, the kernel destroys the
-   * IOAS with its iommufd.
+   * close() on a pool thread, for `await using`: unpinning much host memory takes time. Waits for running calls. From
+   * the start, every method throws ERR_CLOSED, and the mappings are 'closed'. If it fails, the kernel destroys the IOAS
+   * with its iommufd.
    */
   [Symbol.asyncDispose](): Promise<void> {
     return this.#life.closeLater();
   }
 }
 
-/** What users of older interfaces try: the kernel would say EFAULT, "Bad address". */
+/** Detects BARs passed as memory, as in VFIO's older interface. The kernel would only return EFAULT, "Bad address". */
 function hostMemory(memory: DmaMemory): DmaMemory {
   if (memory instanceof DmaMemory) return memory;
   const given: unknown = memory;
-  // A device or a mapped region has a 'region'; a region has 'mappableRanges'.
+  // A device or a mapped region has the property 'region'. A region has 'mappableRanges'.
   if (typeof given === 'object' && given !== null && ('region' in given || 'mappableRanges' in given)) {
     const expected =
       "an instance of DmaMemory, as a device's BAR cannot be pinned: give mapDmaBuf() what device.exportDmaBuf() returns";

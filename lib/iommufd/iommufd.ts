@@ -1,4 +1,4 @@
-// An open /dev/iommu: its IOASes, its queues, and the devices that are bound to it.
+// Iommufd: an open /dev/iommu, its IOASes and queues, and the devices that are bound to it.
 import { type FdHandle, type IoasHandle, native } from '../addon/native';
 import { codedError, kernelCall } from '../errors/errors';
 import { instance, integer, oneOf, options, string } from '../errors/validate';
@@ -14,18 +14,18 @@ import type { Hwpt } from './hwpt';
 import { Ioas } from './ioas';
 import { Viommu, type ViommuData } from './viommu';
 
-/** Whose limit of locked memory counts. */
+/** Which RLIMIT_MEMLOCK is used: the user's or the process's. */
 export type RlimitMode = 'user' | 'process';
-// linux/iommufd.h: IOMMU_OPTION_RLIMIT_MODE, by value
+// linux/iommufd.h: IOMMU_OPTION_RLIMIT_MODE. The index is the kernel's value.
 const rlimitModes = ['user', 'process'] as const satisfies readonly RlimitMode[];
 
-/** An open /dev/iommu: the owner of I/O address spaces, to which devices are bound. */
+/** An open /dev/iommu. It owns I/O address spaces, and devices are bound to it. */
 export class Iommufd extends Closable {
   readonly kernel: Kernel;
-  /** Whether the fd is a duplicate: then another object may stand for the same iommufd. @internal */
+  /** Whether the fd is a duplicate. If so, another object may refer to the same iommufd. @internal */
   readonly duplicated: boolean;
   readonly #handle: FdHandle;
-  /** What is closed with it, and before IOASes. @internal */
+  /** Objects that are closed with it, before the IOASes. @internal */
   readonly dependents = new Set<Child>();
   readonly #ioases = new Set<Ioas>();
   static readonly #end: End<Iommufd> = {
@@ -45,9 +45,9 @@ export class Iommufd extends Closable {
   /**
    * Opens IOMMUFD.
    *
-   * @param opts.path default /dev/iommu
-   * @throws KernelError ENOENT: this kernel has no IOMMUFD. EACCES: this user may not open it. Error ERR_WRONG_NODE: the file is
-   *   another device.
+   * @param opts.path default: /dev/iommu
+   * @throws KernelError ENOENT: this kernel has no IOMMUFD. EACCES: this user may not open it. Error ERR_WRONG_NODE:
+   *   the file belongs to another device.
    */
   static open(opts?: { kernel?: Kernel; path?: string }): Iommufd {
     const { kernel: chosen, path: given } = options(opts);
@@ -56,7 +56,7 @@ export class Iommufd extends Closable {
     return new Iommufd(kernel, openNodeSync(kernel, classNode(path, 'IOMMUFD', 'misc', 'iommu')), false);
   }
 
-  /** An iommufd that somebody else opened. The fd is duplicated: the caller's own stays open and the caller's. */
+  /** Creates an object for an iommufd that is open already. The fd is duplicated. The caller still owns its own fd. */
   static fromFd(fd: number, opts?: { kernel?: Kernel }): Iommufd {
     const kernel = toKernel(options(opts).kernel);
     integer(fd, 'fd', 0, 0x7fff_ffff);
@@ -67,7 +67,7 @@ export class Iommufd extends Closable {
     );
   }
 
-  /** The file descriptor, to hand on. It stays this object's: do not close it. */
+  /** The file descriptor's number, for passing it on. This object owns it: do not close it. */
   get fd(): number {
     return native.fdNumber(this.handle);
   }
@@ -78,16 +78,17 @@ export class Iommufd extends Closable {
     return this.#handle;
   }
 
-  /** A new, empty I/O address space (IOMMU_IOAS_ALLOC). */
+  /** Allocates an empty I/O address space (IOMMU_IOAS_ALLOC). */
   allocIoas(): Ioas {
     return this.#keep(kernelCall({}, () => native.ioasAllocate(this.handle)));
   }
 
   /**
-   * An I/O address space that somebody else made, by its number: a process that handed this iommufd over. From now on it is
-   * this object's, and destroyed with it. What is mapped in it can be unmapped and copied by its IOVAs.
+   * Adopts an existing I/O address space by its object ID, for example one that another process allocated before it
+   * passed on this iommufd. This object then owns it and destroys it on close. Its existing mappings can be unmapped by
+   * IOVA.
    *
-   * @throws KernelError ENOENT: there is no IOAS of this number. Error ERR_IN_USE: it is this object's already.
+   * @throws KernelError ENOENT: there is no IOAS with this ID. Error ERR_IN_USE: this object owns it already.
    */
   adoptIoas(id: number): Ioas {
     const { handle } = this;
@@ -98,7 +99,7 @@ export class Iommufd extends Closable {
     return this.#keep(kernelCall({ ioas: id }, () => native.ioasAdopt(handle, id)));
   }
 
-  /** A new queue for the page requests of devices (IOMMU_FAULT_QUEUE_ALLOC): see {@link HwptOptions.faultQueue}. */
+  /** Allocates a queue for page requests of devices (IOMMU_FAULT_QUEUE_ALLOC): see {@link HwptOptions.faultQueue}. */
   allocFaultQueue(): FaultQueue {
     return new FaultQueue(
       this,
@@ -107,11 +108,11 @@ export class Iommufd extends Closable {
   }
 
   /**
-   * A new virtual IOMMU, a share of the physical one in front of a device (IOMMU_VIOMMU_ALLOC).
+   * Allocates a virtual IOMMU: a share of the physical IOMMU of a device (IOMMU_VIOMMU_ALLOC).
    *
-   * @param parent a nesting parent ({@link HwptOptions.nestParent}), for what the guest takes for physical memory
-   * @throws KernelError EOPNOTSUPP: the device's IOMMU has none, or not of this type. EINVAL: not a nesting parent; or the data
-   *   do not suit the type.
+   * @param parent a nesting parent ({@link HwptOptions.nestParent}) that maps the guest's physical memory
+   * @throws KernelError EOPNOTSUPP: the device's IOMMU does not support virtual IOMMUs, or not this type. EINVAL: not a
+   *   nesting parent, or the data do not match the type.
    */
   allocViommu(device: IommufdDevice, parent: Hwpt, data: ViommuData): Viommu {
     return Viommu.alloc(this, device, parent, data);
@@ -124,10 +125,11 @@ export class Iommufd extends Closable {
   }
 
   /**
-   * Whose RLIMIT_MEMLOCK pinned memory is charged to (IOMMU_OPTION): that of the 'user' (the default), all of whose processes
-   * together have it, or that of the 'process' alone, as with VFIO's older interface. Can be set while the iommufd is empty.
+   * Which RLIMIT_MEMLOCK pinned memory is charged to (IOMMU_OPTION). 'user' (the default): one limit for all processes
+   * of the user. 'process': the limit of the process alone, as in VFIO's older interface. Can be set while the iommufd
+   * has no objects.
    *
-   * @throws KernelError EBUSY: there are IOASes or devices. EPERM: wants CAP_SYS_RESOURCE.
+   * @throws KernelError EBUSY: there are IOASes or devices. EPERM: CAP_SYS_RESOURCE is required.
    */
   get rlimitMode(): RlimitMode {
     return rlimitModes[kernelCall({}, () => native.iommufdRlimitMode(this.handle))] ?? 'user';
@@ -140,11 +142,11 @@ export class Iommufd extends Closable {
   }
 
   /**
-   * Charges this process for all that is pinned (IOMMU_IOAS_CHANGE_PROCESS), in place of the one that mapped it, which handed
-   * the iommufd over and may end.
+   * Charges all pinned memory to this process, instead of the process that mapped it (IOMMU_IOAS_CHANGE_PROCESS). Call
+   * this after another process has passed on the iommufd. That process may then exit.
    *
-   * @throws KernelError EINVAL: something other than memfds is mapped: a dma-buf, or memory by its address. ENOMEM: over this
-   *   process's RLIMIT_MEMLOCK. EBUSY: a mapping is just being made. ENOTTY: a kernel before 6.14.
+   * @throws KernelError EINVAL: something other than memfds is mapped: a dma-buf, or memory by its address. ENOMEM:
+   *   over this process's RLIMIT_MEMLOCK. EBUSY: a mapping is being made. ENOTTY: a kernel before 6.14.
    */
   changeProcess(): void {
     const { handle } = this;
@@ -152,15 +154,15 @@ export class Iommufd extends Closable {
   }
 
   /**
-   * The number of the IOAS that requests of VFIO's older container interface on this iommufd's fd mean (IOMMU_VFIO_IOAS);
-   * undefined: none.
+   * Returns the object ID of the IOAS that VFIO's older container ioctls on this iommufd use (IOMMU_VFIO_IOAS).
+   * Undefined: none.
    */
   getVfioIoas(): number | undefined {
     return kernelCall({}, () => native.iommufdVfioIoas(this.handle));
   }
 
   /**
-   * Chooses that IOAS; undefined: none (IOMMU_VFIO_IOAS).
+   * Sets the IOAS that VFIO's older container ioctls use (IOMMU_VFIO_IOAS). Undefined: none.
    *
    * @throws Error ERR_OTHER_IOMMUFD: an IOAS of another iommufd.
    */
@@ -177,10 +179,10 @@ export class Iommufd extends Closable {
   }
 
   /**
-   * What a device's IOMMU is and can do (IOMMU_GET_HW_INFO).
+   * Returns the properties of a device's IOMMU (IOMMU_GET_HW_INFO).
    *
-   * @param opts.type the format in which the IOMMU is to be told of, where its driver has several
-   * @throws KernelError EOPNOTSUPP: the driver does not know this format. ENOENT: the device is gone. Error
+   * @param opts.type the type of information, if the driver supports several
+   * @throws KernelError EOPNOTSUPP: the driver does not support this type. ENOENT: the device was removed. Error
    *   ERR_NOT_BOUND, ERR_OTHER_IOMMUFD.
    */
   hwInfo(device: IommufdDevice, opts?: { type?: HwInfoType }): HwInfo {
@@ -191,7 +193,7 @@ export class Iommufd extends Closable {
     return toHwInfo(kernelCall({ device: id, type }, () => native.iommufdHwInfo(this.handle, id, number)));
   }
 
-  /** Notes a device that is bound here. @internal */
+  /** Registers a device that is bound to this iommufd. @internal */
   adopt(device: Child): void {
     this.dependents.add(device);
   }
@@ -203,17 +205,18 @@ export class Iommufd extends Closable {
   }
 
   /**
-   * Closes the devices bound here, then the IOASes, then the fd. If one of them cannot be closed, the rest is closed all the
-   * same, and its error is thrown at the end: the kernel cleans up with the last fd. That closes behind the calls that are
-   * under way on pool threads; `[Symbol.asyncDispose]()` waits for them, also afterwards.
+   * Closes the devices that are bound to it, then the IOASes, then the fd. If closing one of them fails, the rest is
+   * closed anyway, and the first error is thrown at the end. The kernel frees the remaining resources with the last fd.
+   * If calls are running on pool threads, the fd is closed after the last of them. `[Symbol.asyncDispose]()` waits for
+   * them, also after close().
    */
   override close(): void {
     super.close();
   }
 
   /**
-   * close() on pool threads, for `await using`: the kernel resets devices and unpins memory. Waits for calls that are under
-   * way. From the start on every method throws ERR_CLOSED.
+   * close() on pool threads, for `await using`: the kernel resets devices and unpins memory. Waits for running calls.
+   * From the start, every method throws ERR_CLOSED.
    */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.life.closeLater();

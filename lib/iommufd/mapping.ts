@@ -1,4 +1,4 @@
-// A mapping in an IOAS: its state, and mapping it again after it was revoked.
+// IoasMapping: a mapping in an IOAS, its state, and mapping it again after a revocation.
 import { Lifetime, type End } from '../lifetime/lifetime';
 import type { Parents } from '../lifetime/parents';
 import { DmaBuf } from '../dmabuf/dma-buf';
@@ -8,34 +8,40 @@ import { instance, outOfRange } from '../errors/validate';
 import type { Source } from './placement';
 
 /**
- * 'live': DMA reaches the memory. 'revoked': the exporting device took its memory back, every DMA through the mapping
- * faults, and only {@link IoasMapping.remap} brings it back. 'closed': unmapped.
+ * 'live': DMA reaches the memory. 'revoked': the exporting device revoked its memory, DMA through the mapping faults,
+ * and {@link IoasMapping.remap} is needed to map it again. 'closed': unmapped.
  */
 export type MappingState = 'live' | 'revoked' | 'closed';
 
-/** What an {@link Ioas} tells its listeners, soon after it happened. Listening costs something at each revocation only. */
+/**
+ * The events of an {@link Ioas}. They are emitted on the next tick. Listeners cost time only when a device's memory
+ * decoding changes.
+ */
 export interface IoasEvents {
-  /** An object of this thread did something to the exporting device that killed the mapping. */
+  /** An object of this thread changed the exporting device, which revoked the mapping. */
   revoked: [mapping: IoasMapping];
   /** A mapping with `autoRemap` is live again. */
   restored: [mapping: IoasMapping];
-  /** A mapping with `autoRemap` could not be mapped again, and is tried again when the device changes next. */
+  /** A mapping with `autoRemap` could not be mapped again. The next change of the device triggers another attempt. */
   restoreFailed: [mapping: IoasMapping, error: unknown];
 }
 
-/** A range of an IOAS that leads to memory. It stays until it or its IOAS is closed, whether or not this is kept. */
+/**
+ * A range of an IOAS that is mapped to memory. The mapping exists until it or its IOAS is closed, even if this object
+ * is garbage collected.
+ */
 export class IoasMapping {
   readonly ioas: Parents['Ioas'];
   readonly iova: bigint;
-  /** In bytes. */
+  /** The length in bytes. */
   readonly length: bigint;
-  /** Its place in its IOAS's list. @internal */
+  /** The index in the IOAS's list of mappings. @internal */
   index = 0;
   #source: Source;
   #exported: Exported | undefined;
-  /** False after a remap that failed: the IOVAs are free, and no longer kept for this mapping. */
+  /** False after a failed remap(): the IOVAs are free and no longer reserved for this mapping. */
   #occupied = true;
-  /** Whether it was said that this mapping is revoked. */
+  /** Whether the event 'revoked' was emitted. */
   #announced = false;
 
   static readonly #end: End<IoasMapping> = {
@@ -62,14 +68,15 @@ export class IoasMapping {
     this.#exported = source.dmaBuf?.exported;
   }
 
-  /** What it shows, for a copy. @internal */
+  /** The mapped memory, for a copy. @internal */
   get source(): Readonly<Source> {
     return this.#source;
   }
 
   /**
-   * As far as this process can know: it sees what its own objects do to a device, in all its threads (reset, hot reset,
-   * function-level reset, command register, power, close), not what another process does to it.
+   * The state as far as this process can detect it. The library tracks what objects on all threads of this process do
+   * to a device: reset, hot reset, function-level reset, command register, power, close. It does not see what other
+   * processes do.
    */
   get state(): MappingState {
     if (this.#life.closed) return 'closed';
@@ -77,7 +84,7 @@ export class IoasMapping {
     return reaches && this.#occupied ? 'live' : 'revoked';
   }
 
-  /** Whether it is host memory, which is pinned while a device is attached. @internal */
+  /** Whether it maps host memory, which is pinned while a device is attached. @internal */
   get pinned(): boolean {
     return this.#source.dmaBuf === undefined;
   }
@@ -87,25 +94,26 @@ export class IoasMapping {
     this.#life.abandon();
   }
 
-  /** Whether the kernel has it to unmap. An IOAS that is being closed takes its mappings along. */
+  /** Whether the kernel has to unmap it. Closing an IOAS unmaps all its mappings. */
   get #isPlaced(): boolean {
     return this.#occupied && !this.ioas.closed;
   }
 
   /**
-   * Maps the dma-buf again at the same IOVA: what a revoked mapping needs. The device must decode memory again.
+   * Maps the dma-buf again at the same IOVA after a revocation. The device must decode memory again.
    *
-   * @param dmaBuf another dma-buf to put in its place, if the first one is closed or dead; at least as long
-   * @throws KernelError ENODEV: still revoked; the mapping stays 'revoked' and remap() can be tried again.
-   *   Error ERR_NOT_REMAPPABLE: a mapping of host memory, which nobody revokes. Error ERR_CLOSED. For another buffer,
-   *   RangeError: too short. Error ERR_OTHER_KERNEL: of another kernel than the first.
+   * @param dmaBuf another dma-buf to map instead, if the first one is closed or permanently revoked. It must be at
+   *   least as long
+   * @throws KernelError ENODEV: still revoked. The mapping stays 'revoked', and remap() can be called again. Error
+   *   ERR_NOT_REMAPPABLE: a mapping of host memory, which cannot be revoked. Error ERR_CLOSED. For another buffer,
+   *   RangeError: too short. Error ERR_OTHER_KERNEL: it belongs to another kernel than the first.
    */
   remap(dmaBuf?: DmaBuf): void {
     const { dmaBuf: old, offset, length, access, autoRemap } = this.#source;
     this.#life.check();
     if (!old) throw codedError('ERR_NOT_REMAPPABLE', 'only mappings of dma-bufs can be mapped again');
     const next = dmaBuf === undefined ? old : instance(dmaBuf, 'dmaBuf', DmaBuf);
-    // Before anything is undone:
+    // These checks come before the unmap.
     if (next.closed) throw closedError('dma-buf');
     if (next.kernel !== old.kernel) throw codedError('ERR_OTHER_KERNEL', 'the dma-buf belongs to another kernel');
     const needed = offset + length;
@@ -128,7 +136,10 @@ export class IoasMapping {
     if (own !== next) old.close();
   }
 
-  /** Looks if it is revoked now, and restores it if that is wanted and possible. Yields what there is to say. @internal */
+  /**
+   * Checks whether the mapping was revoked, and maps it again if `autoRemap` is set and the device allows it. Yields
+   * the events to emit. @internal
+   */
   *look(): Generator<{ [Name in keyof IoasEvents]: [Name, ...IoasEvents[Name]] }[keyof IoasEvents]> {
     if (this.state !== 'revoked') return;
     if (!this.#announced) yield ['revoked', this];
@@ -142,7 +153,7 @@ export class IoasMapping {
     }
   }
 
-  /** Unmaps. */
+  /** Unmaps the memory. */
   close(): void {
     this.#life.close();
   }
@@ -152,7 +163,9 @@ export class IoasMapping {
     this.close();
   }
 
-  /** Unmaps on a pool thread, for `await using`: unpinning much host memory takes time. 'closed' at once. */
+  /**
+   * Unmaps on a pool thread, for `await using`: unpinning much host memory takes time. The state is 'closed' at once.
+   */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#life.closeLater();
   }

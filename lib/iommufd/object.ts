@@ -1,14 +1,15 @@
-// What the numbered objects of an iommufd have in common: what they are built on, and how they end.
+// IommufdObject: the base class of the objects of an iommufd. It tracks dependencies between objects and closes them in
+// order.
 import { kernelCall, kernelCallAsync } from '../errors/errors';
 import { Closable } from '../lifetime/closable';
 import type { Child, End } from '../lifetime/lifetime';
 import type { NativeObject } from '../addon/native';
 
-/** What owns the object natively. @internal */
+/** The native owner of the object. @internal */
 export interface Owned {
   readonly id: number;
   destroy(): void;
-  /** Lets go of it; the last share destroys it. */
+  /** Releases this reference. The last release destroys the object. */
   release(): void;
   destroyLater(): Promise<void>;
 }
@@ -23,16 +24,19 @@ export function owned<H>(functions: NativeObject<H>, handle: H): Owned {
   };
 }
 
-/** What takes an object along when it is closed. @internal */
+/** An object that closes its dependents before it is closed. @internal */
 export interface Keeper {
   readonly dependents: { add(child: Child): unknown; delete(child: Child): unknown };
 }
 
-/** An object of an iommufd. What is built on it is closed before it, and it keeps what it is built on alive. */
+/**
+ * An object of an iommufd. Objects that are built on it are closed before it. It keeps the objects alive that it is
+ * built on.
+ */
 export abstract class IommufdObject extends Closable {
-  /** The object's number in its iommufd. */
+  /** The object ID in the iommufd. */
   readonly id: number;
-  /** What is built on it. @internal */
+  /** The objects that are built on this one. @internal */
   readonly dependents = new Set<Child>();
 
   /** @internal */
@@ -59,7 +63,7 @@ export abstract class IommufdObject extends Closable {
     for (const { dependents } of keepers) dependents.add(this);
   }
 
-  /** What must end before the object is destroyed. @internal */
+  /** Detaches what must be detached before the object is destroyed. @internal */
   leave(): void {
     return;
   }
@@ -71,10 +75,10 @@ export abstract class IommufdObject extends Closable {
   }
 
   /**
-   * Closes what is built on it, and destroys the object (IOMMU_DESTROY). If calls are under way on pool threads, that
-   * happens behind them.
+   * Closes the objects that are built on this one, and destroys it (IOMMU_DESTROY). If calls are running on pool
+   * threads, this happens after the last of them.
    *
-   * @throws KernelError EBUSY: something else uses it, of another process or object.
+   * @throws KernelError EBUSY: another object or process uses it.
    */
   override close(): void {
     super.close();
@@ -85,7 +89,7 @@ export abstract class IommufdObject extends Closable {
     this.life.abandon();
   }
 
-  /** close() on a pool thread, for `await using`. Waits for calls that are under way. */
+  /** close() on a pool thread, for `await using`. Waits for running calls. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.life.closeLater();
   }

@@ -1,27 +1,28 @@
-// Where a mapping goes and what it shows: what the caller says, checked, and what a mapping keeps of it.
+// Map options: checks IOVA, range and access, and describes the memory that a mapping maps.
 import type { DmaBuf } from '../dmabuf/dma-buf';
 import { accesses, oneOf, option, outOfRange, u64, type Access } from '../errors/validate';
 
 // linux/iommufd.h: IOMMU_IOAS_MAP_WRITEABLE, IOMMU_IOAS_MAP_READABLE
 const accessFlags: Record<Access, bigint> = { r: 4n, w: 2n, rw: 6n };
 
-/** Where a mapping goes, which part of the memory it shows, and what devices may do to it. */
+/** The IOVA of a mapping, the part of the memory that is mapped, and the access that devices have. */
 export interface MapOptions {
-  /** The IOVA: a multiple of the IOAS's alignment, in its usable ranges. The kernel chooses one if it is left out. */
+  /** The IOVA: a multiple of the IOAS's alignment, within its usable ranges. Default: the kernel chooses one. */
   iova?: number | bigint | undefined;
-  /** The first byte of the memory to map. Default 0. */
+  /** The offset of the first byte to map. Default: 0. */
   offset?: number | bigint | undefined;
-  /** How many bytes. Default: all from `offset` on. */
+  /** The number of bytes. Default: all from `offset` on. */
   length?: number | bigint | undefined;
-  /** What devices may do. Default 'rw'. */
+  /** The access that devices have. Default: 'rw'. */
   access?: Access | undefined;
 }
 
 /** How a dma-buf is mapped. */
 export interface MapDmaBufOptions extends MapOptions {
   /**
-   * Restores the mapping at its IOVA as soon as the exporting device decodes memory again, after whatever this thread's
-   * objects do to the device. The mapping then holds the buffer itself, which may be closed. Default false.
+   * Maps the buffer again at the same IOVA as soon as the exporting device decodes memory again, after any operation of
+   * this thread's objects on the device. The mapping holds its own reference to the buffer: the given {@link DmaBuf}
+   * may be closed. Default: false.
    */
   autoRemap?: boolean | undefined;
 }
@@ -50,22 +51,22 @@ export function toPlacement(opts: MapOptions | undefined, size: bigint): Placeme
   };
 }
 
-/** What a mapping shows. @internal */
+/** The memory of a mapping. @internal */
 export interface Source {
-  /** From here on, in bytes. */
+  /** The offset of the first byte. */
   offset: bigint;
   length: bigint;
-  /** IOMMU_IOAS_MAP_* */
+  /** IOMMU_IOAS_MAP_* flags. */
   access: bigint;
-  /** None: host memory. */
+  /** Undefined: host memory. */
   dmaBuf: DmaBuf | undefined;
-  /** How often the dma-buf had been revoked before the mapping was made. */
+  /** The number of revocations of the dma-buf before the mapping was made. */
   revocations: number;
-  /** Whether it is restored by itself. Then `dmaBuf` is the mapping's own. */
+  /** Whether the mapping is restored automatically. If so, the mapping owns `dmaBuf`. */
   autoRemap: boolean;
 }
 
-/** Host memory, as a mapping shows it. @internal */
+/** Describes a mapping of host memory. @internal */
 export function toSource({ offset, length, access }: Placement): Source {
   return { offset, length, access, dmaBuf: undefined, revocations: 0, autoRemap: false };
 }

@@ -1,4 +1,4 @@
-// Event queues: what the IOMMU reports to a guest's virtual IOMMU.
+// Virtual event queues: events that the physical IOMMU reports for a guest's virtual IOMMU.
 import type { Parents } from '../lifetime/parents';
 import { kernelCall } from '../errors/errors';
 import { native, type FdHandle, type VeventQueueHandle } from '../addon/native';
@@ -6,26 +6,26 @@ import { integer, oneOf, options } from '../errors/validate';
 import { EventQueue } from './event-queue';
 import { owned } from './object';
 
-/** Something that the IOMMU has to tell the guest's. */
+/** An event for the guest's virtual IOMMU. */
 export interface VirtualEvent {
-  /** Its number, from 0 to 2^31 - 1, and then from 0 again. */
+  /** The sequence number, from 0 to 2^31 - 1. It then starts from 0 again. */
   sequence: number;
-  /** How many events were lost since the one before, because the queue was full. */
+  /** The number of events that were lost since the previous one because the queue was full. */
   lost: number;
   /**
-   * In the format of the queue's type: an event record of 32 bytes with the guest's stream ID ('arm-smmuv3'), a map of the
-   * command queues that are in error of 16 bytes ('tegra241-cmdqv'). Undefined: the last events were lost, and there is
-   * nothing else to tell.
+   * The event in the format of the queue's type. 'arm-smmuv3': an event record of 32 bytes with the guest's stream ID.
+   * 'tegra241-cmdqv': a bitmap of 16 bytes of the command queues in error. Undefined: the last events were lost, and
+   * this event reports only the loss.
    */
   bytes: Uint8Array | undefined;
 }
 
 export interface VeventQueueOptions {
-  /** What kind of events; a number: one that this library does not know. */
+  /** The type of events. A number: a type that this library does not know. */
   type: 'arm-smmuv3' | 'tegra241-cmdqv' | number;
-  /** How many bytes an event of such a kind has. */
+  /** The size of an event in bytes, for a type that this library does not know: 1 to 4096. */
   eventLength?: number | undefined;
-  /** How many events it holds; what comes when it is full is lost. 1 to 2^19. */
+  /** The capacity in events: 1 to 2^19. When the queue is full, further events are lost. */
   depth: number;
 }
 
@@ -35,7 +35,7 @@ const flagLost = 1;
 const headerSize = 8;
 const sequences = 0x7fff_ffff;
 const deepest = 1 << 19;
-/** In one reading. */
+/** The most events per read. */
 const most = 256;
 
 function toType({ type, eventLength }: VeventQueueOptions): { number: number; length: number } {
@@ -46,7 +46,7 @@ function toType({ type, eventLength }: VeventQueueOptions): { number: number; le
   };
 }
 
-/** What the physical IOMMU has to tell a guest's virtual one. */
+/** A queue of events that the physical IOMMU reports for a guest's virtual IOMMU. */
 export class VeventQueue extends EventQueue<VirtualEvent> {
   readonly viommu: Parents['Viommu'];
   readonly #length: number;

@@ -1,4 +1,4 @@
-// Virtual IOMMUs: a guest's share of a physical one, and what it knows of the guest's devices.
+// Virtual IOMMUs: a guest's share of a physical IOMMU, and the guest's IDs of its devices.
 import type { Parents } from '../lifetime/parents';
 import { codedError, kernelCall } from '../errors/errors';
 import { native, type VdeviceHandle, type ViommuHandle } from '../addon/native';
@@ -11,10 +11,13 @@ import { HwQueue, type HwQueueOptions } from './hw-queue';
 import { IommufdObject, owned } from './object';
 import { VeventQueue, type VeventQueueOptions } from './vevent-queue';
 
-/** What kind of virtual IOMMU it is, and what its driver wants to know. */
+/** The type of a virtual IOMMU, and driver-specific data. */
 export type ViommuData =
   | { type: 'arm-smmuv3' | 'tegra241-cmdqv' }
-  /** One that this library does not know: its number, and its struct, which the driver may answer in. */
+  /**
+   * A type that this library does not know: its number and its struct. The driver may write its response to a copy of
+   * the struct ({@link Viommu.answer}).
+   */
   | { type: number; bytes?: Uint8Array | undefined };
 
 // linux/iommufd.h: IOMMU_VIOMMU_TYPE_*, struct iommu_viommu_tegra241_cmdqv
@@ -36,14 +39,17 @@ function encode(data: ViommuData): { type: number; bytes: Uint8Array } {
 }
 
 /**
- * A virtual IOMMU: a guest's share of the physical one in front of its devices, on top of a nesting parent. The guest's
- * page tables are made here, and devices made known by the numbers that the guest has for them.
+ * A virtual IOMMU: a guest's share of the physical IOMMU of its devices, on top of a nesting parent. It allocates the
+ * guest's page tables and registers devices under the guest's IDs for them.
  */
 export class Viommu extends IommufdObject {
   readonly iommufd: Parents['Iommufd'];
-  /** The nesting parent: what the guest takes for physical memory. */
+  /** The nesting parent, which maps the guest's physical memory. */
   readonly parent: Hwpt;
-  /** What the driver answered, in the format of its type: where the registers of command queues are, for 'tegra241-cmdqv'. */
+  /**
+   * The driver's response, in the format of the type. For 'tegra241-cmdqv': the location of the command queues'
+   * registers.
+   */
   readonly answer: Uint8Array;
   readonly #handle: ViommuHandle;
 
@@ -77,25 +83,26 @@ export class Viommu extends IommufdObject {
   }
 
   /**
-   * Makes a guest's page table that is nested in the parent (IOMMU_HWPT_ALLOC). A device must have a {@link Vdevice} here
-   * before it is attached to it.
+   * Allocates a guest's page table that is nested in the parent (IOMMU_HWPT_ALLOC). Before a device is attached to it,
+   * the device must have a {@link Vdevice} of this virtual IOMMU.
    *
-   * @throws KernelError EINVAL: the device is behind another IOMMU. EOPNOTSUPP: the IOMMU does not know this format.
+   * @throws KernelError EINVAL: the device is behind another IOMMU. EOPNOTSUPP: the IOMMU does not support this format.
    */
   allocNested(device: IommufdDevice, data: HwptData, opts?: NestedHwptOptions): Promise<Hwpt> {
     return nest(this, this.parent, device, data, opts);
   }
 
-  /** {@link allocNested}, waiting. */
+  /** Synchronous version of {@link allocNested}. */
   allocNestedSync(device: IommufdDevice, data: HwptData, opts?: NestedHwptOptions): Hwpt {
     return nestSync(this, this.parent, device, data, opts);
   }
 
   /**
-   * Makes the IOMMU forget what it cached for the guest (IOMMU_HWPT_INVALIDATE): the guest's own commands.
+   * Invalidates the IOMMU's caches for the guest, with the guest's own commands (IOMMU_HWPT_INVALIDATE).
    *
-   * @throws KernelError EINVAL: an entry, or its type, does not suit the IOMMU, or means no device that is known here;
-   *   EOPNOTSUPP: a flag it does not know. `error.args.heeded` says how many entries were heeded before.
+   * @throws KernelError EINVAL: the IOMMU does not support an entry or its type, or an entry refers to a device that is
+   *   not registered here. EOPNOTSUPP: an unknown flag. `error.args.heeded` is the number of entries that were
+   *   processed before the error.
    */
   invalidate(data: InvalidateData): void {
     const { handle } = this;
@@ -103,41 +110,44 @@ export class Viommu extends IommufdObject {
   }
 
   /**
-   * Makes a device known by the guest's number for it (IOMMU_VDEVICE_ALLOC).
+   * Registers a device under the guest's ID for it (IOMMU_VDEVICE_ALLOC).
    *
-   * @param virtualId for Arm's SMMUv3 the stream ID
-   * @throws KernelError EEXIST: the device is known already, or another one by this number. EINVAL: it is behind another
-   *   IOMMU.
+   * @param virtualId for Arm SMMUv3, the stream ID
+   * @throws KernelError EEXIST: the device or the ID is registered already. EINVAL: the device is behind another IOMMU.
    */
   allocVdevice(device: IommufdDevice, virtualId: number | bigint): Vdevice {
     return Vdevice.alloc(this, device, virtualId);
   }
 
   /**
-   * A new queue of commands in the guest's memory, which the IOMMU reads by itself (IOMMU_HW_QUEUE_ALLOC).
+   * Allocates a command queue in guest memory, which the IOMMU reads directly (IOMMU_HW_QUEUE_ALLOC).
    *
-   * @throws KernelError EOPNOTSUPP: no such queues. ENOENT: not all of its memory is mapped. EFAULT: its pages do not follow
-   *   each other in physical memory. EEXIST: there is one by this index. EIO: the one before is not there. EINVAL: no such
-   *   index. EOVERFLOW: iova plus length does not fit 64 bits.
+   * @throws KernelError EOPNOTSUPP: the IOMMU does not support such queues. ENOENT: a part of the queue's memory is not
+   *   mapped. EFAULT: its pages are not contiguous in physical memory. EEXIST: the index is in use. EIO: the queue with
+   *   the previous index does not exist. EINVAL: no such index. EOVERFLOW: iova plus length does not fit in 64 bits.
    */
   allocHwQueue(opts: HwQueueOptions): HwQueue {
     return HwQueue.alloc(this, opts);
   }
 
   /**
-   * A new queue of what the IOMMU has to tell the guest's (IOMMU_VEVENTQ_ALLOC), one of each type.
+   * Allocates a queue for the events that the IOMMU reports for the guest (IOMMU_VEVENTQ_ALLOC). There can be one of
+   * each type.
    *
-   * @throws KernelError EEXIST: there is one of this type.
+   * @throws KernelError EEXIST: there is a queue of this type already.
    */
   allocEventQueue(opts: VeventQueueOptions): VeventQueue {
     return VeventQueue.alloc(this, opts);
   }
 }
 
-/** A device as its guest's IOMMU knows it. Close it before the device: its number goes with that for good. */
+/**
+ * A device of a guest, registered with the guest's virtual IOMMU. Close it before the device: closing the device
+ * invalidates its object ID permanently.
+ */
 export class Vdevice extends IommufdObject {
   readonly viommu: Viommu;
-  /** The guest's number for the device. */
+  /** The guest's ID for the device. */
   readonly virtualId: bigint;
 
   private constructor(viommu: Viommu, handle: VdeviceHandle, virtualId: bigint) {

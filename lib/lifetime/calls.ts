@@ -1,8 +1,8 @@
-/** An object's calls that are under way on pool threads: what waits for them before it goes. @internal */
+/** The calls on an object that are running on pool threads. Closing can wait for them. @internal */
 export class Calls {
   readonly #underWay = new Set<Promise<unknown>>();
 
-  /** Adds one; returns it. */
+  /** Adds a call and returns it. */
   add<T>(call: Promise<T>): Promise<T> {
     const over = () => {
       this.#underWay.delete(settled);
@@ -16,7 +16,7 @@ export class Calls {
     return this.#underWay.size > 0;
   }
 
-  /** Resolves when none is under way. */
+  /** Resolves when no call is running. */
   async idle(): Promise<void> {
     while (this.#underWay.size > 0) await Promise.all([...this.#underWay]);
   }

@@ -1,12 +1,12 @@
-// What every class of objects that can be closed has.
+// Closable: the base class of all objects that can be closed.
 import type { Calls } from './calls';
 import { Lifetime, type End } from './lifetime';
 
-/** An object that holds something of the kernel's until it is closed: {@link close}, or `using`. */
+/** An object that owns a kernel resource until it is closed by {@link close} or `using`. */
 export abstract class Closable {
   readonly #life: Lifetime;
 
-  /** To be called when nothing can fail any more. @internal */
+  /** Call this when nothing in the constructor can fail any more. @internal */
   constructor(end: End<object>) {
     this.#life = new Lifetime(this, end);
   }
@@ -36,7 +36,7 @@ export abstract class Closable {
     return this.#life.closed;
   }
 
-  /** Closes it. A second time is no error. */
+  /** Closes the object. Closing it again is not an error. */
   close(): void {
     this.#life.close();
   }

@@ -1,49 +1,47 @@
-// The life of an object that can be closed. Its rules are here, once, for every class:
+// Lifetime: the rules by which objects are closed, implemented once for every class.
 //
-// - close() a second time does nothing. After close() every other public member that needs the kernel throws ERR_CLOSED.
-// - Children are closed before their parent. Most objects are closed even if a child, or their own end, fails: the kernel
-//   cleans up with the file; the first error is thrown at the end. An object whose end `canFail` stays open then, and can
-//   be closed again.
-// - closeLater() is close() on a pool thread, for `[Symbol.asyncDispose]()`. The object counts as closed from the start. It
-//   waits for the calls that are under way, and never leaves the object open. Who calls it again gets the same promise;
-//   when that is settled, its error was told.
-// - An object with `behindCalls`, when it is closed while calls are under way on pool threads, ends behind them.
-// - What could not be closed when its parent is, is abandoned: the kernel destroys it with the parent.
-// - An object that is garbage collected open is named in a warning (lost.ts), unless its parent keeps it (`kept`).
+// - A second close() does nothing. After close(), every other public member that needs the kernel throws ERR_CLOSED.
+// - Children are closed before their parent. If closing a child or the object itself fails, most objects are closed
+//   anyway, because the kernel frees their resources with the file. The first error is thrown at the end. An object
+//   with `canFail` stays open in this case and can be closed again.
+// - closeLater() is close() on a pool thread, for `[Symbol.asyncDispose]()`. The object counts as closed from the
+//   start. closeLater() waits for the calls that are running and never leaves the object open. Calls of closeLater() in
+//   the meantime return the same promise. After that promise has settled, closeLater() does not report its error again.
+// - If an object with `behindCalls` is closed while calls run on pool threads, it is destroyed after the last of them.
+// - A child that could not be closed before its parent is abandoned. The kernel destroys it with the parent.
+// - If an open object is garbage collected, a warning names it (lost.ts), unless its parent keeps it (`kept`).
 import { closedError } from '../errors/errors';
 import { Calls } from './calls';
 import { expectClose, wasClosed } from './lost';
 
-/** What is closed before its parent. @internal */
+/** An object that is closed before its parent. @internal */
 export interface Child {
   close(): void;
   [Symbol.asyncDispose]?(): Promise<void>;
-  /** Whether calls on it, or on what is built on it, are under way on pool threads. */
+  /** Whether calls on the object, or on objects built on it, are running on pool threads. */
   readonly areUnderWay?: boolean;
   abandon?(): void;
 }
 
-/** How the objects of a class end. @internal */
+/** How the objects of a class are closed. @internal */
 export interface End<T> {
-  /** What such an object is called: 'VFIO device'. */
+  /** The name of the class for error messages: 'VFIO device'. */
   readonly what: string;
   readonly canFail?: boolean;
   readonly behindCalls?: boolean;
   readonly kept?: boolean;
-  /**
-   * What comes before everything else. If it throws, the object stays open. Returns errors that are told at the end.
-   */
+  /** Runs before all other steps. If it throws, the object stays open. Returned errors are reported at the end. */
   first?(object: T): unknown[];
-  /** In the order in which the kernel wants them closed. */
+  /** The children, in the order in which the kernel requires them to be closed. */
   children?(object: T): Iterable<Child>;
-  /** Gives it back to the kernel. Of an object that is closed on pool threads only, a promise. */
+  /** Releases the kernel resource. Returns a promise if the class is closed on pool threads only. */
   close(object: T): unknown;
   closeLater?(object: T): Promise<void>;
-  /** Lets go of it without the kernel's help: after closeLater(), and when it is abandoned. */
+  /** Releases the native handle without an explicit destroy, after closeLater() and when the object is abandoned. */
   release?(object: T): void;
-  /** As soon as it counts as closed. */
+  /** Runs as soon as the object counts as closed. */
   left?(object: T): void;
-  /** When the kernel has nothing of it any more. `later`: after closeLater(), which waits for this. */
+  /** Runs when the kernel has released the object. `later`: closeLater() was called and waits for the result. */
   gone?(object: T, later: boolean): unknown;
 }
 
@@ -55,7 +53,9 @@ export class Lifetime {
   #closed = false;
   #closing: Promise<void> | undefined;
 
-  /** To be made when nothing in the object's constructor can fail any more: from then on it is expected to be closed. */
+  /**
+   * Create this when nothing in the object's constructor can fail any more: from then on, the object must be closed.
+   */
   constructor(object: object, end: End<object>) {
     this.#object = object;
     this.#end = end;
@@ -71,7 +71,7 @@ export class Lifetime {
     if (this.#closed) throw closedError(this.#end.what);
   }
 
-  /** The calls on it that are under way on pool threads. */
+  /** The calls on the object that are running on pool threads. */
   get calls(): Calls {
     this.#calls ??= new Calls();
     return this.#calls;
@@ -91,7 +91,7 @@ export class Lifetime {
     if (this.#closed) return;
     const [object, end] = [this.#object, this.#end];
     if (end.behindCalls === true && this.areUnderWay) {
-      // Its error is nobody's: the kernel destroys the rest with the parent.
+      // Nobody can handle this error. The kernel destroys what is left with the parent.
       this.closeLater().catch(() => undefined);
       return;
     }
@@ -117,7 +117,7 @@ export class Lifetime {
     }
   }
 
-  /** From here on it counts as closed. */
+  /** Marks the object as closed. */
   #leave(): void {
     this.#closed = true;
     wasClosed(this.#object);
@@ -132,7 +132,7 @@ export class Lifetime {
     return this.#closing;
   }
 
-  /** What close() left behind it: calls, and children that end behind theirs. */
+  /** Waits for what close() left running: calls, and children that are destroyed after their calls. */
   async #settled(): Promise<void> {
     await this.#calls?.idle();
     await Promise.allSettled(Array.from(this.#children(), async (child) => child[Symbol.asyncDispose]?.()));
@@ -162,7 +162,7 @@ export class Lifetime {
     if (errors.length > 0) throw errors[0];
   }
 
-  /** Its parent is gone, and so is it. */
+  /** Marks the object as closed after its parent was destroyed. */
   abandon(): void {
     if (this.#closed) return;
     this.#leave();

@@ -1,5 +1,5 @@
-// Objects that were never closed. With NODE_DEBUG=vfio-dmabuf, each that the garbage collector finds is named in a
-// process warning, with the place where it was made. Otherwise nothing is recorded.
+// Objects that were never closed. With NODE_DEBUG=vfio-dmabuf, a process warning names each such object that is garbage
+// collected, with the stack trace of its creation. Without it, nothing is recorded.
 import { debuglog } from 'node:util';
 
 interface Lost {
@@ -16,7 +16,10 @@ const registry = new FinalizationRegistry<Lost>(({ what, made }) => {
   });
 });
 
-/** Notes that `object` is to be closed. The place where it was made is told from below `inside` on. @internal */
+/**
+ * Registers an object that must be closed. The stack trace starts with the caller of `inside`.
+ * @internal
+ */
 export function expectClose(object: object, what: string, inside?: abstract new (...args: never[]) => object): void {
   if (!enabled) return;
   const place: { stack?: string } = {};
@@ -25,7 +28,7 @@ export function expectClose(object: object, what: string, inside?: abstract new 
   registry.register(object, { what, made }, object);
 }
 
-/** It was closed. @internal */
+/** Unregisters an object that was closed. @internal */
 export function wasClosed(object: object): void {
   if (enabled) registry.unregister(object);
 }

@@ -1,8 +1,8 @@
-// The classes that objects name as what they belong to: `mapping.ioas`, `region.device`.
+// The types of the classes that objects refer to as their parents: `mapping.ioas`, `region.device`.
 
 /**
- * By name; lib/entry/given.ts fills this. So the file of a mapping needs no import of the file of its IOAS, which imports
- * that of the mapping.
+ * The classes by name. lib/entry/given.ts adds the members. This avoids import cycles: mapping.ts refers to the IOAS
+ * class, and ioas.ts imports mapping.ts.
  */
 // eslint-disable-next-line @typescript-eslint/no-empty-object-type -- filled from above
 export interface Parents {}

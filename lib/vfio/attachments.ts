@@ -1,4 +1,4 @@
-// A VFIO device in an iommufd: bind, attach and detach, for its DMA without a PASID and for each PASID.
+// Binds a VFIO device to an iommufd, and attaches its DMA, with and without PASIDs, to IOASes and page tables.
 import { join } from 'node:path';
 import { native, type FdHandle, type HwptHandle, type IoasHandle, type VfioHandle } from '../addon/native';
 import { closedError, codedError, kernelCall, kernelCallAsync } from '../errors/errors';
@@ -12,21 +12,24 @@ import type { Child } from '../lifetime/lifetime';
 import type { DeviceFile } from './device-file';
 import { toVfToken } from './vf-token';
 
-/** How to bind a device. */
+/** How a device is bound to an iommufd. */
 export interface BindOptions {
   /**
-   * A UUID, in SR-IOV: a virtual function whose physical one VFIO has wants the token that was set there, and so does the
-   * physical function itself while virtual ones are in use; while none is, a token given here is set.
+   * The VF token, a UUID (SR-IOV). It is required for a virtual function whose physical function is bound to VFIO, and
+   * must equal the token of the physical function. It is also required for a physical function while virtual functions
+   * are in use. If none is in use, this token becomes the physical function's token.
    */
   vfToken?: string;
 }
 
 type Table = Ioas | Hwpt;
 
-/** What a page table knows of a device, or of one PASID of it: how to make it leave. */
+/**
+ * The attachment of a device, or of one of its PASIDs, to a page table. The page table uses it to detach the device.
+ */
 interface Attachment extends Attached {
   readonly owner: Attachments;
-  /** undefined: DMA that carries none. */
+  /** Undefined: DMA without a PASID. */
   readonly pasid: number | undefined;
   readonly table: Table;
 }
@@ -41,7 +44,7 @@ export class Attachments {
   #iommufd: Iommufd | undefined;
   #id: number | undefined;
 
-  /** @param device what an iommufd closes */
+  /** @param device the object that the iommufd closes */
   constructor(device: Child, file: DeviceFile) {
     this.#device = device;
     this.#file = file;
@@ -57,7 +60,7 @@ export class Attachments {
     return this.#id;
   }
 
-  /** What the DMA without a PASID goes through. */
+  /** The IOAS or page table for DMA without a PASID. */
   get table(): Table | undefined {
     return this.#byPasid.get(undefined)?.table;
   }
@@ -100,7 +103,7 @@ export class Attachments {
       await kernelCallAsync(args, () => attachLater(...call), around);
       this.#attached(pasid, table);
     };
-    // Both wait for it when they are closed, and detach.
+    // Closing the device or the table waits for this call and then detaches.
     await this.#file.track(table.calls.add(attach()));
     if (this.#file.closed || table.closed) throw closedError(table.closed ? nameOf(table) : 'VFIO device');
   }
@@ -119,7 +122,7 @@ export class Attachments {
 
   #handleOf(table: Table): IoasHandle | HwptHandle {
     const { handle } = table instanceof Hwpt ? table : instance(table, 'table', Ioas);
-    // Numbers are per iommufd: in another one, the same number is another object.
+    // Object IDs are unique only within one iommufd.
     const [mine, its] = [this.iommufd, table.iommufd];
     if (mine && mine !== its && !mine.duplicated && !its.duplicated) {
       throw codedError(
@@ -134,13 +137,14 @@ export class Attachments {
     const old = this.#byPasid.get(pasid)?.table;
     this.#note(pasid, table);
     if (!old || !table || old === table) return;
-    // An IOMMU group has one page table: those of the group that are attached move with a device that does.
+    // The devices of an IOMMU group share one page table. The kernel also moved the other attached devices of the
+    // group.
     for (const other of [...old.attached].filter(isDevices)) {
       if (other.pasid === pasid && this.#sharesGroup(other.owner)) other.owner.#note(pasid, table);
     }
   }
 
-  /** Whether the devices are of one IOMMU group, as far as that can be seen. */
+  /** Whether the devices belong to the same IOMMU group, according to sysfs. */
   #sharesGroup(other: Attachments): boolean {
     const group = iommuGroup(this.#file);
     return group !== undefined && iommuGroup(other.#file) === group;
@@ -184,7 +188,7 @@ export class Attachments {
     this.#detachSync(pasid);
   }
 
-  /** Also while the device is being closed. */
+  /** Detaches the device or one PASID. Works while the device is being closed. */
   async #detach(pasid: number | undefined): Promise<void> {
     const { lastHandle: device } = this.#file;
     await kernelCallAsync({ ...this.#file.args(), pasid }, () =>
@@ -202,7 +206,7 @@ export class Attachments {
     this.#attached(pasid, undefined);
   }
 
-  /** Detaches the DMA without a PASID, if it is attached: the rest the kernel detaches with the device's fd. */
+  /** Detaches DMA without a PASID, if attached. The kernel detaches the PASIDs when the device's fd is closed. */
   leave(): void {
     this.#byPasid.get(undefined)?.leave();
   }
@@ -211,7 +215,7 @@ export class Attachments {
     await this.#byPasid.get(undefined)?.leaveLater();
   }
 
-  /** The kernel has the device back. */
+  /** Called when the kernel has released the device. */
   gone(): void {
     for (const attachment of this.#byPasid.values()) attachment.table.attached.delete(attachment);
     this.#byPasid.clear();

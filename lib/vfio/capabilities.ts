@@ -1,4 +1,4 @@
-// The capability chains behind VFIO's info structs: tables of decoders, and the bytes as they are for the rest.
+// Capability chains of VFIO's info structs. Known capabilities are decoded, others are returned as bytes.
 import { endianness } from 'node:os';
 import type { NativeInfo } from '../addon/native';
 
@@ -7,28 +7,31 @@ export interface UnknownCapability {
   type: 'unknown';
   id: number;
   version: number;
-  /** What is behind its header. */
+  /** The bytes after the header. */
   data: Uint8Array;
 }
 
-/** A capability of a region. What the library does not know keeps its bytes. */
+/** A capability of a region. Capabilities that the library does not know are returned as bytes. */
 export type RegionCapability =
-  /** Only these parts can be mapped. In bytes from the region's start. */
+  /** Only these areas can be mapped. Offsets and sizes in bytes, relative to the region's start. */
   | { type: 'sparse-mmap'; areas: { offset: bigint; size: bigint }[] }
-  /** What a device-specific region holds. `vendor`: the PCI vendor who gave the subtype its meaning. */
+  /** The type of a device-specific region. `vendor`: the ID of the PCI vendor that defines the subtype, if any. */
   | { type: 'type'; regionType: number; regionSubtype: number; vendor: number | undefined; name: string | undefined }
-  /** The pages with the MSI-X table can be mapped, too. */
+  /** The pages that contain the MSI-X table can be mapped, too. */
   | { type: 'msix-mappable' }
-  /** NVLink 2: the bus address of the memory that is behind the link. */
+  /** NVLink 2: the bus address of the memory behind the link. */
   | { type: 'nvlink2-target'; address: bigint }
   | { type: 'nvlink2-link-speed'; linkSpeed: number }
   | UnknownCapability;
 
-/** A capability of a device. What the library does not know keeps its bytes. */
+/** A capability of a device. Capabilities that the library does not know are returned as bytes. */
 export type DeviceCapability =
-  /** Which AtomicOps, by their size in bits, the device completes and everything on the way to the root does, too. */
+  /**
+   * The sizes in bits of the AtomicOps that the device can use as a completer, with support on the whole path to the
+   * root.
+   */
   | { type: 'pci-atomic-completion'; sizes: number[] }
-  /** A PCI function of an s390 machine. What came with later versions is undefined before. */
+  /** A PCI function of an s390 machine. Fields of a later version than `version` are undefined. */
   | {
       type: 'zpci-base';
       version: number;
@@ -59,11 +62,12 @@ export type DeviceCapability =
   | UnknownCapability;
 
 const headerSize = 8;
-/** The kernel writes in the host's order: s390, which alone has the zpci ones, is big-endian. */
+/** The kernel writes in host byte order. Only s390 has zpci capabilities, and s390 is big-endian. */
 const little = endianness() === 'LE';
 
 /**
- * Walks a chain. Offsets count from the start of the info struct; a chain that leads back or out of the struct ends there.
+ * Parses a capability chain. Offsets are relative to the start of the info struct. Parsing stops if the chain loops or
+ * leaves the struct.
  * @internal
  */
 export function parseChain({ capOffset, bytes }: NativeInfo): UnknownCapability[] {
@@ -80,7 +84,7 @@ export function parseChain({ capOffset, bytes }: NativeInfo): UnknownCapability[
   });
 }
 
-/** From how many bytes behind the header on, and how. */
+/** The minimum number of bytes after the header, and the decoder. */
 type Decoder<T> = readonly [least: number, decode: (view: DataView, data: Uint8Array, version: number) => T];
 
 function decodeChain<T>(info: NativeInfo, decoders: Readonly<Record<number, Decoder<T>>>): (T | UnknownCapability)[] {
@@ -94,7 +98,7 @@ function decodeChain<T>(info: NativeInfo, decoders: Readonly<Record<number, Deco
 
 const vendorType = 0x8000_0000;
 const vendorMask = 0xffff;
-/** linux/vfio.h, by type (vendors' with the PCI vendor id) and subtype. */
+/** linux/vfio.h. The key is the type (for vendor-specific types, the PCI vendor ID in hexadecimal) and the subtype. */
 const typeNames: Readonly<Record<string, string>> = {
   '8086:1': 'igd-opregion',
   '8086:2': 'igd-host-config',

@@ -2,12 +2,12 @@
 import type { Region } from './region';
 
 const offset = 0x04;
-// PCI 3.0, 6.2.2
+// PCI 3.0, section 6.2.2
 const bits = { ioSpace: 1 << 0, memory: 1 << 1, busMaster: 1 << 2, intxDisable: 1 << 10 } as const;
 
 /**
- * The PCI command register (config space, 04h). Each property is read from the device and written to it at once, the
- * other bits kept.
+ * The PCI command register (config space, 04h). Each access to a property reads or writes the device's register.
+ * Setting a property keeps the other bits.
  */
 export class CommandRegister {
   readonly #config: () => Region;
@@ -44,8 +44,8 @@ export class CommandRegister {
   }
 
   /**
-   * Whether the device answers memory accesses. Off revokes every dma-buf exported from it: all mappings of them are
-   * 'revoked' and stay so until {@link IoasMapping.remap}.
+   * Whether the device responds to memory accesses. Setting it to false revokes all dma-bufs that were exported from
+   * the device. Their mappings stay 'revoked' until {@link IoasMapping.remap}.
    */
   get memory(): boolean {
     return this.#get(bits.memory);
@@ -55,7 +55,7 @@ export class CommandRegister {
     this.#set(bits.memory, on);
   }
 
-  /** Whether the device may do DMA. Off after open. */
+  /** Whether the device may do DMA. False after the device is opened. */
   get busMaster(): boolean {
     return this.#get(bits.busMaster);
   }
@@ -64,7 +64,7 @@ export class CommandRegister {
     this.#set(bits.busMaster, on);
   }
 
-  /** Whether INTx is kept off. */
+  /** Whether INTx is disabled. */
   get intxDisable(): boolean {
     return this.#get(bits.intxDisable);
   }

@@ -1,4 +1,4 @@
-// vfio-pci's numbers (linux/vfio.h), by name.
+// Constants of VFIO's user API (linux/vfio.h).
 
 /** @internal */
 export const deviceFlags = { reset: 1 << 0, pci: 1 << 1 } as const;
@@ -20,7 +20,7 @@ export const regionNames = ['bar0', 'bar1', 'bar2', 'bar3', 'bar4', 'bar5', 'rom
 /** @internal */
 export const featureOperations = { get: 1 << 16, set: 1 << 17 } as const;
 
-/** The features of VFIO_DEVICE_FEATURE, by the kernel's names for them. */
+/** The features of VFIO_DEVICE_FEATURE, by their names in the kernel. */
 export const vfioFeatures = {
   PCI_VF_TOKEN: 0,
   MIGRATION: 1,
@@ -38,5 +38,5 @@ export const vfioFeatures = {
   ZPCI_ERROR: 13,
 } as const;
 
-/** A feature's name. */
+/** The name of a VFIO device feature. */
 export type VfioFeature = keyof typeof vfioFeatures;

@@ -1,4 +1,4 @@
-// A container's file: the groups in it, its IOMMU, and how it is closed.
+// ContainerFile: a container's file, its groups and its IOMMU, and how it is closed.
 import { kernelCall, kernelCallAsync, KernelError, type KernelErrorArguments } from '../errors/errors';
 import type { Kernel } from '../kernel/kernel';
 import { Closable } from '../lifetime/closable';
@@ -19,13 +19,13 @@ const extensions = {
 } as const;
 const iommuTypes = { TYPE1: 1, TYPE1v2: 3 } as const;
 
-/** What a container can be asked for, by the kernel's names. */
+/** The extensions that can be checked, by their names in the kernel. */
 export type ContainerExtension = keyof typeof extensions;
 
-/** The interfaces that a container's IOMMU can have. 'TYPE1' also lets the middle of mappings be named in unmaps. */
+/** The interfaces of a container's IOMMU. With 'TYPE1', an unmap may also start or end within a mapping. */
 export type IommuType = keyof typeof iommuTypes;
 
-/** What every container has, whatever is mapped there. */
+/** The base class of containers: everything except the mappings. */
 export abstract class ContainerFile extends Closable {
   readonly kernel: Kernel;
   readonly #handle: FdHandle;
@@ -53,7 +53,7 @@ export abstract class ContainerFile extends Closable {
     this.#handle = handle;
   }
 
-  /** The file descriptor, to hand on. It stays this object's: do not close it. */
+  /** The file descriptor's number, for passing it on. This object owns it: do not close it. */
   get fd(): number {
     return native.fdNumber(this.handle);
   }
@@ -64,28 +64,31 @@ export abstract class ContainerFile extends Closable {
     return this.#handle;
   }
 
-  /** The IOMMU's interface that this object has chosen, as long as a group is in the container. */
+  /** The IOMMU interface that this object has set. Undefined when no group is in the container. */
   get iommu(): IommuType | undefined {
     return this.#iommu;
   }
 
-  /** The interface's version: 0 (VFIO_GET_API_VERSION). */
+  /** Returns the version of the interface, which is 0 (VFIO_GET_API_VERSION). */
   apiVersion(): number {
     return kernelCall({}, () => native.containerApiVersion(this.handle));
   }
 
-  /** Whether the kernel has an interface or an extension (VFIO_CHECK_EXTENSION); some show only once the IOMMU is set. */
+  /**
+   * Whether the kernel supports an interface or an extension (VFIO_CHECK_EXTENSION). Some are reported only after the
+   * IOMMU is set.
+   */
   checkExtension(extension: ContainerExtension): boolean {
     const number = extensions[oneOf(extension, 'extension', Object.keys(extensions) as ContainerExtension[])];
     return kernelCall({ extension }, () => native.containerExtension(this.handle, number)) > 0;
   }
 
   /**
-   * Chooses the interface of the IOMMU, once a group is in the container (VFIO_SET_IOMMU). {@link VfioDevice.open} does that by
-   * itself.
+   * Sets the interface of the IOMMU (VFIO_SET_IOMMU). A group must be in the container. {@link VfioDevice.open} calls
+   * this itself.
    *
-   * @throws KernelError EINVAL: no group is in it, or it is chosen already. ENODEV: this kernel does not have it. EPERM:
-   *   interrupts are not isolated.
+   * @throws KernelError EINVAL: no group is in the container, or the interface is set already. ENODEV: the kernel does
+   *   not support it. EPERM: interrupts are not isolated.
    */
   async setIommu(type: IommuType = 'TYPE1v2'): Promise<void> {
     const [handle, number] = [this.handle, toIommuType(type)];
@@ -94,14 +97,14 @@ export abstract class ContainerFile extends Closable {
     this.#iommu = type;
   }
 
-  /** {@link setIommu}, waiting. */
+  /** Synchronous version of {@link setIommu}. */
   setIommuSync(type: IommuType = 'TYPE1v2'): void {
     const number = toIommuType(type);
     this.call({ type }, () => native.containerSetIommu(this.handle, number, false));
     this.#iommu = type;
   }
 
-  /** A call on it, whose error has its mappings to look at. @internal */
+  /** Makes a kernel call. If it fails, the error hints take the container's mappings into account. @internal */
   protected call<T>(args: KernelErrorArguments, call: () => T): T {
     return kernelCall(args, call, { container: this });
   }
@@ -111,7 +114,7 @@ export abstract class ContainerFile extends Closable {
     return this.calls.add(kernelCallAsync(args, call, { container: this }));
   }
 
-  /** Has an IOMMU. @internal */
+  /** Sets the IOMMU interface if it is not set. @internal */
   async ready(): Promise<void> {
     if (this.#iommu !== undefined) return;
     try {
@@ -121,7 +124,7 @@ export abstract class ContainerFile extends Closable {
     }
   }
 
-  /** The same, waiting. @internal */
+  /** Synchronous version of {@link ready}. @internal */
   readySync(): void {
     if (this.#iommu !== undefined) return;
     try {
@@ -131,7 +134,7 @@ export abstract class ContainerFile extends Closable {
     }
   }
 
-  /** Another call has chosen it meanwhile. */
+  /** Ignores the error if another call has set the interface in the meantime. */
   #unlessChosen(error: unknown): void {
     if (!(error instanceof KernelError && error.code === 'EINVAL' && this.#hasIommu())) throw error;
     this.#iommu ??= 'TYPE1v2';
@@ -147,7 +150,7 @@ export abstract class ContainerFile extends Closable {
   }
 
   /**
-   * What the IOMMU can do (VFIO_IOMMU_GET_INFO).
+   * Returns the properties of the IOMMU (VFIO_IOMMU_GET_INFO).
    *
    * @throws KernelError EINVAL: no IOMMU is set.
    */
@@ -155,7 +158,7 @@ export abstract class ContainerFile extends Closable {
     return toContainerInfo(this.call({}, () => native.containerInfo(this.handle)));
   }
 
-  /** Notes a group that is in here, to close it before the container. @internal */
+  /** Registers a group that is in this container. It is closed before the container. @internal */
   adopt(group: Child): void {
     this.#groups.add(group);
   }
@@ -164,31 +167,31 @@ export abstract class ContainerFile extends Closable {
   forget(group: Child): void {
     this.#groups.delete(group);
     if (this.#groups.size > 0) return;
-    this.#iommu = undefined; // the kernel takes it away with the last group
+    this.#iommu = undefined; // the kernel removes the IOMMU with the last group
     this.unmapped();
   }
 
-  /** What was mapped here and not unmapped. */
+  /** The mappings that were made by this object and not unmapped. */
   abstract get mappings(): DmaMapping[];
 
-  /** All that is mapped is gone: with the IOMMU, or with this. @internal */
+  /** Called when the kernel has unmapped everything, because the IOMMU or the container is gone. @internal */
   protected abstract unmapped(): void;
 
-  /** Unmaps what must not be mapped any more when the devices are closed. Returns what went wrong. @internal */
+  /** Closes the mappings that must not outlive the devices. Returns the errors. @internal */
   protected abstract unmapRegions(): unknown[];
 
   /**
-   * Closes the groups in here with their devices, and with them all that is mapped. If one of them cannot be closed, the rest is
-   * closed all the same, and its error is thrown at the end. Calls that are under way on pool threads are finished;
-   * `[Symbol.asyncDispose]()` waits for them, also afterwards.
+   * Closes the groups in the container and their devices. This also unmaps everything. If closing one of them fails,
+   * the rest is closed anyway, and the first error is thrown at the end. Calls that are running on pool threads finish.
+   * `[Symbol.asyncDispose]()` waits for them, also after close().
    */
   override close(): void {
     super.close();
   }
 
   /**
-   * close() on pool threads, for `await using`: the kernel resets devices and unpins memory. Waits for calls that are under
-   * way. From the start on every method throws ERR_CLOSED.
+   * close() on pool threads, for `await using`: the kernel resets devices and unpins memory. Waits for running calls.
+   * From the start, every method throws ERR_CLOSED.
    */
   [Symbol.asyncDispose](): Promise<void> {
     return this.life.closeLater();

@@ -1,20 +1,23 @@
-// What VFIO_IOMMU_GET_INFO tells of the IOMMU behind a container.
+// Decodes VFIO_IOMMU_GET_INFO: the properties of the IOMMU of a container.
 import { native, type NativeInfo } from '../addon/native';
 import { parseChain, type UnknownCapability } from './capabilities';
 
-/** The IOMMU behind a {@link VfioContainer}. */
+/** The properties of the IOMMU of a {@link VfioContainer}. */
 export interface ContainerInfo {
-  /** The page sizes that it maps with, in bytes, ascending. IOVAs and lengths are multiples of the first. */
+  /** The page sizes that the IOMMU supports, in bytes, ascending. IOVAs and lengths must be multiples of the first. */
   pageSizes: bigint[];
-  /** The usable IOVAs, `last` included, ascending; they narrow with each group. Undefined: this kernel does not tell. */
+  /**
+   * The usable IOVAs in ascending order. `last` is inclusive. Each group can narrow them. Undefined: not reported by
+   * this kernel.
+   */
   iovaRanges: { start: bigint; last: bigint }[] | undefined;
-  /** How many more mappings there can be. Undefined: this kernel does not tell. */
+  /** How many more mappings can be made. Undefined: not reported by this kernel. */
   dmaAvailable: number | undefined;
-  /** What dirty pages are told in. Undefined: they cannot be tracked. */
+  /** The page sizes of dirty bitmaps. Undefined: dirty pages cannot be tracked. */
   dirtyTracking: { pageSizes: bigint[]; /** In bytes. */ maxBitmapSize: bigint } | undefined;
-  /** All flag bits, as the kernel gave them. */
+  /** All flag bits, as the kernel reported them. */
   flags: number;
-  /** What the library does not decode. */
+  /** The capabilities that the library does not decode. */
   capabilities: UnknownCapability[];
 }
 
@@ -35,7 +38,7 @@ function toRanges(view: DataView): { start: bigint; last: bigint }[] {
 
 type Decoded = Pick<ContainerInfo, 'iovaRanges' | 'dmaAvailable' | 'dirtyTracking'>;
 
-/** By id: how many bytes there must be, and what they say. */
+/** By capability ID: the minimum number of bytes, and the decoder. */
 const decoders: Partial<Record<number, { least: number; decode: (view: DataView) => Partial<Decoded> }>> = {
   1: { least: 8, decode: (view) => ({ iovaRanges: toRanges(view) }) },
   2: {

@@ -1,4 +1,4 @@
-// What is mapped in a container.
+// ContainerSpace: makes and removes the mappings of a container.
 import { DmaMemory } from '../dmabuf/dma-memory';
 import { closedError, codedError } from '../errors/errors';
 import { toPlacement, type MapOptions, type Placement } from '../iommufd/placement';
@@ -12,10 +12,10 @@ import { Region } from './region';
 // linux/vfio.h
 const accessBits = { readable: 1 << 0, writable: 1 << 1, vaddr: 1 << 2 } as const;
 const unmapFlags = { none: 0, all: 1 << 1, vaddr: 1 << 2 } as const;
-// Of IOMMUFD, which placements are in: linux/iommufd.h
+// Placements use IOMMUFD's flags: linux/iommufd.h
 const [mapWritable, mapReadable] = [2n, 4n];
 
-/** What takes part in unmapping while a pool thread maps. */
+/** A mapping that a pool thread is making. `unmapped` is set if its range was unmapped in the meantime. */
 interface UnderWay {
   iova: bigint;
   length: bigint;
@@ -27,19 +27,19 @@ export abstract class ContainerSpace extends ContainerFile {
   readonly #mappings = new Set<DmaMapping>();
   readonly #underWay = new Set<UnderWay>();
 
-  /** What was mapped here and not unmapped. */
+  /** The mappings that were made by this object and not unmapped. */
   override get mappings(): DmaMapping[] {
     return [...this.#mappings];
   }
 
   /**
-   * Maps host memory (VFIO_IOMMU_MAP_DMA). The pages are pinned, which takes time and is charged to RLIMIT_MEMLOCK, per
-   * process; they stay mapped after the memory is closed.
+   * Maps host memory (VFIO_IOMMU_MAP_DMA). The kernel pins the pages, which takes time, and charges them to
+   * RLIMIT_MEMLOCK of the process. The pages stay mapped after the memory is closed.
    *
-   * @param opts.iova default: the lowest IOVAs that are free
-   * @throws KernelError ENOMEM: over RLIMIT_MEMLOCK. EEXIST: the IOVAs are taken. EINVAL: misaligned, IOVAs that are not usable,
-   *   or no IOMMU is set. ENOSPC: too many mappings. Error ERR_NO_ROOM: no free IOVAs. ERR_CLOSED: the container was closed,
-   *   or the range unmapped, while the call was under way.
+   * @param opts.iova default: the lowest free IOVAs
+   * @throws KernelError ENOMEM: over RLIMIT_MEMLOCK. EEXIST: the IOVAs are in use. EINVAL: misaligned, IOVAs that are
+   *   not usable, or no IOMMU is set. ENOSPC: too many mappings. Error ERR_NO_ROOM: no free IOVAs. ERR_CLOSED: the
+   *   container was closed, or the range unmapped, during the call.
    */
   async mapMemory(memory: DmaMemory, opts?: MapOptions): Promise<DmaMapping> {
     const { placement, iova, file, call, args } = this.#toMemory(memory, opts);
@@ -50,7 +50,8 @@ export abstract class ContainerSpace extends ContainerFile {
       pages = await this.callLater(args, () => native.containerMapMemory(...call, true));
       if (this.closed) throw closedError('VFIO container');
       if (underWay.unmapped) {
-        // Before or after the kernel made it. If something is there that is not it, it was before.
+        // The kernel may have made the mapping before or after the unmap. If another mapping overlaps the range now,
+        // the unmap removed this one. Otherwise, unmap it now.
         if (!this.#overlaps(iova, placement.length)) await this.unplaceLater(iova, placement.length);
         throw closedError('mapping');
       }
@@ -64,7 +65,7 @@ export abstract class ContainerSpace extends ContainerFile {
     return this.#remember(iova, { ...placement, region: undefined, memory: file, pages });
   }
 
-  /** {@link mapMemory}, waiting. */
+  /** Synchronous version of {@link mapMemory}. */
   mapMemorySync(memory: DmaMemory, opts?: MapOptions): DmaMapping {
     const { placement, iova, file, call, args } = this.#toMemory(memory, opts);
     try {
@@ -88,15 +89,16 @@ export abstract class ContainerSpace extends ContainerFile {
   }
 
   /**
-   * Maps a part of a device's BAR, so that devices of the container reach it (VFIO_IOMMU_MAP_DMA of its mmap): peer-to-peer
-   * without IOMMUFD. The device may have been opened in any way. Nothing is charged to RLIMIT_MEMLOCK.
+   * Maps a part of a device's BAR, so that the devices of the container can access it (VFIO_IOMMU_MAP_DMA of its mmap):
+   * peer-to-peer DMA without IOMMUFD. It does not matter how the device was opened. Nothing is charged to
+   * RLIMIT_MEMLOCK.
    *
-   * Not as with dma-bufs, **nobody revokes such a mapping**: it goes on through resets; while the device does not decode memory, DMA
-   * to it is lost without a fault; and the kernel would leave it in place even when the device goes to somebody else. So this
-   * library closes it before the device.
+   * Unlike a mapping of a dma-buf, **this mapping is never revoked**. It persists through resets. While the device does
+   * not decode memory, DMA to it is lost without a fault. The kernel would even keep the mapping after another process
+   * opens the device. Therefore, this library closes the mapping before the device.
    *
-   * @throws KernelError EFAULT: the device does not decode memory. EINVAL: as for {@link mapMemory}, or the region cannot be mapped.
-   *   EEXIST, ENOSPC, Error ERR_NO_ROOM: as for {@link mapMemory}. ERR_OTHER_KERNEL.
+   * @throws KernelError EFAULT: the device does not decode memory. EINVAL: as for {@link mapMemory}, or the region
+   *   cannot be mapped. EEXIST, ENOSPC, Error ERR_NO_ROOM: as for {@link mapMemory}. ERR_OTHER_KERNEL.
    */
   mapRegion(region: Region, opts?: MapOptions): DmaMapping {
     const { size, device, fileOffset, flags, index } = instance(region, 'region', Region);
@@ -136,30 +138,30 @@ export abstract class ContainerSpace extends ContainerFile {
     this.#mappings.delete(mapping);
   }
 
-  /** Takes a mapping out. @internal */
+  /** Unmaps a mapping. @internal */
   unplace(iova: bigint, length: bigint): void {
     const { handle } = this;
     this.call({ iova, length }, () => native.containerUnmap(handle, iova, length, unmapFlags.none, false));
   }
 
-  /** The same on a pool thread. @internal */
+  /** Unmaps a mapping on a pool thread. @internal */
   async unplaceLater(iova: bigint, length: bigint): Promise<void> {
     const { handle } = this;
     const call = () => native.containerUnmap(handle, iova, length, unmapFlags.none, true);
     await this.callLater({ iova, length }, call);
   }
 
-  /** Maps memory anew for a mapping whose address is invalid. @internal */
+  /** Gives the kernel a new address of the memory of a mapping whose address is invalid. @internal */
   renew(memory: FdHandle, offset: bigint, length: bigint, iova: bigint): MappingHandle {
     const call = [this.handle, memory, offset, length, iova, accessBits.vaddr] as const;
     return this.call({ iova, offset, length }, () => native.containerMapMemory(...call, false));
   }
 
   /**
-   * Unmaps all mappings in the range; returns the bytes unmapped, which may be 0. Without arguments, everything
-   * (VFIO_IOMMU_UNMAP_DMA, VFIO_DMA_UNMAP_FLAG_ALL).
+   * Unmaps all mappings in the range (VFIO_IOMMU_UNMAP_DMA). Returns the number of bytes unmapped, which may be 0.
+   * Without arguments, unmaps everything (VFIO_DMA_UNMAP_FLAG_ALL).
    *
-   * @throws KernelError EINVAL: the range cuts a mapping, or is misaligned; or no IOMMU is set.
+   * @throws KernelError EINVAL: the range cuts a mapping or is misaligned, or no IOMMU is set.
    */
   unmap(iova?: number | bigint, length?: number | bigint): bigint {
     const { handle } = this;
@@ -175,12 +177,13 @@ export abstract class ContainerSpace extends ContainerFile {
   }
 
   /**
-   * Makes the addresses of the mappings in a range invalid (VFIO_IOMMU_UNMAP_DMA with VFIO_DMA_UNMAP_FLAG_VADDR), of all without
-   * arguments; nothing is unmapped. It is for a process that is about to hand its memory over. Until each is renewed by
-   * {@link DmaMapping.renewAddress}, no group can join the container. Returns the bytes concerned.
+   * Invalidates the process addresses of the mappings in a range (VFIO_IOMMU_UNMAP_DMA with VFIO_DMA_UNMAP_FLAG_VADDR).
+   * Without arguments, invalidates those of all mappings. Nothing is unmapped. Call this before another process takes
+   * over the memory. Until {@link DmaMapping.renewAddress} was called for each mapping, no group can be added to the
+   * container. Returns the number of bytes whose addresses were invalidated.
    *
-   * @throws KernelError EINVAL: an address is invalid already; the range cuts a mapping or is misaligned. EBUSY: there are
-   *   mediated devices.
+   * @throws KernelError EINVAL: an address is invalid already, or the range cuts a mapping or is misaligned. EBUSY:
+   *   there are mediated devices.
    */
   invalidateAddresses(iova?: number | bigint, length?: number | bigint): bigint {
     const { handle } = this;
@@ -197,13 +200,13 @@ export abstract class ContainerSpace extends ContainerFile {
     return invalidated;
   }
 
-  /** What the kernel has unmapped between these. @internal */
+  /** Closes the mappings that the kernel has unmapped in this range. @internal */
   protected dropIn(first: bigint, end: bigint): void {
     for (const call of this.#underWay) {
       if (call.iova < end && first < call.iova + call.length) call.unmapped = true;
     }
     const touched = this.mappings.filter((mapping) => mapping.iova < end && first < mapping.iova + mapping.length);
-    // Of version 1, a range that begins within a mapping unmaps nothing.
+    // With 'TYPE1' (version 1), a range that starts within a mapping unmaps nothing.
     if (touched.some((mapping) => mapping.iova < first)) return;
     for (const mapping of touched) mapping.gone();
   }

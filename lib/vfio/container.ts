@@ -1,4 +1,4 @@
-// A VFIO container: how it is opened, and its dirty pages.
+// VfioContainer: opens a VFIO container and tracks its dirty pages.
 import { toKernel } from '../kernel/default-kernel';
 import { classNode, openNodeSync } from '../kernel/device-node';
 import { toDirtyPages, type DirtyPages } from '../iommufd/dirty';
@@ -7,23 +7,23 @@ import { native } from '../addon/native';
 import { options, outOfRange, string, u64 } from '../errors/validate';
 import { ContainerSpace } from './container-space';
 
-/** What the kernel takes for the bitmap of one call: 2^31 - 1 pages. */
+/** The kernel's limit for the bitmap of one call: 2^31 - 1 pages. */
 const mostDirtyPages = 0x7fff_ffffn;
 
 /**
- * A container (/dev/vfio/vfio): IOMMU groups that share one I/O address space. It is VFIO's older interface, for kernels
- * without IOMMUFD.
+ * A container (/dev/vfio/vfio): IOMMU groups that share one I/O address space. It is VFIO's older interface, for
+ * kernels without IOMMUFD.
  *
- * What is mapped is there for all devices of its groups, and as long as a group is in it. dma-bufs cannot be mapped: a peer's
- * BAR goes in with {@link mapRegion}.
+ * A mapping applies to all devices of the container's groups. It exists as long as a group is in the container.
+ * dma-bufs cannot be mapped. Use {@link mapRegion} to map a peer device's BAR.
  */
 export class VfioContainer extends ContainerSpace {
   /**
-   * Makes a container.
+   * Opens a container.
    *
-   * @param opts.path default /dev/vfio/vfio
-   * @throws KernelError ENOENT: this kernel has no containers. EACCES: this user may not open it. Error ERR_WRONG_NODE: the file
-   *   is another device.
+   * @param opts.path default: /dev/vfio/vfio
+   * @throws KernelError ENOENT: this kernel has no containers. EACCES: this user may not open it. Error ERR_WRONG_NODE:
+   *   the file belongs to another device.
    */
   static open(opts?: { kernel?: Kernel; path?: string }): VfioContainer {
     const { kernel: chosen, path: given } = options(opts);
@@ -33,10 +33,10 @@ export class VfioContainer extends ContainerSpace {
   }
 
   /**
-   * Unmaps all mappings in the range, and tells which of their pages are dirty (VFIO_IOMMU_UNMAP_DMA with
-   * VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP), so that no write is lost in between.
+   * Unmaps all mappings in the range and returns their dirty pages (VFIO_IOMMU_UNMAP_DMA with
+   * VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP). Both happen in one call, so that no write is missed between them.
    *
-   * @throws KernelError EINVAL: as for {@link unmap}; or dirty pages are not tracked.
+   * @throws KernelError EINVAL: as for {@link unmap}, or dirty pages are not tracked.
    */
   unmapDirty(iova: number | bigint, length: number | bigint): { unmapped: bigint; dirty: DirtyPages[] } {
     const { handle } = this;
@@ -49,16 +49,16 @@ export class VfioContainer extends ContainerSpace {
   }
 
   /**
-   * Starts to track dirty pages (VFIO_IOMMU_DIRTY_PAGES). Type 1 knows only what drivers pin: behind an IOMMU every mapped
-   * page counts as dirty. No error if it is started already.
+   * Starts to track dirty pages (VFIO_IOMMU_DIRTY_PAGES). VFIO's type 1 IOMMU driver tracks only pages that drivers
+   * pin. For devices behind an IOMMU, all mapped pages count as dirty. No error if tracking is started already.
    *
-   * @throws KernelError EINVAL: no IOMMU is set. EACCES: it is 'TYPE1'.
+   * @throws KernelError EINVAL: no IOMMU is set. EACCES: the IOMMU is 'TYPE1'.
    */
   startDirtyTracking(): void {
     this.#trackDirtyPages(true);
   }
 
-  /** Stops it. No error if it is not started. */
+  /** Stops tracking dirty pages. No error if tracking is not started. */
   stopDirtyTracking(): void {
     this.#trackDirtyPages(false);
   }
@@ -68,11 +68,12 @@ export class VfioContainer extends ContainerSpace {
   }
 
   /**
-   * The dirty pages of a range, in whole mappings, ascending (VFIO_IOMMU_DIRTY_PAGES). Of a range with several mappings
-   * Linux may tell pages between or behind them, too, never too few; of one mapping it tells what is there.
+   * Returns the dirty pages of a range in ascending order (VFIO_IOMMU_DIRTY_PAGES). The range must consist of whole
+   * mappings. For a range with several mappings, Linux may also report pages between or after them, but it never omits
+   * a dirty page. For one mapping, the result is exact.
    *
-   * @throws KernelError EINVAL: not started; the range cuts a mapping, or is misaligned. EACCES: the IOMMU is 'TYPE1'. RangeError: more
-   *   than 2^31 - 1 pages.
+   * @throws KernelError EINVAL: tracking is not started, or the range cuts a mapping or is misaligned. EACCES: the
+   *   IOMMU is 'TYPE1'. RangeError: more than 2^31 - 1 pages.
    */
   dirtyPages(iova: number | bigint, length: number | bigint): DirtyPages[] {
     const { handle } = this;
@@ -88,7 +89,7 @@ export class VfioContainer extends ContainerSpace {
     const wanted = u64(length, 'length', 1n);
     const { dirtyTracking, pageSizes } = this.info();
     const pageSize = dirtyTracking?.pageSizes[0] ?? pageSizes[0] ?? native.pageSize;
-    // As the kernel sees it, which refuses what is larger than all that is mapped can be.
+    // The kernel also rejects lengths above this limit.
     const most = mostDirtyPages * pageSize;
     if (wanted > most) throw outOfRange('length', `<= ${String(most)}`, length);
     return { first, count: wanted, pageSize };

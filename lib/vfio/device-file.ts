@@ -1,4 +1,4 @@
-// A VFIO device's open file: what every part of a device calls the kernel through.
+// DeviceFile: a VFIO device's open file, which all parts of a device use for kernel calls.
 import { native, type FdHandle, type VfioHandle, type WordOf } from '../addon/native';
 import { tellWatchers } from '../dmabuf/exported';
 import type { Around } from '../errors/around';
@@ -8,13 +8,13 @@ import { attempt } from '../kernel/look';
 import type { Child, Lifetime } from '../lifetime/lifetime';
 import type { GroupUse } from './group-set';
 
-/** A device's file, as it came from its character device or its group. @internal */
+/** A device's open file, from its character device or its group. @internal */
 export interface Opened {
   fd: FdHandle;
   use?: GroupUse;
 }
 
-/** The device of a file that was just opened. When that fails, nothing stays open. @internal */
+/** Creates the native device for an open file. If this fails, the file is closed. @internal */
 export function toHandle({ fd, use }: Opened, address: string | undefined): VfioHandle {
   try {
     return kernelCall({}, () => native.vfioDevice(fd, address ?? ''));
@@ -28,26 +28,26 @@ export function toHandle({ fd, use }: Opened, address: string | undefined): Vfio
 /** @internal */
 export class DeviceFile {
   readonly kernel: Kernel;
-  /** The PCI address, or a mediated device's UUID, if sysfs tells it. */
+  /** The PCI address, or a mediated device's UUID, if sysfs provides it. */
   readonly address: string | undefined;
-  /** The group that it was opened through. */
+  /** The group that the device was opened through. */
   readonly use: GroupUse | undefined;
-  /** The handle, also while the device is being closed. */
+  /** The handle. Also valid while the device is being closed. */
   readonly lastHandle: VfioHandle;
-  /** Native code has let go of it: calls that are under way are the last. */
+  /** Whether the native device was closed. Running calls are the last ones. */
   released = false;
-  /** How many PASIDs of the device are attached: a fact for hints. */
+  /** The number of the device's attached PASIDs, for error hints. */
   pasids = 0;
-  /** Called when the device may have changed. */
+  /** Called when the state of the device may have changed. */
   whenChanged: (() => void) | undefined;
   readonly #life: Lifetime;
   readonly #fd: FdHandle;
   readonly #children = new Set<Child>();
   readonly #word: WordOf;
-  /** The device's word as it was when the watchers were told last. */
+  /** The device's state word when the watchers were last notified. */
   #told: number;
 
-  /** @param life the device's */
+  /** @param life the device's lifetime */
   constructor(life: Lifetime, kernel: Kernel, { fd, use }: Opened, handle: VfioHandle, address?: string) {
     this.#life = life;
     this.kernel = kernel;
@@ -78,23 +78,23 @@ export class DeviceFile {
     return this.lastHandle;
   }
 
-  /** What an error of any call tells. */
+  /** Arguments that are added to the error of every call. */
   args(): { device: string | undefined } {
     return { device: this.address };
   }
 
-  /** Where an error's cause is looked for. */
+  /** The context for error hints. */
   around(): Around {
     const isBound = () => attempt(() => native.vfioInfo(this.handle)) !== undefined;
     return { kernel: this.kernel, isBound, pasids: this.pasids };
   }
 
-  /** Notes a call that is under way on a pool thread: what closes the device waits for it. Returns it. */
+  /** Registers a call that is running on a pool thread, and returns it. Closing the device waits for it. */
   track<T>(call: Promise<T>): Promise<T> {
     return this.#life.calls.add(call);
   }
 
-  /** A call after which what was exported may be revoked, or may be mapped again. */
+  /** Makes a call that may revoke exported dma-bufs or make them mappable again. */
   async changing(call: (device: VfioHandle) => Promise<void>): Promise<void> {
     const { handle } = this;
     try {
@@ -104,7 +104,7 @@ export class DeviceFile {
     }
   }
 
-  /** The same, waiting. */
+  /** Synchronous version of {@link changing}. */
   changingSync(call: (device: VfioHandle) => void): void {
     const { handle } = this;
     try {
@@ -114,7 +114,7 @@ export class DeviceFile {
     }
   }
 
-  /** Tells the watchers of mappings if the device has changed. */
+  /** Notifies the watchers of mappings if the device's state word has changed. */
   changed(): void {
     const word = this.#word();
     if (word !== this.#told) {
@@ -124,7 +124,7 @@ export class DeviceFile {
     this.whenChanged?.();
   }
 
-  /** Notes what is to be closed before the device. */
+  /** Registers an object that is closed before the device. */
   adopt(child: Child): void {
     this.#children.add(child);
   }
@@ -137,7 +137,7 @@ export class DeviceFile {
     for (const child of [...this.#children]) child.close();
   }
 
-  /** Gives the device back to the kernel, with the last fd on it. */
+  /** Closes the device's fds. With the last fd, the kernel releases the device. */
   release(): void {
     this.released = true;
     native.vfioClose(this.lastHandle, false);
@@ -146,7 +146,7 @@ export class DeviceFile {
 
   async releaseLater(): Promise<void> {
     this.released = true;
-    native.fdClose(this.#fd, false); // the device has a share of it
+    native.fdClose(this.#fd, false); // the native device has its own reference
     const closed = native.vfioClose(this.lastHandle, true);
     this.changed();
     await closed;

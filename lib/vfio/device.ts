@@ -1,5 +1,5 @@
-// A VFIO device: everything that can be done with one. Its parts do the work: the open file (device-file.ts), the iommufd
-// and what the DMA goes through (attachments.ts), reset and low power (power.ts), interrupts, migration, …
+// VfioDevice: the public class for a VFIO device. It delegates to its parts: the open file (device-file.ts), the
+// iommufd and attachments (attachments.ts), reset and low power (power.ts), interrupts, migration, …
 import { DmaBuf } from '../dmabuf/dma-buf';
 import { explain, kernelCall, KernelError } from '../errors/errors';
 import { native, type VfioHandle } from '../addon/native';
@@ -31,31 +31,31 @@ import { Region } from './region';
 import { Power } from './power';
 import { toVfToken } from './vf-token';
 
-/** For which operations a device knows a feature. */
+/** The operations that a device supports for a feature. */
 export interface FeatureOperations {
   get: boolean;
   set: boolean;
 }
 
-/** PASIDs have 20 bits; 0 stands for DMA without one, which attach() is for. */
+/** PASIDs have 20 bits. 0 means DMA without a PASID, for which attach() is used. */
 function toPasid(pasid: number): number {
   return integer(pasid, 'pasid', 1, 0xf_ffff);
 }
 
-/** A device that VFIO holds for this process: a PCI device, or a mediated one. */
+/** A PCI device or a mediated device that this process has opened through VFIO. */
 export class VfioDevice extends Closable {
   readonly kernel: Kernel;
-  /** The PCI address, or a mediated device's UUID, if sysfs tells it. */
+  /** The PCI address, or a mediated device's UUID, if sysfs provides it. */
   readonly address: string | undefined;
   /** The PCI command register. */
   readonly command: CommandRegister;
-  /** INTx, MSI, MSI-X, and the error and request channels. */
+  /** The interrupts: INTx, MSI, MSI-X, and the error and request notifications. */
   readonly interrupts: Interrupts;
-  /** Moving its state to another device. */
+  /** Migration of the device's state to another device. */
   readonly migration: Migration;
-  /** The log of the pages that it writes to. */
+  /** The log of pages that the device writes to. */
   readonly dmaLogging: DmaLogging;
-  /** What it shows, if it is a display. */
+  /** The display planes, if the device is a display. */
   readonly gfx: Gfx;
   readonly #file: DeviceFile;
   readonly #attachments: Attachments;
@@ -110,16 +110,16 @@ export class VfioDevice extends Closable {
   }
 
   /**
-   * Opens a device by whichever file the host has for it, which {@link through} says: its character device, or, on kernels
-   * without those, its IOMMU group. If an iommufd is given, it is bound to that; if a container is given, its group is
-   * put there (VFIO_GROUP_GET_DEVICE_FD), and leaves it with the last of its devices. Given neither, a character device is
-   * left to be bound, and a group gets a container of its own. When anything fails, nothing stays open.
+   * Opens a device through its character device or, on kernels without VFIO character devices, through its IOMMU group.
+   * {@link through} tells which was used. With `iommufd`, the device is bound to it. With `container`, the device's
+   * group is added to it (VFIO_GROUP_GET_DEVICE_FD), and removed when the last of its devices is closed. Without both,
+   * a character device is not bound yet, and a group is added to a new container. If a step fails, everything is closed
+   * again.
    *
-   * @param target a PCI address ('0000:03:00.0' or '03:00.0'), a mediated device's UUID, a path of a character device
-   *   ('/dev/vfio/devices/vfio0'), or the number of an fd that was handed over (it is duplicated; the caller's own stays
-   *   open and the caller's)
-   * @throws Error ERR_NO_SUCH_DEVICE, ERR_NOT_BOUND_TO_VFIO; ERR_WRONG_NODE: the file in /dev is another device's. KernelError EACCES (also: a VF token is wanted), EBUSY, EINVAL (already
-   *   bound), EPERM.
+   * @param target a PCI address ('0000:03:00.0' or '03:00.0'), a mediated device's UUID, the path of a character device
+   *   ('/dev/vfio/devices/vfio0'), or the number of an open fd (it is duplicated; the caller still owns its own fd)
+   * @throws Error ERR_NO_SUCH_DEVICE, ERR_NOT_BOUND_TO_VFIO. ERR_WRONG_NODE: the file in /dev belongs to another
+   *   device. KernelError EACCES (also: a VF token is required), EBUSY, EINVAL (already bound), EPERM.
    */
   static async open(target: string | number, opts?: OpenOptions): Promise<VfioDevice> {
     const { kernel, iommufd, binding, open, addressOf } = toTarget(target, opts);
@@ -134,7 +134,7 @@ export class VfioDevice extends Closable {
     return device;
   }
 
-  /** {@link open}, waiting. */
+  /** Synchronous version of {@link open}. */
   static openSync(target: string | number, opts?: OpenOptions): VfioDevice {
     const { kernel, iommufd, binding, openSync, addressOf } = toTarget(target, opts);
     const opened = openSync();
@@ -148,28 +148,28 @@ export class VfioDevice extends Closable {
     return device;
   }
 
-  /** The file descriptor, to hand on. It stays this object's: do not close it. */
+  /** The file descriptor's number, for passing it on. This object owns it: do not close it. */
   get fd(): number {
     return this.#file.fd;
   }
 
-  /** By which of VFIO's files it was opened: its character device, or its IOMMU group. */
+  /** Whether the device was opened through its character device or its IOMMU group. */
   get through(): 'cdev' | 'group' {
     return this.#file.use ? 'group' : 'cdev';
   }
 
-  /** The IOMMU group that it was opened through. */
+  /** The IOMMU group that the device was opened through. */
   get group(): VfioGroup | undefined {
     return this.#file.use?.group;
   }
 
-  /** The container that its DMA goes through. */
+  /** The container that the device's DMA uses. */
   get container(): VfioContainer | undefined {
     const container = this.group?.container;
     return container instanceof VfioContainer ? container : undefined;
   }
 
-  /** What its parts call the kernel through. @internal */
+  /** The open file, for the parts of the device. @internal */
   get file(): DeviceFile {
     return this.#file;
   }
@@ -179,191 +179,199 @@ export class VfioDevice extends Closable {
     return this.#file.handle;
   }
 
-  /** The iommufd that this object bound the device to, or that its group is in. */
+  /** The iommufd that this object bound the device to, or that its group was added to. */
   get iommufd(): Iommufd | undefined {
     return this.#attachments.iommufd;
   }
 
-  /** The device's number in its iommufd, once bound. */
+  /** The device's object ID in its iommufd. Undefined until bound. */
   get id(): number | undefined {
     return this.#attachments.id;
   }
 
-  /** What the device's DMA goes through: the IOAS that it is attached to, itself or by one of its page tables. */
+  /** The IOAS that the device is attached to, directly or through one of its page tables. */
   get ioas(): Ioas | undefined {
     const { table } = this.#attachments;
     return table instanceof Hwpt ? table.ioas : table;
   }
 
-  /** The page table that the device is attached to; undefined: an IOAS itself, or nothing. */
+  /** The page table that the device is attached to. Undefined: it is attached to an IOAS directly, or not at all. */
   get hwpt(): Hwpt | undefined {
     const { table } = this.#attachments;
     return table instanceof Hwpt ? table : undefined;
   }
 
   /**
-   * Binds the device to an iommufd (VFIO_DEVICE_BIND_IOMMUFD). From then on it can be used, and it is closed before the iommufd.
+   * Binds the device to an iommufd (VFIO_DEVICE_BIND_IOMMUFD). Most other methods need this. The device is closed
+   * before the iommufd.
    *
-   * @throws KernelError EINVAL: bound already. EPERM: another device of the IOMMU group has a driver of the kernel or
-   *   another iommufd, or interrupts are not isolated. EBUSY: the group is open through /dev/vfio/GROUP. EACCES: a VF token
-   *   is wanted, or another one. EBADFD: not an iommufd.
+   * @throws KernelError EINVAL: bound already. EPERM: another device of the IOMMU group is bound to a kernel driver or
+   *   another iommufd, or interrupts are not isolated. EBUSY: the group is open through /dev/vfio/GROUP. EACCES: a VF
+   *   token is required, or the token is wrong. EBADFD: not an iommufd.
    */
   async bind(iommufd: Iommufd, opts?: BindOptions): Promise<void> {
     await this.#attachments.bind(iommufd, opts);
   }
 
-  /** {@link bind}, waiting. */
+  /** Synchronous version of {@link bind}. */
   bindSync(iommufd: Iommufd, opts?: BindOptions): void {
     this.#attachments.bindSync(iommufd, opts);
   }
 
   /**
-   * Attaches the device to an IOAS or a page table of one (VFIO_DEVICE_ATTACH_IOMMUFD_PT): its DMA goes through that from now
-   * on. If it was attached elsewhere, it moves, and so do the others of its IOMMU group that are attached.
+   * Attaches the device to an IOAS or to one of its page tables (VFIO_DEVICE_ATTACH_IOMMUFD_PT). The device's DMA uses
+   * it from now on. If the device was attached elsewhere, it moves, together with the other attached devices of its
+   * IOMMU group.
    *
-   * @throws Error ERR_OTHER_IOMMUFD: an IOAS of another iommufd. KernelError EINVAL: not bound, a page table that its IOMMU
-   *   cannot use, or another device of its IOMMU group is attached elsewhere. EADDRINUSE: mappings where this device cannot have any. ENOMEM: the first device has the mapped host memory
-   *   pinned, which went over RLIMIT_MEMLOCK.
+   * @throws Error ERR_OTHER_IOMMUFD: an IOAS of another iommufd. KernelError EINVAL: not bound, a page table that the
+   *   device's IOMMU cannot use, or another device of the IOMMU group is attached elsewhere. EADDRINUSE: there are
+   *   mappings at IOVAs that the device cannot use. ENOMEM: the first attached device pins the mapped host memory, and
+   *   that exceeds RLIMIT_MEMLOCK.
    */
   async attach(table: Ioas | Hwpt): Promise<void> {
     await this.#attachments.attach(table);
   }
 
-  /** {@link attach}, waiting. */
+  /** Synchronous version of {@link attach}. */
   attachSync(table: Ioas | Hwpt): void {
     this.#attachments.attachSync(table);
   }
 
-  /** Detaches the device (VFIO_DEVICE_DETACH_IOMMUFD_PT): its DMA is blocked from now on. No error if it is not attached. */
+  /** Detaches the device (VFIO_DEVICE_DETACH_IOMMUFD_PT), which blocks its DMA. No error if it is not attached. */
   async detach(): Promise<void> {
     await this.#attachments.detach();
   }
 
-  /** {@link detach}, waiting. */
+  /** Synchronous version of {@link detach}. */
   detachSync(): void {
     this.#attachments.detachSync();
   }
 
   /**
-   * Attaches the DMA that carries `pasid`, 1 to 0xfffff, to an address space of its own (VFIO_DEVICE_ATTACH_IOMMUFD_PT with
-   * a PASID). If it was attached elsewhere, it moves, and so do the same PASIDs of the others of its IOMMU group. The kernel
-   * does not ask whether the device has PASIDs.
+   * Attaches the DMA that carries `pasid`, 1 to 0xfffff, to its own address space (VFIO_DEVICE_ATTACH_IOMMUFD_PT with a
+   * PASID). If the PASID was attached elsewhere, it moves, together with the same PASID of the other devices of the
+   * IOMMU group. The kernel does not check whether the device supports PASIDs.
    *
-   * @throws Error ERR_OTHER_IOMMUFD: a page table of another iommufd. KernelError EINVAL: not bound; or the page table, or what
-   *   the device itself is attached to, was not made for PASIDs, as the ones that the kernel makes for an IOAS are not.
-   *   EOPNOTSUPP: the driver has no PASIDs.
+   * @throws Error ERR_OTHER_IOMMUFD: a page table of another iommufd. KernelError EINVAL: not bound, or a page table
+   *   was allocated without `pasid`: this one, or the one that the device itself is attached to. Page tables that the
+   *   kernel allocates for an IOAS are without it. EOPNOTSUPP: the driver does not support PASIDs.
    */
   async attachPasid(table: Ioas | Hwpt, pasid: number): Promise<void> {
     await this.#attachments.attach(table, toPasid(pasid));
   }
 
-  /** {@link attachPasid}, waiting. */
+  /** Synchronous version of {@link attachPasid}. */
   attachPasidSync(table: Ioas | Hwpt, pasid: number): void {
     this.#attachments.attachSync(table, toPasid(pasid));
   }
 
   /**
-   * Detaches the DMA that carries `pasid` (VFIO_DEVICE_DETACH_IOMMUFD_PT with a PASID): it is blocked from now on. No error
-   * if it is not attached.
+   * Detaches the DMA that carries `pasid`, which blocks it (VFIO_DEVICE_DETACH_IOMMUFD_PT with a PASID). No error if it
+   * is not attached.
    */
   async detachPasid(pasid: number): Promise<void> {
     await this.#attachments.detach(toPasid(pasid));
   }
 
-  /** {@link detachPasid}, waiting. */
+  /** Synchronous version of {@link detachPasid}. */
   detachPasidSync(pasid: number): void {
     this.#attachments.detachSync(toPasid(pasid));
   }
 
   /**
-   * Resets the device (VFIO_DEVICE_RESET). The kernel restores config space, the command register included. Every dma-buf
-   * exported from the device is revoked, and its mappings are dead until {@link IoasMapping.remap}.
+   * Resets the device (VFIO_DEVICE_RESET). The kernel restores config space, including the command register. All
+   * dma-bufs that were exported from the device are revoked. Their mappings stay 'revoked' until
+   * {@link IoasMapping.remap}.
    *
-   * @throws KernelError EINVAL: no reset method, or not bound. EAGAIN: locked by others.
+   * @throws KernelError EINVAL: the device has no reset method, or is not bound. EAGAIN: another task has locked the
+   *   device.
    */
   async reset(): Promise<void> {
     await this.#power.reset();
   }
 
-  /** {@link reset}, waiting. */
+  /** Synchronous version of {@link reset}. */
   resetSync(): void {
     this.#power.resetSync();
   }
 
   /**
-   * Which devices share this one's slot or bus, and are reset with it by {@link hotReset} (VFIO_DEVICE_GET_PCI_HOT_RESET_INFO).
+   * Returns the devices that {@link hotReset} resets: those on the same slot or bus
+   * (VFIO_DEVICE_GET_PCI_HOT_RESET_INFO).
    *
-   * @throws KernelError ENODEV: neither slot nor bus can be reset, as on a root complex. EINVAL: not bound.
+   * @throws KernelError ENODEV: neither the slot nor the bus can be reset, for example on a root complex. EINVAL: not
+   *   bound.
    */
   hotResetInfo(): HotResetInfo {
     return this.#power.hotResetInfo();
   }
 
   /**
-   * Resets the slot or bus that the device is on, with all devices there (VFIO_DEVICE_PCI_HOT_RESET). All of them must be
-   * bound to the same iommufd as this one, or to nothing; or, opened through their groups, all groups must be in the same
-   * container. What they exported is revoked, as by {@link reset}.
+   * Resets the device's slot or bus with all its devices (VFIO_DEVICE_PCI_HOT_RESET). Each of them must be bound to the
+   * same iommufd as this device, or to nothing. If the devices were opened through groups, all groups must be in the
+   * same container. The dma-bufs that they exported are revoked, as by {@link reset}.
    *
-   * @throws Error ERR_NOT_OWNED: a device there belongs to somebody else. KernelError ENODEV: as {@link hotResetInfo}. EBUSY:
-   *   a device is in use; mappings may be revoked all the same.
+   * @throws Error ERR_NOT_OWNED: a device on the slot or bus does not belong to this iommufd or container. KernelError
+   *   ENODEV: as for {@link hotResetInfo}. EBUSY: a device is in use. Mappings may be revoked nevertheless.
    */
   async hotReset(): Promise<void> {
     await this.#power.hotReset();
   }
 
-  /** {@link hotReset}, waiting. */
+  /** Synchronous version of {@link hotReset}. */
   hotResetSync(): void {
     this.#power.hotResetSync();
   }
 
   /**
-   * Lets the device go to low power while nobody accesses it (VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY). What it exported is
-   * revoked, and its mapped registers are out of reach, until {@link exitLowPower}.
+   * Allows the device to enter low power while it is not accessed (VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY). Until
+   * {@link exitLowPower}, its exported dma-bufs are revoked and its mapped registers are not accessible.
    *
-   * @throws KernelError EINVAL: in low power already, or not bound. ENOTTY: no such feature.
+   * @throws KernelError EINVAL: in low power already, or not bound. ENOTTY: the device does not support the feature.
    */
   async enterLowPower(): Promise<void> {
     await this.#power.enterLowPower();
   }
 
-  /** {@link enterLowPower}, waiting. */
+  /** Synchronous version of {@link enterLowPower}. */
   enterLowPowerSync(): void {
     this.#power.enterLowPowerSync();
   }
 
   /**
-   * The same, but the first access to the device ends low power, whether through this object, by another process or by the
-   * device's own signal (VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY_WITH_WAKEUP). Accesses to mapped registers are none. The device
-   * falls asleep a moment later; an access before that wakes nobody.
+   * Like {@link enterLowPower}, but the first access to the device ends low power
+   * (VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY_WITH_WAKEUP). This can be an access through this object, an access by another
+   * process, or a wakeup signal of the device. Accesses to mapped registers do not count. The device suspends shortly
+   * after this call. An access before that does not end low power.
    *
-   * @throws KernelError EINVAL: in low power already, or not bound. ENOTTY: no such feature.
+   * @throws KernelError EINVAL: in low power already, or not bound. ENOTTY: the device does not support the feature.
    */
   async enterLowPowerWithWakeUp(): Promise<WakeUp> {
     return this.#power.enterLowPowerWithWakeUp();
   }
 
-  /** {@link enterLowPowerWithWakeUp}, waiting. */
+  /** Synchronous version of {@link enterLowPowerWithWakeUp}. */
   enterLowPowerWithWakeUpSync(): WakeUp {
     return this.#power.enterLowPowerWithWakeUpSync();
   }
 
-  /** Ends low power (VFIO_DEVICE_FEATURE_LOW_POWER_EXIT). No error if the device is not in it. */
+  /** Ends low power (VFIO_DEVICE_FEATURE_LOW_POWER_EXIT). No error if the device is not in low power. */
   async exitLowPower(): Promise<void> {
     await this.#power.exitLowPower();
   }
 
-  /** {@link exitLowPower}, waiting. */
+  /** Synchronous version of {@link exitLowPower}. */
   exitLowPowerSync(): void {
     this.#power.exitLowPowerSync();
   }
 
-  /** What the device is (VFIO_DEVICE_GET_INFO). */
+  /** Returns the device's properties (VFIO_DEVICE_GET_INFO). */
   info(): DeviceInfo {
     return toDeviceInfo(kernelCall(this.#file.args(), () => native.vfioInfo(this.handle)));
   }
 
   /**
-   * A region by its index: 0 to 5 the BARs, 6 the ROM, 7 config space (VFIO_DEVICE_GET_REGION_INFO).
+   * Returns a region by its index (VFIO_DEVICE_GET_REGION_INFO). 0 to 5: the BARs. 6: the ROM. 7: config space.
    *
    * @throws KernelError EINVAL: no such index, or the device is not bound.
    */
@@ -371,7 +379,7 @@ export class VfioDevice extends Closable {
     return new Region(this, integer(index, 'index', 0, 0xffff));
   }
 
-  /** All regions that the device has. */
+  /** Returns all regions that the device has. */
   regions(): Region[] {
     const regions = [];
     for (let index = 0; index < this.info().regions; index += 1) {
@@ -379,20 +387,20 @@ export class VfioDevice extends Closable {
         const region = this.region(index);
         if (region.size > 0n) regions.push(region);
       } catch (error) {
-        // An index that this device does not have, such as VGA's.
+        // The device does not have this region, for example VGA.
         if (!(error instanceof KernelError && error.code === 'EINVAL')) throw error;
       }
     }
     return regions;
   }
 
-  /** PCI config space, as vfio-pci presents it. */
+  /** PCI config space, as vfio-pci virtualizes it. */
   get config(): Region {
     this.#config ??= this.region(configRegion);
     return this.#config;
   }
 
-  /** The capabilities in the device's PCI config space, as vfio-pci presents them: some it hides. */
+  /** Returns the capabilities in PCI config space. vfio-pci hides some of them. */
   pciCapabilities(): PciCapability[] {
     const config = this.config;
     return pciCapabilities((offset, length) => {
@@ -401,15 +409,18 @@ export class VfioDevice extends Closable {
     });
   }
 
-  /** What an interrupt index (0 INTx, 1 MSI, 2 MSI-X, 3 error, 4 request) offers (VFIO_DEVICE_GET_IRQ_INFO). */
+  /**
+   * Returns the properties of an interrupt index (VFIO_DEVICE_GET_IRQ_INFO). 0: INTx. 1: MSI. 2: MSI-X. 3: error. 4:
+   * request.
+   */
   irqInfo(index: number): IrqInfo {
     integer(index, 'index', 0, 0xffff);
     return toIrqInfo(kernelCall({ irq: index }, () => native.vfioIrqInfo(this.handle, index)));
   }
 
   /**
-   * Whether this device knows a feature, and for which operations; without an argument, all features' answers
-   * (VFIO_DEVICE_FEATURE with PROBE). Nothing is changed or exported by asking.
+   * Returns the operations that the device supports for a feature (VFIO_DEVICE_FEATURE with PROBE). Without an
+   * argument, returns them for all features. Probing changes and exports nothing.
    *
    * @throws KernelError EINVAL: the device is not bound.
    */
@@ -429,8 +440,8 @@ export class VfioDevice extends Closable {
   }
 
   /**
-   * Sets the VF token of an SR-IOV physical function, a UUID: who opens one of its virtual functions, or this one while
-   * they are in use, must know it (VFIO_DEVICE_FEATURE_PCI_VF_TOKEN). It cannot be read back.
+   * Sets the VF token of an SR-IOV physical function, a UUID (VFIO_DEVICE_FEATURE_PCI_VF_TOKEN). The token is required
+   * to open one of its virtual functions, or to open this function while they are in use. It cannot be read back.
    *
    * @throws KernelError ENOTTY: not a physical function. EINVAL: not bound.
    */
@@ -440,10 +451,10 @@ export class VfioDevice extends Closable {
   }
 
   /**
-   * Lets a device do DMA or keeps it from it, where there is no command register for that, as on CDX buses
-   * (VFIO_DEVICE_FEATURE_BUS_MASTER). A PCI device has {@link CommandRegister.busMaster}.
+   * Enables or disables DMA of a device without a PCI command register, for example on a CDX bus
+   * (VFIO_DEVICE_FEATURE_BUS_MASTER). For PCI devices, use {@link CommandRegister.busMaster}.
    *
-   * @throws KernelError ENOTTY: no such feature, as on PCI. EINVAL: not bound.
+   * @throws KernelError ENOTTY: the device does not support the feature, as on PCI. EINVAL: not bound.
    */
   setBusMaster(on: boolean): void {
     boolean(on, 'on');
@@ -451,7 +462,7 @@ export class VfioDevice extends Closable {
   }
 
   /**
-   * The next error that a PCI function of an s390 machine has reported (VFIO_DEVICE_FEATURE_ZPCI_ERROR).
+   * Returns the next error that a PCI function of an s390 machine has reported (VFIO_DEVICE_FEATURE_ZPCI_ERROR).
    *
    * @throws KernelError ENOMSG: none is pending. ENOTTY: not an s390 machine. EINVAL: not bound.
    */
@@ -460,12 +471,12 @@ export class VfioDevice extends Closable {
   }
 
   /**
-   * Exports part of a BAR as a dma-buf (VFIO_DEVICE_FEATURE_DMA_BUF), from Linux 6.19 on. Several ranges make one buffer
-   * whose bytes are theirs in order; IOMMUFD maps only buffers of one range. With memory space off the export succeeds
-   * and is revoked: switch memory on before mapping it.
+   * Exports a part of a BAR as a dma-buf (VFIO_DEVICE_FEATURE_DMA_BUF), from Linux 6.19 on. Several ranges form one
+   * buffer that contains them in order. IOMMUFD maps only buffers of one range. If memory space is off, the export
+   * succeeds but the buffer is revoked: enable memory space before mapping it.
    *
    * @throws KernelError EINVAL: misaligned, empty, past the BAR's end, I/O ports. ENODEV: not a BAR. EOPNOTSUPP: the
-   *   driver does not export. ENOTTY: a kernel before 6.19.
+   *   driver does not support export. ENOTTY: a kernel before 6.19.
    */
   exportDmaBuf(opts: ExportOptions): DmaBuf {
     const { region, words, size } = toExport(opts);
@@ -479,17 +490,17 @@ export class VfioDevice extends Closable {
   }
 
   /**
-   * Closes what was made of it (mapped regions), detaches, and, with the last fd on it, gives the device back: the kernel resets it, and its
-   * dma-bufs are dead for good. Calls that are under way on pool threads are finished, and the fd closes behind the last;
-   * `[Symbol.asyncDispose]()` waits for them, also afterwards.
+   * Closes the device's mapped regions and other dependent objects, detaches the device, and closes its fd. With the
+   * last fd, the kernel resets the device and revokes its dma-bufs permanently. If calls are running on pool threads,
+   * the fd is closed after the last of them. `[Symbol.asyncDispose]()` waits for them, also after close().
    */
   override close(): void {
     super.close();
   }
 
   /**
-   * close() on a pool thread, for `await using`: the reset can take a second. Waits for calls that are under way. From the
-   * start on every method throws ERR_CLOSED.
+   * close() on a pool thread, for `await using`: the reset can take a second. Waits for running calls. From the start,
+   * every method throws ERR_CLOSED.
    */
   [Symbol.asyncDispose](): Promise<void> {
     return this.life.closeLater();

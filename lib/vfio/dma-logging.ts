@@ -1,25 +1,25 @@
-// The log that a device keeps of the pages it writes to, for migration with the memory that belongs to it.
+// DMA logging: the device's log of the pages that it writes to, for migration with guest memory.
 import { kernelCall, kernelCallAsync } from '../errors/errors';
 import { native } from '../addon/native';
 import { array, integer, options, outOfRange, u64 } from '../errors/validate';
 import type { DeviceFile } from './device-file';
 
-const mostRanges = 65536; // of which the kernel takes as many as fit a page: 256
+const mostRanges = 65536; // the kernel's limit is lower: as many as fit in a page, 256
 const mostPages = 1n << 30n;
 
-/** A part of the I/O address space, in bytes. */
+/** A range of an I/O address space, in bytes. */
 export interface IovaRange {
   iova: bigint;
   length: bigint;
 }
 
-/** The same, as it may be passed in. */
+/** A range of an I/O address space as an argument, in bytes. */
 export interface IovaRangeInput {
   iova: number | bigint;
   length: number | bigint;
 }
 
-/** A device's own log of its DMA writes. Where a driver has none, all methods throw ENOTTY. */
+/** A device's log of its DMA writes. If the driver does not support it, all methods throw ENOTTY. */
 export class DmaLogging {
   readonly #device: DeviceFile;
 
@@ -29,11 +29,12 @@ export class DmaLogging {
   }
 
   /**
-   * Starts the log (VFIO_DEVICE_FEATURE_DMA_LOGGING_START) for these ranges, with pages of this size in bytes. Returns the
-   * page size that the device tracks in, which may be another.
+   * Starts the log for these ranges (VFIO_DEVICE_FEATURE_DMA_LOGGING_START). `pageSize` is the requested page size in
+   * bytes. Returns the page size that the device uses, which may differ.
    *
-   * @throws KernelError EINVAL: no range, ranges that overlap or are not multiples of the page size; or the log is on. E2BIG:
-   *   more than 256 ranges. EOVERFLOW: past 2^64 - 1. ENOTTY: the device keeps no log.
+   * @throws KernelError EINVAL: no range, ranges that overlap or are not multiples of the page size, or the log is
+   *   started already. E2BIG: more than 256 ranges. EOVERFLOW: past 2^64 - 1. ENOTTY: the device does not support a
+   *   log.
    */
   async start(opts: { ranges: readonly IovaRangeInput[]; pageSize: number | bigint }): Promise<bigint> {
     const { pageSize, words } = toStart(opts);
@@ -44,7 +45,7 @@ export class DmaLogging {
     return this.#device.track(call);
   }
 
-  /** {@link start}, waiting. */
+  /** Synchronous version of {@link start}. */
   startSync(opts: { ranges: readonly IovaRangeInput[]; pageSize: number | bigint }): bigint {
     const { pageSize, words } = toStart(opts);
     return kernelCall(args(this.#device, pageSize, words), () =>
@@ -52,23 +53,23 @@ export class DmaLogging {
     );
   }
 
-  /** Ends the log (VFIO_DEVICE_FEATURE_DMA_LOGGING_STOP). */
+  /** Stops the log (VFIO_DEVICE_FEATURE_DMA_LOGGING_STOP). */
   async stop(): Promise<void> {
     const device = this.#device.handle;
     await this.#device.track(kernelCallAsync(this.#device.args(), () => native.dmaLoggingStop(device, true)));
   }
 
-  /** {@link stop}, waiting. */
+  /** Synchronous version of {@link stop}. */
   stopSync(): void {
     kernelCall(this.#device.args(), () => native.dmaLoggingStop(this.#device.handle, false));
   }
 
   /**
-   * What the device has written to in a range since the last report or the start, in ascending order, and forgets it
-   * (VFIO_DEVICE_FEATURE_DMA_LOGGING_REPORT). At most 2^30 pages at a time (RangeError).
+   * Returns the parts of a range that the device has written to since the last report or the start, in ascending order,
+   * and clears them in the log (VFIO_DEVICE_FEATURE_DMA_LOGGING_REPORT). At most 2^30 pages per call (RangeError).
    *
-   * @throws KernelError EINVAL: a page size that is no power of two or less than 4096; or the log is off. EOVERFLOW: past
-   *   2^64 - 1. ENOTTY: the device keeps no log.
+   * @throws KernelError EINVAL: a page size that is not a power of two or less than 4096, or the log is not started.
+   *   EOVERFLOW: past 2^64 - 1. ENOTTY: the device does not support a log.
    */
   async report(opts: IovaRangeInput & { pageSize: number | bigint }): Promise<IovaRange[]> {
     const { iova, length, pageSize } = toReport(opts);
@@ -79,7 +80,7 @@ export class DmaLogging {
     return toRanges(await this.#device.track(call));
   }
 
-  /** {@link report}, waiting. */
+  /** Synchronous version of {@link report}. */
   reportSync(opts: IovaRangeInput & { pageSize: number | bigint }): IovaRange[] {
     const { iova, length, pageSize } = toReport(opts);
     return toRanges(

@@ -1,4 +1,4 @@
-// A mapping in a VFIO container.
+// DmaMapping: a mapping in a VFIO container.
 import { Closable } from '../lifetime/closable';
 import type { End } from '../lifetime/lifetime';
 import type { Parents } from '../lifetime/parents';
@@ -6,29 +6,29 @@ import { codedError } from '../errors/errors';
 import { native, type FdHandle, type MappingHandle } from '../addon/native';
 import type { Region } from './region';
 
-/** What a mapping in a container shows. @internal */
+/** The memory of a mapping in a container. @internal */
 export interface DmaSource {
-  /** From here on in the memory or the region, in bytes. */
+  /** The offset of the first byte in the memory or the region. */
   offset: bigint;
   length: bigint;
-  /** The region, or nothing: host memory. */
+  /** The mapped region. Undefined: host memory. */
   region: Region | undefined;
-  /** The memory's file, this mapping's own share. */
+  /** The memory's file: a reference that the mapping owns. */
   memory: FdHandle | undefined;
-  /** The pages, as long as they are mapped. */
+  /** The mapping of the memory or the region in this process. */
   pages: MappingHandle;
 }
 
 /**
- * A range of a container's I/O address space that leads to memory. It stays until it, its container or the last group in
- * that is closed, whether or not this is kept.
+ * A range of a container's I/O address space that is mapped to memory. The mapping exists until it or its container is
+ * closed or the last group leaves the container, even if this object is garbage collected.
  */
 export class DmaMapping extends Closable {
   readonly container: Parents['ContainerSpace'];
   readonly iova: bigint;
-  /** In bytes. */
+  /** The length in bytes. */
   readonly length: bigint;
-  /** The region that is mapped; undefined: host memory. */
+  /** The mapped region. Undefined: host memory. */
   readonly region: Region | undefined;
   readonly #source: DmaSource;
   #pages: MappingHandle;
@@ -36,7 +36,7 @@ export class DmaMapping extends Closable {
 
   static readonly #end: End<DmaMapping> = {
     ...{ what: 'mapping', canFail: true, kept: true },
-    // A container that is being closed takes its mappings along.
+    // Closing a container unmaps all its mappings.
     close: ({ container, iova, length }) => {
       if (!container.closed) container.unplace(iova, length);
     },
@@ -81,8 +81,8 @@ export class DmaMapping extends Closable {
   }
 
   /**
-   * Gives the kernel a new address for the memory, after {@link VfioContainer.invalidateAddresses} (VFIO_IOMMU_MAP_DMA with
-   * VFIO_DMA_MAP_FLAG_VADDR): the memory is mapped into this process anew. Pinned pages stay what they are.
+   * Gives the kernel a new process address of the memory after {@link VfioContainer.invalidateAddresses}
+   * (VFIO_IOMMU_MAP_DMA with VFIO_DMA_MAP_FLAG_VADDR). The memory is mapped into this process again. Pages stay pinned.
    *
    * @throws KernelError EINVAL: the address is valid. Error ERR_NOT_REMAPPABLE: a mapping of a region.
    */
@@ -96,14 +96,14 @@ export class DmaMapping extends Closable {
     this.#addressValid = true;
   }
 
-  /** Unmaps (VFIO_IOMMU_UNMAP_DMA). */
+  /** Unmaps the memory (VFIO_IOMMU_UNMAP_DMA). */
   override close(): void {
     super.close();
   }
 
   /** Unmaps on a pool thread, for `await using`: unpinning much host memory takes time. */
   async [Symbol.asyncDispose](): Promise<void> {
-    // A region must not be mapped any more when its device is closed: if it cannot be unmapped, this stays open.
+    // The mapping of a region must not outlive the device. If unmapping it fails, this object stays open.
     if (this.region) this.close();
     else await this.life.closeLater();
   }

@@ -1,21 +1,21 @@
-// Which part of a BAR is to be exported as a dma-buf.
+// Export options: checks the parts of a BAR to export as a dma-buf.
 import { array, integer, options, u64 } from '../errors/validate';
 
 const mostRanges = 65536;
 
-/** A part of a region, in bytes: multiples of the page size. */
+/** A part of a region, in bytes. Both values must be multiples of the page size. */
 export interface DmaRange {
   offset: number | bigint;
   length: number | bigint;
 }
 
-/** What to export: one range of a region, or several that make one buffer, in this order. */
+/** The part to export: one range of a region, or several ranges that form one buffer in this order. */
 export type ExportOptions = { region: number } & (DmaRange | { ranges: readonly DmaRange[] });
 
-// Not `in`, which a property of Object.prototype would do for.
+// Not the operator `in`, which also finds properties of Object.prototype.
 const hasRanges = <T extends object>(what: T): what is Extract<T, { ranges: unknown }> => Object.hasOwn(what, 'ranges');
 
-/** The ranges as native code takes them: offset, length, offset, length …; and their length together. @internal */
+/** Converts the ranges for native code (offset, length, offset, length, …) and adds up their lengths. @internal */
 export function toExport(opts: ExportOptions): { region: number; words: BigUint64Array<ArrayBuffer>; size: bigint } {
   const what = options(opts);
   const region = integer(what.region, 'region', 0, 0xffff_ffff);

@@ -1,37 +1,37 @@
-// What a virtual display shows: planes, as dma-bufs or as regions of the device.
+// Gfx: the planes of a virtual display, as dma-bufs or as regions of the device.
 import { DmaBuf } from '../dmabuf/dma-buf';
 import { kernelCall } from '../errors/errors';
 import { native, type NativePlane } from '../addon/native';
 import { integer, oneOf, options } from '../errors/validate';
 import type { DeviceFile } from './device-file';
 
-const planes = ['overlay', 'primary', 'cursor'] as const; // in the order of DRM's numbers
+const planes = ['overlay', 'primary', 'cursor'] as const; // in the order of DRM's plane types
 const kinds = { 'dma-buf': 1 << 1, region: 1 << 2 } as const; // linux/vfio.h
 
-/** Which plane of a display. */
+/** A plane of a display. */
 export type GfxPlaneName = (typeof planes)[number];
 
-/** How a device shows its planes. */
+/** How a device provides its planes. */
 export type GfxKind = keyof typeof kinds;
 
-/** What a plane shows. */
+/** The current content of a plane. */
 export interface GfxPlane {
-  /** 'dma-buf': {@link Gfx.dmaBuf} gets the picture. 'region': it is in a region of the device. */
+  /** 'dma-buf': {@link Gfx.dmaBuf} returns the pixels. 'region': a region of the device contains them. */
   kind: GfxKind;
-  /** The pixels' format, as DRM's four characters: 'XR24' is 32 bits a pixel, X, red, green and blue. */
+  /** The pixel format as DRM's four-character code. 'XR24': 32 bits per pixel, X, red, green and blue. */
   format: string;
-  /** The same as a number. */
+  /** The pixel format as a number. */
   fourcc: number;
-  /** How the pixels are laid out (DRM's modifier): 0, line by line. */
+  /** DRM's format modifier: the memory layout of the pixels. 0: linear. */
   modifier: bigint;
-  /** In pixels. */
+  /** The width in pixels. */
   width: number;
   height: number;
-  /** Bytes from line to line. */
+  /** The distance between lines in bytes. */
   stride: number;
-  /** In bytes. */
+  /** The size of the plane in bytes. */
   size: number;
-  /** Where a cursor plane is, and in it the spot that it points with; in pixels. */
+  /** The position of a cursor plane, and its hotspot relative to that position, in pixels. */
   x: number;
   y: number;
   hotX: number;
@@ -49,7 +49,9 @@ export class Gfx {
     this.#device = device;
   }
 
-  /** How the device shows its planes (VFIO_DEVICE_QUERY_GFX_PLANE): both false, it is no display. */
+  /**
+   * Returns how the device provides its planes (VFIO_DEVICE_QUERY_GFX_PLANE). Both false: it is not a display.
+   */
   probe(): { dmaBuf: boolean; region: boolean } {
     const ask = (kind: GfxKind) =>
       kernelCall(this.#device.args(), () => native.gfxProbe(this.#device.handle, kinds[kind]));
@@ -57,11 +59,11 @@ export class Gfx {
   }
 
   /**
-   * What a plane shows now (VFIO_DEVICE_QUERY_GFX_PLANE); undefined: nothing.
+   * Returns the current content of a plane (VFIO_DEVICE_QUERY_GFX_PLANE). Undefined: the plane shows nothing.
    *
-   * @param kind how: what {@link probe} says unless told
-   * @throws KernelError EINVAL: not of this kind, or not bound. ENOTTY: not a display. ENOMEM: also from Linux's sample
-   *   mbochs, when it is asked for a new picture for the first time: ask again.
+   * @param kind default: the kind that {@link probe} reports
+   * @throws KernelError EINVAL: the device does not support this kind, or is not bound. ENOTTY: not a display. ENOMEM:
+   *   can also occur with Linux's sample driver mbochs on the first query of a new image. Query again.
    */
   plane(name: GfxPlaneName = 'primary', opts?: { kind?: GfxKind }): GfxPlane | undefined {
     const number = planes.indexOf(oneOf(name, 'name', planes));
@@ -80,13 +82,14 @@ export class Gfx {
   }
 
   /**
-   * The picture that a plane showed when it was asked for (VFIO_DEVICE_GET_GFX_DMABUF).
+   * Returns the pixels of a plane at the time of the query (VFIO_DEVICE_GET_GFX_DMABUF).
    *
-   * Ask for one plane's dma-buf only once and share it: Linux's sample mbochs gives the same reference away twice.
+   * Call this only once per plane and share the dma-buf: Linux's sample driver mbochs returns another fd without taking
+   * another reference.
    *
    * @param plane a plane of kind 'dma-buf', or its id
-   * @throws KernelError ENOENT: the display has forgotten the picture. EINVAL: it does not begin at a page; or not bound.
-   *   ENOTTY: the device shows nothing as dma-bufs.
+   * @throws KernelError ENOENT: the display no longer has the image. EINVAL: the image does not start on a page
+   *   boundary, or the device is not bound. ENOTTY: the device does not provide dma-bufs.
    */
   dmaBuf(plane: Pick<GfxPlane, 'id'> | number): DmaBuf {
     const id = integer(typeof plane === 'number' ? plane : options(plane, 'plane').id, 'plane', 0, 0xffff_ffff);

@@ -1,13 +1,14 @@
-// The groups that VfioDevice.open() opens by itself: each once for all devices of it, and closed with the last.
+// GroupSet: the groups that VfioDevice.open() opens itself. Each is opened once, and closed with the last of its
+// devices.
 import type { Iommufd } from '../iommufd/iommufd';
 import type { Kernel } from '../kernel/kernel';
 import { VfioContainer } from './container';
 import { VfioGroup } from './group';
 
-/** A device's use of a group. @internal */
+/** A device's reference to a group. @internal */
 export interface GroupUse {
   group: VfioGroup;
-  /** The device is closed. */
+  /** Releases the reference after the device was closed. */
   release(): void;
   releaseLater(): Promise<void>;
 }
@@ -17,12 +18,12 @@ interface Entry {
   users: number;
 }
 
-/** A group that stays its opener's. @internal */
+/** A reference to a group that the caller opened. Releasing it does not close the group. @internal */
 export function useOfCaller(group: VfioGroup): GroupUse {
   return { group, release: () => undefined, releaseLater: () => Promise.resolve() };
 }
 
-/** A use with which a container ends. @internal */
+/** A reference whose release also closes the container. @internal */
 export function closingWith(container: VfioContainer, use: GroupUse): GroupUse {
   return {
     group: use.group,
@@ -37,11 +38,11 @@ export function closingWith(container: VfioContainer, use: GroupUse): GroupUse {
   };
 }
 
-/** Of one container or iommufd. */
+/** The groups of one container or iommufd. */
 class GroupSet {
   readonly #holder: VfioContainer | Iommufd;
   readonly #entries = new Map<number, Entry>();
-  /** Joining is one step after the other: what one finds undone, another would do, too. */
+  /** Joins run one after the other. Concurrent joins would open the same group twice. */
   #last: Promise<unknown> = Promise.resolve();
 
   constructor(holder: VfioContainer | Iommufd) {
@@ -80,7 +81,10 @@ class GroupSet {
     return this.#add(group);
   }
 
-  /** A group that is there already: opened here, or put there by the caller, whose it stays. */
+  /**
+   * Returns a reference to a group that is in the container or iommufd already. If the caller added it, the caller
+   * still owns it.
+   */
   #known(number: number): GroupUse | undefined {
     const entry = this.#entries.get(number);
     if (entry && !entry.group.closed && entry.group.container === this.#holder) return this.#use(entry);
@@ -96,7 +100,7 @@ class GroupSet {
 
   #use(entry: Entry): GroupUse {
     entry.users += 1;
-    /** Whether that was the last. */
+    /** Returns whether this was the last reference. */
     const leave = () => {
       entry.users -= 1;
       if (entry.users > 0) return false;
@@ -109,7 +113,7 @@ class GroupSet {
         if (leave()) entry.group.close();
       },
       releaseLater: async () => {
-        // One that is being closed is waiting for the device.
+        // A group that is being closed waits for this device. Waiting for it here would be a deadlock.
         if (leave() && !entry.group.closed) await entry.group[Symbol.asyncDispose]();
       },
     };

@@ -1,4 +1,4 @@
-// An IOMMU group, opened through /dev/vfio/N.
+// VfioGroup: an IOMMU group, opened through /dev/vfio/N.
 import { type FdHandle, native } from '../addon/native';
 import { closedError, codedError, kernelCall, kernelCallAsync } from '../errors/errors';
 import { Iommufd } from '../iommufd/iommufd';
@@ -13,9 +13,12 @@ import { VfioContainer } from './container';
 
 /** Whether a group can be used. */
 export interface GroupStatus {
-  /** All devices of the group are VFIO's, or no driver's that does DMA. With a container set always true. */
+  /**
+   * Every device of the group is bound to VFIO, to no driver, or to a driver that does no DMA. Always true with a
+   * container set.
+   */
   viable: boolean;
-  /** The group is in a container, or in an iommufd. */
+  /** The group is in a container or an iommufd. */
   containerSet: boolean;
 }
 
@@ -33,12 +36,12 @@ function toNumber(target: string | number, kernel: Kernel): number {
   return Number(number);
 }
 
-/** What a group is in. @internal */
+/** The container or iommufd that a group is in. @internal */
 type Holder = VfioContainer | Iommufd;
 
 /**
- * An IOMMU group (/dev/vfio/N): the devices that the IOMMU cannot tell apart, which VFIO hands out together. It is VFIO's
- * older interface, for kernels without IOMMUFD; {@link VfioDevice.open} does by itself what is to be done with groups.
+ * An IOMMU group (/dev/vfio/N): devices that the IOMMU cannot isolate from each other, so that VFIO assigns them
+ * together. It is VFIO's older interface, for kernels without IOMMUFD. {@link VfioDevice.open} opens groups itself.
  */
 export class VfioGroup extends Closable {
   readonly kernel: Kernel;
@@ -47,7 +50,10 @@ export class VfioGroup extends Closable {
   readonly #fd: FdHandle;
   readonly #devices = new Set<Child>();
   #container: Holder | undefined;
-  /** What closes this: also an iommufd that the group has left, and its open devices have not. */
+  /**
+   * The object that closes this group. Can be an iommufd that the group was removed from while devices of the group are
+   * still open.
+   */
   #parent: Holder | undefined;
 
   static readonly #end: End<VfioGroup> = {
@@ -72,11 +78,13 @@ export class VfioGroup extends Closable {
   }
 
   /**
-   * Opens a group. That can be done once at a time, and while no device of it is bound through its character device.
+   * Opens a group. A group can be open only once at a time, and only while none of its devices is bound through a
+   * character device.
    *
    * @param target the group's number, a path ('/dev/vfio/12'), or the PCI address of a device in it
-   * @throws KernelError ENOENT: VFIO has no device of this group. EBUSY: it is open already, or one of its devices is bound to an
-   *   iommufd. EACCES: this user may not open it. Error ERR_NO_SUCH_DEVICE, ERR_NOT_BOUND_TO_VFIO, ERR_WRONG_NODE.
+   * @throws KernelError ENOENT: VFIO has no device of this group. EBUSY: the group is open already, or one of its
+   *   devices is bound to an iommufd. EACCES: this user may not open it. Error ERR_NO_SUCH_DEVICE,
+   *   ERR_NOT_BOUND_TO_VFIO, ERR_WRONG_NODE.
    */
   static open(target: string | number, opts?: { kernel?: Kernel }): VfioGroup {
     const kernel = toKernel(options(opts).kernel);
@@ -86,12 +94,12 @@ export class VfioGroup extends Closable {
     return new VfioGroup(kernel, number, openNodeSync(kernel, node));
   }
 
-  /** The groups that this thread's objects have put there. @internal */
+  /** Returns the groups that objects of this thread have added to a container or iommufd. @internal */
   static inUse(holder: Holder): VfioGroup[] {
     return [...(this.#inUse.get(holder) ?? [])];
   }
 
-  /** The file descriptor, to hand on. It stays this object's: do not close it. */
+  /** The file descriptor's number, for passing it on. This object owns it: do not close it. */
   get fd(): number {
     return native.fdNumber(this.handle);
   }
@@ -102,7 +110,7 @@ export class VfioGroup extends Closable {
     return this.#fd;
   }
 
-  /** What this object has put the group in. */
+  /** The container or iommufd that this object has added the group to. */
   get container(): VfioContainer | Iommufd | undefined {
     return this.#container;
   }
@@ -112,19 +120,20 @@ export class VfioGroup extends Closable {
     return { group: this.number };
   }
 
-  /** Whether the group can be used (VFIO_GROUP_GET_STATUS). */
+  /** Returns whether the group can be used (VFIO_GROUP_GET_STATUS). */
   status(): GroupStatus {
     const flags = kernelCall(this.args(), () => native.groupStatus(this.handle));
     return { viable: (flags & statusFlags.viable) !== 0, containerSet: (flags & statusFlags.containerSet) !== 0 };
   }
 
   /**
-   * Puts the group into a container, or into an iommufd (VFIO_GROUP_SET_CONTAINER): that is closed after it. In an iommufd,
-   * the DMA of its devices goes through the IOAS that IOMMU_VFIO_IOAS tells, which is made if there is none.
+   * Adds the group to a container or an iommufd (VFIO_GROUP_SET_CONTAINER). The group is closed before the container or
+   * iommufd. In an iommufd, DMA of the group's devices uses the IOAS that IOMMU_VFIO_IOAS returns. The kernel allocates
+   * one if there is none.
    *
-   * @throws KernelError EINVAL: in one already; or its IOVAs do not suit what is mapped there. EPERM: the group is not
-   *   viable, or interrupts are not isolated. EBUSY: the container has addresses that are invalid. Error
-   *   ERR_OTHER_KERNEL.
+   * @throws KernelError EINVAL: the group is in a container already, or its usable IOVAs do not contain the container's
+   *   mappings. EPERM: the group is not viable, or interrupts are not isolated. EBUSY: the container has invalid
+   *   addresses. Error ERR_OTHER_KERNEL.
    */
   async setContainer(container: VfioContainer | Iommufd): Promise<void> {
     const [group, holder] = [this.handle, this.#toHolder(container)];
@@ -138,7 +147,7 @@ export class VfioGroup extends Closable {
     this.#entered(container);
   }
 
-  /** {@link setContainer}, waiting. */
+  /** Synchronous version of {@link setContainer}. */
   setContainerSync(container: VfioContainer | Iommufd): void {
     const [group, holder] = [this.handle, this.#toHolder(container)];
     kernelCall(this.args(), () => native.groupSetContainer(group, holder, false), { kernel: this.kernel });
@@ -163,7 +172,7 @@ export class VfioGroup extends Closable {
     else VfioGroup.#inUse.set(container, new Set([this]));
   }
 
-  /** The kernel has taken it out. */
+  /** Called when the kernel has removed the group from its container or iommufd. */
   #left(): void {
     const container = this.#container;
     if (!container) return;
@@ -175,10 +184,10 @@ export class VfioGroup extends Closable {
   }
 
   /**
-   * Takes the group out of its container (VFIO_GROUP_UNSET_CONTAINER). With the last group, the container loses its IOMMU
-   * and all that is mapped.
+   * Removes the group from its container (VFIO_GROUP_UNSET_CONTAINER). With the last group, the container loses its
+   * IOMMU and all mappings.
    *
-   * @throws KernelError EBUSY: a device of the group is open. EINVAL: it is in none.
+   * @throws KernelError EBUSY: a device of the group is open. EINVAL: the group is in no container.
    */
   async unsetContainer(): Promise<void> {
     const group = this.handle;
@@ -186,14 +195,14 @@ export class VfioGroup extends Closable {
     this.#left();
   }
 
-  /** {@link unsetContainer}, waiting. */
+  /** Synchronous version of {@link unsetContainer}. */
   unsetContainerSync(): void {
     const group = this.handle;
     kernelCall(this.args(), () => native.groupUnsetContainer(group, false));
     this.#left();
   }
 
-  /** A device's file. `name`: its address, and options. @internal */
+  /** Opens a device's file. `name`: the device's address and options. @internal */
   async deviceFd(name: string): Promise<FdHandle> {
     const group = this.handle;
     const around = { kernel: this.kernel };
@@ -205,14 +214,14 @@ export class VfioGroup extends Closable {
     throw closedError('VFIO group');
   }
 
-  /** The same, waiting. @internal */
+  /** Synchronous version of {@link deviceFd}. @internal */
   deviceFdSync(name: string): FdHandle {
     return kernelCall({ ...this.args(), name }, () => native.groupDeviceFd(this.handle, name, false), {
       kernel: this.kernel,
     });
   }
 
-  /** Notes a device that was opened here, to close it before the group. @internal */
+  /** Registers a device that was opened through this group. It is closed before the group. @internal */
   adopt(device: Child): void {
     this.#devices.add(device);
   }
@@ -223,16 +232,16 @@ export class VfioGroup extends Closable {
   }
 
   /**
-   * Closes the devices that were opened through the group, and the group, which leaves its container. If one of them cannot be
-   * closed, the rest is closed all the same, and its error is thrown at the end.
+   * Closes the devices that were opened through the group, and the group, which leaves its container. If closing one of
+   * them fails, the rest is closed anyway, and the first error is thrown at the end.
    */
   override close(): void {
     super.close();
   }
 
   /**
-   * close() on a pool thread, for `await using`: the kernel resets the devices and unpins memory. Waits for calls that are under
-   * way. From the start on every method throws ERR_CLOSED.
+   * close() on a pool thread, for `await using`: the kernel resets the devices and unpins memory. Waits for running
+   * calls. From the start, every method throws ERR_CLOSED.
    */
   [Symbol.asyncDispose](): Promise<void> {
     return this.life.closeLater();

@@ -1,22 +1,22 @@
-// VFIO_DEVICE_GET_PCI_HOT_RESET_INFO: who shares a device's slot or bus, and is reset with it.
+// Decodes VFIO_DEVICE_GET_PCI_HOT_RESET_INFO: the devices on the same slot or bus, which a hot reset also resets.
 
-/** A device that a hot reset resets, too. */
+/** A device that a hot reset resets. */
 export interface HotResetDevice {
-  /** Its PCI address. */
+  /** The PCI address. */
   address: string;
-  /** Its id in the iommufd of the device that was asked, if it is bound there. */
+  /** The object ID in the queried device's iommufd, if the device is bound to it. */
   id: number | undefined;
-  /** The number of its IOMMU group, if the device that was asked was opened through its own. */
+  /** The number of the IOMMU group, if the queried device was opened through its group. */
   group: number | undefined;
-  /** Whether it stands in the way: somebody else has it. */
+  /** Whether the device belongs to another owner, so that a hot reset is not allowed. */
   foreign: boolean;
 }
 
-/** What a hot reset would do. */
+/** The devices that a hot reset resets, and whether it is allowed. */
 export interface HotResetInfo {
-  /** Whether all of the devices belong to the iommufd that the asked one is bound to, so that the reset is allowed. */
+  /** Whether the reset is allowed: all of the devices belong to the queried device's iommufd or container. */
   allowed: boolean;
-  /** All that are reset, the asked one included. */
+  /** All devices that are reset, including the queried device. */
   devices: HotResetDevice[];
 }
 
@@ -27,7 +27,7 @@ const notOwned = 0xffff_ffff;
 
 const hex = (value: number, digits: number) => value.toString(16).padStart(digits, '0');
 
-/** @param groups the numbers of those that this process has @internal */
+/** @param groups the numbers of the groups that this process has opened @internal */
 export function toHotResetInfo(
   { flags, devices: words }: { flags: number; devices: Uint32Array },
   groups: readonly number[],

@@ -1,25 +1,25 @@
-// What VFIO_DEVICE_GET_INFO and VFIO_DEVICE_GET_IRQ_INFO tell.
+// Decodes VFIO_DEVICE_GET_INFO and VFIO_DEVICE_GET_IRQ_INFO.
 import type { NativeInfo } from '../addon/native';
 import { deviceCapabilities, type DeviceCapability } from './capabilities';
 import { deviceFlags, irqFlags } from './constants';
 
-/** What a device is. */
+/** The properties of a device. */
 export interface DeviceInfo {
-  /** A PCI device of vfio-pci. */
+  /** Whether it is a PCI device of vfio-pci. */
   pci: boolean;
-  /** Whether it can be reset on its own. */
+  /** Whether the device can be reset individually. */
   resettable: boolean;
-  /** How many regions and interrupt indices there can be. */
+  /** The number of region indices and of interrupt indices. */
   regions: number;
   irqs: number;
-  /** All flag bits, as the kernel gave them. */
+  /** All flag bits, as the kernel reported them. */
   flags: number;
   capabilities: DeviceCapability[];
 }
 
-/** What an interrupt index offers. */
+/** The properties of an interrupt index. */
 export interface IrqInfo {
-  /** How many interrupts: 0, the device has no such kind. */
+  /** The number of interrupts. 0: the device has no interrupts of this kind. */
   count: number;
   eventfd: boolean;
   maskable: boolean;

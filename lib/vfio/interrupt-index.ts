@@ -1,4 +1,4 @@
-// One kind of a device's interrupts: enabling, masking and listening.
+// InterruptIndex: one kind of a device's interrupts. Enables, masks and triggers them, and reports them to listeners.
 import type { Parents } from '../lifetime/parents';
 import { EventEmitter } from 'node:events';
 import type { Around } from '../errors/around';
@@ -11,53 +11,55 @@ import { irqActions, irqNames } from './constants';
 import type { IrqInfo } from './info';
 import { Vector } from './vector';
 
-/** PCI's limit for MSI-X. */
+/** The PCI limit of MSI-X vectors. */
 const mostVectors = 2048;
 
 /**
- * Who is told of a vector's interrupts: `true`, this object, so that they can be listened to; an {@link Eventfd}, or the
- * number of one's fd (KVM's irqfd, another process's); `null`, nobody: the vector has no interrupt.
+ * The receiver of a vector's interrupts. `true`: this object, which reports them to listeners. An {@link Eventfd}, or
+ * the fd of one (for example KVM's irqfd or another process's eventfd): the eventfd is signalled. `null`: the vector
+ * has no interrupt.
  */
 export type VectorTarget = true | Eventfd | number | null;
 
-/** How to enable interrupts. */
+/** How interrupts are enabled. */
 export interface EnableOptions {
-  /** The first vector that is meant: 0 unless told. */
+  /** The first vector. Default: 0. */
   start?: number;
   /**
-   * Of interrupts that mask themselves (INTx): whether they are unmasked when those who listen have done with one, which is
-   * so unless told. It is the caller's to unmask, otherwise, by {@link InterruptIndex.unmask} or {@link InterruptIndex.unmaskBy}.
+   * For interrupts that mask themselves (INTx): whether an interrupt is unmasked when all listeners have handled it.
+   * Default: true. If false, the caller must unmask it with {@link InterruptIndex.unmask} or
+   * {@link InterruptIndex.unmaskBy}.
    */
   autoUnmask?: boolean;
 }
 
-/** What an {@link InterruptIndex} tells its listeners. */
+/** The events of an {@link InterruptIndex}. */
 export interface InterruptEvents {
-  /** Interrupts came: of which vector, and how many since the last time. */
+  /** Interrupts occurred: the vector, and their number since the previous event. */
   interrupt: [vector: number, count: bigint];
-  /** Listening to a vector came to an end by an error. */
+  /** Listening to a vector ended with an error. */
   error: [error: unknown];
 }
 
-/** What is asked of the kernel, for errors. */
+/** The action of a call, for error messages. */
 type Action = keyof typeof irqActions;
 
 /**
- * One kind of a device's interrupts. Of INTx, MSI and MSI-X one can be enabled at a time, and MSI and MSI-X are messages,
- * which a device sends as DMA: only with `device.command.busMaster` on.
+ * One kind of a device's interrupts. Only one of INTx, MSI and MSI-X can be enabled at a time. MSI and MSI-X interrupts
+ * are DMA writes of the device, so `device.command.busMaster` must be on.
  *
- * What comes is listened to by {@link listen}, or as the event 'interrupt'. Nothing is lost: the kernel counts what
- * nobody takes. Listening ends when the vector is disabled or given to somebody else, and when the device is closed;
- * what was counted until then is told first. A reset of the device ends nothing.
+ * Receive interrupts with {@link listen} or the event 'interrupt'. No interrupt is lost: the kernel counts them until
+ * they are read. Listening ends when the vector is disabled or gets another receiver, and when the device is closed.
+ * Interrupts that were counted until then are reported first. A reset of the device does not end listening.
  */
 export class InterruptIndex extends EventEmitter<InterruptEvents> {
   readonly device: Parents['VfioDevice'];
-  /** The number in the kernel's interface. */
+  /** The index in the kernel's interface. */
   readonly index: number;
   /** 'INTx', 'MSI', 'MSI-X', 'error' or 'request'. */
   readonly name: string;
   readonly #vectors = new Map<number, Vector>();
-  /** Vectors that somebody else is told of. */
+  /** The vectors whose receiver is another eventfd. */
   readonly #foreign = new Set<number>();
   readonly #heard = new Map<Vector, CountListener>();
   #keepsAlive = true;
@@ -74,35 +76,37 @@ export class InterruptIndex extends EventEmitter<InterruptEvents> {
     this.name = irqNames[index] ?? String(index);
   }
 
-  /** What it offers (VFIO_DEVICE_GET_IRQ_INFO). */
+  /** The properties of the interrupt index (VFIO_DEVICE_GET_IRQ_INFO). */
   get info(): IrqInfo {
     return this.device.irqInfo(this.index);
   }
 
-  /** Whether this object has enabled it, for however many vectors. */
+  /** Whether this object has enabled the index, for any number of vectors. */
   get enabled(): boolean {
     return this.#enabled;
   }
 
-  /** The vectors that have an interrupt by this object, in ascending order. */
+  /** The vectors that this object has enabled, in ascending order. */
   get vectors(): number[] {
     return [...this.#vectors.keys(), ...this.#foreign].sort((a, b) => a - b);
   }
 
-  /** How many vectors there were when it was enabled: of a kind with `noresize`, there can be no others. @internal */
+  /** The number of vectors at the first enable(). With `noresize`, it cannot grow until disable(). @internal */
   get allocated(): number {
     return this.#allocated;
   }
 
   /**
-   * Gives vectors an interrupt, all in one call (VFIO_DEVICE_SET_IRQS). The first call enables the index; others add
-   * vectors, replace who is told of them, or take them away (`null`). Where `info.noresize` is set, as for MSI, there are
-   * never more vectors than the first call had: {@link disable} first to have more.
+   * Enables vectors in one call (VFIO_DEVICE_SET_IRQS). The first call enables the index. Further calls add vectors,
+   * change receivers, or disable vectors (`null`). With `info.noresize`, as for MSI, the number of vectors cannot
+   * exceed that of the first call: call {@link disable} first.
    *
-   * @param vectors how many, which this object is told of; or who is told of each. All that there are, unless told.
-   * @throws KernelError EINVAL: no such vectors; another of INTx, MSI and MSI-X is enabled; more vectors than at first where
-   *   that cannot be; an fd that is no eventfd. EBADF: an fd that is not open. ENOSPC: out of interrupt vectors. After an
-   *   error the vectors that were meant have no interrupt, except that INTx, error and request stay as they were.
+   * @param vectors the number of vectors that this object receives, or the receiver of each vector. Default: this
+   *   object receives all vectors
+   * @throws KernelError EINVAL: no such vectors, another of INTx, MSI and MSI-X is enabled, more vectors than in the
+   *   first call with `noresize`, or an fd that is not an eventfd. EBADF: an fd that is not open. ENOSPC: no free
+   *   interrupt vectors. After an error, the given vectors have no interrupt, except that INTx, error and request are
+   *   unchanged.
    */
   enable(vectors?: number | readonly VectorTarget[], opts?: EnableOptions): void {
     const { start = 0, autoUnmask = true } = options(opts);
@@ -164,7 +168,7 @@ export class InterruptIndex extends EventEmitter<InterruptEvents> {
     vector.close();
   }
 
-  /** The kernel may have taken some vectors away and left others: it takes all. */
+  /** The kernel may have disabled only some of the vectors. Disables all of them. */
   #failed(start: number, count: number): void {
     if (!this.#enabled || (this.name !== 'MSI' && this.name !== 'MSI-X')) return;
     const touched = this.vectors.filter((number) => number >= start && number < start + count);
@@ -173,18 +177,18 @@ export class InterruptIndex extends EventEmitter<InterruptEvents> {
       try {
         native.irqSetEventfds(this.device.handle, irqActions.trigger, this.index, number, Int32Array.of(-1));
       } catch {
-        this.#foreign.add(number); // it may still be signaled, until disable()
+        this.#foreign.add(number); // it may still be signalled, until disable()
       }
     }
   }
 
-  /** Takes the interrupts of all vectors away (VFIO_DEVICE_SET_IRQS). No error if it is not enabled. */
+  /** Disables all vectors (VFIO_DEVICE_SET_IRQS). No error if the index is not enabled. */
   disable(): void {
     const { handle } = this.device;
     try {
       this.#call('trigger', 0, 0, () => native.irqSet(handle, irqActions.trigger, this.index, 0, 0));
     } catch (error) {
-      // It is not enabled.
+      // EINVAL: the index is not enabled.
       if (!(error instanceof KernelError && error.code === 'EINVAL')) throw error;
       if (this.device.file.around().isBound?.() !== true) throw error;
     }
@@ -199,22 +203,22 @@ export class InterruptIndex extends EventEmitter<InterruptEvents> {
     for (const number of [...this.#vectors.keys()]) this.#forget(number);
   }
 
-  /** Before the device goes. @internal */
+  /** Disables the index before the device is closed. @internal */
   close(): void {
     if (!this.#enabled) return;
     try {
       native.irqSet(this.device.handle, irqActions.trigger, this.index, 0, 0);
     } catch {
-      // The kernel does it with the last fd, then.
+      // The kernel disables it with the last fd.
     }
     this.#disabled();
   }
 
   /**
-   * As if the interrupt came, from software (VFIO_DEVICE_SET_IRQS): who is told of the vectors is told.
+   * Simulates interrupts from software (VFIO_DEVICE_SET_IRQS): the receivers of the vectors are signalled.
    *
    * @param start the first vector
-   * @param which how many, or a flag for each
+   * @param which the number of vectors, or a flag for each vector
    * @throws KernelError EINVAL: not enabled, or no such vectors.
    */
   trigger(start = 0, which: number | readonly boolean[] = 1): void {
@@ -222,16 +226,18 @@ export class InterruptIndex extends EventEmitter<InterruptEvents> {
   }
 
   /**
-   * Masks interrupts (VFIO_DEVICE_SET_IRQS): what the device asks for meanwhile comes when they are unmasked.
+   * Masks interrupts (VFIO_DEVICE_SET_IRQS). An interrupt that the device asserts while masked is delivered when it is
+   * unmasked.
    *
-   * @throws KernelError ENOTTY: the kernel cannot, for this kind; it can for INTx alone. EINVAL: not enabled.
+   * @throws KernelError ENOTTY: not supported for this kind. The kernel supports it only for INTx. EINVAL: not enabled.
    */
   mask(start = 0, which: number | readonly boolean[] = 1): void {
     this.#do('mask', start, which);
   }
 
   /**
-   * Unmasks interrupts (VFIO_DEVICE_SET_IRQS). If the device still asks for one, it comes again at once.
+   * Unmasks interrupts (VFIO_DEVICE_SET_IRQS). If the device still asserts the interrupt, it is delivered again at
+   * once.
    *
    * @throws KernelError as {@link mask}.
    */
@@ -240,19 +246,23 @@ export class InterruptIndex extends EventEmitter<InterruptEvents> {
   }
 
   /**
-   * Has the kernel unmask the interrupt by itself each time an eventfd is signalled (VFIO_DEVICE_SET_IRQS), as KVM's resample
-   * eventfd is when a guest has done with an INTx; `null` ends it. While it is so, listening does not unmask. Signals that the
-   * eventfd has counted already unmask at once.
+   * Makes the kernel unmask the interrupt each time an eventfd is signalled (VFIO_DEVICE_SET_IRQS), for example KVM's
+   * resample eventfd, which is signalled when a guest has handled an INTx. `null` ends this. In the meantime, listening
+   * does not unmask. If the eventfd's counter is not 0, the kernel unmasks at once.
    *
-   * @throws KernelError ENOTTY: the kernel cannot, for this kind; it can for INTx alone. EBUSY: another eventfd does it
-   *   already. EINVAL: not enabled, or not an eventfd.
+   * @throws KernelError ENOTTY: not supported for this kind. The kernel supports it only for INTx. EBUSY: another
+   *   eventfd is set already. EINVAL: not enabled, or not an eventfd.
    */
   unmaskBy(eventfd: Eventfd | number | null): void {
     this.#by('unmask', eventfd);
     this.#unmaskedBy = eventfd !== null;
   }
 
-  /** The same for masking (VFIO_DEVICE_SET_IRQS). @throws KernelError ENOTTY: no kernel until now can. */
+  /**
+   * Makes the kernel mask the interrupt each time an eventfd is signalled (VFIO_DEVICE_SET_IRQS). `null` ends this.
+   *
+   * @throws KernelError ENOTTY: no kernel supports it yet.
+   */
   maskBy(eventfd: Eventfd | number | null): void {
     this.#by('mask', eventfd);
   }
@@ -293,10 +303,11 @@ export class InterruptIndex extends EventEmitter<InterruptEvents> {
   }
 
   /**
-   * A vector's interrupts as an async iterator: each value is how many came since the last. Several listeners each get all.
-   * An INTx that a listener got is unmasked when it asks for the next, or leaves: when it has done with the device.
+   * Returns an async iterator over a vector's interrupts. Each value is the number of interrupts since the previous
+   * value. With several listeners, each receives all interrupts. An INTx is unmasked when its listeners request the
+   * next value or end: by then they have handled the interrupt.
    *
-   * @throws Error ERR_NOT_ENABLED: this object is not told of the vector. From the iterator: the signal's reason.
+   * @throws Error ERR_NOT_ENABLED: this object does not receive the vector. From the iterator: the signal's reason.
    */
   listen(vector = 0, opts?: ListenOptions): Counts {
     const number = integer(vector, 'vector', 0, mostVectors - 1);
@@ -312,7 +323,7 @@ export class InterruptIndex extends EventEmitter<InterruptEvents> {
     return new Counts(counter, opts);
   }
 
-  /** Waiting for these interrupts keeps the process alive: so it is at first. */
+  /** Waiting for these interrupts keeps the process alive. This is the default. */
   ref(): this {
     return this.#keepAlive(true);
   }
@@ -348,10 +359,10 @@ export class InterruptIndex extends EventEmitter<InterruptEvents> {
     }
   }
 
-  /** Listeners are called when what is going on is over: they may do anything, and throw. */
+  /** Emits events on the next tick, because listeners may call any method and may throw. */
   #listener(number: number, { counter }: Vector): CountListener {
     const say = (name: keyof InterruptEvents, ...values: unknown[]) => {
-      // Not this.emit: an object's own property must not get in the way.
+      // Not this.emit(): an own property of the object must not replace it.
       EventEmitter.prototype.emit.call(this, name, ...values);
     };
     let untold = 0n;
@@ -380,7 +391,7 @@ export class InterruptIndex extends EventEmitter<InterruptEvents> {
     };
   }
 
-  // After a listener came or went.
+  // Wraps the methods that add or remove listeners.
   static {
     for (const name of ['on', 'addListener', 'prependListener', 'off', 'removeListener', 'removeAllListeners']) {
       const inherited = Reflect.get(EventEmitter.prototype, name) as () => unknown;

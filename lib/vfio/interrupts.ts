@@ -1,19 +1,24 @@
-// All kinds of interrupts of a device.
+// Interrupts: all kinds of interrupts of a device.
 import type { Parents } from '../lifetime/parents';
 import { InterruptIndex } from './interrupt-index';
 
 /**
- * A device's interrupts: `device.interrupts.msix.enable(4)`, and then `for await (const count of
- * device.interrupts.msix.listen(0))`. What is enabled is disabled before the device is closed.
+ * A device's interrupts. Enable them with `device.interrupts.msix.enable(4)`, and receive them with `for await (const
+ * count of device.interrupts.msix.listen(0))`. Enabled interrupts are disabled before the device is closed.
  */
 export class Interrupts {
-  /** The pin, which stays asserted until the device is told; masked by each interrupt. */
+  /**
+   * The interrupt pin. It is level-triggered: it stays asserted until the driver handles the cause. Each interrupt
+   * masks it.
+   */
   readonly intx: InterruptIndex;
   readonly msi: InterruptIndex;
   readonly msix: InterruptIndex;
-  /** An error of the PCI Express link or the device that cannot be corrected. */
+  /** An uncorrectable error of the PCI Express link or the device. */
   readonly error: InterruptIndex;
-  /** The kernel wants the device back: its driver is being unbound. It waits until the device is closed. */
+  /**
+   * The kernel requests that the device is closed, because its driver is being unbound. The unbind blocks until then.
+   */
   readonly request: InterruptIndex;
 
   /** @internal */
@@ -30,7 +35,7 @@ export class Interrupts {
     });
   }
 
-  /** All five. */
+  /** Iterates over all five kinds. */
   *[Symbol.iterator](): Generator<InterruptIndex> {
     yield* [this.intx, this.msi, this.msix, this.error, this.request];
   }

@@ -1,4 +1,4 @@
-// Ioeventfds: register writes that the kernel makes when an eventfd is signalled.
+// Ioeventfd: a register write that the kernel makes when an eventfd is signalled.
 import type { Parents } from '../lifetime/parents';
 import { closedError, kernelCall, KernelError } from '../errors/errors';
 import { Eventfd } from '../events/eventfd';
@@ -7,28 +7,28 @@ import type { End } from '../lifetime/lifetime';
 import { native } from '../addon/native';
 import { instance, integer, options, outOfRange, u64 } from '../errors/validate';
 
-/** What is to be written, and on whose signal. */
+/** The register write, and the eventfd that triggers it. */
 export interface IoeventfdOptions {
-  /** Where in the region, in bytes. */
+  /** The offset in the region in bytes. */
   offset: number | bigint;
-  /** In bytes. */
+  /** The width of the write in bytes. */
   width: 1 | 2 | 4 | 8;
-  /** Fits the width. */
+  /** The value to write. It must fit the width. */
   value: number | bigint;
-  /** One of the caller's; a new one unless told. */
+  /** The eventfd, which the caller still owns. Default: a new one. */
   eventfd?: Eventfd;
 }
 
 /**
- * A write that the kernel makes to a device's register each time an eventfd is signalled, without coming back to user space:
- * a doorbell. Made by {@link Region.ioeventfd}.
+ * A write that the kernel makes to a device's register each time an eventfd is signalled, without a return to user
+ * space: a doorbell. Created by {@link Region.ioeventfd}.
  */
 export class Ioeventfd extends Closable {
   readonly region: Parents['Region'];
   readonly offset: bigint;
   readonly width: number;
   readonly value: bigint;
-  /** Signals the write. */
+  /** The eventfd that triggers the write. */
   readonly eventfd: Eventfd;
   readonly #at: bigint;
   readonly #own: boolean;
@@ -43,7 +43,7 @@ export class Ioeventfd extends Closable {
           native.ioeventfdRemove(device.handle, ioeventfd.#at, ioeventfd.width, ioeventfd.value),
         );
       } catch (error) {
-        // Somebody else removed it, or the device is leaving.
+        // It was removed already, or the device is being unbound.
         if (!(error instanceof KernelError && error.code === 'ENODEV')) throw error;
       }
     },
@@ -53,7 +53,7 @@ export class Ioeventfd extends Closable {
     },
   };
 
-  /** @param start where the region is in the device's file @internal */
+  /** @param start the offset of the region in the device's file @internal */
   constructor(region: Parents['Region'], start: bigint, opts: IoeventfdOptions) {
     const given = options(opts);
     const offset = u64(given.offset, 'offset', 0n, (1n << 40n) - 1n);
@@ -85,7 +85,7 @@ export class Ioeventfd extends Closable {
     device.file.adopt(this);
   }
 
-  /** No more writes (VFIO_DEVICE_IOEVENTFD). The caller's own eventfd stays open. */
+  /** Removes the ioeventfd (VFIO_DEVICE_IOEVENTFD). The caller's own eventfd stays open. */
   override close(): void {
     super.close();
   }

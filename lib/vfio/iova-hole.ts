@@ -1,12 +1,12 @@
-// Where there is room in an I/O address space whose kernel does not choose.
+// Finds free IOVAs in a container, where the kernel does not choose them.
 import { native } from '../addon/native';
 
 const page = native.pageSize;
 const hugePage = 1n << 21n;
 
 /**
- * The lowest free IOVA for `length` bytes, never 0. Large mappings are aligned so that the IOMMU can use huge pages.
- * Undefined: there is no room. @internal
+ * Returns the lowest free IOVA for `length` bytes, or undefined if there is none. Never returns 0. Mappings of 2 MiB or
+ * more are aligned to 2 MiB so that the IOMMU can use huge pages. @internal
  */
 export function findHole(
   ranges: readonly { start: bigint; last: bigint }[],

@@ -1,4 +1,4 @@
-// A mapped region: register accesses of an exact width.
+// MappedRegion: a mapped region, with register accesses of an exact width.
 import type { Parents } from '../lifetime/parents';
 import { kernelCall } from '../errors/errors';
 import { Closable } from '../lifetime/closable';
@@ -6,18 +6,18 @@ import type { End } from '../lifetime/lifetime';
 import { native, type MappingHandle, type NativeRegisters, type RegisterArray } from '../addon/native';
 
 /**
- * A region's registers, mapped into this process. Each accessor makes exactly one access of its width on the bus, when
- * it is called. Offsets are in bytes from the mapping's start and multiples of the width.
+ * A region's registers, mapped into this process. Each call of an accessor makes exactly one access of its width on the
+ * bus. Offsets are in bytes, relative to the start of the mapping, and must be multiples of the width.
  *
- * All accessors throw: RangeError ERR_OUT_OF_RANGE outside the mapping, misaligned, or with a value that does not fit;
- * TypeError ERR_INVALID_ARG_TYPE; Error ERR_CLOSED after close(); Error ERR_MEMORY_DISABLED while the device does not
- * decode memory (in reset, or with memory space off); Error ERR_READ_ONLY for writes to a read-only region.
+ * All accessors throw RangeError ERR_OUT_OF_RANGE: outside the mapping, misaligned, or a value that does not fit.
+ * TypeError ERR_INVALID_ARG_TYPE. Error ERR_CLOSED: after close(). Error ERR_MEMORY_DISABLED: the device does not
+ * decode memory (in reset, or with memory space off). Error ERR_READ_ONLY: a write to a read-only region.
  */
 export class MappedRegion extends Closable {
   readonly region: Parents['Region'];
-  /** Where in the region the mapping starts, in bytes. */
+  /** The start of the mapping in the region, in bytes. */
   readonly offset: bigint;
-  /** In bytes. */
+  /** The length in bytes. */
   readonly length: bigint;
   /** One load of 8 bits. */
   readonly read8: (offset: number) => number;

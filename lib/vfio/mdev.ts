@@ -1,4 +1,4 @@
-// What sysfs tells about a mediated device, which has a UUID for an address.
+// Finds a mediated device in sysfs by its UUID.
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { codedError } from '../errors/errors';
@@ -14,7 +14,7 @@ export function isUuid(target: string): boolean {
 }
 
 /**
- * A mediated device's VFIO character device.
+ * Returns a mediated device's VFIO character device.
  *
  * @throws Error ERR_NO_SUCH_DEVICE, ERR_NOT_BOUND_TO_VFIO
  * @internal

@@ -1,4 +1,4 @@
-// The data that a device's migration moves, out of it or into it.
+// MigrationData: the file for a device's migration data, and streams that read or write it.
 import type { Parents } from '../lifetime/parents';
 import { Readable, Writable } from 'node:stream';
 import { codedError, kernelCall, kernelCallAsync, KernelError } from '../errors/errors';
@@ -12,21 +12,23 @@ const reinitFlag = 1 << 0; // linux/vfio.h
 const mostAtOnce = 1 << 30;
 const chunk = 64 * 1024;
 
-/** How much a device that is still running has to save. */
+/** The amount of data that a running device still has to save. */
 export interface PrecopyInfo {
-  /** Bytes that are there from the start. Go to 'stop-copy' when they are 0: before, stopping takes longer. */
+  /**
+   * Initial data in bytes. Wait until it is 0 before you set 'stop-copy': otherwise, the device is stopped for longer.
+   */
   initialBytes: bigint;
-  /** Bytes that have changed since they were read. */
+  /** Data that has changed since it was read, in bytes. */
   dirtyBytes: bigint;
-  /** Whether there are new initial bytes; only after {@link Migration.enableReinit}. */
+  /** Whether there is new initial data. Set only after {@link Migration.enableReinit}. */
   reinit: boolean;
 }
 
-/** How a stream is made. */
+/** The options of a stream. */
 export interface StreamOptions {
-  /** Destroys the stream, with an AbortError. */
+  /** Destroys the stream with an AbortError. */
   signal?: AbortSignal;
-  /** How many bytes are read ahead, or held until they are written: 64 KiB unless told. */
+  /** The stream's buffer size in bytes, for reading ahead or for writes. Default: 64 KiB. */
   highWaterMark?: number;
 }
 
@@ -40,16 +42,16 @@ export function streamOptions(opts: StreamOptions | undefined): { signal?: Abort
   };
 }
 
-/** Resolves when there may be more to read: the device's state has changed, or its driver says so. */
+/** Resolves when there may be more data to read: the device's state has changed, or its driver signals data. */
 let more: (data: MigrationData) => Promise<void>;
 
 /**
- * The file that the kernel moves a device's state through, one way. Its methods and a stream of it take from or add to
- * the same position.
+ * The file through which the kernel moves a device's state in one direction. Its methods and its streams share one file
+ * position.
  */
 export class MigrationData extends Closable {
   readonly migration: Parents['Migration'];
-  /** 'save': out of the device. 'resume': into it. */
+  /** 'save': data from the device. 'resume': data to the device. */
   readonly direction: 'save' | 'resume';
   readonly #fd: FdHandle;
   readonly #waiting = new Set<() => void>();
@@ -67,7 +69,7 @@ export class MigrationData extends Closable {
     more = (data) => data.#more();
   }
 
-  /** Takes the fd over. @internal */
+  /** @param fd this object takes ownership of it @internal */
   constructor(migration: Parents['Migration'], direction: 'save' | 'resume', fd: FdHandle) {
     super(MigrationData.#end);
     this.migration = migration;
@@ -80,16 +82,16 @@ export class MigrationData extends Closable {
     return this.#fd;
   }
 
-  /** The file descriptor, to hand on. It stays this object's: do not close it. */
+  /** The file descriptor's number, for passing it on. This object owns it: do not close it. */
   get fd(): number {
     return native.fdNumber(this.#handle);
   }
 
   /**
-   * What a device in 'pre-copy' still has to save (VFIO_MIG_GET_PRECOPY_INFO).
+   * Returns the amount of data that a device in 'pre-copy' still has to save (VFIO_MIG_GET_PRECOPY_INFO).
    *
-   * @throws KernelError EINVAL: the device is not in 'pre-copy' or 'pre-copy-p2p'. ENODEV: this save is over. ENOTTY: data
-   *   to resume, or a driver without pre-copy.
+   * @throws KernelError EINVAL: the device is not in 'pre-copy' or 'pre-copy-p2p'. ENODEV: this save has ended. ENOTTY:
+   *   the direction is 'resume', or the driver does not support pre-copy.
    */
   precopyInfo(): PrecopyInfo {
     const info = kernelCall(this.#args(), () => native.migrationPrecopyInfo(this.#handle));
@@ -101,9 +103,10 @@ export class MigrationData extends Closable {
   }
 
   /**
-   * Reads up to `size` bytes of the device's state. None: that was all, or, while the device is in 'pre-copy', all for now.
+   * Reads up to `size` bytes of the device's state. An empty buffer means the end of the data or, while the device is
+   * in 'pre-copy', that there is no more data yet.
    *
-   * @throws KernelError ENODEV: the device was reset, or has left the state that saves. EBADF: data to resume.
+   * @throws KernelError ENODEV: the device was reset, or has left the saving state. EBADF: the direction is 'resume'.
    */
   async read(size: number = chunk): Promise<Buffer> {
     const [fd, count] = [this.#handle, integer(size, 'size', 1, mostAtOnce)];
@@ -114,7 +117,7 @@ export class MigrationData extends Closable {
     }
   }
 
-  /** {@link read}, waiting. */
+  /** Synchronous version of {@link read}. */
   readSync(size: number = chunk): Buffer {
     const count = integer(size, 'size', 1, mostAtOnce);
     try {
@@ -125,25 +128,26 @@ export class MigrationData extends Closable {
   }
 
   /**
-   * Writes saved state. Returns how many of the bytes the kernel took.
+   * Writes saved state. Returns the number of bytes that the kernel accepted.
    *
-   * @throws KernelError EFAULT, EINVAL: not what such a device has saved. ENOMEM: more than such a device saves. ENODEV: the
-   *   device was reset, or is not 'resuming' any more. EBADF: data of a save.
+   * @throws KernelError EFAULT, EINVAL: the data were not saved by a device of this kind. ENOMEM: more data than such a
+   *   device saves. ENODEV: the device was reset, or has left 'resuming'. EBADF: the direction is 'save'.
    */
   async write(data: Uint8Array): Promise<number> {
     const [fd, array] = [this.#handle, toBytes(data, 'data')];
     return this.calls.add(kernelCallAsync(this.#args(), () => native.fdWrite(fd, array, true)));
   }
 
-  /** {@link write}, waiting. */
+  /** Synchronous version of {@link write}. */
   writeSync(data: Uint8Array): number {
     const array = toBytes(data, 'data');
     return kernelCall(this.#args(), () => native.fdWrite(this.#handle, array, false));
   }
 
   /**
-   * A stream of the device's state. It ends when all is read and the device is in 'stop-copy'; while it is in 'pre-copy',
-   * 'idle' is emitted each time that there is no more for now. The stream owns this object and closes it at its end.
+   * Returns a stream of the device's state. It ends when all data are read and the device is in 'stop-copy'. While the
+   * device is in 'pre-copy', 'idle' is emitted each time there is no more data yet. The stream owns this object and
+   * closes it at its end.
    */
   readable(opts?: StreamOptions): Readable {
     const settings = streamOptions(opts);
@@ -152,9 +156,10 @@ export class MigrationData extends Closable {
   }
 
   /**
-   * A stream into the device. It owns this object and closes it when it has finished.
+   * Returns a stream that writes to the device. The stream owns this object and closes it when it has finished.
    *
-   * @throws Error ERR_CLOSED. The stream's error can be one of {@link write}, or ERR_MIGRATION_STUCK: the driver takes no bytes.
+   * @throws Error ERR_CLOSED. The stream's error can be one of {@link write}, or ERR_MIGRATION_STUCK: the driver
+   *   accepts no bytes.
    */
   writable(opts?: StreamOptions): Writable {
     const settings = streamOptions(opts);
@@ -179,17 +184,17 @@ export class MigrationData extends Closable {
       try {
         watch = new Watch(this.#fd, pollEvents.readable, done);
       } catch {
-        // This driver's files do not tell (EPERM): only the device's state does.
+        // EPERM: this driver's files do not support epoll. Only changes of the device's state resolve the promise.
       }
     });
   }
 
-  /** Lets those go on that wait for more. @internal */
+  /** Resolves the promises that wait for more data. @internal */
   wake(): void {
     for (const done of [...this.#waiting]) done();
   }
 
-  /** Closes the file, behind calls that are under way. What the device is to do next is told by its state. */
+  /** Closes the file. If calls are running, it is closed after the last of them. The device's state does not change. */
   override close(): void {
     super.close();
   }
@@ -199,7 +204,7 @@ function toBuffer({ buffer, byteOffset, length }: Uint8Array): Buffer {
   return Buffer.from(buffer, byteOffset, length);
 }
 
-/** ENOMSG: the end of what there is before the device stops. Some drivers read nothing instead. */
+/** ENOMSG: there is no more data until the device stops. Some drivers return an empty read instead. */
 function noneForNow(error: unknown): Buffer {
   if (error instanceof KernelError && error.code === 'ENOMSG') return Buffer.alloc(0);
   throw error;
@@ -222,7 +227,7 @@ class SavedState extends Readable {
     );
   }
 
-  /** null: that was all. */
+  /** Returns null at the end of the data. */
   async #next(size: number): Promise<Buffer | null> {
     for (let last = false; ;) {
       const bytes = await this.#data.read(size);
@@ -234,7 +239,7 @@ class SavedState extends Readable {
         this.emit('idle');
         await waiting;
       } else {
-        last = true; // it stopped, maybe since the read: what it has to add then is there now
+        last = true; // the device may have stopped after the read: read once more for the data that the stop added
       }
     }
   }
@@ -272,7 +277,7 @@ class ResumedState extends Writable {
   }
 }
 
-/** When the stream says 'close', its fd is closed. */
+/** Delays the stream's 'close' event until its fd is closed. */
 function closeBehind(data: MigrationData, error: Error | null, done: (error?: Error | null) => void): void {
   data.close();
   void data.calls.idle().then(() => done(error));

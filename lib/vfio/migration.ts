@@ -1,4 +1,4 @@
-// Moving a device's state to another device: VFIO's migration states and what each moves.
+// Migration: VFIO's migration states, and moving a device's state to another device.
 import { once } from 'node:events';
 import type { Readable, Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
@@ -10,7 +10,7 @@ import { MigrationData, streamOptions, type StreamOptions } from './migration-da
 import type { DeviceFile } from './device-file';
 import type { Power } from './power';
 
-/** In the order of their numbers in linux/vfio.h. */
+/** The index is the number in linux/vfio.h. */
 const states = [
   'error',
   'stop',
@@ -23,38 +23,40 @@ const states = [
 ] as const;
 
 /**
- * A device's migration state. 'running': as ever. 'running-p2p': it starts no DMA to its peers. 'pre-copy': running, its
- * state is being saved; 'pre-copy-p2p' likewise. 'stop': it does nothing. 'stop-copy': stopped, its state is being saved.
- * 'resuming': stopped, another's state is being put in. 'error': a change failed half-way, and only a reset helps.
+ * A device's migration state.
+ * 'running': normal operation. 'running-p2p': running, but the device starts no DMA to its peers. 'pre-copy',
+ * 'pre-copy-p2p': like these two, while the device's state is being saved. 'stop': stopped. 'stop-copy': stopped, while
+ * the state is being saved. 'resuming': stopped, while saved state is being loaded. 'error': a state change failed
+ * halfway, and the device must be reset.
  */
 export type MigrationState = (typeof states)[number];
 
 const flags = { stopCopy: 1n << 0n, p2p: 1n << 1n, preCopy: 1n << 2n } as const;
 const saving: readonly MigrationState[] = ['stop-copy', 'pre-copy', 'pre-copy-p2p'];
 
-/** What of migration a device can do. */
+/** The migration features of a device. */
 export interface MigrationCapabilities {
-  /** Stop, save and resume. Every device that migrates can. */
+  /** Stop, save and resume. All devices with migration support this. */
   stopCopy: boolean;
-  /** Stop its DMA to peers before the rest: 'running-p2p'. */
+  /** Stop DMA to peers first: 'running-p2p'. */
   p2p: boolean;
-  /** Save while it runs: 'pre-copy'. */
+  /** Save while the device runs: 'pre-copy'. */
   preCopy: boolean;
-  /** The states that it can be put in. */
+  /** The states that the device can be set to. */
   states: MigrationState[];
-  /** All flag bits, as the kernel gave them. */
+  /** All flag bits, as the kernel reported them. */
   flags: bigint;
 }
 
 /** How a device's state is moved. */
 export interface MoveOptions extends StreamOptions {
-  /** Saves while the device runs, so that it stands still for a shorter time. Default: false. */
+  /** Saves state while the device runs, which shortens the time for which it is stopped. Default: false. */
   preCopy?: boolean;
-  /** Whether the target runs afterwards. Default: true; else it is stopped. */
+  /** Whether the target is set to 'running' afterwards. Default: true. If false, it is set to 'stop'. */
   start?: boolean;
 }
 
-/** A device's migration. Where a driver has none, all methods throw ENOTTY. */
+/** A device's migration. If the driver does not support it, all methods throw ENOTTY. */
 export class Migration {
   readonly #device: DeviceFile;
   readonly #power: Power;
@@ -67,15 +69,15 @@ export class Migration {
     device.whenChanged = () => this.wake();
   }
 
-  /** The device's. @internal */
+  /** The device's address. @internal */
   get address(): string | undefined {
     return this.#device.address;
   }
 
   /**
-   * What the device can do (VFIO_DEVICE_FEATURE_MIGRATION).
+   * Returns the migration features of the device (VFIO_DEVICE_FEATURE_MIGRATION).
    *
-   * @throws KernelError ENOTTY: it cannot be migrated. EINVAL: not bound.
+   * @throws KernelError ENOTTY: the device does not support migration. EINVAL: not bound.
    */
   capabilities(): MigrationCapabilities {
     const word = kernelCall(this.#args(), () => native.migrationFlags(this.#device.handle));
@@ -93,21 +95,22 @@ export class Migration {
     return { stopCopy, p2p, preCopy, states: states.filter((state) => able[state] ?? stopCopy), flags: word };
   }
 
-  /** The state that the device is in (VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE). */
+  /** The device's current state (VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE). */
   get state(): MigrationState {
     const number = kernelCall(this.#args(), () => native.migrationState(this.#device.handle));
     return states[number] ?? 'error';
   }
 
   /**
-   * Brings the device to a state (VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE), through others where the kernel has to. When that
-   * begins to move data ('stop-copy', 'pre-copy', 'pre-copy-p2p', 'resuming'), returns what it moves through; from a
-   * 'pre-copy' to 'stop-copy' the data of before goes on, and nothing is returned.
+   * Sets the device's state (VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE). The kernel may go through intermediate states. If
+   * the new state moves data ('stop-copy', 'pre-copy', 'pre-copy-p2p', 'resuming'), returns the object to read or write
+   * them. From a 'pre-copy' state to 'stop-copy', the existing object stays in use, and undefined is returned.
    *
-   * After an error {@link state} tells where the device is: it may be on the way, or in 'error', and then a reset is the way out.
+   * After an error, {@link state} returns the current state. It can be an intermediate state, or 'error', which only a
+   * reset leaves.
    *
-   * @throws KernelError EINVAL: the device has no such state, or no way leads there ('error'; from 'stop-copy' to
-   *   'pre-copy'); or from 'resuming', when what was written is not whole.
+   * @throws KernelError EINVAL: the device does not support the state, or the state cannot be reached ('error', or
+   *   'pre-copy' from 'stop-copy'), or the data that were written in 'resuming' are incomplete.
    */
   async setState(state: MigrationState): Promise<MigrationData | undefined> {
     const [device, number] = [this.#device.handle, toNumber(state)];
@@ -124,7 +127,7 @@ export class Migration {
     }
   }
 
-  /** {@link setState}, waiting. */
+  /** Synchronous version of {@link setState}. */
   setStateSync(state: MigrationState): MigrationData | undefined {
     const number = toNumber(state);
     try {
@@ -148,7 +151,7 @@ export class Migration {
   }
 
   /**
-   * How many bytes {@link save} will read from the stopped device, by the driver's estimate
+   * Returns the driver's estimate of the bytes that {@link save} will read from the stopped device
    * (VFIO_DEVICE_FEATURE_MIG_DATA_SIZE).
    */
   dataSize(): bigint {
@@ -156,21 +159,21 @@ export class Migration {
   }
 
   /**
-   * From now until the device is closed, {@link MigrationData.precopyInfo} tells new initial bytes
+   * Makes {@link MigrationData.precopyInfo} report new initial data, until the device is closed
    * (VFIO_DEVICE_FEATURE_MIG_PRECOPY_INFOv2).
    *
-   * @throws KernelError EINVAL: no pre-copy, or a kernel that does not know this.
+   * @throws KernelError EINVAL: the device does not support pre-copy, or the kernel does not support the feature.
    */
   enableReinit(): void {
     kernelCall(this.#args(), () => native.migrationEnablePrecopyInfo2(this.#device.handle));
   }
 
   /**
-   * Stops the device, and streams its state. With `preCopy` the stream begins while the device still runs ('idle' is
-   * emitted when there is no more for now), and ends after `setState('stop-copy')`. Afterwards, or to give it up, set the
-   * state to 'running' or 'stop'.
+   * Stops the device and returns a stream of its state. With `preCopy`, the stream starts while the device still runs
+   * ('idle' is emitted when there is no more data yet), and ends after `setState('stop-copy')`. Afterwards, or to
+   * cancel, set the state to 'running' or 'stop'.
    *
-   * @throws Error ERR_MIGRATION_BUSY: its state is being moved already.
+   * @throws Error ERR_MIGRATION_BUSY: the device's state is being moved already.
    */
   async save(opts?: StreamOptions & { preCopy?: boolean }): Promise<Readable> {
     const settings = streamOptions(opts);
@@ -180,10 +183,10 @@ export class Migration {
   }
 
   /**
-   * Stops the device, and takes another's state from a stream. When it has finished, set the state to 'running' or 'stop':
-   * the device takes the state over then, and says if it cannot (EINVAL).
+   * Stops the device and returns a stream that loads saved state. When the stream has finished, set the state to
+   * 'running' or 'stop'. The device then applies the state. This fails with EINVAL if the state is not valid.
    *
-   * @throws Error ERR_MIGRATION_BUSY: its state is being moved already.
+   * @throws Error ERR_MIGRATION_BUSY: the device's state is being moved already.
    */
   async resume(opts?: StreamOptions): Promise<Writable> {
     const settings = streamOptions(opts);
@@ -199,11 +202,11 @@ export class Migration {
   }
 
   /**
-   * Moves the state to another device of the same kind. This one is stopped then ('stop'). When it fails, or is aborted,
-   * this one goes on in the state that it was in, and the target is reset.
+   * Moves the state to another device of the same kind. Afterwards, this device is in state 'stop'. If the move fails
+   * or is aborted, this device returns to its previous state, and the target is reset.
    *
-   * @throws what failed, as {@link setState}, {@link MigrationData.read} and {@link MigrationData.write}; the signal's
-   *   AbortError.
+   * @throws the errors of {@link setState}, {@link MigrationData.read} and {@link MigrationData.write}, and the
+   *   signal's AbortError.
    */
   async moveTo(target: { readonly migration: Migration }, opts?: MoveOptions): Promise<void> {
     const to = instance(options(target, 'target').migration, 'target.migration', Migration);
@@ -218,7 +221,7 @@ export class Migration {
       const sink = await to.resume(settings);
       streams.push(sink);
       const moved = pipeline(source, sink);
-      moved.catch(() => undefined); // told below
+      moved.catch(() => undefined); // awaited below
       if (preCopy) {
         await Promise.race([once(source, 'idle'), moved]);
         await this.setState('stop-copy');
@@ -235,7 +238,7 @@ export class Migration {
     }
   }
 
-  /** The target of a move that failed. Its first error is told; a second would hide it. */
+  /** Resets the target of a move that failed. Errors are ignored: moveTo() reports the first error. */
   async #giveUp(begun: boolean): Promise<void> {
     if (!begun || this.#device.closed) return;
     await this.#power.reset().catch(() => undefined);
@@ -245,7 +248,7 @@ export class Migration {
     if (attempt(() => this.state) !== state) await this.setState(state).catch(() => undefined);
   }
 
-  /** The state may be another: who waits for more data looks again. @internal */
+  /** Called when the state may have changed. Readers that wait for more data check again. @internal */
   wake(): void {
     for (const data of this.#data) data.wake();
   }

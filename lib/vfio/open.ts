@@ -1,4 +1,5 @@
-// What VfioDevice.open() takes: a PCI address, a mediated device's UUID, a character device's path, or an fd.
+// The options and targets of VfioDevice.open(): a PCI address, a mediated device's UUID, a character device's path, or
+// an fd.
 import { basename } from 'node:path';
 import { type FdHandle, native } from '../addon/native';
 import { closedError, codedError, kernelCall, kernelCallAsync, KernelError } from '../errors/errors';
@@ -17,24 +18,24 @@ import { closingWith, groupSetOf, useOfCaller, type GroupUse } from './group-set
 import { isUuid, mdevCdevNode } from './mdev';
 import { toVfToken } from './vf-token';
 
-/** How to open a device. */
+/** How a device is opened. */
 export interface OpenOptions {
-  /** Binds the device to this iommufd. Without it, {@link VfioDevice.bind} must come before anything else. */
+  /** Binds the device to this iommufd. Without it, {@link VfioDevice.bind} must be called before most other methods. */
   iommufd?: Iommufd;
   /** Opens the device through its IOMMU group, in this container. */
   container?: VfioContainer;
-  /** Opens the device through this group, which is in a container or an iommufd already. */
+  /** Opens the device through this group, which must be in a container or an iommufd. */
   group?: VfioGroup;
-  /** Which of VFIO's files to open. Default: what suits the other options and is there. */
+  /** Which VFIO file is opened. Default: a file that exists and matches the other options. */
   through?: 'cdev' | 'group';
-  /** A VF token, for the bind or for opening through the group: see {@link BindOptions.vfToken}. */
+  /** A VF token, for binding or for opening through the group: see {@link BindOptions.vfToken}. */
   vfToken?: string;
   /**
-   * What the device must be, by its PCI address or UUID: for an fd that somebody handed over, or a path. Anything else is
-   * refused.
+   * The expected PCI address or UUID, for a target that is a path or an fd from another owner. If the device is another
+   * one, ERR_WRONG_NODE is thrown.
    */
   address?: string;
-  /** Default: that of the iommufd, the container or the group, or the default kernel. */
+  /** Default: the kernel of the iommufd, the container or the group. Without them, the default kernel. */
   kernel?: Kernel;
 }
 
@@ -45,11 +46,11 @@ export interface Target {
   binding: BindOptions;
   open: () => Promise<Opened>;
   openSync: () => Opened;
-  /** The PCI address or UUID, where it is known. */
+  /** Returns the PCI address or UUID, if it is known. */
   addressOf: (fd: FdHandle) => string | undefined;
 }
 
-/** The options, checked. */
+/** The options after validation. */
 interface Wanted {
   kernel: Kernel;
   iommufd: Iommufd | undefined;
@@ -126,7 +127,7 @@ function toWays(target: string | number, wanted: Wanted): Ways & Pick<Target, 'a
   return { ...byGroup(address, wanted), addressOf: () => address };
 }
 
-/** Closes what was opened and throws, unless it is the device that was asked for. */
+/** Checks that the opened device is the expected one. Otherwise, closes it and throws. */
 function expectAddress(
   { fd, use }: Opened,
   address: string | undefined,
@@ -141,7 +142,7 @@ function expectAddress(
   throw codedError('ERR_WRONG_NODE', `${name} is ${is}, and not ${wanted}`);
 }
 
-/** Which device an open file is of: by the kernel's own word, or by the file's number. */
+/** Returns the address of an open file's device, from fdinfo or by the file's device number. */
 function addressOfFd(kernel: Kernel, fd: FdHandle): string | undefined {
   const told = addressByFdinfo(fd);
   if (told !== undefined) return told;
@@ -158,7 +159,7 @@ function addressOfPath(kernel: Kernel, path: string): string | undefined {
   }
 }
 
-/** Of a PCI device its address in full; of a mediated one its UUID. */
+/** Returns the full PCI address or the UUID. */
 function toName(target: string): string {
   const uuid = target.toLowerCase();
   return isUuid(uuid) ? uuid : toAddress(target);
@@ -168,13 +169,13 @@ function cdevOf(sysfs: string, name: string): Node {
   return isUuid(name) ? mdevCdevNode(sysfs, name) : cdevNode(sysfs, name);
 }
 
-/** Linux 6.17 and later say it, for files of groups, too: vfio_device_show_fdinfo(). */
+/** Linux 6.17 and later report it, also for files that were opened through groups: vfio_device_show_fdinfo(). */
 function addressByFdinfo(fd: FdHandle): string | undefined {
   const path = /^vfio-device-syspath:\s*(\S+)$/m.exec(attempt(() => native.dmaBufFdinfo(fd)) ?? '')?.[1];
   return path === undefined ? undefined : attempt(() => toName(basename(path)));
 }
 
-/** By the character device; and where this kernel has none, by the group. */
+/** Opens the character device. If this kernel has none for the device, opens the group. */
 function byEither(address: string, wanted: Wanted): Ways {
   const { kernel, through } = wanted;
   const node = cdevOf(kernel.sysfs, address);
@@ -201,7 +202,7 @@ function byEither(address: string, wanted: Wanted): Ways {
   };
 }
 
-/** By a node that the caller names: whichever device it is. */
+/** Opens the path that the caller specified, without a check which device it is. */
 function byPath(path: string, kernel: Kernel): Ways {
   return {
     open: async () => ({

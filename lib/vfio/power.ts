@@ -1,4 +1,4 @@
-// What takes a VFIO device's memory away for a while: reset, hot reset, low power.
+// Power: operations that make a device's memory temporarily inaccessible: reset, hot reset, low power.
 import { codedError, kernelCall } from '../errors/errors';
 import { native, type FdHandle, type VfioHandle } from '../addon/native';
 import type { DeviceFile } from './device-file';
@@ -10,7 +10,7 @@ import { WakeUp } from './wake-up';
 export class Power {
   readonly #file: DeviceFile;
   #wakeUp: WakeUp | undefined;
-  /** The last call that enters or leaves low power, and all before it. */
+  /** Settles after all calls so far that enter or leave low power. */
   #power: Promise<unknown> = Promise.resolve();
 
   constructor(file: DeviceFile) {
@@ -43,7 +43,10 @@ export class Power {
     this.#file.changingSync((device) => native.vfioHotReset(device, addresses, groups, false));
   }
 
-  /** The groups that this thread has beside this device's: they vouch for their devices. */
+  /**
+   * The groups that this thread has opened in the device's container. They prove ownership of their devices for a hot
+   * reset.
+   */
   #groups(): VfioGroup[] {
     const container = this.#file.use?.group.container;
     return container ? VfioGroup.inUse(container) : [];
@@ -104,7 +107,7 @@ export class Power {
     this.#sleeps(undefined);
   }
 
-  /** A call that enters or leaves low power; what was before is over with it. */
+  /** Makes a call that enters or leaves low power. It ends the previous low power state. */
   async #powering(call: (device: VfioHandle) => Promise<void>, next?: WakeUp): Promise<void> {
     const enter = async () => {
       await this.#file.changing(call);
@@ -124,7 +127,7 @@ export class Power {
     if (this.#file.closed) next?.end(false);
   }
 
-  /** Made before the device goes to sleep: afterwards nothing can fail. */
+  /** Creates the WakeUp before the device enters low power, so that nothing can fail afterwards. */
   #toWakeUp(): [wakeUp: WakeUp, eventfd: FdHandle] {
     this.#file.check();
     const eventfd = kernelCall(this.#file.args(), () => native.fdEventfd(this.#file.kernel.handle, 0));
@@ -137,11 +140,11 @@ export class Power {
   }
 
   async #awake(wakeUp: WakeUp): Promise<void> {
-    await this.#power; // it may be that what woke the device
+    await this.#power; // one of these calls may have caused the wakeup
     if (this.#wakeUp !== wakeUp || this.#file.closed) return;
     this.#wakeUp = undefined;
     this.#file.forget(wakeUp);
-    // vfio_pci_core_runtime_resume() leaves what was exported revoked; only this brings it back.
+    // vfio_pci_core_runtime_resume() leaves exported dma-bufs revoked. Only LOW_POWER_EXIT restores them.
     await this.#file.changing((device) => native.vfioExitLowPower(device, true)).catch(() => undefined);
   }
 }

@@ -1,4 +1,4 @@
-// Parts of a region, in whole pages.
+// Page-aligned parts of a region.
 import { native } from '../addon/native';
 
 /** A part of a region, in bytes. */
@@ -10,7 +10,7 @@ export interface RegionRange {
 const page = native.pageSize;
 const down = (value: bigint) => value & ~(page - 1n);
 
-/** The whole pages of the first `size` bytes that no hole touches, ascending. @internal */
+/** Returns the whole pages within the first `size` bytes that do not overlap a hole, ascending. @internal */
 export function wholePages(size: bigint, holes: readonly RegionRange[]): RegionRange[] {
   const last = down(size);
   const ranges: RegionRange[] = [];

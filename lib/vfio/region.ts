@@ -1,4 +1,4 @@
-// A region of a device: reads, writes and mapping.
+// Region: a region of a device, with reads, writes and mapping.
 import type { Parents } from '../lifetime/parents';
 import { codedError, kernelCall } from '../errors/errors';
 import { native } from '../addon/native';
@@ -14,17 +14,17 @@ const lastBar = 5;
 /**
  * A region of a device: a BAR (index 0 to 5), the expansion ROM (6), PCI config space (7), VGA (8).
  *
- * The accessors here go through the kernel (pread and pwrite), which makes accesses of the given width where the offset
- * is a multiple of it. They work for what cannot be mapped: I/O ports, config space, a page with an MSI-X table.
+ * The accessors use pread and pwrite. If the offset is a multiple of the width, the kernel makes one access of this
+ * width. They also work for regions that cannot be mapped: I/O ports, config space, a page with an MSI-X table.
  */
 export class Region {
   readonly device: Parents['VfioDevice'];
   readonly index: number;
-  /** 'bar0' … 'bar5', 'rom', 'config', 'vga'; undefined for a device-specific region. */
+  /** 'bar0' … 'bar5', 'rom', 'config', 'vga'. Undefined for a device-specific region. */
   readonly name: string | undefined;
-  /** In bytes; 0: the device has no such region. */
+  /** The size in bytes. 0: the device does not have the region. */
   readonly size: bigint;
-  /** What can be done with it. */
+  /** Whether the region can be read, written and mapped. */
   readonly flags: { readonly read: boolean; readonly write: boolean; readonly mmap: boolean };
   readonly capabilities: readonly RegionCapability[];
   readonly #offset: bigint;
@@ -45,14 +45,15 @@ export class Region {
     this.#offset = info.offset;
   }
 
-  /** Where it begins in the device's file. @internal */
+  /** The offset of the region in the device's file. @internal */
   get fileOffset(): bigint {
     return this.#offset;
   }
 
   /**
-   * What can be mapped, ascending: the whole region, the areas that a driver leaves open (its sparse-mmap capability), or
-   * nothing. In bytes from the region's start; a BAR that is smaller than a page is one range, and its page is mapped.
+   * Returns the parts that can be mapped, in ascending order: the whole region, the areas of the driver's sparse-mmap
+   * capability, or nothing. Offsets and lengths in bytes, relative to the region's start. A BAR that is smaller than a
+   * page is one range, and mapping it maps its whole page.
    */
   mappableRanges(): RegionRange[] {
     if (!this.flags.mmap || this.size === 0n) return [];
@@ -65,9 +66,10 @@ export class Region {
   }
 
   /**
-   * What can be exported as dma-bufs, ascending: the whole pages of a memory BAR without those that hold the MSI-X table or
-   * its pending bits. The kernel exports these pages, too; but whoever is given them can make the device raise any interrupt,
-   * and may write to what the PCI specification forbids to write. In bytes from the BAR's start.
+   * Returns the parts that can be exported as dma-bufs safely, in ascending order: the whole pages of a memory
+   * BAR except those that contain the MSI-X table or its pending bits. The kernel would export these pages, too, but a
+   * process with access to them can make the device raise any interrupt, and can make writes that the PCI specification
+   * forbids. Offsets and lengths in bytes, relative to the BAR's start.
    */
   exportableRanges(): RegionRange[] {
     if (this.index > lastBar || !this.flags.mmap) return [];
@@ -80,11 +82,12 @@ export class Region {
   }
 
   /**
-   * Maps the region, or a page-aligned part of it, for access without system calls. Without options: all that can be
-   * mapped, if that is in one piece.
+   * Maps the region, or a page-aligned part of it, for access without system calls. Without options, maps the mappable
+   * range if there is exactly one.
    *
-   * @throws Error ERR_NOT_MAPPABLE: the driver leaves only parts of the region open, which the error names, and this is in
-   *   none of them. KernelError EINVAL: cannot be mapped at all (see `flags.mmap`). RangeError: outside the region.
+   * @throws Error ERR_NOT_MAPPABLE: the driver allows mapping only of parts of the region, which the error lists, and
+   *   the range is not within one of them. KernelError EINVAL: the region cannot be mapped (see `flags.mmap`).
+   *   RangeError: outside the region.
    */
   map(opts?: { offset?: number | bigint; length?: number | bigint }): MappedRegion {
     const { offset, length } = options(opts);
@@ -111,18 +114,19 @@ export class Region {
   }
 
   /**
-   * Has the kernel write to a register each time an eventfd is signalled (VFIO_DEVICE_IOEVENTFD), for as long as the
-   * object is not closed, and while memory space is on. Signals that the eventfd has counted already write at once.
+   * Makes the kernel write to a register each time an eventfd is signalled (VFIO_DEVICE_IOEVENTFD), until the returned
+   * object is closed. Memory space must be on. If the eventfd's counter is not 0, the kernel writes at once.
    *
-   * @throws KernelError EINVAL: not a BAR, past its end, or in an MSI-X table. EEXIST: the same write is there already. ENOSPC: the
-   *   device has as many as it can have, which is 1000.
+   * @throws KernelError EINVAL: not a BAR, past its end, or in an MSI-X table. EEXIST: the same write is registered
+   *   already. ENOSPC: the device has the maximum of 1000 ioeventfds.
    */
   ioeventfd(opts: IoeventfdOptions): Ioeventfd {
     return new Ioeventfd(this, this.#offset, opts);
   }
 
   /**
-   * Reads into `bytes` from `offset` on. Returns the number of bytes, which is less at the region's end.
+   * Reads into `bytes`, starting at `offset`. Returns the number of bytes read, which is less than requested at the
+   * region's end.
    *
    * @throws KernelError EIO: memory space is off. EINVAL: past the end, or no such region.
    */
@@ -134,7 +138,10 @@ export class Region {
     );
   }
 
-  /** Writes `bytes` from `offset` on. Returns the number of bytes, which is less at the region's end. */
+  /**
+   * Writes `bytes`, starting at `offset`. Returns the number of bytes written, which is less than requested at the
+   * region's end.
+   */
   write(offset: number | bigint, bytes: Uint8Array): number {
     const at = this.#at(offset);
     toBytes(bytes, 'bytes');
@@ -145,7 +152,7 @@ export class Region {
     return written;
   }
 
-  /** A region's own offset cannot run into the next region's part of the fd. */
+  /** Limits offsets to 2^40 - 1, so that they cannot reach the next region in the device's file. */
   #at(offset: number | bigint): bigint {
     return u64(offset, 'offset', 0n, (1n << 40n) - 1n);
   }
@@ -204,7 +211,7 @@ export class Region {
     this.write(offset, bytes.subarray(0, width));
   }
 
-  /** A register is all there, or the access is refused: half a value would be a wrong value. */
+  /** Checks that the whole register is within the region. A partial access would return a wrong value. */
   #inside(offset: number | bigint, width: number): void {
     u64(offset, 'offset', 0n, this.size < width ? 0n : this.size - BigInt(width));
   }

@@ -1,4 +1,4 @@
-// One vector's receiver: an eventfd of the library's, and who listens to it.
+// Vector: an eventfd that receives one vector's interrupts, and its listeners.
 import { Counter } from '../events/counter';
 import { kernelCall } from '../errors/errors';
 import type { Kernel } from '../kernel/kernel';
@@ -9,7 +9,7 @@ export class Vector {
   readonly counter: Counter;
   readonly #fd: FdHandle;
 
-  /** @param settled when all who listen have done with what came */
+  /** @param settled called when all listeners have handled the interrupts */
   constructor(kernel: Kernel, settled: (() => void) | undefined) {
     this.#fd = kernelCall({}, () => native.fdEventfd(kernel.handle, 0));
     this.counter = new Counter(this.#fd, settled);

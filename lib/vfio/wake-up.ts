@@ -1,12 +1,12 @@
-// Low power that ends when something accesses the device: the kernel tells so through an eventfd.
+// WakeUp: low power that ends when the device is accessed. The kernel signals this through an eventfd.
 import { native, type FdHandle } from '../addon/native';
 import { pollEvents, Watch } from '../events/poll';
 
-/** Low power from which the device can be woken. It comes from {@link VfioDevice.enterLowPowerWithWakeUp}. */
+/** Low power that ends at the first access to the device. Created by {@link VfioDevice.enterLowPowerWithWakeUp}. */
 export class WakeUp {
   /**
-   * Resolves when low power is over. `true`: something woke the device (an access to it, by whoever, or its own signal), and
-   * what it exports can be mapped again. `false`: it was ended by exitLowPower(), by entering low power anew, or by close().
+   * Resolves when low power has ended. `true`: an access to the device or its wakeup signal ended it, and its exported
+   * dma-bufs can be mapped again. `false`: exitLowPower(), entering low power again, or close() ended it.
    */
   readonly woken: Promise<boolean>;
   readonly #eventfd: FdHandle;
@@ -14,7 +14,7 @@ export class WakeUp {
   #resolve: (woken: boolean) => void = () => undefined;
   #over = false;
 
-  /** `awake` is called when the device was woken, before that is told. @internal */
+  /** @param awake called when the device has woken up, before `woken` resolves @internal */
   constructor(eventfd: FdHandle, awake: (wakeUp: WakeUp) => Promise<void>) {
     this.woken = new Promise((resolve) => (this.#resolve = resolve));
     this.#eventfd = eventfd;
@@ -24,7 +24,7 @@ export class WakeUp {
     });
   }
 
-  /** Whether the low power that this object stands for is over. */
+  /** Whether this low power state has ended. */
   get over(): boolean {
     return this.#over;
   }
@@ -38,7 +38,7 @@ export class WakeUp {
     this.#resolve(woken);
   }
 
-  /** The device is being closed. @internal */
+  /** Called when the device is being closed. @internal */
   close(): void {
     this.end(false);
   }
