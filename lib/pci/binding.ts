@@ -10,7 +10,10 @@ import { toAddress } from './sysfs';
 
 const vfio = 'vfio-pci';
 /** Where it is remembered which driver a device had. Like the bindings themselves it is gone after a restart. */
-const memory = '/run/vfio-dmabuf/drivers';
+const memory = 'run/vfio-dmabuf/drivers';
+
+/** The folder for that, on the host whose sysfs this is: a copy of another host, or a fake one, has its own. */
+const memoryOf = (sysfs: string) => join(dirname(sysfs), memory);
 
 /** One thing to do: write `value` to `file`; undefined: remove the file. */
 export interface BindingStep {
@@ -52,7 +55,13 @@ function toPlace(address: string, sysfs: string): Place {
   const full = toAddress(string(address, 'address'));
   const folder = join(sysfs, 'bus/pci/devices', full);
   if (!existsSync(folder)) throw codedError('ERR_NO_SUCH_DEVICE', `there is no PCI device ${full}`);
-  return { sysfs, address: full, folder, driver: linked(join(folder, 'driver')), remembered: join(memory, full) };
+  return {
+    sysfs,
+    address: full,
+    folder,
+    driver: linked(join(folder, 'driver')),
+    remembered: join(memoryOf(sysfs), full),
+  };
 }
 
 const release = ({ folder, driver, address }: Place): BindingStep[] =>
@@ -114,7 +123,7 @@ function take({ file, value }: BindingStep): void {
     rmSync(file, { force: true });
     return;
   }
-  if (file.startsWith(memory)) mkdirSync(dirname(file), { recursive: true });
+  if (dirname(file).endsWith(`/${memory}`)) mkdirSync(dirname(file), { recursive: true });
   try {
     writeFileSync(file, value);
   } catch (error) {
@@ -150,7 +159,7 @@ function undoBind({ address, from }: BindingPlan, sysfs: string): void {
     ...(from === undefined || linked(join(folder, 'driver')) !== undefined
       ? []
       : [{ file: join(sysfs, 'bus/pci/drivers', from, 'bind'), value: address }]),
-    { file: join(memory, address), value: undefined },
+    { file: join(memoryOf(sysfs), address), value: undefined },
   ];
   for (const step of steps) attempt(() => take(step));
 }

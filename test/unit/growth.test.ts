@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { closeSync, openSync } from 'node:fs';
 import { DmaMemory, Iommufd, VfioDevice, type IoasMapping } from '../../lib';
 import { FakeKernel } from '../../lib/fake';
+import { itNeeds, openFiles } from '../needs';
 
 const factor = 16;
 /** A quadratic cost would be 256. */
@@ -79,7 +80,7 @@ describe('the cost of many', function () {
     });
   });
 
-  it('closing dma-bufs with many fds open', () => {
+  itNeeds([openFiles(1024)], 'closing dma-bufs with many fds open', () => {
     const files: number[] = [];
     try {
       const work = (count: number) => {
@@ -116,7 +117,7 @@ describe('the cost of many', function () {
     });
   });
 
-  it('host memory, mapped and unmapped', () => {
+  itNeeds([openFiles(4096)], 'host memory, mapped and unmapped', () => {
     using memory = DmaMemory.alloc(4096, { kernel });
     grows(200, (count) => {
       using ioas = iommufd.allocIoas();

@@ -1,27 +1,35 @@
 // No program can crash the process or touch freed memory, whatever it does. Each case has a process of its own: when that
 // dies, the test fails, and says how.
 import assert from 'node:assert/strict';
-import { execFile } from 'node:child_process';
+import { execFile, type ExecFileException } from 'node:child_process';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { afterwards } from '../cleanup';
+import { itNeeds, openFiles, type Need } from '../needs';
 import { cases } from './memory-safety/cases';
 
-const patience = 15_000;
+const patience = 25_000;
+
+/** Of cases that open more files than others. */
+const needs: Partial<Record<string, Need[]>> = {
+  'closing everything while calls are under way': [openFiles(1024)],
+};
 
 describe('memory safety', function () {
   this.timeout(patience + 1000);
 
   for (const name of Object.keys(cases)) {
-    it(name, (done) => {
+    itNeeds(needs[name] ?? [], name, async () => {
       const args = ['--import', 'tsx', '--expose-gc', join(__dirname, 'memory-safety/child.ts'), name];
       const options = { timeout: patience, killSignal: 'SIGKILL' } as const;
-      execFile(process.execPath, args, options, (error, stdout, stderr) => {
-        if (!error) {
-          done();
-          return;
-        }
-        const end = error.signal ?? `exit code ${error.code}`;
-        done(new assert.AssertionError({ message: `the process ended with ${end}\n${stdout}${stderr}` }));
-      });
+      const ended = promisify(execFile)(process.execPath, args, options);
+      afterwards(() => ended.child.kill('SIGKILL'));
+      try {
+        await ended;
+      } catch (error) {
+        const { signal, code, stdout, stderr } = error as ExecFileException & { stdout: string; stderr: string };
+        assert.fail(`the process ended with ${signal ?? `exit code ${String(code)}`}\n${stdout}${stderr}`);
+      }
     });
   }
 });

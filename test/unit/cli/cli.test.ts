@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
-import { join, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { bindToVfio, FdChannel, planBind, planUnbind } from '../../../lib';
 import { FakeKernel } from '../../../lib/fake';
@@ -166,7 +166,7 @@ describe('binding to vfio-pci', () => {
 
   beforeEach(() => {
     using kernel = new FakeKernel();
-    sysfs = temporaryFolder();
+    sysfs = join(temporaryFolder(), 'sys');
     cpSync(kernel.sysfs, sysfs, { recursive: true, verbatimSymlinks: true });
     mkdirSync(join(sysfs, 'bus/pci/drivers/nvme'));
     rmSync(join(device(), 'driver'));
@@ -185,7 +185,10 @@ describe('binding to vfio-pci', () => {
   it('tells every step, and remembers the old driver', () => {
     const plan = planBind('01:00.0', { sysfs });
     assert.deepEqual(
-      { ...plan, steps: plan.steps.map(({ file, value }) => [file.replace(sysfs, ''), value]) },
+      {
+        ...plan,
+        steps: plan.steps.map(({ file, value }) => [file.replace(dirname(sysfs), '').replace('/sys', ''), value]),
+      },
       {
         address,
         from: 'nvme',

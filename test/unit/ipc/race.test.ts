@@ -19,13 +19,13 @@ async function startRacer() {
     return JSON.parse(value) as unknown;
   };
   assert.equal(await next(), 'ready');
-  return { child, next, tell: (line: string) => void child.stdin.write(`${line}\n`) };
+  return { child, next, tell: (...what: unknown[]) => void child.stdin.write(`${JSON.stringify(what)}\n`) };
 }
 
 /** Leaves the socket of a process that was killed, under many names. */
 async function leaveBehind(prefix: string): Promise<void> {
   const { child, next, tell } = await startRacer();
-  tell(`0 0 1 ${prefix}`);
+  tell(0, 0, 1, prefix);
   assert.deepEqual(await next(), ['listens']);
   child.kill('SIGKILL');
   await once(child, 'exit');
@@ -41,7 +41,7 @@ describe('processes that race for one path', function () {
     await leaveBehind(prefix);
     const all = await Promise.all(Array.from({ length: racers }, startRacer));
     const time = Date.now() + 50;
-    for (const { tell } of all) tell(`${String(time)} ${String(step)} ${String(paths)} ${prefix}`);
+    for (const { tell } of all) tell(time, step, paths, prefix);
     const outcomes = await Promise.all(all.map(async ({ next }) => (await next()) as string[]));
     for (let i = 0; i < paths; i += 1) {
       const path = `${prefix}${String(i)}`;
@@ -55,7 +55,7 @@ describe('processes that race for one path', function () {
     const told = { code: 'EADDRINUSE', hint: `process ${String(pid)} listens there` };
     assert.throws(() => FdServer.listen(`${prefix}0`), told);
     assert.equal(readdirSync(folder).length, paths);
-    for (const { tell } of all) tell('close');
+    for (const { tell } of all) tell();
     for (const { next } of all) assert.equal(await next(), 'closed');
     assert.deepEqual(readdirSync(folder), []);
   });

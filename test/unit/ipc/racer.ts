@@ -1,6 +1,7 @@
 // Listens at many paths, one after the other, each at a moment that is told, and says what came of it.
-//   TIME STEP COUNT PREFIX   listens at PREFIX0, PREFIX1, … at TIME (milliseconds since 1970), TIME + STEP, …
-//   close                    closes the servers
+// Each line of its input is a JSON array:
+//   [TIME, STEP, COUNT, PREFIX]   listens at PREFIX0, PREFIX1, … at TIME (milliseconds since 1970), TIME + STEP, …
+//   []                            closes the servers
 import { createInterface } from 'node:readline';
 import { FdServer } from '../../../lib';
 
@@ -18,14 +19,14 @@ function listen(time: number, path: string): string {
 
 console.log('"ready"');
 createInterface(process.stdin).on('line', (line) => {
-  if (line === 'close') {
+  const [time, step, count, prefix] = JSON.parse(line) as [number?, number?, number?, string?];
+  if (time === undefined) {
     for (const server of servers) server.close();
     console.log('"closed"');
     return;
   }
-  const [time, step, count, prefix = ''] = line.split(' ');
-  const outcomes = Array.from({ length: Number(count) }, (_, i) =>
-    listen(Number(time) + i * Number(step), `${prefix}${String(i)}`),
+  const outcomes = Array.from({ length: count ?? 0 }, (_, i) =>
+    listen(time + i * (step ?? 0), `${prefix ?? ''}${String(i)}`),
   );
   console.log(JSON.stringify(outcomes));
 });
