@@ -1,5 +1,6 @@
 /**
- * PCI peer-to-peer memory on Linux: a VFIO device's BAR as a dma-buf, mapped by IOMMUFD for its peers.
+ * PCI peer-to-peer memory on Linux: exports a VFIO device's BAR as a dma-buf and maps it with IOMMUFD for other
+ * devices.
  *
  * @packageDocumentation
  */

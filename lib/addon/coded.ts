@@ -1,8 +1,8 @@
-// Codes of errors.
+// Adds error codes to errors.
 
 /**
- * Gives an error its code, as a property of its own: an assignment would run a setter that a program put on
- * Object.prototype. @internal
+ * Adds the code as an own property. An assignment would call a setter that a program defined on Object.prototype.
+ * @internal
  */
 export function coded<E extends Error>(error: E, code: string): E & { code: string } {
   const descriptor = { __proto__: null, value: code, writable: true, enumerable: true, configurable: true };

@@ -1,9 +1,10 @@
-// The kernel's names for its errnos. Node's own table (os.constants.errno) has those that POSIX knows and some of Linux's;
-// what drivers answer is often none of them.
+// The kernel's errno names. Node's table (os.constants.errno) has the POSIX errnos and some of Linux's. Drivers often
+// return others.
 import { constants } from 'node:os';
 
-// asm-generic/errno-base.h and errno.h: the name's place is its number, '-' where there is none. Where two names share
-// a number it is the first one: EAGAIN is EWOULDBLOCK too, EDEADLK is EDEADLOCK, and EOPNOTSUPP is the C library's ENOTSUP.
+// The names of asm-generic/errno-base.h and errno.h. The index of a name is its number; '-' marks unused numbers.
+// Aliases use the first name: EAGAIN for EWOULDBLOCK, EDEADLK for EDEADLOCK, and EOPNOTSUPP for the C library's
+// ENOTSUP.
 const generic = `
   EPERM ENOENT ESRCH EINTR EIO ENXIO E2BIG ENOEXEC EBADF ECHILD
   EAGAIN ENOMEM EACCES EFAULT ENOTBLK EBUSY EEXIST EXDEV ENODEV ENOTDIR
@@ -23,15 +24,15 @@ const generic = `
   .trim()
   .split(/\s+/);
 
-// x86, ARM, RISC-V, LoongArch, s390 and POWER use these numbers (but for EDEADLOCK, which is 58 on POWER). MIPS, SPARC,
-// Alpha and PA-RISC have their own from 35 on, which ENOTEMPTY shows; there Node's names must do.
+// x86, ARM, RISC-V, LoongArch, s390 and POWER use these numbers (except EDEADLOCK, which is 58 on POWER). MIPS, SPARC,
+// Alpha and PA-RISC have other numbers from 35 on, which ENOTEMPTY detects; on these, Node's names are used.
 const isGeneric = constants.errno.ENOTEMPTY === generic.indexOf('ENOTEMPTY') + 1;
 const nodes = Object.entries(constants.errno).filter(([name]) => name !== 'EWOULDBLOCK' && name !== 'ENOTSUP');
 const names = isGeneric
   ? new Map(generic.map((name, i) => [i + 1, name]))
   : new Map(nodes.map(([name, number]) => [number, name]));
 
-/** The name of a positive errno: 'EOPNOTSUPP' for 95; 'E524' for one that has none. @internal */
+/** Returns the name of a positive errno, for example 'EOPNOTSUPP' for 95, or 'E524' if it has no name. @internal */
 export function errnoName(errno: number): string {
   const name = names.get(errno);
   return name === undefined || name === '-' ? `E${String(errno)}` : name;

@@ -1,10 +1,10 @@
-// The addon, typed. The only file that loads it; everything else sees these functions and opaque handles.
+// Loads the native addon and declares its types. No other file loads it; they use these functions and opaque handles.
 import { existsSync } from 'node:fs';
 import bindings from 'bindings';
 import { coded } from './coded';
 
 declare const tag: unique symbol;
-/** What native code owns, as an opaque value. `T` names the kind. @internal */
+/** An opaque object owned by native code. `T` names its kind. @internal */
 export interface Handle<T extends string> {
   readonly [tag]: T;
 }
@@ -23,7 +23,7 @@ export interface Handle<T extends string> {
 /** @internal */ export type MappingHandle = Handle<'mapping'>;
 /** @internal */ export type SlowReceiveHandle = Handle<'slowReceive'>;
 
-/** The elements of a block access: one access of the element's width each. */
+/** The array types of a block access. Each element is one access of the element's width. */
 export type RegisterArray = Uint8Array | Uint16Array | Uint32Array | BigUint64Array;
 
 /** @internal */
@@ -41,8 +41,8 @@ export interface NativeRegisters {
 }
 
 /**
- * The hot calls of one IOAS. Their arguments are words that the caller writes first: fd, start, length, IOVA, access
- * flags, and whether the IOVA is given. `mapFd` leaves the IOVA in its word. `unmap` takes IOVA and length.
+ * The frequent calls of one IOAS. The caller first writes the arguments to `words`: fd, start, length, IOVA, access
+ * flags, and whether the IOVA is fixed. `mapFd` writes the resulting IOVA to its word. `unmap` uses IOVA and length.
  * @internal
  */
 export interface NativeIoas {
@@ -51,10 +51,10 @@ export interface NativeIoas {
   unmap: () => void;
 }
 
-/** A device's word (native/core/device_state.h). @internal */
+/** Reads a device's state word (native/core/device_state.h). @internal */
 export type WordOf = () => number;
 
-/** Where each argument is in {@link NativeIoas}'s words. @internal */
+/** The index of each argument in {@link NativeIoas}'s words. @internal */
 export const ioasWord = { fd: 0, start: 1, length: 2, iova: 3, access: 4, fixed: 5 } as const;
 
 /** @internal */
@@ -85,16 +85,16 @@ export interface NativeDevice {
   msix: { bar: number; offset: bigint; size: bigint } | undefined;
   group: number;
   virtualFunctions: number;
-  /** '': it is none. */
+  /** '' if there is none. */
   physical: string;
   capabilities: readonly NativeCapability[];
-  /** Of each BAR. */
+  /** The capabilities of each BAR. */
   regionCapabilities: (readonly NativeCapability[])[];
 }
 
 /** @internal */
 export interface NativeMachine {
-  /** Whether the kernel has IOMMUFD, and with it VFIO's character devices. */
+  /** Whether the kernel has IOMMUFD, and therefore VFIO's character devices. */
   iommufd: boolean;
   iommu: {
     lastIova: bigint;
@@ -122,13 +122,13 @@ export interface NativePlane {
   id: number;
 }
 
-/** A result now, or, where the last argument is true, a promise of it. */
+/** Returns a result, or a promise of it if the last argument is true. */
 interface NowOrLater<Arguments extends unknown[], Result> {
   (...args: [...Arguments, async: false]): Result;
   (...args: [...Arguments, async: true]): Promise<Result>;
 }
 
-/** The functions of a kind of an iommufd's objects. @internal */
+/** The functions of one kind of iommufd object. @internal */
 export interface NativeObject<H> {
   readonly id: (handle: H) => number;
   readonly destroy: (handle: H) => void;
@@ -142,15 +142,15 @@ type MapArguments = [offset: bigint, length: bigint, iova: bigint | undefined, a
 export interface NativeMessage {
   bytes: Uint8Array;
   fds: FdHandle[];
-  /** It had more bytes than there was room for. */
+  /** Whether the message had more bytes than the buffer. */
   cut: boolean;
-  /** It had more fds than this process can open. */
+  /** Whether the message had more fds than this process can open. */
   lostFds: boolean;
 }
 
 interface Native {
   systemKernel(): KernelHandle;
-  /** The system's, in bytes. */
+  /** The system's page size, in bytes. */
   readonly pageSize: bigint;
   fakeKernel(machine: NativeMachine, sysfsParent: string): KernelHandle;
   fakeAttach(sysfs: string): KernelHandle | undefined;
@@ -162,10 +162,13 @@ interface Native {
   fakeOpenMappings(kernel: KernelHandle): number;
   fakeFailCall(kernel: KernelHandle, n: number, errno: number): void;
   fakeFailedCall(kernel: KernelHandle): { name: string; request: number } | undefined;
-  /** IOMMU_TEST_CMD on an iommufd of the fake, for tests. */
+  /** Runs IOMMU_TEST_CMD on an iommufd of the fake kernel, for tests. */
   fakeIommufdTest(kernel: KernelHandle, fd: number, command: Uint8Array, bitmap: Uint8Array | undefined): number;
 
-  /** Any request, for the project's own tests: behind `bytes`, which get the answer, is no memory. */
+  /**
+   * Runs any request, for the project's own tests. The memory after `bytes` is unmapped. The answer is written to
+   * `bytes`.
+   */
   ioctlAtPageEnd(kernel: KernelHandle, fd: number, request: number, bytes: Uint8Array): number;
 
   fdOpen: NowOrLater<[kernel: KernelHandle, path: string], FdHandle>;
@@ -175,7 +178,7 @@ interface Native {
   fdWrite: NowOrLater<[fd: FdHandle, bytes: Uint8Array], number>;
   fdNumber(fd: FdHandle): number;
   fdInode(fd: FdHandle): bigint;
-  /** 'MAJOR:MINOR' of a character device, as sysfs writes it; undefined: the file is none. */
+  /** Returns 'MAJOR:MINOR' of a character device, in the format of sysfs; undefined: not a character device. */
   fdDevice(fd: FdHandle): string | undefined;
   fdPath(fd: FdHandle): string;
   fdShare(fd: FdHandle): FdHandle;
@@ -190,32 +193,35 @@ interface Native {
     backlog: number,
     refuseFds: boolean,
   ): FdHandle;
-  /** undefined: nobody is waiting. */
+  /** Returns undefined if no connection waits. */
   socketAccept(socket: FdHandle): FdHandle | undefined;
-  /** The bytes moved; undefined: there is no room now. */
+  /** Returns the number of bytes sent; undefined: the socket's buffer is full. */
   socketSend(socket: FdHandle, bytes: Uint8Array, fds: Int32Array): number | undefined;
-  /** undefined: nothing is there now. */
+  /** Returns undefined if no message is available. */
   socketReceive(socket: FdHandle, size: number): NativeMessage | undefined;
-  /** Whether {@link Native.socketReceive} is certain not to wait. */
+  /** Whether {@link Native.socketReceive} cannot block. */
   socketHasRoom(socket: FdHandle): boolean;
-  /** On a thread for calls that may wait. */
+  /** Prepares a receive on a thread for calls that may block. */
   socketReceiveSlowly(socket: FdHandle, size: number): SlowReceiveHandle;
-  /** To be called once {@link Native.slowReceiveReady} is watched. */
+  /** Starts the receive. Watch {@link Native.slowReceiveReady} first. */
   slowReceiveStart(slow: SlowReceiveHandle): void;
-  /** Readable when it is done. */
+  /** Becomes readable when the receive is done. */
   slowReceiveReady(slow: SlowReceiveHandle): FdHandle;
   slowReceiveTake(slow: SlowReceiveHandle): NativeMessage | undefined;
-  /** The next message, which stays: of a stream, `size` is 1. */
+  /** Returns the next message's size without receiving it. On a stream, `size` is 1. */
   socketPeek(socket: FdHandle): { size: number; fds: boolean } | undefined;
   socketRefuseFds(socket: FdHandle): void;
   socketPeer(socket: FdHandle): { pid: number; uid: number; gid: number; groups: number[] };
   socketUnread(socket: FdHandle): number;
   pidfdGetfd(kernel: KernelHandle, pid: number, fd: number): FdHandle;
-  /** Of a foreign fd, on a thread for calls that may wait; it is waited for briefly. */
+  /**
+   * Closes an fd. The close of a foreign fd runs on a thread for calls that may block; the caller waits for it only
+   * briefly.
+   */
   fdClose: NowOrLater<[fd: FdHandle], void>;
-  /** Its close may wait, as another process sent it. */
+  /** Marks an fd that another process sent: its close may block. */
   fdSetForeign(fd: FdHandle): void;
-  /** Whether this process has the file's lock now (flock(2)). */
+  /** Tries to lock the file (flock(2)). Returns whether this process has the lock. */
   fdLock(kernel: KernelHandle, number: number): boolean;
 
   traceStart(): TraceHandle;
@@ -244,7 +250,7 @@ interface Native {
   ioasIovaRanges(ioas: IoasHandle): { ranges: { start: bigint; last: bigint }[]; alignment: bigint };
 
   ioasAdopt(iommufd: FdHandle, id: number): IoasHandle;
-  /** `ranges`: start and last by turns. */
+  /** `ranges`: alternating start and last. */
   ioasAllowIovas(ioas: IoasHandle, ranges: BigUint64Array): void;
   ioasHugePages(ioas: IoasHandle): boolean;
   ioasSetHugePages(ioas: IoasHandle, enable: boolean): void;
@@ -268,7 +274,7 @@ interface Native {
     HwptHandle
   >;
   hwpt: NativeObject<HwptHandle>;
-  /** `heeded` gets the number of entries that were heeded, also on failure. */
+  /** Sets `heeded` to the number of processed entries, also on failure. */
   hwptInvalidate(hwpt: HwptHandle, type: number, entryLength: number, bytes: Uint8Array, heeded: Uint32Array): void;
   hwptSetDirtyTracking(hwpt: HwptHandle, enable: boolean): void;
   hwptGetDirtyBitmap(hwpt: HwptHandle, iova: bigint, length: bigint, pageSize: bigint, keep: boolean): BigUint64Array;
@@ -277,14 +283,14 @@ interface Native {
     device: number,
     type: number | undefined,
   ): { type: number; bytes: Uint8Array; capabilities: bigint; maxPasidLog2: number };
-  /** Destroys an object that no object of this library stands for. */
+  /** Destroys an object for which the library has no JavaScript object. */
   iommufdDestroy(iommufd: FdHandle, id: number): void;
 
   faultQueueAllocate(iommufd: FdHandle): FaultQueueHandle;
   faultQueueFile(queue: FaultQueueHandle): FdHandle;
   faultQueue: NativeObject<FaultQueueHandle>;
 
-  /** `data` is answered in. */
+  /** The answer is written to `data`. */
   viommuAllocate(parent: HwptHandle, device: number, type: number, data: Uint8Array): ViommuHandle;
   viommu: NativeObject<ViommuHandle>;
   viommuInvalidate(
@@ -311,7 +317,7 @@ interface Native {
   vfioAttachPasid: NowOrLater<[device: VfioHandle, table: IoasHandle | HwptHandle, pasid: number], number>;
   vfioDetachPasid: NowOrLater<[device: VfioHandle, pasid: number], void>;
   vfioReset: NowOrLater<[device: VfioHandle], void>;
-  /** `devices`: id, segment, bus and devfn of each. */
+  /** `devices`: id, segment, bus and devfn of each device. */
   vfioHotResetInfo(device: VfioHandle): { flags: number; devices: Uint32Array };
   vfioHotReset: NowOrLater<[device: VfioHandle, addresses: string[], groups: FdHandle[]], void>;
   vfioEnterLowPower: NowOrLater<[device: VfioHandle], void>;
@@ -328,7 +334,7 @@ interface Native {
   vfioRead(device: VfioHandle, offset: bigint, bytes: Uint8Array): number;
   vfioWrite(device: VfioHandle, offset: bigint, bytes: Uint8Array): number;
   vfioMap(device: VfioHandle, offset: bigint, length: bigint, writable: boolean): MappingHandle;
-  /** `action`: of {@link irqActions}. Of no vector: disables, if the action is to trigger. */
+  /** `action`: a value of {@link irqActions}. With no vector: disables the interrupts if the action is to trigger. */
   irqSet(device: VfioHandle, action: number, index: number, start: number, count: number): void;
   irqSetChosen(device: VfioHandle, action: number, index: number, start: number, chosen: Uint8Array): void;
   irqSetEventfds(device: VfioHandle, action: number, index: number, start: number, numbers: Int32Array): void;
@@ -342,7 +348,7 @@ interface Native {
   migrationDataSize(device: VfioHandle): bigint;
   migrationEnablePrecopyInfo2(device: VfioHandle): void;
   migrationPrecopyInfo(data: FdHandle): { flags: number; initialBytes: bigint; dirtyBytes: bigint };
-  /** `ranges`: IOVA and length by turns. */
+  /** `ranges`: alternating IOVA and length. */
   dmaLoggingStart: NowOrLater<[device: VfioHandle, pageSize: bigint, ranges: BigUint64Array], bigint>;
   dmaLoggingStop: NowOrLater<[device: VfioHandle], void>;
   dmaLoggingReport: NowOrLater<[device: VfioHandle, iova: bigint, length: bigint, pageSize: bigint], BigUint64Array>;
@@ -398,7 +404,7 @@ interface Native {
   heapAllocate: NowOrLater<[heap: FdHandle, length: bigint, access: number], FdHandle>;
 
   syncFileIs(fd: FdHandle): boolean;
-  /** A status is 0 (pending), 1 (signaled) or a negated errno. */
+  /** A status is 0 (pending), 1 (signaled) or a negative errno. */
   syncFileInfo(fd: FdHandle): {
     name: string;
     status: number;
@@ -423,14 +429,14 @@ interface Native {
 
 function load(): Native {
   try {
-    // The root is told: to find it, bindings would replace Error.prepareStackTrace, which may be frozen.
+    // Passing the root is required: bindings would replace Error.prepareStackTrace to find it, which may be frozen.
     return bindings({ bindings: 'vfio_dmabuf', module_root: bindings.getRoot(__filename) }) as Native;
   } catch (cause) {
     throw notLoaded(cause);
   }
 }
 
-/** bindings tells where it looked, if it found nothing that it could load. */
+/** Creates the error for a missing addon. The error of bindings lists the paths that it tried. */
 function notLoaded(cause: unknown): Error {
   const { tries } = cause as { tries?: string[] };
   if (tries?.every((path) => !existsSync(path))) {

@@ -1,24 +1,26 @@
-// Every ioctl, published on a diagnostics channel while somebody listens.
+// Publishes every ioctl on a diagnostics channel while it has subscribers.
 import { channel } from 'node:diagnostics_channel';
 import { errnoName } from './errno';
 import { native, type TraceHandle } from './native';
 
-/** What is published on the channel `vfio-dmabuf:ioctl`. */
+/** The message on the channel `vfio-dmabuf:ioctl`. */
 export interface IoctlMessage {
-  /** The request's name in the kernel's headers ('IOMMU_IOAS_MAP_FILE'); of VFIO_DEVICE_FEATURE, the feature's. */
+  /**
+   * The request's name in the kernel's headers ('IOMMU_IOAS_MAP_FILE'). For VFIO_DEVICE_FEATURE, the feature's name.
+   */
   ioctl: string;
   fd: number;
-  /** What the fd is open on ('/dev/vfio/devices/vfio0'), if that can still be told. */
+  /** The file that the fd refers to ('/dev/vfio/devices/vfio0'), if it is still known. */
   file: string;
-  /** What the kernel returned; a negated errno when it refused. */
+  /** The kernel's return value, or a negative errno on failure. */
   result: number;
-  /** The errno's name, when it refused. */
+  /** The errno's name on failure. */
   code: string | undefined;
-  /** When the call began: nanoseconds, as process.hrtime.bigint(). */
+  /** The start of the call in nanoseconds, as process.hrtime.bigint(). */
   start: bigint;
-  /** Nanoseconds that it took. */
+  /** The duration in nanoseconds. */
   duration: number;
-  /** How many calls after this one are missing, as too many waited to be published. */
+  /** The number of later calls that were dropped because too many messages were pending. */
   dropped: number;
 }
 
@@ -30,7 +32,10 @@ let trace: TraceHandle | undefined;
 
 let waiting: NodeJS.Immediate | undefined;
 
-/** Before and after native calls: sees whether somebody listens. Costs a property when nobody does. @internal */
+/**
+ * Called before and after native calls: starts or stops the trace when subscribers change. Without subscribers it costs
+ * one property access. @internal
+ */
 export function followSubscribers(): void {
   if (ioctls.hasSubscribers || trace !== undefined) follow();
 }
@@ -45,7 +50,7 @@ function follow(): void {
   }
 }
 
-/** Publishes the calls that were made, rather than in the next turn of the event loop. @internal */
+/** Publishes the recorded calls now instead of in the next iteration of the event loop. @internal */
 export function publish(): void {
   clearImmediate(waiting);
   waiting = undefined;

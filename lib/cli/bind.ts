@@ -1,4 +1,4 @@
-// vfio-dmabuf bind, unbind
+// The commands `vfio-dmabuf bind` and `vfio-dmabuf unbind`.
 import type { Command } from 'commander';
 import {
   bindToVfio,
@@ -18,7 +18,7 @@ interface Options {
   root?: string;
 }
 
-/** Words of a shell. */
+/** Quotes a word for a shell. */
 const quote = (word: string) => (/^[\w./:-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`);
 
 function commands({ steps }: BindingPlan): string[] {

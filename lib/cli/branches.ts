@@ -1,19 +1,20 @@
-// The tree of a host with the verdicts on it: two devices' ways meet at one place, and many pairs meet at the same.
+// Builds the tree of a host with the P2P verdicts. A pair's verdict is stored at the node where the paths of its
+// devices join. Many pairs share a node.
 import type { PciFunction } from '../pci/function';
 import type { P2pVerdict } from '../pci/p2p';
 import type { P2pMatrix } from '../pci/p2p-matrix';
 import type { PciTopology } from '../pci/topology';
 
-/** A place in the tree: the host, a host bridge, or a function. */
+/** A node of the tree: the host, a host bridge, or a function. */
 export interface Branch {
-  /** The host bridge's name or the function's address; '' is the host. */
+  /** The host bridge's name or the function's address; '' for the host. */
   name: string;
-  /** undefined: the host, or a host bridge. */
+  /** The function; undefined for the host and for host bridges. */
   self: PciFunction | undefined;
   branches: Branch[];
-  /** The devices here and below, as indices of the matrix. */
+  /** The devices at this node and below, as indices of the matrix. */
   devices: number[];
-  /** What is said of the pairs whose ways meet here, each verdict once; empty: no two do. */
+  /** The distinct verdicts on the pairs whose paths join at this node; empty if there are none. */
   verdicts: P2pVerdict[];
 }
 
@@ -27,7 +28,7 @@ function meetings(branches: readonly Branch[], matrix: P2pMatrix): P2pVerdict[] 
   return [...found].sort();
 }
 
-/** The whole host. */
+/** Returns the tree of the whole host. */
 export function toBranches({ hostBridges }: PciTopology, matrix: P2pMatrix): Branch {
   const indices = new Map(matrix.devices.map((device, i) => [device, i]));
   const join = (name: string, self: PciFunction | undefined, branches: Branch[]): Branch => {
@@ -44,7 +45,7 @@ export function toBranches({ hostBridges }: PciTopology, matrix: P2pMatrix): Bra
   );
 }
 
-/** Without what has no device of the matrix below. */
+/** Removes branches that contain no device of the matrix. */
 export function withDevices(branch: Branch): Branch {
   return { ...branch, branches: branch.branches.filter(({ devices }) => devices.length > 0).map(withDevices) };
 }

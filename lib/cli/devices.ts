@@ -1,4 +1,4 @@
-// vfio-dmabuf devices
+// The command `vfio-dmabuf devices`.
 import type { Command } from 'commander';
 import type { PciBar, PciFunction } from '../pci/function';
 import { isBridge, likelyUse, shortAddress, shortName } from '../pci/names';
@@ -7,7 +7,7 @@ import { json, print, size, table } from './output';
 
 const uses = { cmb: '(CMB?)', 'video-memory': '(video memory?)' };
 
-/** Keeps what belongs together on one line of a table; {@link show} makes them spaces again. */
+/** Prevents a line break in `text` within a table by non-breaking spaces. {@link show} converts them to spaces. */
 const together = (text: string): string => text.replaceAll(' ', '\u00a0');
 
 function barText(device: PciFunction, bar: PciBar): string {

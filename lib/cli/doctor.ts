@@ -1,4 +1,4 @@
-// vfio-dmabuf doctor
+// The command `vfio-dmabuf doctor`.
 import type { Command } from 'commander';
 import { examineHost, type Finding, type HostReport } from '../host/doctor';
 import { shortAddress } from '../pci/names';
@@ -13,7 +13,7 @@ const marks: Record<Finding['verdict'], { mark: string; style: Style | undefined
 
 type Row = Pick<Finding, 'check' | 'verdict' | 'text'>;
 
-/** Devices of which the same was found are one row. */
+/** Combines devices with the same finding into one row. */
 function toRows(findings: readonly Finding[]): Row[] {
   const groups = new Map<string, Finding[]>();
   for (const finding of findings) {

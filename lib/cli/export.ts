@@ -1,4 +1,4 @@
-// vfio-dmabuf export
+// The command `vfio-dmabuf export`.
 import type { Command } from 'commander';
 import { Iommufd } from '../iommufd/iommufd';
 import { VfioDevice } from '../vfio/device';

@@ -1,4 +1,4 @@
-// Which host the commands look at.
+// Selects the host that the commands examine.
 import { join } from 'node:path';
 import { Option } from 'commander';
 import { defaultKernel } from '../kernel/default-kernel';
@@ -16,12 +16,12 @@ export function readHost(root: string | undefined): PciTopology {
   return PciTopology.read({ sysfs: sysfsOf(root) });
 }
 
-/** '32 GT/s x16' */
+/** For example '32 GT/s x16'. */
 export function linkText({ link }: PciFunction): string | undefined {
   return link && `${String(link.speed)} GT/s x${String(link.width)}`;
 }
 
-/** A function as `--json` of any command has it: null is what is not there, or not known. */
+/** Converts a function for the `--json` output of all commands. null: absent or unknown. */
 export function toJson(found: PciFunction, name: string): Record<string, unknown> {
   const hex = (value: number, digits: number) => `0x${value.toString(16).padStart(digits, '0')}`;
   return {

@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// vfio-dmabuf: the command line.
+// The entry point of the command line tool vfio-dmabuf.
 import { Command, CommanderError } from 'commander';
 import '../entry/given';
 import { addBind } from './bind';
@@ -10,7 +10,7 @@ import { paint } from './output';
 import { addShare } from './share';
 import { addTopology } from './topology';
 
-/** Exit codes: 0 done, 1 it cannot be done (errors of the system, refusals), 2 the command line is wrong. */
+/** Exit codes: 0: done; 1: failed (system errors, refusals); 2: invalid command line. */
 async function main(): Promise<void> {
   const program = new Command('vfio-dmabuf')
     .description('PCI peer-to-peer memory through VFIO, IOMMUFD and dma-buf')
@@ -25,7 +25,7 @@ async function main(): Promise<void> {
     await program.parseAsync();
   } catch (error) {
     if (error instanceof CommanderError) {
-      process.exitCode = error.exitCode === 0 ? 0 : 2; // it has told why
+      process.exitCode = error.exitCode === 0 ? 0 : 2; // commander has printed the reason
       return;
     }
     const { message } = error as Error;

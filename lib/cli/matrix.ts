@@ -1,4 +1,4 @@
-// The verdicts on all pairs as a table of letters.
+// Formats the verdicts on all pairs as a table of letters.
 import { codedError } from '../errors/errors';
 import { shortAddress, shortName } from '../pci/names';
 import type { P2pMatrix } from '../pci/p2p-matrix';
@@ -6,11 +6,11 @@ import { lineWidth, paint } from './output';
 import { allVerdicts, verdictLooks } from './verdict';
 
 const cellWidth = 3;
-/** Where no terminal says otherwise. */
+/** The width in characters if the output is not a terminal. */
 const usualWidth = 80;
 const mostInUsualWidth = 16;
 
-/** @throws Error ERR_TOO_WIDE: they do not fit the terminal */
+/** @throws Error ERR_TOO_WIDE: the table is wider than the terminal */
 export function matrixLines(matrix: P2pMatrix): string[] {
   const { devices } = matrix;
   const count = devices.length;

@@ -1,9 +1,9 @@
-// How commands print: tables that fit the terminal, colour only there.
+// Formats the output of commands: tables that fit the terminal, and colour if the output is a terminal.
 import { styleText } from 'node:util';
 
 export type Style = 'bold' | 'dim' | 'green' | 'red' | 'yellow' | 'cyan';
 
-/** Whether the reader is a person at a terminal who wants colour (NO_COLOR, FORCE_COLOR: as Node's own). */
+/** Whether the output is a terminal with colour enabled (NO_COLOR, FORCE_COLOR, as in Node). */
 function inColour(): boolean {
   return process.stdout.isTTY && process.stdout.hasColors() && process.env['NO_COLOR'] === undefined;
 }
@@ -12,13 +12,16 @@ export function paint(style: Style, text: string): string {
   return inColour() ? styleText(style, text) : text;
 }
 
-/** Of the terminal, in characters; a serial line does not tell. Elsewhere lines have no end. */
+/**
+ * The width of the terminal in characters; 80 if the terminal does not report it, as on a serial line. Unlimited if the
+ * output is not a terminal.
+ */
 export function lineWidth(): number {
   if (!process.stdout.isTTY) return Number.MAX_SAFE_INTEGER;
   return process.stdout.columns > 0 ? process.stdout.columns : 80;
 }
 
-/** Cuts words into lines of at most `width` characters. A word that is longer stays whole, so that it can be copied. */
+/** Wraps words into lines of at most `width` characters. A longer word is not split, so that it can be copied. */
 function wrap(text: string, width: number): string[] {
   const lines: string[] = [''];
   for (const word of text.split(' ')) {
@@ -29,7 +32,7 @@ function wrap(text: string, width: number): string[] {
   return lines;
 }
 
-/** Rows of cells under their titles. The last column takes what is left of the line, and is wrapped. */
+/** Formats rows of cells with titles. The last column uses the rest of the line and is wrapped. */
 export function table(
   titles: readonly string[],
   rows: readonly (readonly string[])[],
@@ -50,7 +53,7 @@ export function table(
   return [...line(titles, 'bold'), ...rows.flatMap((row, i) => line(row, styles[i]))].join('\n');
 }
 
-/** Bigints as '0x…' strings: JSON has no integers of 64 bits. */
+/** Formats JSON with bigints as '0x…' strings, because JSON numbers cannot represent 64-bit integers. */
 export function json(value: unknown): string {
   return JSON.stringify(
     value,
@@ -59,7 +62,7 @@ export function json(value: unknown): string {
   );
 }
 
-/** '16 MiB' */
+/** For example '16 MiB'. */
 export function size(bytes: bigint): string {
   const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
   let unit = 0;

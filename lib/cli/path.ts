@@ -1,4 +1,4 @@
-// The way between two devices, as text and as JSON.
+// Formats the path between two devices as text and as JSON.
 import { addParameter } from '../host/command-line';
 import type { PciFunction } from '../pci/function';
 import { shortAddress, shortName } from '../pci/names';
@@ -27,7 +27,7 @@ function hopText(hop: PciFunction, { from, to, common, redirects }: P2pPath): st
   return facts.filter((fact) => fact !== undefined).join(', ');
 }
 
-/** What IOMMUFD says, in one sentence each. */
+/** Returns IOMMUFD's requirements on the two devices, one sentence per row. */
 function ioasRows({ possible, objections, windows }: SharedIoas): string[][] {
   if (possible) return [['IOMMUFD', 'yes: both can be attached to one Ioas. It does not ask about the path']];
   const why = objections.map(({ text }) => text);
@@ -35,7 +35,7 @@ function ioasRows({ possible, objections, windows }: SharedIoas): string[][] {
   return [['IOMMUFD', 'no: one Ioas cannot have both as things are'], ...why.map((text) => ['', text])];
 }
 
-/** What gives VFIO the devices that others have. */
+/** Returns the commands that bind the devices to vfio-pci. */
 function bindLines({ objections }: SharedIoas): string[] {
   const taken = objections.filter(({ device }) => device.iommuGroup !== undefined).map(({ device }) => device.address);
   if (taken.length === 0) return [];

@@ -1,5 +1,5 @@
-// Where everything is in the picture of a host: the tree from left to right, a row for each device, and beside it the
-// verdicts on its pairs. Only geometry: svg.ts draws it.
+// Computes the layout of the picture of a host: the tree from left to right, one row per device, and the verdicts on
+// its pairs next to it. svg.ts draws it.
 import type { PciFunction } from '../pci/function';
 import { shortAddress, shortName } from '../pci/names';
 import type { P2pVerdict } from '../pci/p2p';
@@ -16,25 +16,25 @@ export interface Rectangle {
   height: number;
 }
 
-/** A place of the tree. */
+/** The box of a tree node. */
 export interface Box extends Rectangle {
   text: string;
-  /** At the right end, paler. */
+  /** Text at the right end, in a lighter colour. */
   detail: string | undefined;
   kind: 'host' | 'bridge' | 'device';
 }
 
-/** From a place to those behind it: a trunk with twigs. */
+/** The line from a node to its children: a vertical trunk with one branch per child. */
 export interface Trunk {
   from: { x: number; y: number };
-  /** Where the trunk stands. */
+  /** The x position of the vertical line. */
   x: number;
   to: { x: number; y: number }[];
-  /** Of those whose paths meet here. */
+  /** The verdicts on the pairs whose paths join here. */
   verdicts: P2pVerdict[];
 }
 
-/** A square for a pair, or a device's number above them or at their left. */
+/** The cell of a pair in the matrix. */
 export interface Cell extends Rectangle {
   verdict: P2pVerdict;
 }
@@ -53,12 +53,12 @@ export interface Picture {
   boxes: Box[];
   trunks: Trunk[];
   cells: Cell[];
-  /** The numbers of the devices, beside and above the cells. */
+  /** The device numbers, to the left of and above the cells. */
   labels: Label[];
   legend: (Rectangle & { verdict: P2pVerdict; text: string })[];
 }
 
-/** Of a character of the font size that boxes have, at most on average. */
+/** The maximum average width of a character in the boxes' font size. */
 export const characterWidth = 7.4;
 const margin = 24;
 const rowHeight = 34;
@@ -68,7 +68,7 @@ const padding = 10;
 const titleHeight = 40;
 const numberWidth = 34;
 const legendHeight = 56;
-/** More than these have narrower cells. */
+/** With more devices than this, the cells are narrower. */
 const manyDevices = 24;
 
 const textWidth = (text: string): number => text.length * characterWidth;
@@ -88,7 +88,7 @@ interface Placed extends Branch {
   branches: Placed[];
 }
 
-/** In which column it stands: devices in the last one, whatever is above them. */
+/** Assigns a column to a node. Devices are always in the last column. */
 function place(branch: Branch, column: number, cpu: PciTopology['cpu']): Placed {
   const { self } = branch;
   const isDevice = branch.branches.length === 0;
@@ -107,7 +107,7 @@ function widthOf({ text, detail }: Placed): number {
   return Math.ceil(2 * padding + textWidth(text) + (detail === undefined ? 0 : textWidth(detail) + padding));
 }
 
-/** The left edges of the columns, and how wide each is; the last is the devices'. */
+/** Returns the left edge and width of each column. The last column has the devices. */
 function columnsOf(all: readonly Placed[]): { x: number; width: number }[] {
   const inner = all.filter(({ column }) => Number.isFinite(column)).map(({ column }) => column);
   const order = [...new Set(inner)].sort((a, b) => a - b);
@@ -132,7 +132,7 @@ export function layOut(topology: PciTopology, whole: Branch, matrix: P2pMatrix):
     return self ? 'bridge' : 'host';
   };
 
-  /** Puts it and what is behind it in the next rows; returns its middle. */
+  /** Places a node and its children in the next rows. Returns the y position of its centre. */
   const put = (branch: Placed): number => {
     const isDevice = branch.branches.length === 0;
     const middles = branch.branches.map(put);

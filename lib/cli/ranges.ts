@@ -1,10 +1,10 @@
-// Regions and ranges of bytes, as the command line takes them.
+// Parses BAR indices and byte ranges of the command line.
 import { InvalidArgumentError, Option } from 'commander';
 import type { DmaRange } from '../vfio/export';
 
 const units: Readonly<Record<string, bigint>> = { '': 1n, k: 1n << 10n, m: 1n << 20n, g: 1n << 30n };
 
-/** '0x1000', '64k', '16M' */
+/** Parses for example '0x1000', '64k', '16M'. */
 function toBytes(text: string): bigint {
   const match = /^(0x[0-9a-f]+|\d+)([kmg]?)$/i.exec(text);
   const unit = units[match?.[2]?.toLowerCase() ?? ''];
@@ -12,7 +12,7 @@ function toBytes(text: string): bigint {
   return BigInt(match[1]) * unit;
 }
 
-/** 'OFFSET:LENGTH', one more of them. */
+/** Parses 'OFFSET:LENGTH' and appends it to `before`. */
 function toRange(text: string, before: DmaRange[]): DmaRange[] {
   const [offset = '', length, rest] = text.split(':');
   if (length === undefined || rest !== undefined) throw new InvalidArgumentError('a range is OFFSET:LENGTH');
@@ -25,7 +25,7 @@ export const regionOption = (): Option =>
     return Number(text);
   });
 
-/** `several`: what several make. */
+/** `several`: the help text for several ranges. */
 export const rangeOption = (several: string): Option =>
   new Option('--range <offset:length>', `in bytes, 0x…, or with k, M, G; again for more, ${several}`)
     .default([], 'the whole BAR')

@@ -1,4 +1,4 @@
-// vfio-dmabuf share
+// The command `vfio-dmabuf share`.
 import { InvalidArgumentError, Option, type Command } from 'commander';
 import { Iommufd } from '../iommufd/iommufd';
 import type { PeerCredentials } from '../ipc/fd-channel';
@@ -41,7 +41,7 @@ const hex = (value: number | bigint) => `0x${value.toString(16)}`;
 const complain = (error: unknown) =>
   console.error(`vfio-dmabuf: ${error instanceof Error ? error.message : String(error)}`);
 
-/** Prints `greeting`, then what happens, in words or as a line of JSON each, until a signal comes. */
+/** Prints `greeting`, then each event as text or as a line of JSON, until a signal arrives. */
 async function serve(server: ShareServer, device: VfioDevice, asJson: boolean, greeting: string): Promise<void> {
   const tell = (event: string, peer: PeerCredentials, words: string, why?: string) => {
     const { pid, uid, gid } = peer;
@@ -57,10 +57,12 @@ async function serve(server: ShareServer, device: VfioDevice, asJson: boolean, g
   server.on('failed', complain);
   const reset = () => void device.reset().catch(complain);
   process.on('SIGUSR2', reset);
-  // A signal that comes twice, as from a terminal and from npm, does not cut the end short.
+  // The handlers stay installed, so that a repeated signal (from a terminal and from npm) does not interrupt the
+  // shutdown.
   const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'].map((name) => new Promise((resolve) => process.on(name, resolve)));
-  print(greeting); // whoever reads it may send a signal at once
-  const unheard = new Promise((resolve) => process.stdout.on('error', resolve)); // EPIPE
+  print(greeting); // install the handlers first: a reader may send a signal immediately
+  // EPIPE: the reader has closed the pipe
+  const unheard = new Promise((resolve) => process.stdout.on('error', resolve));
   await Promise.race([...signals, unheard]);
   process.off('SIGUSR2', reset);
 }

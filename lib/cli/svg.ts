@@ -1,4 +1,4 @@
-// Draws the picture of a host as SVG: standalone, no scripts, no fonts of its own.
+// Draws the picture of a host as standalone SVG without scripts or embedded fonts.
 import type { Box, Picture, Trunk } from './picture';
 import { verdictLooks } from './verdict';
 
@@ -36,7 +36,7 @@ function drawBox({ x, y, width, height, text: words, detail, kind }: Box): strin
   ].join('');
 }
 
-/** In the colour of its verdict; dashed in the colours of several. */
+/** Draws a trunk in the colour of its verdict, or dashed in several colours if it has several verdicts. */
 function drawTrunk({ from, x, to, verdicts }: Trunk): string {
   const ys = [from.y, ...to.map(({ y }) => y)];
   const lines = [

@@ -1,4 +1,4 @@
-// vfio-dmabuf topology
+// The command `vfio-dmabuf topology`.
 import { writeFileSync } from 'node:fs';
 import type { Command } from 'commander';
 import type { PciFunction } from '../pci/function';

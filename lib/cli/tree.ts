@@ -1,4 +1,4 @@
-// The tree of a host as text.
+// Formats the tree of a host as text.
 import { shortAddress, shortName } from '../pci/names';
 import type { Branch } from './branches';
 import { linkText } from './host';
@@ -24,7 +24,7 @@ function about(branch: Branch): string {
   return `${shortAddress(name)}  ${facts.filter((fact) => fact !== undefined).join(', ')}`;
 }
 
-/** Its lines: what is below two devices' meeting place says whether they reach each other. */
+/** Returns the lines of a tree. A node where the paths of two devices join also shows the verdicts on these pairs. */
 export function treeLines(branch: Branch, first = '', rest = ''): string[] {
   const { branches, verdicts } = branch;
   const plain = `${first}${about(branch)}`;

@@ -1,8 +1,11 @@
-// How verdicts are written, painted and drawn.
+// The texts and colours of verdicts.
 import type { P2pVerdict } from '../pci/p2p';
 import type { Style } from './output';
 
-/** `colour` of lines, `cell` and `ink` of squares: what does not work is pale, so that what does stands out. */
+/**
+ * `colour` is for lines, `cell` and `ink` for cells. Verdicts without working DMA have pale cells, so that the others
+ * stand out.
+ */
 export const verdictLooks: Readonly<
   Record<P2pVerdict, { text: string; letter: string; style: Style; colour: string; cell: string; ink: string }>
 > = {

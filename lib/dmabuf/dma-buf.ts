@@ -1,4 +1,4 @@
-// A dma-buf: memory that any device can be given, held by a file descriptor.
+// DmaBuf wraps a dma-buf: memory that devices can share, referenced by a file descriptor.
 import { types } from 'node:util';
 import { toKernel } from '../kernel/default-kernel';
 import { closedError, codedError, explain, kernelCall } from '../errors/errors';
@@ -26,47 +26,49 @@ import { SyncFile } from './sync-file';
 import { createUdmabuf, type MemoryRange } from './udmabuf';
 import { toSignal, Waits, type WaitOptions } from '../events/waits';
 
-// linux/dma-buf.h
+// Flags of linux/dma-buf.h.
 const syncRead = 1;
 const syncWrite = 2;
 const syncEnd = 4;
 const nameLength = 31;
 const syncFlags: Record<Access, number> = { r: syncRead, w: syncWrite, rw: syncRead | syncWrite };
-// Reading waits for those who write; writing waits for all.
+// Poll events per access: a reader waits for the write fences, a writer waits for all fences.
 const idleEvents: Record<Access, number> = {
   r: pollEvents.readable,
   w: pollEvents.writable,
   rw: pollEvents.writable,
 };
 
-/** What {@link DmaBuf.map} maps. */
+/** Options of {@link DmaBuf.map}. */
 export interface MapBufferOptions {
-  /** In bytes from the buffer's start: a multiple of the page size. 0 unless told. */
+  /** The offset from the buffer's start in bytes, a multiple of the page size. Default: 0. */
   offset?: number | bigint;
-  /** In bytes. Up to the end unless told. */
+  /** The length in bytes. Default: up to the buffer's end. */
   length?: number | bigint;
-  /** 'rw' unless told. */
+  /** The access. Default: 'rw'. */
   access?: 'r' | 'rw';
 }
 
 /**
- * A dma-buf: a piece of memory that any device can be given, held by a file descriptor.
- *
- * It comes from {@link VfioDevice.exportDmaBuf}, from host memory ({@link DmaMemory.exportDmaBuf},
- * {@link DmaBuf.fromMemory}, {@link DmaHeap.alloc}), or, with {@link DmaBuf.fromFd}, from anybody.
+ * A dma-buf: memory that devices can share, referenced by a file descriptor. It is created by
+ * {@link VfioDevice.exportDmaBuf}, from host memory by {@link DmaMemory.exportDmaBuf}, {@link DmaBuf.fromMemory} or
+ * {@link DmaHeap.alloc}, or from an existing fd by {@link DmaBuf.fromFd}.
  */
 export class DmaBuf extends Closable {
   readonly kernel: Kernel;
-  /** In bytes: the sum of the ranges. */
+  /** The size in bytes: the sum of the ranges. */
   readonly size: bigint;
-  /** Identifies the buffer across duplicated and passed-on file descriptors. Never used again by another. */
+  /**
+   * The inode number. It identifies the buffer across duplicated and received file descriptors, and the kernel does not
+   * reuse it for another buffer.
+   */
   readonly inode: bigint;
   readonly #handle: FdHandle;
   readonly #word: bigint;
-  /** null: not looked for yet. */
+  /** null: not searched yet. */
   #exported: Exported | undefined | null = null;
   #syncNow: ((flags: number) => void) | undefined;
-  /** cpuAccess() calls that have not ended: the fd stays open for them. */
+  /** The number of cpuAccess() calls in progress. They keep the fd open. */
   #accesses = 0;
   readonly #waits = new Waits();
   readonly #mapped = new Set<MappedDmaBuf>();
@@ -79,7 +81,7 @@ export class DmaBuf extends Closable {
     },
   };
 
-  /** Takes the fd over, also when it throws. `size`: if it is known. @internal */
+  /** Takes ownership of the fd, also if it throws. `size`: the buffer's size, if it is known. @internal */
   constructor(kernel: Kernel, handle: FdHandle, size?: bigint) {
     const facts = factsOf(handle, size);
     super(DmaBuf.#end);
@@ -91,9 +93,9 @@ export class DmaBuf extends Closable {
   }
 
   /**
-   * A dma-buf that somebody else made. The fd is duplicated: the caller's own stays open and the caller's.
+   * Creates an object for an existing dma-buf. The fd is duplicated: the caller still owns and closes its own.
    *
-   * @throws KernelError EBADF: not an open fd. Error ERR_NOT_DMA_BUF: an fd of something else.
+   * @throws KernelError EBADF: not an open fd. Error ERR_NOT_DMA_BUF: the fd is of another kind.
    */
   static fromFd(fd: number, opts?: { kernel?: Kernel }): DmaBuf {
     const kernel = toKernel(options(opts).kernel);
@@ -110,7 +112,7 @@ export class DmaBuf extends Closable {
     }
     const dmaBuf = new DmaBuf(kernel, handle);
     try {
-      // Now, as whoever else knows it in this process may close it.
+      // Find the exporter's record now: another object of this process may close the buffer later.
       dmaBuf.#exported = kernelCall({ fd }, () => Exported.find(handle));
     } catch (error) {
       dmaBuf.close();
@@ -120,23 +122,25 @@ export class DmaBuf extends Closable {
   }
 
   /**
-   * One dma-buf of several ranges of host memory, in this order, made by /dev/udmabuf (UDMABUF_CREATE_LIST). It shares the
-   * pages, keeps them and outlives their owners. IOMMUFD does not map such dma-bufs; other importers do.
+   * Creates one dma-buf from ranges of host memory, in this order, with /dev/udmabuf (UDMABUF_CREATE_LIST). It shares
+   * the pages and keeps them allocated after their owners are closed. IOMMUFD cannot map such dma-bufs; other importers
+   * can.
    *
-   * @throws KernelError ENOENT: no udmabuf driver. EINVAL: not page aligned, past a memory's end, over the driver's
-   * limits, or sealed otherwise than F_SEAL_SHRINK and not against writing. EBADFD: no memfd.
+   * @throws KernelError ENOENT: no udmabuf driver. EINVAL: a range is not page-aligned, exceeds its memory or the
+   *   driver's limits, or the memfd's seals are wrong (F_SEAL_SHRINK is required, F_SEAL_WRITE is not allowed). EBADFD:
+   *   not a memfd.
    */
   static fromMemory(ranges: readonly MemoryRange[], opts?: { kernel?: Kernel }): DmaBuf {
     const kernel = toKernel(options(opts).kernel);
     return new DmaBuf(kernel, createUdmabuf(kernel, ranges));
   }
 
-  /** The file descriptor, to hand on. It stays this object's: do not close it. */
+  /** The file descriptor, for example to send to another process. This object owns it: do not close it. */
   get fd(): number {
     return Number(this.fdWord);
   }
 
-  /** The fd as native calls want it. @internal */
+  /** The fd in the form of native calls' arguments. @internal */
   get fdWord(): bigint {
     this.check();
     return this.#word;
@@ -148,20 +152,20 @@ export class DmaBuf extends Closable {
     return this.#handle;
   }
 
-  /** What this process knows of it as its exporter. @internal */
+  /** This process's record of the buffer, if this process exported it. @internal */
   get exported(): Exported | undefined {
     if (this.#exported === null) this.#exported = kernelCall({}, () => Exported.find(this.handle));
     return this.#exported;
   }
 
-  /** Another object of the same fd, which closes when both are closed. @internal */
+  /** Returns another object with the same fd. The fd is closed when both objects are closed. @internal */
   share(): DmaBuf {
     return new DmaBuf(this.kernel, native.fdShare(this.handle), this.size);
   }
 
   /**
-   * A name for debugging, seen in fdinfo and debugfs by everybody who holds the buffer; '' if it has none
-   * (DMA_BUF_SET_NAME). At most 31 bytes of UTF-8 (RangeError).
+   * A name for debugging (DMA_BUF_SET_NAME), shown in fdinfo and debugfs. '' if it has none. At most 31 bytes of UTF-8
+   * (RangeError).
    */
   get name(): string {
     return this.#fdinfo('name') ?? '';
@@ -173,14 +177,14 @@ export class DmaBuf extends Closable {
     kernelCall({ name }, () => native.dmaBufSetName(this.handle, name));
   }
 
-  /** The driver that made it: 'vfio_pci_core', 'udmabuf', a heap's name, … */
+  /** The name of the exporting driver: 'vfio_pci_core', 'udmabuf', a heap's name, … */
   get exporterName(): string {
     return this.#fdinfo('exp_name') ?? '';
   }
 
   /**
-   * How many hold it, all over the system: file descriptors, mappings, importers, and the kernel itself while somebody
-   * waits for its fences.
+   * The number of references in the whole system: file descriptors, mappings, importers, and the kernel's own while a
+   * process waits for its fences.
    */
   get references(): number {
     return Number(this.#fdinfo('count') ?? 0);
@@ -193,11 +197,12 @@ export class DmaBuf extends Closable {
   }
 
   /**
-   * Runs `callback` between {@link beginCpuAccess} and {@link endCpuAccess}, and returns what it returns. If that is a
-   * promise, the access ends when it settles, and the result is a promise, too. It ends also when the callback throws,
-   * and when the callback closes the dma-buf.
+   * Runs `callback` between {@link beginCpuAccess} and {@link endCpuAccess}, and returns its result. If the result is a
+   * promise, the access ends when the promise settles. The access also ends if the callback throws or closes the
+   * dma-buf.
    *
-   * As the begin, it holds up the thread while a device is using the buffer: `await buffer.idle(access)` before.
+   * Like {@link beginCpuAccess}, this blocks the thread while a device uses the buffer. To avoid this, call
+   * `await buffer.idle(access)` first.
    */
   cpuAccess<T>(access: Access, callback: () => T): T {
     const flags = syncFlags[oneOf(access, 'access', accesses)];
@@ -227,7 +232,9 @@ export class DmaBuf extends Closable {
     ) as T;
   }
 
-  /** @param failed the callback did: its error is told, rather than the end's. */
+  /**
+   * @param failed whether the callback threw. Then its error is thrown instead of an error from the end of the access.
+   */
   #endAccess(flags: number, failed: boolean): void {
     this.#accesses -= 1;
     try {
@@ -240,18 +247,18 @@ export class DmaBuf extends Closable {
   }
 
   /**
-   * Says that the CPU is about to read or write the memory through a mapping, so that caches are in order
-   * (DMA_BUF_IOCTL_SYNC with START). It holds up the thread until the devices that use the buffer are done, as the
-   * kernel does: {@link idle} waits without. End it with {@link endCpuAccess}.
+   * Begins CPU access to the memory through a mapping and makes caches coherent (DMA_BUF_IOCTL_SYNC with START). The
+   * kernel blocks the thread until the devices that use the buffer are done; {@link idle} waits without blocking. End
+   * the access with {@link endCpuAccess}.
    */
   beginCpuAccess(access: Access = 'rw'): void {
     this.#sync(syncFlags[oneOf(access, 'access', accesses)]);
   }
 
   /**
-   * Says that the CPU is done (DMA_BUF_IOCTL_SYNC with END). The access must be that of the begin.
+   * Ends CPU access (DMA_BUF_IOCTL_SYNC with END). `access` must be the same as for {@link beginCpuAccess}.
    *
-   * @throws KernelError EINVAL: a udmabuf whose CPU access never began.
+   * @throws KernelError EINVAL: CPU access to this udmabuf was never begun.
    */
   endCpuAccess(access: Access = 'rw'): void {
     this.#sync(syncFlags[oneOf(access, 'access', accesses)] | syncEnd);
@@ -273,11 +280,11 @@ export class DmaBuf extends Closable {
   }
 
   /**
-   * Resolves when the devices' work on the buffer is done that `access` has to wait for: for 'r' that of the writers,
-   * for 'w' and 'rw' everybody's (poll). It waits in the event loop, and keeps the process alive meanwhile. Drivers say
-   * when they are at work on it, VFIO and IOMMUFD do not.
+   * Resolves when the fences that `access` depends on are signaled (poll): the write fences for 'r', all fences for 'w'
+   * and 'rw'. It waits in the event loop and keeps the process alive. VFIO and IOMMUFD do not add fences; other drivers
+   * may.
    *
-   * @throws the signal's reason, when it is aborted. Error ERR_CLOSED: the dma-buf was closed before.
+   * @throws the signal's reason, when it is aborted. Error ERR_CLOSED: the dma-buf was closed while waiting.
    */
   async idle(access: Access = 'rw', opts?: WaitOptions): Promise<void> {
     const events = idleEvents[oneOf(access, 'access', accesses)];
@@ -285,8 +292,8 @@ export class DmaBuf extends Closable {
   }
 
   /**
-   * The devices' work on the buffer that is under way, as a sync file: what `access` has to wait for, as with
-   * {@link idle} (DMA_BUF_IOCTL_EXPORT_SYNC_FILE). With none under way it is signaled.
+   * Exports the fences that `access` depends on as a sync file, as for {@link idle} (DMA_BUF_IOCTL_EXPORT_SYNC_FILE).
+   * Without pending fences, the sync file is signaled.
    *
    * @throws KernelError ENOTTY: a kernel before 6.0.
    */
@@ -299,11 +306,10 @@ export class DmaBuf extends Closable {
   }
 
   /**
-   * Adds work to what others wait for who want the buffer: the sync file's fences, of a device that reads it ('r') or
-   * writes it (DMA_BUF_IOCTL_IMPORT_SYNC_FILE).
+   * Adds the sync file's fences to the buffer as read fences ('r') or write fences (DMA_BUF_IOCTL_IMPORT_SYNC_FILE).
    *
-   * A fence that is not signaled holds up for as long {@link beginCpuAccess}, and, on a dma-buf of VFIO's, whatever
-   * revokes it: a reset, switching memory off, closing the device.
+   * A fence that is not signaled blocks {@link beginCpuAccess}. On a dma-buf of VFIO's it also blocks everything that
+   * revokes the buffer: a device reset, disabling memory decoding, closing the device.
    *
    * @throws KernelError ENOTTY: a kernel before 6.0.
    */
@@ -314,11 +320,11 @@ export class DmaBuf extends Closable {
   }
 
   /**
-   * Maps it, or a part of it, for the CPU, if its exporter does that: udmabuf, the dma-heaps and most GPU drivers do. Put
-   * accesses between {@link beginCpuAccess} and {@link endCpuAccess}.
+   * Maps the buffer, or a part of it, for the CPU, if the exporter supports mmap: udmabuf, the dma-heaps and most GPU
+   * drivers do. Access the memory between {@link beginCpuAccess} and {@link endCpuAccess}.
    *
-   * @throws KernelError EINVAL: the exporter does not (VFIO, in Linux 7.3), or `offset` is not a multiple of the page size.
-   * EACCES: the fd does not allow this access. RangeError: outside the buffer.
+   * @throws KernelError EINVAL: the exporter does not support mmap (VFIO, as of Linux 7.3), or `offset` is not a
+   *   multiple of the page size. EACCES: the fd does not allow this access. RangeError: outside the buffer.
    */
   map(opts?: MapBufferOptions): MappedDmaBuf {
     const { offset, length, access } = options(opts);
@@ -336,15 +342,15 @@ export class DmaBuf extends Closable {
   }
 
   /**
-   * Closes the fd, and the CPU's mappings of it. What an IOAS has mapped stays; to {@link IoasMapping.remap} that, the
-   * buffer must still be open. Whoever waits here gets ERR_CLOSED.
+   * Closes the fd and the CPU mappings. IOAS mappings stay; {@link IoasMapping.remap} requires that the buffer is still
+   * open. Promises that wait on this object reject with ERR_CLOSED.
    */
   override close(): void {
     super.close();
   }
 }
 
-/** What is asked of the kernel about a new one. When that fails, the fd is closed. */
+/** Reads the inode and the size of a new buffer. Closes the fd if this fails. */
 function factsOf(handle: FdHandle, size: bigint | undefined): { inode: bigint; size: bigint } {
   try {
     const inode = kernelCall({}, () => native.fdInode(handle));

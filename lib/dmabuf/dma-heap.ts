@@ -1,4 +1,4 @@
-// A dma-heap: where the kernel allocates dma-bufs of host memory.
+// DmaHeap allocates dma-bufs of host memory from a kernel dma-heap.
 import { constants, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { type FdHandle, native } from '../addon/native';
@@ -14,15 +14,17 @@ import { DmaBuf } from './dma-buf';
 const folder = '/dev/dma_heap';
 const openFlags: Record<Access, number> = { r: constants.O_RDONLY, w: constants.O_WRONLY, rw: constants.O_RDWR };
 
-/** How the memory is wanted. */
+/** Options for allocating. */
 export interface AllocOptions {
-  /** What the dma-buf's fd, and whoever it is handed on to, may be mapped for: 'rw' unless told; 'w' is for nobody. */
+  /**
+   * The access that the dma-buf's fd allows for mmap, also in other processes. Default: 'rw'. 'w' allows no mapping.
+   */
   access?: Access;
 }
 
 /**
- * A dma-heap: memory of one kind for dma-bufs, as the kernel has them. 'system' is ordinary memory, in pages that need not
- * be next to each other; others are a machine's own (contiguous, protected, …).
+ * A dma-heap of the kernel, which allocates dma-bufs from one kind of memory. 'system' is ordinary memory in pages that
+ * need not be contiguous. Other heaps depend on the machine (contiguous, protected, …).
  */
 export class DmaHeap extends Closable {
   readonly kernel: Kernel;
@@ -41,20 +43,21 @@ export class DmaHeap extends Closable {
     this.#handle = handle;
   }
 
-  /** The names of the heaps that the kernel has, sorted. */
+  /** Returns the sorted names of the kernel's heaps. */
   static list(opts?: { kernel?: Kernel }): string[] {
     const kernel = toKernel(options(opts).kernel);
     try {
       return readdirSync(join(kernel.sysfs, 'class/dma_heap')).sort();
     } catch {
-      return []; // no CONFIG_DMABUF_HEAPS
+      return []; // the kernel lacks CONFIG_DMABUF_HEAPS
     }
   }
 
   /**
-   * Opens a heap, by its name in /dev/dma_heap.
+   * Opens a heap by its name in /dev/dma_heap.
    *
-   * @throws KernelError ENOENT: no such heap. EACCES: this user may not. Error ERR_WRONG_NODE: the file is another device.
+   * @throws KernelError ENOENT: no such heap. EACCES: no permission. Error ERR_WRONG_NODE: the file is another
+   *   device's.
    */
   static open(name = 'system', opts?: { kernel?: Kernel }): DmaHeap {
     const kernel = toKernel(options(opts).kernel);
@@ -71,11 +74,11 @@ export class DmaHeap extends Closable {
   }
 
   /**
-   * A dma-buf of new, zeroed memory: `size` bytes (1 to 2^63 less a page), rounded up to whole pages (DMA_HEAP_IOCTL_ALLOC).
-   * The memory is taken at once and cannot be swapped out; the system heap asks for more until there is none, and what then
-   * ends may be some process: mind the size.
+   * Allocates a dma-buf of zeroed memory: `size` bytes (1 to 2^63 less a page), rounded up to whole pages
+   * (DMA_HEAP_IOCTL_ALLOC). The memory is allocated at once and cannot be swapped out. The system heap has no limit: a
+   * large `size` can make the OOM killer end any process.
    *
-   * @throws KernelError ENOMEM: the heap has no such amount.
+   * @throws KernelError ENOMEM: the heap cannot allocate this size.
    */
   async alloc(size: number | bigint, opts?: AllocOptions): Promise<DmaBuf> {
     const { length, flags } = toRequest(size, opts);
@@ -85,14 +88,14 @@ export class DmaHeap extends Closable {
     return new DmaBuf(this.kernel, handle);
   }
 
-  /** The same, now. */
+  /** As {@link alloc}, but blocks the thread. */
   allocSync(size: number | bigint, opts?: AllocOptions): DmaBuf {
     const { length, flags } = toRequest(size, opts);
     const call = () => native.heapAllocate(this.#open(), length, flags, false);
     return new DmaBuf(this.kernel, kernelCall({ heap: this.name, size: length }, call));
   }
 
-  /** Closes the heap. Its dma-bufs stay. */
+  /** Closes the heap. Its dma-bufs stay open. */
   override close(): void {
     super.close();
   }

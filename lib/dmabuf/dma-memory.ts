@@ -1,4 +1,4 @@
-// Host memory for DMA: a sealed memfd, mapped into this process.
+// DmaMemory is host memory for DMA: a sealed memfd, mapped into this process.
 import { toKernel } from '../kernel/default-kernel';
 import { kernelCall } from '../errors/errors';
 import type { Kernel } from '../kernel/kernel';
@@ -11,23 +11,23 @@ import { udmabufPath, withUdmabuf } from './udmabuf-driver';
 
 const pageLog2 = 12;
 const hugePageLog2: Record<HugePageSize, number> = { '2M': 21, '1G': 30 };
-// The largest ArrayBuffer that every supported V8 takes.
+// The largest ArrayBuffer that every supported V8 version allows, in bytes.
 const largest = 2n ** 32n;
 
-// linux/fcntl.h
+// Bits of the F_SEAL_* flags (linux/fcntl.h).
 const sealBits = { seal: 1, shrink: 2, grow: 4, write: 8, 'future-write': 16 } as const;
 
-/** Something that can be forbidden to be done to a memfd. */
+/** A memfd seal (F_SEAL_*). */
 export type Seal = keyof typeof sealBits;
 
 const sealNames = Object.keys(sealBits) as Seal[];
 
-/** The sizes of huge pages that can be asked for. */
+/** The supported sizes of huge pages. */
 export type HugePageSize = '2M' | '1G';
 
-/** Host memory for DMA: a sealed memfd, and its pages as an ArrayBuffer. Zeroed. */
+/** Host memory for DMA: a sealed memfd whose zeroed pages are available as an ArrayBuffer. */
 export class DmaMemory extends Closable {
-  /** In bytes: what was asked for, rounded up to whole pages. */
+  /** The size in bytes: the requested size, rounded up to whole pages. */
   readonly size: number;
   readonly #kernel: Kernel;
   readonly #fd: FdHandle;
@@ -53,7 +53,7 @@ export class DmaMemory extends Closable {
   /**
    * Allocates at least `size` bytes (1 to 4 GiB).
    *
-   * @throws KernelError ENOMEM: with `hugePages`, not enough of them are reserved.
+   * @throws KernelError ENOMEM: with `hugePages`, not enough huge pages are reserved.
    */
   static alloc(size: number | bigint, opts?: { hugePages?: HugePageSize; kernel?: Kernel }): DmaMemory {
     const { hugePages, kernel: chosen } = options(opts);
@@ -73,8 +73,8 @@ export class DmaMemory extends Closable {
   }
 
   /**
-   * The memory. After close() every view of it reads zeros, wherever it is: here, in another thread, transferred. It is not
-   * detached, as Node's own asynchronous calls (zlib's, for one) end the process when a buffer they work on is.
+   * The memory. After close(), every view of it reads zeros, also in other threads and after a transfer. The buffer is
+   * not detached, because Node's asynchronous calls (for example zlib's) abort the process if their buffer is detached.
    */
   get buffer(): ArrayBuffer {
     const { mapping } = this;
@@ -82,7 +82,7 @@ export class DmaMemory extends Closable {
     return this.#buffer;
   }
 
-  /** The memfd's number, to hand on. It stays this object's: do not close it. */
+  /** The memfd, for example to send to another process. This object owns it: do not close it. */
   get fd(): number {
     return native.fdNumber(this.fdHandle);
   }
@@ -100,10 +100,11 @@ export class DmaMemory extends Closable {
   }
 
   /**
-   * A dma-buf of this memory, or of a page-aligned piece of it, made by /dev/udmabuf (UDMABUF_CREATE). It shares the
-   * pages and outlives this object; {@link DmaBuf.fromMemory} makes one of several. IOMMUFD does not map such dma-bufs (mapMemory does it without); other importers do.
+   * Creates a dma-buf of this memory, or of a page-aligned part of it, with /dev/udmabuf (UDMABUF_CREATE). The dma-buf
+   * shares the pages and stays valid after this object is closed. {@link DmaBuf.fromMemory} creates one from several
+   * ranges. IOMMUFD cannot map such dma-bufs (mapMemory needs none); other importers can.
    *
-   * @throws KernelError ENOENT: no udmabuf driver. EINVAL: not page aligned, or over the driver's size limit.
+   * @throws KernelError ENOENT: no udmabuf driver. EINVAL: not page-aligned, or over the driver's size limit.
    */
   exportDmaBuf(opts?: { offset?: number | bigint; length?: number | bigint }): DmaBuf {
     const { fdHandle } = this;
@@ -118,25 +119,25 @@ export class DmaMemory extends Closable {
     return new DmaBuf(kernel, handle);
   }
 
-  /** What cannot be done to the memory any more. It is born sealed against shrinking, as /dev/udmabuf and safety want it. */
+  /** The memfd's seals. New memory has the 'shrink' seal, which /dev/udmabuf requires and which prevents SIGBUS. */
   get seals(): Seal[] {
     const word = kernelCall({}, () => native.memorySeals(this.fdHandle));
     return sealNames.filter((name) => (word & sealBits[name]) !== 0);
   }
 
   /**
-   * Seals the memory, for good and for everybody (fcntl F_ADD_SEALS): 'grow'; 'future-write', so that whoever is handed
-   * the fd can only read it, while what is mapped already stays writable; 'seal', so that no more can be added. With
-   * 'future-write' /dev/udmabuf does not take it any more.
+   * Adds seals to the memory permanently (fcntl F_ADD_SEALS). 'grow': the memfd cannot grow. 'future-write': other
+   * users of the fd can only read, but existing mappings stay writable; /dev/udmabuf then no longer accepts the memory.
+   * 'seal': no further seals can be added.
    *
-   * @throws KernelError EBUSY: 'write', as the memory is mapped here. EPERM: sealed against sealing.
+   * @throws KernelError EBUSY: 'write', because the memory is mapped in this process. EPERM: 'seal' is already set.
    */
   seal(...seals: Seal[]): void {
     const word = seals.reduce((sum, name) => sum | sealBits[oneOf(name, 'seals', sealNames)], 0);
     kernelCall({ seals: seals.join(' ') }, () => native.memorySeal(this.fdHandle, word));
   }
 
-  /** Frees the memory for this process. A device that has it mapped in an IOAS keeps the pages until the unmap. */
+  /** Unmaps and closes the memory. If an IOAS maps it, the pages stay allocated until the unmap. */
   override close(): void {
     super.close();
   }

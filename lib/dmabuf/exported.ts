@@ -1,5 +1,6 @@
-// Which mappings a device's revocation kills. The kernel tells nobody, so native code counts: what this process does to a
-// device, in whichever thread, is in the device's word (native/core/device_state.h).
+// Tracks which mappings a device's revocation invalidated. The kernel does not report revocations. Native code
+// therefore counts what this process does to a device, in all threads, in the device's state word
+// (native/core/device_state.h).
 import type { Kernel } from '../kernel/kernel';
 import { native, type FdHandle, type WordOf } from '../addon/native';
 
@@ -8,9 +9,9 @@ const revokingBit = 2;
 const deadBit = 4;
 const countUnit = 8;
 
-/** A dma-buf that this process exported: how often it was revoked. @internal */
+/** The record of a dma-buf that this process exported, with its number of revocations. @internal */
 export class Exported {
-  /** How many ranges it has: that decides who can import it. */
+  /** The number of ranges, which determines the possible importers. */
   readonly ranges: number;
   readonly #word: WordOf;
 
@@ -19,35 +20,35 @@ export class Exported {
     this.#word = word;
   }
 
-  /** undefined: another process made the buffer, or this one has forgotten that it did. */
+  /** Returns undefined if another process exported the buffer or the record no longer exists. */
   static find(dmaBuf: FdHandle): Exported | undefined {
     const found = native.dmaBufExport(dmaBuf);
     return found && new Exported(found.ranges, found.word);
   }
 
-  /** To be noted before a mapping is made. */
+  /** The number of revocations so far. Read it before creating a mapping. */
   get revocations(): number {
     return Math.floor(this.#word() / countUnit);
   }
 
-  /** Whether a mapping made when there had been so many revocations still leads to the memory. */
+  /** Whether a mapping is still valid that was created when the number of revocations was `revocations`. */
   reaches(revocations: number): boolean {
     const word = this.#word();
     return (word & revokingBit) === 0 && Math.floor(word / countUnit) === revocations;
   }
 
-  /** Whether its device was closed, so that it can never be mapped again. */
+  /** Whether the device was closed, so that the buffer can never be mapped again. */
   get dead(): boolean {
     return (this.#word() & deadBit) !== 0;
   }
 
-  /** Whether it can be mapped now. */
+  /** Whether the buffer can be mapped now. */
   get mappable(): boolean {
     return (this.#word() & (disabledBit | revokingBit)) === 0;
   }
 }
 
-/** Tells all that watch mappings on this kernel, in this thread. @internal */
+/** Notifies all watchers of mappings on this kernel, in this thread. @internal */
 export function tellWatchers(kernel: Kernel): void {
   for (const reference of kernel.watchers) {
     const watcher = reference.deref();

@@ -1,4 +1,4 @@
-// sw_sync: fences that a test signals itself.
+// FenceTimeline creates fences that a test signals itself (sw_sync).
 import { toKernel } from '../kernel/default-kernel';
 import { SyncFile } from './sync-file';
 import { kernelCall } from '../errors/errors';
@@ -12,12 +12,12 @@ const path = '/sys/kernel/debug/sync/sw_sync';
 const u32Max = 0xffff_ffff;
 
 /**
- * A timeline whose fences a test signals itself, in place of a device: sw_sync, which every fake kernel has, and a real
- * one with CONFIG_SW_SYNC and debugfs (root only; the kernel is tainted by it). It is a counter of 32 bits that starts
- * at 0; a fence is signaled when the counter has come to its value.
+ * A timeline whose fences a test signals in place of a device (sw_sync). Every fake kernel has it. A real kernel needs
+ * CONFIG_SW_SYNC and debugfs (root only), and is tainted by it. The timeline is a 32-bit counter that starts at 0. A
+ * fence is signaled when the counter reaches its value.
  *
- * A fence that is never signaled holds up for ever who waits for it in the kernel: {@link DmaBuf.beginCpuAccess}, and
- * whatever revokes a dma-buf that it was imported into.
+ * A fence that is never signaled blocks kernel waits forever: {@link DmaBuf.beginCpuAccess}, and everything that
+ * revokes a dma-buf into which the fence was imported.
  */
 export class FenceTimeline extends Closable {
   readonly kernel: Kernel;
@@ -34,7 +34,7 @@ export class FenceTimeline extends Closable {
     this.#handle = handle;
   }
 
-  /** A new timeline. @throws KernelError ENOENT: no sw_sync, or debugfs is not mounted. */
+  /** Creates a timeline. @throws KernelError ENOENT: no sw_sync, or debugfs is not mounted. */
   static open(opts?: { kernel?: Kernel }): FenceTimeline {
     const kernel = toKernel(options(opts).kernel);
     const handle = kernelCall({ path }, () => native.fdOpen(kernel.handle, path, false), { kernel });
@@ -46,7 +46,10 @@ export class FenceTimeline extends Closable {
     return this.#handle;
   }
 
-  /** A fence at this value of the counter, signaled at once if that is not ahead (SW_SYNC_IOC_CREATE_FENCE). */
+  /**
+   * Creates a fence at this value of the counter (SW_SYNC_IOC_CREATE_FENCE). If the counter has reached the value, the
+   * fence is signaled at once.
+   */
   createFence(value: number): SyncFile {
     integer(value, 'value', 0, u32Max);
     return new SyncFile(
@@ -55,23 +58,23 @@ export class FenceTimeline extends Closable {
     );
   }
 
-  /** Adds to the counter, and so signals the fences up to there (SW_SYNC_IOC_INC). */
+  /** Adds to the counter and signals the fences up to its new value (SW_SYNC_IOC_INC). */
   advance(count = 1): void {
     integer(count, 'count', 0, u32Max);
     kernelCall({ count }, () => native.timelineAdvance(this.#open(), count));
   }
 
   /**
-   * By when a fence is wanted, as {@link SyncFile.setDeadline} said; undefined: nobody did (SW_SYNC_GET_DEADLINE).
+   * The fence's deadline, as set by {@link SyncFile.setDeadline}; undefined if none is set (SW_SYNC_GET_DEADLINE).
    *
-   * @throws KernelError EINVAL: not a single fence of such a timeline.
+   * @throws KernelError EINVAL: not a single fence of a sw_sync timeline.
    */
   deadline(fence: SyncFile): bigint | undefined {
     const { handle } = instance(fence, 'fence', SyncFile);
     return kernelCall({}, () => native.fenceDeadline(this.#open(), handle));
   }
 
-  /** Closes it. Fences that are pending fail: ENOENT. */
+  /** Closes the timeline. Its pending fences fail with ENOENT. */
   override close(): void {
     super.close();
   }

@@ -1,18 +1,18 @@
-// A dma-buf's memory, mapped for the CPU.
+// MappedDmaBuf is a dma-buf's memory, mapped for the CPU.
 import { codedError, kernelCall } from '../errors/errors';
 import { Closable } from '../lifetime/closable';
 import type { End } from '../lifetime/lifetime';
 import { native, type MappingHandle } from '../addon/native';
 import { bytes as toBytes, outOfRange, u64 } from '../errors/validate';
 
-// The largest ArrayBuffer that every supported V8 takes.
+// The largest ArrayBuffer that every supported V8 version allows, in bytes.
 const largest = 2n ** 32n;
 
 /** A dma-buf's memory, mapped for the CPU. */
 export class MappedDmaBuf extends Closable {
-  /** Where in the dma-buf it starts, in bytes. */
+  /** The mapping's offset in the dma-buf, in bytes. */
   readonly offset: bigint;
-  /** In bytes. */
+  /** The length in bytes. */
   readonly length: bigint;
   readonly access: 'r' | 'rw';
   readonly #mapping: MappingHandle;
@@ -43,11 +43,11 @@ export class MappedDmaBuf extends Closable {
   }
 
   /**
-   * The memory. After close(), or when the exporter takes the memory away, every view of it reads zeros, wherever it is:
-   * here, in another thread, transferred.
+   * The memory. After close(), or if the exporter revokes the memory, every view of it reads zeros, also in other
+   * threads and after a transfer.
    *
-   * @throws Error ERR_READ_ONLY: mapped for reading only, and JavaScript has no read-only ArrayBuffer: use read().
-   * ERR_BUFFER_TOO_LARGE: more than 4 GiB; map a part.
+   * @throws Error ERR_READ_ONLY: mapped read-only; JavaScript has no read-only ArrayBuffer, use read().
+   *   ERR_BUFFER_TOO_LARGE: more than 4 GiB; map a part.
    */
   get buffer(): ArrayBuffer {
     const mapping = this.#open();
@@ -61,14 +61,20 @@ export class MappedDmaBuf extends Closable {
     return this.#buffer;
   }
 
-  /** Fills `array` with what is at `offset`, in bytes from the mapping's start. RangeError: reaches outside. */
+  /**
+   * Copies memory at `offset`, in bytes from the mapping's start, into `array`. @throws RangeError: outside the
+   * mapping.
+   */
   read(offset: number | bigint, array: Uint8Array): void {
     const [mapping, target] = [this.#open(), toBytes(array, 'array')];
     const at = this.#at(offset, target);
     kernelCall({}, () => native.memoryRead(mapping, at, target));
   }
 
-  /** Writes `array` at `offset`. RangeError: reaches outside. @throws Error ERR_READ_ONLY: mapped for reading only. */
+  /**
+   * Copies `array` into memory at `offset`, in bytes from the mapping's start. @throws RangeError: outside the mapping.
+   * Error ERR_READ_ONLY: mapped read-only.
+   */
   write(offset: number | bigint, array: Uint8Array): void {
     const [mapping, source] = [this.#open(), toBytes(array, 'array')];
     const at = this.#at(offset, source);

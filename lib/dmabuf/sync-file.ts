@@ -1,4 +1,4 @@
-// Sync files: fences of devices, to wait for and to merge.
+// SyncFile wraps a sync file: device fences that can be waited for and merged.
 import { toKernel } from '../kernel/default-kernel';
 import { closedError, codedError, kernelCall } from '../errors/errors';
 import { errnoName } from '../addon/errno';
@@ -10,29 +10,32 @@ import { pollEvents } from '../events/poll';
 import { instance, integer, options, outOfRange, string, u64 } from '../errors/validate';
 import { toSignal, Waits, type WaitOptions } from '../events/waits';
 
-// linux/sync_file.h
+// The size limit of a name in linux/sync_file.h, less the final NUL.
 const nameLength = 31;
 
-/** Where a fence is: not there yet, passed, or given up by its driver. */
+/** The state of a fence. 'failed': its driver signaled it with an error. */
 export type FenceState = 'pending' | 'signaled' | 'failed';
 
-/** One point of some device's work, which is reached once. */
+/** A fence: a point in a device's work that is signaled once. */
 export interface FenceInfo {
-  /** The driver, and its name for the queue of work: what a fence that is signaled has forgotten, on new kernels. */
+  /** The driver's name. New kernels no longer report it and the timeline's name after the fence is signaled. */
   readonly driver: string;
   readonly timeline: string;
   readonly state: FenceState;
-  /** Why it failed: 'ETIMEDOUT', … */
+  /** The fence's error: 'ETIMEDOUT', …; undefined if it has not failed. */
   readonly error: string | undefined;
-  /** When it was signaled: nanoseconds of CLOCK_MONOTONIC, as `process.hrtime.bigint()`; undefined while it is pending. */
+  /**
+   * The time at which it was signaled, in nanoseconds of CLOCK_MONOTONIC like `process.hrtime.bigint()`; undefined
+   * while it is pending.
+   */
   readonly timestamp: bigint | undefined;
 }
 
-/** All that a sync file tells. */
+/** Information about a sync file. */
 export interface SyncFileInfo {
-  /** What {@link SyncFile.merge} was told, or the kernel's own. */
+  /** The name passed to {@link SyncFile.merge}, or one that the kernel chose. */
   readonly name: string;
-  /** 'signaled' when all its fences are; otherwise what the first of them that is not is. */
+  /** 'signaled' if all fences are signaled; otherwise the state of the first fence that is not. */
   readonly state: FenceState;
   readonly error: string | undefined;
   readonly fences: readonly FenceInfo[];
@@ -44,8 +47,8 @@ function stateOf(status: number): { state: FenceState; error: string | undefined
 }
 
 /**
- * Fences in a file: something to wait for until devices are done with what they do. It comes from
- * {@link DmaBuf.exportSyncFile}, from a GPU's or display's driver ({@link SyncFile.fromFd}), or, for tests, from a
+ * A file that contains fences of devices, which are signaled when the devices have finished their work. It comes from
+ * {@link DmaBuf.exportSyncFile}, from a GPU or display driver ({@link SyncFile.fromFd}), or, for tests, from a
  * {@link FenceTimeline}.
  */
 export class SyncFile extends Closable {
@@ -61,7 +64,7 @@ export class SyncFile extends Closable {
     },
   };
 
-  /** Takes the fd over. @internal */
+  /** Takes ownership of the fd. @internal */
   constructor(kernel: Kernel, handle: FdHandle) {
     super(SyncFile.#end);
     this.kernel = kernel;
@@ -69,9 +72,9 @@ export class SyncFile extends Closable {
   }
 
   /**
-   * A sync file that somebody else made. The fd is duplicated: the caller's own stays open and the caller's.
+   * Creates an object for an existing sync file. The fd is duplicated: the caller still owns and closes its own.
    *
-   * @throws KernelError EBADF: not an open fd. Error ERR_NOT_SYNC_FILE: an fd of something else.
+   * @throws KernelError EBADF: not an open fd. Error ERR_NOT_SYNC_FILE: the fd is of another kind.
    */
   static fromFd(fd: number, opts?: { kernel?: Kernel }): SyncFile {
     const kernel = toKernel(options(opts).kernel);
@@ -95,12 +98,15 @@ export class SyncFile extends Closable {
     return this.#handle;
   }
 
-  /** The file descriptor, to hand on. It stays this object's: do not close it. */
+  /** The file descriptor, for example to send to another process. This object owns it: do not close it. */
   get fd(): number {
     return native.fdNumber(this.handle);
   }
 
-  /** Its name and its fences, as they are now (SYNC_IOC_FILE_INFO, once for their number and once for them). */
+  /**
+   * Returns the current state of the file and its fences (SYNC_IOC_FILE_INFO, called once for their number and once for
+   * the fences).
+   */
   info(): SyncFileInfo {
     const { name, status, fences } = kernelCall({}, () => native.syncFileInfo(this.handle));
     return {
@@ -115,25 +121,25 @@ export class SyncFile extends Closable {
     };
   }
 
-  /** Where its fences are (SYNC_IOC_FILE_INFO): 'signaled' when all are. */
+  /** The combined state of the fences (SYNC_IOC_FILE_INFO): 'signaled' if all are signaled. */
   get state(): FenceState {
     return this.info().state;
   }
 
   /**
-   * Resolves when every fence is signaled, or has failed: `info()` tells which (poll). It waits in the event loop, and
-   * keeps the process alive meanwhile.
+   * Resolves when every fence is signaled or failed (poll); `info()` has each fence's state. It waits in the event loop
+   * and keeps the process alive.
    *
-   * @throws the signal's reason, when it is aborted. Error ERR_CLOSED: the file was closed before.
+   * @throws the signal's reason, when it is aborted. Error ERR_CLOSED: the file was closed while waiting.
    */
   async signaled(opts?: WaitOptions): Promise<void> {
     return this.#waits.until(this.handle, pollEvents.readable, toSignal(opts));
   }
 
   /**
-   * A sync file of this one's fences and the other's: of each timeline the latest, and without what is signaled already
-   * (SYNC_IOC_MERGE). Both stay as they are. The name is for debugging, at most 31 bytes of UTF-8; without one the
-   * kernel makes it up.
+   * Creates a sync file with the fences of both (SYNC_IOC_MERGE): the latest of each timeline, without those already
+   * signaled. Both files stay unchanged. `name` is for debugging, at most 31 bytes of UTF-8. Default: a name that the
+   * kernel chooses.
    */
   merge(other: SyncFile, opts?: { name?: string }): SyncFile {
     const name = string(options(opts).name ?? '', 'name');
@@ -146,8 +152,8 @@ export class SyncFile extends Closable {
   }
 
   /**
-   * Tells the drivers by when the fences are wanted, in nanoseconds of CLOCK_MONOTONIC, as `process.hrtime.bigint()`
-   * (SYNC_IOC_SET_DEADLINE). A hint: a GPU may raise its clock.
+   * Sets the deadline of the fences, in nanoseconds of CLOCK_MONOTONIC like `process.hrtime.bigint()`
+   * (SYNC_IOC_SET_DEADLINE). It is a hint for the drivers: a GPU may raise its clock frequency.
    *
    * @throws KernelError ENOTTY: a kernel before 6.6.
    */
@@ -156,7 +162,7 @@ export class SyncFile extends Closable {
     kernelCall({ deadline: time }, () => native.syncFileSetDeadline(this.handle, time));
   }
 
-  /** Closes the fd. The fences themselves go on; whoever waits here gets ERR_CLOSED. */
+  /** Closes the fd. The fences are not affected. Promises that wait on this object reject with ERR_CLOSED. */
   override close(): void {
     super.close();
   }

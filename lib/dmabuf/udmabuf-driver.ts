@@ -1,4 +1,4 @@
-// /dev/udmabuf itself.
+// Opens the udmabuf driver, /dev/udmabuf.
 import { classNode, openNodeSync } from '../kernel/device-node';
 import type { Kernel } from '../kernel/kernel';
 import { type FdHandle, native } from '../addon/native';
@@ -6,7 +6,7 @@ import { type FdHandle, native } from '../addon/native';
 /** @internal */
 export const udmabufPath = '/dev/udmabuf';
 
-/** The driver is open for one call. @internal */
+/** Runs `call` with the driver open. @internal */
 export function withUdmabuf<T>(kernel: Kernel, call: (driver: FdHandle) => T): T {
   const driver = openNodeSync(kernel, classNode(udmabufPath, 'the udmabuf driver', 'misc', 'udmabuf'));
   try {

@@ -1,23 +1,23 @@
-// /dev/udmabuf: dma-bufs of memfds' pages.
+// Creates dma-bufs from the pages of memfds with /dev/udmabuf.
 import { type FdHandle, native } from '../addon/native';
 import { udmabufPath as path, withUdmabuf } from './udmabuf-driver';
 import { kernelCall } from '../errors/errors';
 import { array, integer, invalidType, options, u64 } from '../errors/validate';
 import type { Kernel } from '../kernel/kernel';
 
-/** A memfd and its size in bytes: what {@link DmaMemory} is, among other things. */
+/** A memfd and its size in bytes. {@link DmaMemory} implements it. */
 export interface HostMemory {
   readonly fd: number;
   readonly size: number;
 }
 
-/** Host memory for {@link DmaBuf.fromMemory}: all of it, or a piece in whole pages. */
+/** Host memory for {@link DmaBuf.fromMemory}: all of it, or a part in whole pages. */
 export interface MemoryRange {
-  /** DMA memory, or the fd of a memfd, whose length must be told. */
+  /** A {@link HostMemory}, or the fd of a memfd; an fd requires `length`. */
   memory: HostMemory | number;
-  /** In bytes; 0 unless told. */
+  /** The offset in bytes. Default: 0. */
   offset?: number | bigint;
-  /** In bytes; up to the end unless told. */
+  /** The length in bytes. Default: up to the end. */
   length?: number | bigint;
 }
 

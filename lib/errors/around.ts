@@ -1,6 +1,6 @@
-// What an error's cause is looked for in: the arguments of the call that failed, and the objects that it was about.
+// The context of a failed call in which its hint looks for the cause: the call's arguments and the objects involved.
 
-/** The arguments of calls that causes are told from. */
+/** The arguments of a call from which its hint can tell the cause. */
 export interface Arguments {
   path?: string;
   device?: string;
@@ -15,25 +15,25 @@ export interface Arguments {
   exporter?: string;
   hugePages?: string;
   pasid?: number;
-  /** 'given', so that nothing tells it. */
+  /** 'given', so that no error message contains the token. */
   vfToken?: string;
   pageRequestCookie?: number;
   irq?: string;
   action?: string;
   state?: string;
-  /** Of a process that has something. */
+  /** The process that has the resource. */
   pid?: number;
-  /** What has a socket's place. */
+  /** A description of what uses a socket's path. */
   holder?: string;
 }
 
-/** A mapping, as far as a cause is told from it. */
+/** The properties of a mapping that hints read. */
 interface MappingFacts {
   readonly iova: bigint;
   readonly length: bigint;
 }
 
-/** A kind of interrupts of a device, as far as a cause is told from it. */
+/** The properties of an interrupt index that hints read. */
 interface InterruptFacts {
   readonly index: number;
   readonly name: string;
@@ -43,8 +43,8 @@ interface InterruptFacts {
 }
 
 /**
- * The objects that a call was about: not shown in the error, but looked at for its cause. These are plain facts, which the
- * library's classes fulfil: this floor knows none of them.
+ * The objects involved in a call. They are not part of the error, but hints read them to find the cause. The library's
+ * classes have these properties; this folder does not depend on the classes.
  */
 export interface Around {
   kernel?: { readonly sysfs: string };
@@ -57,26 +57,26 @@ export interface Around {
     readonly mappings: readonly MappingFacts[];
     info(): { iovaRanges?: readonly { start: bigint; last: bigint }[] | undefined; pageSizes: readonly bigint[] };
   };
-  /** Whether the device's file is bound to an iommufd, by whichever object. */
+  /** Whether the device is bound to an iommufd, by any object of this process. */
   isBound?: () => boolean;
-  /** How many PASIDs of the device are attached. */
+  /** The number of the device's attached PASIDs. */
   pasids?: number;
-  /** What was to be exported: offset and length by turns. */
+  /** The exported ranges: alternating offset and length. */
   words?: BigUint64Array;
-  /** Which vectors were to be set, and the numbers of the eventfds that the caller gave for them. */
+  /** The vectors passed to the call and the eventfd numbers that the caller gave for them. */
   interrupts?: {
     index: InterruptFacts & { readonly device: { readonly interrupts: Iterable<InterruptFacts> } };
     start: number;
     count: number;
     fds: readonly number[];
   };
-  /** The migration state that the device is in, and those that it can be put in. */
+  /** The device's current migration state, and the states that it supports. */
   state?: () => string;
   states?: () => readonly string[];
 }
 
-/** Says what the cause is, or undefined if it cannot be seen. */
+/** Returns the cause, or undefined if it cannot be determined. */
 export type Look = (args: Arguments, around: Around) => string | undefined;
 
-/** Finds the hint for an error, by the call's name and the errno's. */
+/** Returns the hint for an error, by the call's name and the errno's name. */
 export type FindHint = (call: string, code: string, args: Arguments, around: Around) => string | undefined;

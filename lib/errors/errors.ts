@@ -1,4 +1,4 @@
-// What the library throws when a kernel says no, with the reason where the library can know it.
+// KernelError reports a failed system call, with a hint about the cause if the library can determine it.
 import { errnoName } from '../addon/errno';
 import { followSubscribers } from '../addon/trace';
 import type { Around, FindHint } from './around';
@@ -6,19 +6,19 @@ import { coded } from '../addon/coded';
 
 let hintFor: FindHint = () => undefined;
 
-/** Gives the errors their hints: those come from higher floors. @internal */
+/** Sets the function that finds hints. It is in a folder that depends on this one. @internal */
 export function giveHints(find: FindHint): void {
   hintFor = find;
 }
 
-/** What a call was asked to do, for the message and for the hint. */
+/** The arguments of a call, for the error message and the hint. */
 export type KernelErrorArguments = Readonly<Record<string, unknown>>;
 
 function format(value: unknown): string {
   return typeof value === 'bigint' ? `0x${value.toString(16)}` : String(value);
 }
 
-/** The hint. What goes wrong while it is looked for does not hide the kernel's error. */
+/** Returns the hint. An exception while searching for it must not hide the kernel's error. */
 function look(...about: Parameters<typeof hintFor>): string | undefined {
   try {
     return hintFor(...about);
@@ -28,22 +28,25 @@ function look(...about: Parameters<typeof hintFor>): string | undefined {
 }
 
 /**
- * A system call failed. `code` and `errno` are the kernel's; `hint` says what it means here and what to do, where the
- * library can tell.
+ * A failed system call. `code` and `errno` are the kernel's. `hint` explains the cause and what to do, if the library
+ * can determine it.
  */
 export class KernelError extends Error {
   override readonly name = 'KernelError';
-  /** The errno's name: 'EOPNOTSUPP'. */
+  /** The errno's name, for example 'EOPNOTSUPP'. */
   readonly code: string;
-  /** The errno, negative as in Node's own system errors: -95. */
+  /** The negative errno, as in Node's own system errors, for example -95. */
   readonly errno: number;
-  /** 'ioctl', 'open', 'pread', 'mmap', … */
+  /** The system call: 'ioctl', 'open', 'pread', 'mmap', … */
   readonly syscall: string;
-  /** The request's name in the kernel's headers, if the call was an ioctl: 'IOMMU_IOAS_MAP_FILE'. */
+  /**
+   * The request's name in the kernel's headers, for example 'IOMMU_IOAS_MAP_FILE'; undefined if the call was not an
+   * ioctl.
+   */
   readonly ioctl: string | undefined;
-  /** The arguments that matter. */
+  /** The call's relevant arguments. */
   readonly args: KernelErrorArguments;
-  /** What is the matter and what to do about it. */
+  /** The cause and what to do about it. */
   readonly hint: string | undefined;
 
   /** @internal */
@@ -70,19 +73,19 @@ export class KernelError extends Error {
   }
 }
 
-/** What native code throws for a kernel's errno. */
+/** The error that native code throws for an errno of the kernel. */
 interface Failure extends Error {
   errno: number;
   syscall: string;
   ioctl?: string;
 }
 
-/** A failure that this library finds before it asks the kernel, in the form of a native one. @internal */
+/** A failure that this library detects without a system call, in the form of a native error. @internal */
 export class FoundFailure extends Error implements Failure {
   readonly errno: number;
   readonly syscall: string;
 
-  /** `errno`: positive. */
+  /** `errno` is positive. */
   constructor(message: string, errno: number, syscall: string) {
     super(message);
     this.errno = errno;
@@ -96,14 +99,14 @@ function isFailure(error: unknown): error is Failure {
 }
 
 /**
- * A native call's error as a KernelError that tells `args`, and whose cause is looked for `around`; other errors as they
- * are. @internal
+ * Converts an error of a native call to a KernelError with `args`; `around` is the context for the hint. Returns other
+ * errors unchanged. @internal
  */
 export function explain(error: unknown, args: KernelErrorArguments, around?: Around): unknown {
   return isFailure(error) ? new KernelError(error, args, around) : error;
 }
 
-/** Runs a native call; a kernel's errno comes out as a KernelError that tells `args`. @internal */
+/** Runs a native call and throws a kernel's errno as a KernelError with `args`. @internal */
 export function kernelCall<T>(args: KernelErrorArguments, call: () => T, around?: Around): T {
   followSubscribers();
   try {
@@ -113,7 +116,7 @@ export function kernelCall<T>(args: KernelErrorArguments, call: () => T, around?
   }
 }
 
-/** The same for a native call that returns a promise. @internal */
+/** As {@link kernelCall}, for a native call that returns a promise. @internal */
 export async function kernelCallAsync<T>(
   args: KernelErrorArguments,
   call: () => Promise<T>,
@@ -129,12 +132,12 @@ export async function kernelCallAsync<T>(
   }
 }
 
-/** An error of the library's own, with one of the codes in the API's documentation. @internal */
+/** Creates an error of the library with one of the documented codes. @internal */
 export function codedError(code: string, message: string, cause?: unknown): Error & { code: string } {
   return coded(cause === undefined ? new Error(message) : new Error(message, { cause }), code);
 }
 
-/** ERR_CLOSED: the object was closed. @internal */
+/** Creates an error with code ERR_CLOSED: the object was closed. @internal */
 export function closedError(what: string): Error & { code: string } {
   return codedError('ERR_CLOSED', `the ${what} is closed`);
 }

@@ -1,7 +1,7 @@
-// Checks of what callers pass in. Bad arguments are Node's own kinds of error and never reach the kernel.
+// Validates arguments. Invalid arguments throw errors like those of Node and are not passed to the kernel.
 import { coded } from '../addon/coded';
 
-/** Says what was passed without calling anything of its. */
+/** Describes the value without calling any of its methods. */
 function describe(value: unknown): string {
   if (value === null || value === undefined) return String(value);
   if (typeof value === 'function') return 'a function';
@@ -12,7 +12,7 @@ function describe(value: unknown): string {
   return `type ${typeof value} (${String(text)})`;
 }
 
-/** A TypeError with code ERR_INVALID_ARG_TYPE. @internal */
+/** Creates a TypeError with code ERR_INVALID_ARG_TYPE. @internal */
 export function invalidType(name: string, expected: string, value: unknown): TypeError {
   return coded(
     new TypeError(`The "${name}" argument must be ${expected}. Received ${describe(value)}`),
@@ -20,7 +20,7 @@ export function invalidType(name: string, expected: string, value: unknown): Typ
   );
 }
 
-/** A RangeError with code ERR_OUT_OF_RANGE. @internal */
+/** Creates a RangeError with code ERR_OUT_OF_RANGE. @internal */
 export function outOfRange(name: string, range: string, value: unknown): RangeError {
   return coded(
     new RangeError(`The value of "${name}" is out of range. It must be ${range}. Received ${describe(value)}`),
@@ -31,7 +31,7 @@ export function outOfRange(name: string, range: string, value: unknown): RangeEr
 /** 2^64 - 1. @internal */
 export const u64Max = 0xffff_ffff_ffff_ffffn;
 
-/** A bigint or a safe integer, as a bigint from `min` to `max`. @internal */
+/** Checks for a bigint or a safe integer from `min` to `max` and returns it as a bigint. @internal */
 export function u64(value: unknown, name: string, min = 0n, max = u64Max): bigint {
   let result: bigint;
   if (typeof value === 'bigint') result = value;
@@ -42,7 +42,7 @@ export function u64(value: unknown, name: string, min = 0n, max = u64Max): bigin
   return result;
 }
 
-/** An integer number from `min` to `max`. @internal */
+/** Checks for an integer number from `min` to `max`. @internal */
 export function integer(value: unknown, name: string, min: number, max: number): number {
   if (typeof value !== 'number') throw invalidType(name, 'of type number', value);
   if (!Number.isInteger(value) || value < min || value > max) {
@@ -64,12 +64,12 @@ export function boolean(value: unknown, name: string): boolean {
   return value;
 }
 
-/** No option is given, whatever a program put on Object.prototype. */
+/** Empty options. The null prototype ignores properties that a program added to Object.prototype. */
 const none = Object.freeze({ __proto__: null });
 
 /**
- * An options object. Of a plain object it is a copy, each of whose properties was read once: what is left out is
- * undefined, and not what a program put on Object.prototype. @internal
+ * Checks an options object. Returns a copy of a plain object that reads each property once. Missing options are
+ * undefined, even if a program added properties to Object.prototype. @internal
  */
 export function options<T extends object>(value: T | undefined | null, name = 'options'): T {
   if (value === undefined) return none as object as T;
@@ -78,7 +78,7 @@ export function options<T extends object>(value: T | undefined | null, name = 'o
   return { __proto__: null, ...value };
 }
 
-/** One option of an options object, as {@link options} gives it, without the copy: for hot calls. @internal */
+/** Reads one option as {@link options} does, but without the copy, for frequent calls. @internal */
 export function option<T extends object, K extends keyof T>(value: T | undefined | null, name: K): T[K] | undefined {
   if (value === undefined) return undefined;
   if (value === null || typeof value !== 'object') throw invalidType('options', 'of type object', value);
@@ -94,7 +94,7 @@ export function oneOf<T extends string>(value: unknown, name: string, allowed: r
 
 /** @internal */
 export function instance<T>(value: unknown, name: string, type: { readonly name: string; readonly prototype: T }): T {
-  // Classes whose constructors are private are no constructors to TypeScript, and yet what instanceof wants.
+  // Classes with private constructors are not constructor types in TypeScript, but instanceof accepts them.
   if (!(value instanceof (type as unknown as abstract new () => object))) {
     throw invalidType(name, `an instance of ${type.name}`, value);
   }
@@ -107,25 +107,25 @@ export function array<T>(value: readonly T[], name: string): readonly T[] {
   return value as readonly T[];
 }
 
-/** Bytes in memory that no other thread can change or take away. @internal */
+/** Checks for bytes in memory that other threads cannot change or detach. @internal */
 export function bytes(value: unknown, name: string): Uint8Array {
   if (!(value instanceof Uint8Array)) throw invalidType(name, 'an instance of Uint8Array', value);
   if (!(value.buffer instanceof ArrayBuffer)) throw invalidType(name, 'a Uint8Array of unshared memory', value);
   try {
-    Uint8Array.prototype.at.call(value, 0); // throws when the memory was transferred, or shrank under the view
+    Uint8Array.prototype.at.call(value, 0); // throws if the buffer was detached, or shrank below the view
   } catch {
     throw invalidType(name, 'a Uint8Array with its memory', value);
   }
   return value;
 }
 
-/** How a device may use a mapping, or the CPU a buffer. */
+/** The access of a device to a mapping, or of the CPU to a buffer. */
 export type Access = 'r' | 'w' | 'rw';
 
 /** @internal */
 export const accesses = ['r', 'w', 'rw'] as const satisfies readonly Access[];
 
-/** A TypeError with code ERR_INVALID_ARG_VALUE. @internal */
+/** Creates a TypeError with code ERR_INVALID_ARG_VALUE. @internal */
 export function invalidValue(name: string, expected: string, value: unknown): TypeError {
   return coded(
     new TypeError(`The argument "${name}" must be ${expected}. Received ${describe(value)}`),

@@ -1,26 +1,26 @@
-// An eventfd's count, taken through the event loop and handed to everybody who listens. What nobody takes stays in the
-// eventfd, or here if it was read for somebody who left: nothing is lost between one listener and the next.
+// Counter reads an eventfd's count in the event loop and passes it to all listeners. Without listeners, counts stay in
+// the eventfd. A count that the last listener did not consume is kept for the next listener.
 import { kernelCall } from '../errors/errors';
 import { native, type FdHandle } from '../addon/native';
 import { pollEvents, Watch } from './poll';
 import { instance, options } from '../errors/validate';
 
-/** Somebody who listens. None of its functions throws. @internal */
+/** A listener. None of its functions may throw. @internal */
 export interface CountListener {
-  /** Takes a count, which is never 0. */
+  /** Receives a count, which is never 0. */
   take: (count: bigint) => void;
-  /** Nothing more comes; with an error, if that is why. */
+  /** Called when no more counts follow. `error` is set if an error is the cause. */
   end: (error?: unknown) => void;
-  /** Whether waiting for it is what keeps the process alive. */
+  /** Whether a caller waits for this listener, which keeps the process alive. */
   readonly waits: boolean;
-  /** Whether it still has to do with a count that it took. */
+  /** Whether the listener has a count that it has not finished processing. */
   readonly busy: boolean;
 }
 
 /** @internal */
 export class Counter {
   readonly #fd: FdHandle;
-  /** When all listeners have done with what was counted. */
+  /** Called when all listeners have processed the count. For INTx, it unmasks the interrupt. */
   readonly #settled: (() => void) | undefined;
   readonly #listeners = new Set<CountListener>();
   #watch: Watch | undefined;
@@ -38,7 +38,7 @@ export class Counter {
     return this.#ended;
   }
 
-  /** Whether waiting keeps the process alive. */
+  /** Sets whether waiting keeps the process alive. */
   keepAlive(on: boolean): void {
     this.#keepsAlive = on;
     this.changed();
@@ -52,7 +52,7 @@ export class Counter {
     this.changed();
   }
 
-  /** What somebody left who did not take it. */
+  /** Returns and clears the count that the last listener did not consume. */
   takeKept(): bigint {
     const kept = this.#kept;
     this.#kept = 0n;
@@ -60,9 +60,9 @@ export class Counter {
   }
 
   /**
-   * A listener goes. What it got and did not take is the next one's.
+   * Removes a listener. A count that the last listener did not consume is kept for the next listener.
    *
-   * @throws what settling failed with, when nobody else is there to be told.
+   * @throws the error of the `settled` callback, if no listener is left to receive it.
    */
   remove(listener: CountListener, untaken: bigint): void {
     if (!this.#listeners.delete(listener)) return;
@@ -70,12 +70,12 @@ export class Counter {
       this.#watch?.close();
       this.#watch = undefined;
       this.#kept += untaken;
-      if (untaken > 0n) return; // it is still to be dealt with
+      if (untaken > 0n) return; // the next listener must process the kept count first
     }
     this.changed();
   }
 
-  /** A listener waits now, or does no longer. */
+  /** To be called when a listener's `waits` or `busy` has changed. */
   changed(): void {
     const listeners = [...this.#listeners];
     if (this.#keepsAlive && listeners.some(({ waits }) => waits)) this.#watch?.ref();
@@ -89,7 +89,7 @@ export class Counter {
         this.#over(error);
         return;
       }
-      this.#owed = true; // it is tried again with the next listener
+      this.#owed = true; // try again with the next listener
       throw error;
     }
   }
@@ -108,7 +108,7 @@ export class Counter {
     this.changed();
   }
 
-  /** Nothing more will be counted: hands out the last, and ends. */
+  /** Passes on the remaining count and ends all listeners. */
   end(): void {
     if (this.#ended) return;
     if (this.#listeners.size > 0) this.#take();
@@ -125,9 +125,9 @@ export class Counter {
   }
 }
 
-/** How to listen. */
+/** Options for listening. */
 export interface ListenOptions {
-  /** Ends it: the iterator throws the signal's reason, then. */
+  /** Aborting it ends the iterator, which throws the signal's reason. */
   signal?: AbortSignal;
 }
 
@@ -137,12 +137,12 @@ interface Waiter {
 }
 
 /**
- * What an eventfd counts from now on, as an async iterator: each value is how often it was signalled since the last, at
- * least 1n. Nothing is lost: what is counted while nobody waits is in the next value, and what was not taken when the
- * iterator is left goes to whoever listens next.
+ * An async iterator over an eventfd's counts. Each value is the number of signals since the previous value, at least
+ * 1n. Signals between two `next()` calls are added to the next value. If the iterator ends with a count that it has not
+ * returned, the next listener receives that count.
  *
- * Waiting starts with the first `next()`. `return()`, which leaving a `for await` loop calls, ends it also while a
- * `next()` waits.
+ * The first `next()` starts listening. `return()`, which leaving a `for await` loop calls, also ends a pending
+ * `next()`.
  */
 export class Counts implements AsyncIterableIterator<bigint, undefined> {
   readonly #counter: Counter;
@@ -186,7 +186,7 @@ export class Counts implements AsyncIterableIterator<bigint, undefined> {
     waiter.resolve({ value, done: false });
   }
 
-  /** Nothing more comes from the counter. */
+  /** Ends the iterator: the counter sends no more counts. */
   #finish(error: unknown, failed: boolean): void {
     this.#state = 'over';
     this.#signal?.removeEventListener('abort', this.#abort);
@@ -196,12 +196,12 @@ export class Counts implements AsyncIterableIterator<bigint, undefined> {
 
   #last({ resolve, reject }: Waiter): void {
     const failure = this.#failure;
-    this.#failure = undefined; // told once
+    this.#failure = undefined; // throw it only once
     if (failure) reject(failure.error);
     else resolve({ value: undefined, done: true });
   }
 
-  /** An error, if there is one to tell. */
+  /** Removes the listener. Returns the counter's error, or undefined. */
   #leave(): unknown {
     const untaken = this.#untaken;
     this.#untaken = 0n;
@@ -215,7 +215,7 @@ export class Counts implements AsyncIterableIterator<bigint, undefined> {
     return undefined;
   }
 
-  /** The next count, once there is one; what the signal was aborted with is thrown once. */
+  /** Resolves to the next count. If the signal is aborted, one call rejects with its reason; later calls are done. */
   next(): Promise<IteratorResult<bigint, undefined>> {
     return new Promise((resolve, reject) => {
       this.#busy = false;
@@ -242,7 +242,7 @@ export class Counts implements AsyncIterableIterator<bigint, undefined> {
     this.#signal?.addEventListener('abort', this.#abort, { once: true });
   }
 
-  /** Ends it. @throws KernelError: an INTx could not be unmasked. */
+  /** Ends the iterator. @throws KernelError: an INTx interrupt could not be unmasked. */
   async return(): Promise<IteratorResult<bigint, undefined>> {
     const error = this.#state === 'listening' ? this.#leave() : undefined;
     this.#untaken = 0n;
@@ -252,12 +252,12 @@ export class Counts implements AsyncIterableIterator<bigint, undefined> {
     return Promise.resolve({ value: undefined, done: true });
   }
 
-  /** Itself. */
+  /** Returns the iterator itself. */
   [Symbol.asyncIterator](): this {
     return this;
   }
 
-  /** return(), for `await using`. */
+  /** Calls return(), for `await using`. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.return();
   }

@@ -1,4 +1,4 @@
-// Eventfds: counters that processes and the kernel signal.
+// Eventfd wraps an eventfd(2): a counter that processes and the kernel signal.
 import { Counter, Counts, type ListenOptions } from './counter';
 import { toKernel } from '../kernel/default-kernel';
 import { kernelCall } from '../errors/errors';
@@ -11,8 +11,9 @@ import { integer, invalidValue, options, u64 } from '../errors/validate';
 const most = 0xffff_ffff_ffff_fffen;
 
 /**
- * An eventfd: a number that is added to and taken, by this process, others, and the kernel. VFIO signals one for each
- * interrupt, KVM takes one as an interrupt of its guest (irqfd), and a device's ioeventfd waits for one.
+ * An eventfd: a counter that this process, other processes and the kernel can add to and read. VFIO signals an eventfd
+ * for each interrupt, KVM injects an interrupt into the guest for one (irqfd), and VFIO writes to a device's register
+ * for one (ioeventfd).
  */
 export class Eventfd extends Closable {
   readonly #fd: FdHandle;
@@ -32,7 +33,7 @@ export class Eventfd extends Closable {
     this.#counter = new Counter(fd);
   }
 
-  /** A new one (eventfd(2)), which does not block. @param opts `count`: what it starts with, less than 2^32 */
+  /** Creates a non-blocking eventfd (eventfd(2)). @param opts `count`: the initial count, less than 2^32 */
   static create(opts?: { kernel?: Kernel; count?: number }): Eventfd {
     const { kernel, count = 0 } = options(opts);
     const { handle } = toKernel(kernel);
@@ -41,7 +42,7 @@ export class Eventfd extends Closable {
   }
 
   /**
-   * One that was handed over, by the number of its fd. It is duplicated: the caller's own stays open and the caller's.
+   * Creates an object for an existing eventfd. The fd is duplicated: the caller still owns and closes its own.
    *
    * @throws TypeError ERR_INVALID_ARG_VALUE: not an eventfd. KernelError EBADF.
    */
@@ -65,25 +66,28 @@ export class Eventfd extends Closable {
     return this.#fd;
   }
 
-  /** The file descriptor, to hand on. It stays this object's: do not close it. */
+  /** The file descriptor, for example to send to another process. This object owns it: do not close it. */
   get fd(): number {
     return native.fdNumber(this.#handle);
   }
 
-  /** Adds to the count: 1 unless told, up to 2^64 - 2. @throws KernelError EAGAIN: the sum would be more. */
+  /**
+   * Adds `count` to the counter: 1 to 2^64 - 2. Default: 1. @throws KernelError EAGAIN: the sum would exceed 2^64 - 2.
+   */
   signal(count: number | bigint = 1n): void {
     const added = u64(count, 'count', 1n, most);
     kernelCall({}, () => native.eventfdAdd(this.#handle, added));
   }
 
-  /** The count, which is 0 from then on; 0n at once if it was. */
+  /** Returns the count and resets it to 0. Returns 0n without waiting if the count is 0. */
   take(): bigint {
     const count = kernelCall({}, () => native.eventfdTake(this.#handle));
     return count + this.#counter.takeKept();
   }
 
   /**
-   * The counts as they come, through the event loop. Several listeners each get all. It ends when this object is closed.
+   * Iterates over the counts, using the event loop. If there are several listeners, each receives all counts. The
+   * iterator ends when this object is closed.
    *
    * @throws from the iterator: the signal's reason.
    */
@@ -92,19 +96,19 @@ export class Eventfd extends Closable {
     return new Counts(this.#counter, opts);
   }
 
-  /** Waiting in {@link listen} keeps the process alive: so it is at first. */
+  /** Makes pending iterators of {@link listen} keep the process alive. This is the default. */
   ref(): this {
     this.#counter.keepAlive(true);
     return this;
   }
 
-  /** Waiting in {@link listen} does not keep the process alive. */
+  /** Makes pending iterators of {@link listen} not keep the process alive. */
   unref(): this {
     this.#counter.keepAlive(false);
     return this;
   }
 
-  /** Closes the fd. Who else has the eventfd, as the kernel for a device's interrupt, keeps it. */
+  /** Closes the fd. Other owners of the eventfd, for example the kernel for a device's interrupt, keep theirs. */
   override close(): void {
     super.close();
   }

@@ -1,14 +1,14 @@
-// Waiting for an fd through the event loop: no thread of the pool is blocked.
+// Waits for an fd in the event loop, without blocking a thread of the pool.
 import { kernelCall } from '../errors/errors';
 import { native, type FdHandle, type PollHandle } from '../addon/native';
 
-/** poll(2)'s events. `error` and `hangUp` are told without being asked for. @internal */
+/** The events of poll(2). `error` and `hangUp` are always reported. @internal */
 export const pollEvents = { readable: 1, priority: 2, writable: 4, error: 8, hangUp: 16 } as const;
 
 /**
- * Watches an fd. The listener is called with the events that are ready, again and again while they are: it takes what makes
- * them so, or closes the watch. A watch keeps the process alive, as Node's own do, unless {@link Watch.unref} was called; it
- * lives until it is closed. @internal
+ * Watches an fd (level-triggered). The listener is called repeatedly while events are ready, so it must consume them or
+ * close the watch. A watch keeps the process alive, like Node's own, unless {@link Watch.unref} was called. It exists
+ * until it is closed. @internal
  */
 export class Watch {
   readonly #poll: PollHandle;
@@ -25,14 +25,14 @@ export class Watch {
     native.pollRef(this.#poll, false);
   }
 
-  /** The listener is not called any more. */
+  /** Stops the watch. The listener is not called again. */
   close(): void {
     native.pollClose(this.#poll);
   }
 }
 
 /**
- * Resolves with the events that are ready once one of `events` is.
+ * Resolves to the ready events when one of `events` is ready.
  *
  * @throws the signal's reason, when it is aborted. @internal
  */

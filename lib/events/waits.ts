@@ -1,4 +1,4 @@
-// The promises that wait for an object's fd, and what becomes of them when the object is closed.
+// Waits manages the promises that wait for an object's fd, and rejects them when the object is closed.
 import { addAbortListener } from 'node:events';
 import { setImmediate } from 'node:timers/promises';
 import { codedError } from '../errors/errors';
@@ -6,9 +6,9 @@ import type { FdHandle } from '../addon/native';
 import { Watch } from './poll';
 import { instance, options } from '../errors/validate';
 
-/** What can end a wait early. */
+/** Options of calls that wait. */
 export interface WaitOptions {
-  /** Aborted, it rejects the promise with its reason. */
+  /** Aborting it rejects the promise with the signal's reason. */
   signal?: AbortSignal;
 }
 
@@ -50,13 +50,13 @@ export class Waits {
     });
   }
 
-  /** Ends all. */
+  /** Rejects all pending promises. */
   reject(error: unknown): void {
     for (const end of [...this.#ends]) end(error);
   }
 }
 
-/** For loops in which what is waited for may always be there already: lets the event loop turn once in a while. @internal */
+/** Lets the event loop run from time to time in loops whose event may always be ready. @internal */
 export class Turns {
   #taken = 0;
 
@@ -66,7 +66,7 @@ export class Turns {
   }
 }
 
-/** What the promise comes to, unless the signal comes first. @internal */
+/** Resolves or rejects like the promise, unless the signal is aborted first. @internal */
 export async function orAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
   if (!signal) return promise;
   let listening: Disposable | undefined;

@@ -1,12 +1,15 @@
-// The bridges of a fake machine, as sysfs shows them: QEMU's q35 host bridge, and its PCI Express root ports, whose Access
-// Control Services Linux has redirect where there is an IOMMU.
+// The bridges in a fake machine's sysfs: QEMU's q35 host bridge and its PCI Express root ports. Linux enables
+// redirection in their Access Control Services if the machine has an IOMMU.
 import { deviceKinds } from './devices';
 import { bridgeAddress, type Machine } from './machine';
 import type { SysfsDevice } from './sysfs';
 
-/** PCI Express 6.0, 7.5.3: the capability of a root port. */
+/** The PCI Express capability of a root port (PCI Express 6.0, 7.5.3). */
 const express = { offset: 0x54, bytes: '10484201008000000f00000004063000000011007b000200' };
-/** 7.7.11: Access Control Services; all but egress control and direct translation are there, and those that isolate on. */
+/**
+ * Access Control Services (7.7.11). The port supports all except egress control and direct translation; those that
+ * isolate devices are enabled.
+ */
 const accessControl = { offset: 0x100, bytes: '0d0001005f001d00' };
 
 function configSpace(size: number, vendor: number, device: number, classCode: number): Buffer {
@@ -29,10 +32,10 @@ const ofEvery = {
 };
 
 const fast = { speed: 16, width: 32 };
-/** With PCI Express below it, as QEMU's devices have it. */
+/** The link speed when a PCI Express device is connected, as with QEMU's devices. */
 const slow = { speed: 2.5, width: 1 };
 
-/** `group`: of the host bridge; port i's is 2i. */
+/** `group`: the IOMMU group of the host bridge. Port i has group 2i. */
 export function bridges(machine: Machine, reserved: string, group: number): SysfsDevice[] {
   const host = { vendor: 0x8086, device: 0x29c0, classCode: 0x060000 };
   const port = { vendor: 0x1b36, device: 0x000c, classCode: 0x060400 };

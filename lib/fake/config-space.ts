@@ -1,8 +1,8 @@
-// PCI config space of a fake device, as vfio-pci shows it after open: the header, BARs with addresses, capabilities; and
-// which bits a write changes.
+// The PCI config space of a fake device, as vfio-pci presents it after open: the header, BARs with addresses,
+// capabilities, and the masks of writable bits.
 import type { Bar, DeviceKind } from './devices';
 
-// PCI 3.0, chapter 6.1
+// Register offsets in the header (PCI 3.0, chapter 6.1).
 const offsets = {
   vendor: 0x00,
   device: 0x02,
@@ -19,14 +19,14 @@ const offsets = {
   interruptLine: 0x3c,
   interruptPin: 0x3d,
 } as const;
-const commandAtOpen = 0x0103; // I/O and memory space on, bus mastering off, SERR#
+const commandAtOpen = 0x0103; // I/O and memory decoding on, bus mastering off, SERR# on
 const commandWritable = 0x0507;
 const statusCapabilities = 0x0010;
 const multifunction = 0x80;
 const redHat = 0x1af4;
 const qemuSubsystem = 0x1100;
 
-/** The BAR's lowest bits: what kind it is. */
+/** The BAR's lowest bits, which encode its kind. */
 export function barFlags(bar: Bar): number {
   if (bar.kind === 'io') return 1;
   return (bar.wide ? 4 : 0) | (bar.prefetchable ? 8 : 0);
@@ -37,7 +37,9 @@ export interface ConfigSpace {
   writable: Uint8Array;
 }
 
-/** `addresses[i]` is BAR i's bus address; `several`: it is function 0 of several. */
+/**
+ * `addresses[i]`: the bus address of BAR i. `several`: whether the device has several functions and this is function 0.
+ */
 export function configSpace(
   kind: DeviceKind,
   addresses: readonly bigint[],
@@ -73,10 +75,10 @@ export function configSpace(
 
   const capabilities = Object.entries(kind.capabilities);
   for (const [at, hex] of capabilities) bytes.set(Buffer.from(hex, 'hex'), Number(at));
-  // The power state. A physical function stays awake for its virtual ones.
+  // The power state is writable, except in a physical function: its virtual functions need it in D0.
   const power = capabilities.find(([at, hex]) => Number(at) < 0x100 && hex.startsWith('01'));
   if (power && virtualFunctions === 0) mask.setUint8(Number(power[0]) + 4, 0x03);
-  // MSI: the control register's lower byte, and the message's address of 64 bits and data.
+  // MSI: the control register's lower byte, the 64-bit message address and the data are writable.
   const msi = capabilities.find(([at, hex]) => Number(at) < 0x100 && hex.startsWith('05'));
   if (msi) mask.setUint8(Number(msi[0]) + 2, 0xff);
   if (msi) writable.fill(0xff, Number(msi[0]) + 4, Number(msi[0]) + 14);

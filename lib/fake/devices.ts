@@ -1,28 +1,28 @@
-// The kinds of device that a machine can have: what they are on the bus, as read from QEMU's devices through vfio-pci,
-// and how QEMU is asked for one. Facts only; how their registers behave is the native models' part (native/fake).
+// The kinds of devices that a machine can have: their PCI properties, as read from QEMU's devices through vfio-pci, and
+// the QEMU arguments that create them. The native models implement their registers (native/fake).
 
-/** A BAR: pages, registers with a model behind them, or I/O ports. */
+/** A BAR: memory pages, registers implemented by a native model, or I/O ports. */
 export interface Bar {
   kind: 'memory' | 'registers' | 'io';
   size: bigint;
   prefetchable?: boolean;
-  /** A 64-bit BAR takes the next one's register for its upper half. */
+  /** Whether it is a 64-bit BAR, which uses the next BAR's register for its upper half. */
   wide?: boolean;
-  /** Those of its region info, beside the MSI-X one. */
+  /** The capabilities of its region info, in addition to the MSI-X one. */
   infoCapabilities?: readonly InfoCapability[];
 }
 
-/** An interrupt index as VFIO_DEVICE_GET_IRQ_INFO tells it. */
+/** The result of VFIO_DEVICE_GET_IRQ_INFO for an interrupt index. */
 export interface Irq {
   flags: number;
   count: number;
 }
 
-/** A capability that VFIO tells with a device's or region's info. */
+/** A capability in VFIO's device info or region info. */
 export interface InfoCapability {
   id: number;
   version: number;
-  /** What is behind its header. */
+  /** The data after the header. */
   data: Uint8Array;
 }
 
@@ -30,23 +30,23 @@ export interface InfoCapability {
 export interface DeviceKind {
   vendor: number;
   device: number;
-  /** Class, subclass and programming interface: 24 bits. */
+  /** Class, subclass and programming interface (24 bits). */
   classCode: number;
   revision: number;
-  /** PCI Express has 4096 bytes of config space, conventional PCI 256. */
+  /** Whether it is a PCI Express device, with 4096 bytes of config space. Conventional PCI has 256 bytes. */
   express: boolean;
-  /** The capability list's bytes, by where they start; the first is at the lowest offset. */
+  /** The bytes of the capabilities, by their offset in config space. The first capability has the lowest offset. */
   capabilities: Record<number, string>;
   interruptPin: number;
   bars: (Bar | undefined)[];
   romSize?: bigint;
   irqs: [intx: Irq, msi: Irq, msix: Irq, error: Irq, request: Irq];
   msix?: { bar: number; offset: bigint; size: bigint };
-  /** Those of its device info. */
+  /** The capabilities of its device info. */
   infoCapabilities?: readonly InfoCapability[];
-  /** What its virtual functions are. */
+  /** The kind of its virtual functions. */
   virtualFunction?: DeviceKind;
-  /** QEMU's -drive and -device arguments for one on `bus`. */
+  /** Returns QEMU's -drive and -device arguments for a device on `bus`. */
   qemu: (bus: string, id: string) => string[];
 }
 
@@ -57,13 +57,16 @@ const noIntx: Irq = { flags: 7, count: 0 };
 const none: Irq = { flags: 9, count: 0 };
 const one: Irq = { flags: 9, count: 1 };
 
-/** PCI Express: the next capability's offset, and the device capabilities register, as they are in memory. */
+/**
+ * Returns a PCI Express capability. `next`: the next capability's offset; `capabilities`: the device capabilities
+ * register; both in memory byte order.
+ */
 const express = (next: string, capabilities: string) =>
   `10${next}0200${capabilities}000000001104000000001100${'00'.repeat(16)}00003000`;
 const errorReporting = '00800000';
 const errorReportingAndReset = '00800010';
 
-/** A DMA engine with a 4 KiB buffer, and toy registers. */
+/** QEMU's edu device: a DMA engine with a 4 KiB buffer and simple test registers. */
 export const edu: DeviceKind = {
   vendor: 0x1234,
   device: 0x11e8,
@@ -74,11 +77,11 @@ export const edu: DeviceKind = {
   interruptPin: 1,
   bars: [{ kind: 'registers', size: MiB }],
   irqs: [intx, one, none, one, one],
-  // Without the mask the engine's addresses end at 256 MiB.
+  // With the default mask, the engine's addresses are limited to 256 MiB.
   qemu: (bus, id) => ['-device', `edu,bus=${bus},id=${id},dma_mask=0xffffffffff`],
 };
 
-/** A drive of 64 MiB, empty, which keeps what is written as long as QEMU runs. */
+/** Returns the arguments for an empty drive of 64 MiB. Its content is lost when QEMU exits. */
 const nvmeArguments = (bus: string, id: string, options: string): string[] => [
   '-drive',
   `driver=raw,file.driver=null-co,file.read-zeroes=on,file.size=64M,snapshot=on,if=none,id=${id}-drive`,
@@ -86,7 +89,7 @@ const nvmeArguments = (bus: string, id: string, options: string): string[] => [
   `nvme,serial=${id},drive=${id}-drive,${options},bus=${bus},id=${id}`,
 ];
 
-/** An NVMe drive with a Controller Memory Buffer of 16 MiB, which is the whole of BAR 2. */
+/** An NVMe drive with a Controller Memory Buffer of 16 MiB, which fills BAR 2. */
 export const nvmeCmb: DeviceKind = {
   vendor: 0x1b36,
   device: 0x0010,
@@ -109,13 +112,13 @@ export const nvmeCmb: DeviceKind = {
   qemu: (bus, id) => nvmeArguments(bus, id, 'cmb_size_mb=16,legacy-cmb=on'),
 };
 
-/** The same, with a CMB that appears when the controller is told to (CMBMSC), as since version 1.4 of its specification. */
+/** An NVMe drive whose CMB must be enabled through CMBMSC, as since version 1.4 of the specification. */
 export const nvmeCmbmsc: DeviceKind = {
   ...nvmeCmb,
   qemu: (bus, id) => nvmeArguments(bus, id, 'cmb_size_mb=16'),
 };
 
-/** A display with 16 MiB of video memory in BAR 0: a stand-in for a GPU. */
+/** A display with 16 MiB of video memory in BAR 0, used in place of a GPU. */
 export const bochsDisplay: DeviceKind = {
   vendor: 0x1234,
   device: 0x1111,
@@ -130,7 +133,7 @@ export const bochsDisplay: DeviceKind = {
   qemu: (bus, id) => ['-device', `bochs-display,vgamem=16M,bus=${bus},id=${id}`],
 };
 
-/** A device with an I/O port BAR beside a memory BAR. */
+/** A device with an I/O port BAR and a memory BAR. */
 export const pciTestdev: DeviceKind = {
   vendor: 0x1b36,
   device: 0x0005,
@@ -162,7 +165,7 @@ const nvmeVirtual: DeviceKind = {
   qemu: () => [],
 };
 
-/** An NVMe drive with SR-IOV. It has no CMB: QEMU refuses one beside SR-IOV. */
+/** An NVMe drive with SR-IOV. It has no CMB, because QEMU does not support both together. */
 export const nvmeSriov: DeviceKind = {
   ...nvmeVirtual,
   capabilities: {
@@ -184,7 +187,7 @@ export const nvmeSriov: DeviceKind = {
   ],
 };
 
-/** An SD card controller: its only BAR is smaller than a page. */
+/** An SD card controller. Its only BAR is smaller than a page. */
 export const sdhci: DeviceKind = {
   vendor: 0x1b36,
   device: 0x0007,
@@ -198,7 +201,7 @@ export const sdhci: DeviceKind = {
   qemu: (bus, id) => ['-device', `sdhci-pci,bus=${bus},id=${id}`],
 };
 
-/** By the name of the native model. */
+/** The kinds, by the name of their native model. */
 export const deviceKinds = {
   edu,
   nvme: nvmeCmb,
@@ -209,5 +212,5 @@ export const deviceKinds = {
   sdhci,
 } as const satisfies Record<string, DeviceKind>;
 
-/** A kind's name. */
+/** The name of a kind of device. */
 export type DeviceKindName = keyof typeof deviceKinds;

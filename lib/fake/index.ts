@@ -1,5 +1,5 @@
 /**
- * A kernel without hardware, and the machines that it and the virtual machine play.
+ * A simulated kernel that needs no hardware, and the machines that it and the virtual machine implement.
  *
  * @packageDocumentation
  */

@@ -1,4 +1,4 @@
-// The fake kernel: a machine realised as native models and a sysfs tree.
+// FakeKernel creates a simulated kernel from a machine description: native device models and a sysfs tree.
 import { accessSync, constants as access } from 'node:fs';
 import { constants, tmpdir } from 'node:os';
 import { codedError, kernelCall } from '../errors/errors';
@@ -13,31 +13,37 @@ import { reference } from './machines';
 import { writeMdev } from './mdev-sysfs';
 import { writeSysfs, type SysfsDevice } from './sysfs';
 
-/** A DMA that the IOMMU refused. */
+/** A DMA that the IOMMU blocked. */
 export interface DmaFault {
-  /** The device that tried, by its PCI address. */
+  /** The PCI address of the device. */
   device: string;
-  /** The first byte of the page that was refused. */
+  /** The first byte of the blocked page. */
   iova: bigint;
   access: 'read' | 'write';
-  /** 'unmapped', 'forbidden' (no such access), 'revoked', or 'unattached' (the device is in no IOAS). */
+  /**
+   * The reason: 'unmapped', 'forbidden' (the mapping does not allow the access), 'revoked', or 'unattached' (the device
+   * is not attached to an IOAS).
+   */
   reason: string;
 }
 
-/** A fake kernel for another thread to {@link FakeKernel.attach | attach} to. Plain data, to be posted. */
+/**
+ * Identifies a fake kernel for {@link FakeKernel.attach | attach} in another thread. It is plain data that can be
+ * posted.
+ */
 export interface FakeKernelToken {
   machine: Machine;
-  /** The kernel's sysfs, which no other has. */
+  /** The path of the kernel's sysfs, which is unique. */
   sysfs: string;
 }
 
-/** As QEMU's endpoints have it. */
+/** The link of QEMU's endpoints. */
 const endpointLink = { speed: 2.5, width: 1, maxSpeed: 2.5, maxWidth: 1 };
 const windowStart = 0xfb00_0000n;
 const portBase = 0xc000n;
 const resourceSlots = 13;
 
-/** Hands out bus addresses, each BAR aligned to its size. */
+/** Assigns bus addresses. Each BAR is aligned to its size. */
 function* layOut(kind: DeviceKind, next: { memory: bigint; io: bigint }): Generator<bigint> {
   for (const bar of kind.bars) {
     const space = bar?.kind === 'io' ? 'io' : 'memory';
@@ -57,7 +63,7 @@ function resourceFile(bars: DeviceKind['bars'], addresses: readonly bigint[]): s
     const bar = bars[i];
     const start = addresses[i] ?? 0n;
     if (!bar) return [0n, 0n, 0n];
-    // ioport.h: IORESOURCE_IO, _MEM, _PREFETCH, _MEM_64 above the BAR's own bits
+    // Resource flags in addition to the BAR's own bits (ioport.h: IORESOURCE_IO, _MEM, _PREFETCH, _MEM_64)
     const type = bar.kind === 'io' ? 0x100n : 0x200n | (bar.prefetchable ? 0x2000n : 0n) | (bar.wide ? 0x10_0000n : 0n);
     return [start, start + bar.size - 1n, type | 0x4_0000n | BigInt(barFlags(bar))];
   });
@@ -68,7 +74,7 @@ function reservedRegions({ iommu }: Machine): string {
   return iommu.reserved.map(({ start, last }) => `${word(start)} ${word(last)} msi\n`).join('');
 }
 
-/** Where the sysfs trees are made: in memory where the machine has /dev/shm, unless TMPDIR names a folder. */
+/** The parent folder of the sysfs trees: TMPDIR if it is set, otherwise /dev/shm if it exists. */
 function parentFolder(): string {
   const memory = '/dev/shm';
   if (process.env['TMPDIR']) return tmpdir();
@@ -107,7 +113,7 @@ function make(machine: Machine): KernelHandle {
       });
     }
   } catch (error) {
-    native.fakeRemoveSysfs(handle); // with what is in it so far
+    native.fakeRemoveSysfs(handle); // with the files written so far
     throw error;
   }
   return handle;
@@ -127,7 +133,7 @@ function realise(machine: Machine): { devices: NativeDevice[]; sysfs: SysfsDevic
     const addresses = [...layOut(kind, next)];
     const { bytes, writable } = configSpace(kind, addresses, { several: place.several, virtualFunctions });
     const cdev = `vfio${String(i)}`;
-    // The functions of a device cannot be told apart by the IOMMU, if they have no ACS; virtual ones can.
+    // Without ACS, the IOMMU cannot isolate the functions of a device. It can isolate virtual functions.
     const group = physical === undefined ? 2 * place.port + 1 : 2 * machine.ports.length + i;
     devices.push({
       address,
@@ -169,11 +175,11 @@ function realise(machine: Machine): { devices: NativeDevice[]; sysfs: SysfsDevic
 }
 
 /**
- * A kernel that needs no hardware: it answers VFIO's, IOMMUFD's and dma-buf's calls as Linux does, with the same errors,
- * for devices that are models. Their DMA goes through the IOAS and moves real bytes.
+ * A simulated kernel that needs no hardware. It implements the calls of VFIO, IOMMUFD and dma-buf like Linux, with the
+ * same errors, for simulated devices. Their DMA goes through the IOAS and transfers real data.
  *
- * Each is a machine of its own. Several threads of a process can share one: `new Worker(file, { workerData: kernel.token })`
- * and, in the worker, `FakeKernel.attach(workerData)`.
+ * Each fake kernel is a separate machine. Several threads of a process can share one: pass `kernel.token` with
+ * `new Worker(file, { workerData: kernel.token })` and call `FakeKernel.attach(workerData)` in the worker.
  */
 export class FakeKernel extends Kernel {
   readonly machine: Machine;
@@ -192,9 +198,10 @@ export class FakeKernel extends Kernel {
   }
 
   /**
-   * The kernel that another thread of this process made.
+   * Attaches to a fake kernel of another thread of this process.
    *
-   * @throws Error ERR_NO_SUCH_KERNEL: no thread has it any more, and nothing is open on it; or it is another process's.
+   * @throws Error ERR_NO_SUCH_KERNEL: no thread has the kernel and none of its files is open, or it belongs to another
+   *   process.
    */
   static attach(token: FakeKernelToken): FakeKernel {
     const { machine, sysfs } = options(token, 'token');
@@ -205,36 +212,36 @@ export class FakeKernel extends Kernel {
     return new FakeKernel(machine, handle);
   }
 
-  /** For other threads of this process. Keep this object until they have attached. */
+  /** The token for other threads of this process. Keep this object until they have attached. */
   get token(): FakeKernelToken {
     return { machine: this.machine, sysfs: this.sysfs };
   }
 
-  /** The PCI address of the device that plays a role in the machine; a mediated device's UUID. */
+  /** Returns the PCI address of the device with this role in the machine, or the UUID of a mediated device. */
   addressOf(role: string): string {
     return addressOf(this.machine, role);
   }
 
-  /** The DMA faults since the last call, oldest first; at most 1024 are kept. */
+  /** Returns the DMA faults since the last call, oldest first. At most 1024 are kept. */
   takeFaults(): DmaFault[] {
     return native.fakeTakeFaults(this.handle);
   }
 
-  /** How many files of this kernel are open (iommufds, devices, dma-bufs): for leak checks. */
+  /** The number of open files of this kernel (iommufds, devices, dma-bufs), for leak checks. */
   get openFiles(): number {
     return native.fakeOpenFiles(this.handle);
   }
 
-  /** How much of this process's memory is mapped from this kernel's files, in mappings: for leak checks. */
+  /** The number of memory mappings of this kernel's files in this process, for leak checks. */
   get openMappings(): number {
     return native.fakeOpenMappings(this.handle);
   }
 
   /**
-   * Makes one system call fail: the n-th from now on this kernel (1: the next), whichever it is, in any thread. Closing and
-   * unmapping are not counted. A later call replaces this one; 0 takes it back.
+   * Makes the n-th system call from now on this kernel fail, in any thread (1: the next call). Closing and unmapping
+   * are not counted. A later call replaces this setting; 0 clears it.
    *
-   * @param code the name of an errno: 'EMFILE'
+   * @param code the name of an errno, for example 'EMFILE'
    */
   failCall(n: number, code: string): void {
     const errno = (constants.errno as Partial<Record<string, number>>)[string(code, 'code')];
@@ -242,15 +249,15 @@ export class FakeKernel extends Kernel {
     native.fakeFailCall(this.handle, integer(n, 'n', 0, 0xffff_ffff), errno);
   }
 
-  /** The call that {@link failCall} made fail ('open', 'ioctl 0x3b71', …); undefined: none yet. */
+  /** The call that failed due to {@link failCall} ('open', 'ioctl 0x3b71', …); undefined: none yet. */
   get failedCall(): string | undefined {
     const call = native.fakeFailedCall(this.handle);
     return call && (call.request === 0 ? call.name : `${call.name} 0x${call.request.toString(16)}`);
   }
 
   /**
-   * Puts another node in the place of a node: from now on, whoever opens `path` opens what is at `target`, as after
-   * `mount --bind TARGET PATH`. So a test has a /dev that is out of date. `path` for both takes it back.
+   * Replaces a device node: opening `path` then opens `target`, as after `mount --bind TARGET PATH`. Tests use it to
+   * simulate an outdated /dev. To undo it, pass `path` for both.
    *
    * @param path '/dev/vfio/devices/vfio0', '/dev/vfio/12', '/dev/iommu', …
    */
@@ -259,14 +266,14 @@ export class FakeKernel extends Kernel {
   }
 
   /**
-   * Removes the sysfs tree, for all threads; on a kernel that was attached to, does nothing. Objects that are open on
+   * Removes the sysfs tree for all threads. Does nothing on a kernel from {@link FakeKernel.attach}. Open objects on
    * this kernel stay usable.
    */
   close(): void {
     if (!this.#attached) native.fakeRemoveSysfs(this.handle);
   }
 
-  /** close(), for `using`. */
+  /** Calls close(), for `using`. */
   [Symbol.dispose](): void {
     this.close();
   }

@@ -1,83 +1,83 @@
-// A machine: which devices there are, behind which ports, and what its IOMMU can do. One description, realised as a
-// fake kernel (kernel.ts) and as QEMU's arguments (qemu.ts).
+// Machine describes a machine: its devices, their ports and its IOMMU. The same description is used for a fake kernel
+// (kernel.ts) and for QEMU's arguments (qemu.ts).
 import { integer, outOfRange, string } from '../errors/validate';
 import type { DeviceKindName } from './devices';
 
-/** A device, named by the part it plays. */
+/** A device with its role in the machine. */
 export interface MachineDevice {
-  /** Unique in the machine: 'engine', 'ssd', … */
+  /** The role, unique in the machine: 'engine', 'ssd', … */
   role: string;
   kind: DeviceKindName;
   /**
-   * The roles of its SR-IOV virtual functions, which are made when VFIO has the device. Virtual function i (from 0) is
-   * function i+1 of the same slot.
+   * The roles of its SR-IOV virtual functions, which are created when the device is bound to VFIO. Virtual function i
+   * (from 0) is function i+1 of the same slot.
    */
   virtualFunctions?: readonly string[];
 }
 
-/** What is behind a root port: a device's function 0, and further functions, from 1 on. */
+/** The device behind a root port: function 0, and optional further functions from 1 on. */
 export interface MachinePort extends MachineDevice {
   functions?: readonly MachineDevice[];
 }
 
-/** A mediated device: one that a driver of the kernel makes up (Linux's samples/vfio-mdev), without a PCI address. */
+/** A mediated device: created by a kernel driver (Linux's samples/vfio-mdev), without a PCI address. */
 export interface MachineMdev {
-  /** Unique in the machine, among the devices' too. */
+  /** The role, unique among all devices of the machine. */
   role: string;
-  /** The kernel's name for the type, its driver first: 'mtty-2', 'mbochs-small', 'mdpy-vga'. */
+  /** The kernel's name of the type, which starts with the driver: 'mtty-2', 'mbochs-small', 'mdpy-vga'. */
   type: string;
 }
 
 /** A machine: PCI Express root ports on bus 0, each with one device behind it. */
 export interface Machine {
   name: string;
-  /** Port i (from 0) is the bridge 00:(i+1).0 and leads to bus i+1, where its device is device 0. */
+  /** The ports. Port i (from 0) is the bridge 00:(i+1).0 and leads to bus i+1, where its device is device 0. */
   ports: readonly MachinePort[];
-  /** The CPU, which the kernel's rules for peer-to-peer DMA ask for. Default: {@link defaultCpu}. */
+  /** The CPU, which the kernel's rules for peer-to-peer DMA depend on. Default: {@link defaultCpu}. */
   cpu?: { vendor: string; family: number };
-  /** Whether its kernel has IOMMUFD, and with it VFIO's character devices. Default true. */
+  /** Whether the kernel has IOMMUFD, and therefore VFIO's character devices. Default: true. */
   iommufd?: boolean;
-  /** VFIO has them behind those of the ports. */
+  /** The mediated devices. Their VFIO device numbers follow those of the ports' devices. */
   mdevs?: readonly MachineMdev[];
   iommu: {
-    /** The highest IOVA that it translates. */
+    /** The highest IOVA that the IOMMU translates. */
     lastIova: bigint;
-    /** IOVAs that cannot be mapped, ascending; `last` included. */
+    /** The IOVA ranges that cannot be mapped, ascending; `last` is inclusive. */
     reserved: readonly { start: bigint; last: bigint }[];
-    /** Intel's capability registers, which software reads what the IOMMU can do from. */
+    /** Intel's capability register, from which software reads the IOMMU's features. */
     capability?: bigint;
     extendedCapability?: bigint;
   };
 }
 
-/** QEMU's own, which the kernel does not trust to pass DMA between host bridges. @internal */
+/** QEMU's default CPU. The kernel does not trust it to route DMA between host bridges. @internal */
 export const defaultCpu = { vendor: 'AuthenticAMD', family: 15 } as const;
 
-/** A function of a device, and where it is. @internal */
+/** A function of a device, and its location. @internal */
 export interface MachineFunction {
   role: string;
   kind: DeviceKindName;
-  /** Of the port, from 0. */
+  /** The port's index, from 0. */
   port: number;
   address: string;
-  /** The physical function's address, of a virtual one. */
+  /** The address of the physical function, if this is a virtual function. */
   physical: string | undefined;
   virtualFunctions: number;
-  /** Whether it is function 0 of several. */
+  /** Whether this is function 0 of a device with several functions. */
   several: boolean;
 }
 
-/** The bus address of the bridge that leads to port `index`. */
+/** Returns the bus address of the bridge of port `index`. */
 export function bridgeAddress(index: number): string {
   return `0000:00:${(index + 1).toString(16).padStart(2, '0')}.0`;
 }
 
-/** The bus address of the device behind port `index`, or of another of its functions. */
+/** Returns the bus address of function `which` of the device behind port `index`. */
 export function deviceAddress(index: number, which = 0): string {
   return `0000:${(index + 1).toString(16).padStart(2, '0')}:00.${String(which)}`;
 }
 
-/** Every function of the machine: those of all ports in order, and then the virtual ones. @internal */
+/** Returns every function of the machine: those of all ports in order, then the virtual functions. @internal */
 export function functionsOf({ ports }: Machine): MachineFunction[] {
   const physical = ports.flatMap((port, i) =>
     [port, ...(port.functions ?? [])].map((device, which) => ({ device, port: i, which })),
@@ -96,17 +96,17 @@ export function functionsOf({ ports }: Machine): MachineFunction[] {
   return [...real, ...virtual];
 }
 
-/** The UUID of mediated device `index`. */
+/** Returns the UUID of mediated device `index`. */
 export function mdevUuid(index: number): string {
   return `6d646576-0000-4000-8000-${integer(index, 'index', 0, 0xffff_ffff).toString(16).padStart(12, '0')}`;
 }
 
-/** Who makes a mediated device of this type up: the driver's name, which its parent device shares. */
+/** Returns the name of the driver that creates mediated devices of this type. Their parent device has the same name. */
 export function mdevDriver(type: string): string {
   return string(type, 'type').split('-')[0] ?? type;
 }
 
-/** The PCI address of the device that plays `role`; a mediated device's UUID. */
+/** Returns the PCI address of the device with role `role`, or the UUID of a mediated device. */
 export function addressOf(machine: Machine, role: string): string {
   const [functions, mdevs] = [functionsOf(machine), machine.mdevs ?? []];
   const found = functions.find((device) => device.role === role);

@@ -1,9 +1,10 @@
-// The machines that tests and examples run on.
+// The machines that tests and examples use.
 import type { Machine } from './machine';
 
 /**
- * The machine that the tests and the examples run on: a DMA engine, two drives with CMBs, a display, and I/O ports; and
- * mediated devices: serial cards that can be migrated, and virtual displays that show their picture as a dma-buf or as a region.
+ * The default machine of tests and examples: a DMA engine, two drives with CMBs, a display, I/O ports, and mediated
+ * devices: serial cards that support migration, and virtual displays that export their picture as a dma-buf or as a
+ * region.
  */
 export const reference: Machine = {
   name: 'reference',
@@ -23,7 +24,7 @@ export const reference: Machine = {
     { role: 'framebuffer', type: 'mbochs-small' },
     { role: 'panel', type: 'mdpy-vga' },
   ],
-  // Intel's IOMMU as QEMU has it: 39 bits, and the window of message-signalled interrupts.
+  // QEMU's Intel IOMMU: 39 bits, and the reserved window for message-signalled interrupts.
   iommu: {
     lastIova: 0x7f_ffff_ffffn,
     reserved: [{ start: 0xfee0_0000n, last: 0xfeef_ffffn }],
@@ -32,8 +33,8 @@ export const reference: Machine = {
   },
 };
 
-/** The same on a kernel without IOMMUFD, as Debian's are: VFIO's devices are opened through their groups. */
+/** The reference machine with a kernel without IOMMUFD, as in Debian. VFIO devices are opened through their groups. */
 export const legacy: Machine = { ...reference, name: 'legacy', iommufd: false };
 
-/** By name, as `VFIO_DMABUF_KERNEL=fake:NAME` takes them. */
+/** The machines by name, for `VFIO_DMABUF_KERNEL=fake:NAME`. */
 export const machines: Readonly<Record<string, Machine>> = { reference, legacy };

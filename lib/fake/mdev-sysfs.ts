@@ -1,22 +1,22 @@
-// Mediated devices in a fake machine's sysfs.
+// Writes mediated devices to a fake machine's sysfs.
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { mdevDriver } from './machine';
 import { link, writeCdev } from './sysfs';
 
-/** The types whose names are not what their folders are called. */
+/** The names of types whose name differs from the name of their folder. */
 const names: Readonly<Record<string, string>> = { 'mtty-1': 'Single port serial', 'mtty-2': 'Dual port serial' };
 
-/** What a mediated device's folder shows. */
+/** The content of a mediated device's folder. */
 export interface SysfsMdev {
   uuid: string;
-  /** 'mtty-2' */
+  /** The type, for example 'mtty-2'. */
   type: string;
   cdev: string;
   group: number;
 }
 
-/** Writes one, and its parent and type with the first of them. */
+/** Writes one mediated device. The first one of a driver or type also writes its parent and type. */
 export function writeMdev(root: string, { uuid, type, cdev, group }: SysfsMdev): void {
   const driver = mdevDriver(type);
   const parent = join(root, 'devices/virtual', driver, driver);

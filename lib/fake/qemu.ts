@@ -1,4 +1,4 @@
-// A machine as QEMU's arguments.
+// Converts a machine description to QEMU's arguments.
 import { deviceKinds, type DeviceKind, type DeviceKindName } from './devices';
 import { defaultCpu, type Machine } from './machine';
 
@@ -7,7 +7,10 @@ const toArguments = (kind: DeviceKindName, bus: string, role: string): string[] 
   return description.qemu(bus, role);
 };
 
-/** The arguments that make QEMU's q35 the machine: its CPU, which can do all that QEMU can, its IOMMU, root ports and devices, at the same PCI addresses. */
+/**
+ * Returns the arguments with which QEMU's q35 implements the machine: a CPU with all features that QEMU supports, the
+ * IOMMU, root ports and devices at the same PCI addresses.
+ */
 export function qemuArguments(machine: Machine): string[] {
   const devices = machine.ports.flatMap(({ role, kind, functions = [] }, i) => {
     const number = String(i + 1);
@@ -24,7 +27,7 @@ export function qemuArguments(machine: Machine): string[] {
   const { vendor, family } = machine.cpu ?? defaultCpu;
   return [
     ...['-machine', 'q35,kernel-irqchip=split', '-cpu', `max,vendor=${vendor},family=${String(family)}`],
-    // Before the devices that it translates for.
+    // The IOMMU must precede the devices that it translates for.
     ...['-device', 'intel-iommu,intremap=on,device-iotlb=on,caching-mode=on'],
     ...devices,
   ];

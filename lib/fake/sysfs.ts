@@ -1,37 +1,37 @@
-// A fake machine's sysfs: the part of /sys that says which PCI devices there are, as files. The folder they are written
-// to is native code's (native/fake/sysfs_folder.h), which removes it when JavaScript has no say any more.
+// Writes a fake machine's sysfs: the part of /sys that describes PCI devices. Native code owns the folder
+// (native/fake/sysfs_folder.h) and removes it even if JavaScript can no longer run.
 import { existsSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 
-/** What a device's folder shows. */
+/** The content of a device's folder. */
 export interface SysfsDevice {
   address: string;
-  /** The bridge it is behind, if any. */
+  /** The address of the parent bridge, if any. */
   parent: string | undefined;
   vendor: number;
   device: number;
   classCode: number;
   revision: number;
   config: Uint8Array;
-  /** One line a resource, as in the kernel's `resource` file. */
+  /** The content of the kernel's `resource` file: one line per resource. */
   resource: string;
   group: number;
-  /** IOVAs that no device of the group can have mapped, as in the kernel's `reserved_regions` file. */
+  /** The content of the kernel's `reserved_regions` file: IOVAs that no device of the group can map. */
   reserved: string;
   driver: string | undefined;
-  /** Of a PCI Express function: the link above it, in GT/s and lanes. */
+  /** The upstream link of a PCI Express function, in GT/s and lanes. */
   link?: { speed: number; width: number; maxSpeed: number; maxWidth: number } | undefined;
-  /** The physical function's address, of a virtual one. */
+  /** The address of the physical function, if this is a virtual function. */
   physical?: string | undefined;
-  /** How many it has. */
+  /** The number of virtual functions. */
   virtualFunctions: number;
-  /** 'vfio0', if VFIO has it. */
+  /** The VFIO character device, for example 'vfio0', if the device is bound to VFIO. */
   cdev: string | undefined;
-  /** Whether that is in /dev, too, which it is on kernels with IOMMUFD. */
+  /** Whether the character device exists in /dev, as on kernels with IOMMUFD. */
   hasFile: boolean;
 }
 
-/** A symbolic link at `path`, relative, as the kernel's are. */
+/** Creates a relative symbolic link at `path`, like the kernel's links. */
 export function link(target: string, path: string): void {
   mkdirSync(dirname(path), { recursive: true });
   symlinkSync(relative(dirname(path), target), path);
@@ -91,11 +91,11 @@ function writeDevice(root: string, device: SysfsDevice): void {
   writeGroupFile(root, device.group);
 }
 
-/** The numbers of character devices, which native/fake/device_numbers.h has, too. */
+/** The major and minor numbers of character devices, the same as in native/fake/device_numbers.h. */
 const majors = { misc: 10, dmaHeap: 509, group: 510, cdev: 511 } as const;
 const minors = { vfio: 196, iommu: 257, udmabuf: 258, systemHeap: 0 } as const;
 
-/** The number of the device with this folder, and the link to the folder from its number. */
+/** Writes the device number to the device's folder, and the link from the number to the folder. */
 function writeNumber(root: string, folder: string, major: number, minor: number): void {
   const number = `${String(major)}:${String(minor)}`;
   mkdirSync(folder, { recursive: true });
@@ -103,7 +103,7 @@ function writeNumber(root: string, folder: string, major: number, minor: number)
   link(folder, join(root, 'dev/char', number));
 }
 
-/** The character device of the device with this folder; `hasFile`: in /dev, too. */
+/** Writes the VFIO character device of the device with this folder. `hasFile`: whether it exists in /dev. */
 export function writeCdev(root: string, folder: string, name: string, hasFile = true): void {
   const cdev = join(folder, 'vfio-dev', name);
   mkdirSync(cdev, { recursive: true });
@@ -111,15 +111,18 @@ export function writeCdev(root: string, folder: string, name: string, hasFile = 
   link(cdev, join(root, 'class/vfio-dev', name));
 }
 
-/** The file of an IOMMU group that VFIO has all devices of. */
+/** Writes the group file of an IOMMU group whose devices are all bound to VFIO. */
 function writeGroupFile(root: string, group: number): void {
   const folder = join(root, 'devices/virtual/vfio', String(group));
-  if (existsSync(folder)) return; // of a device of the same group
+  if (existsSync(folder)) return; // written for another device of the group
   writeNumber(root, folder, majors.group, group);
   link(folder, join(root, 'class/vfio', String(group)));
 }
 
-/** What every machine has: the exporters of host memory (native/fake/host_dma_buf.cc), VFIO's container, and IOMMUFD. */
+/**
+ * Writes what every machine has: the exporters of host memory (native/fake/host_dma_buf.cc), VFIO's container, and
+ * IOMMUFD.
+ */
 function writeHost(root: string, iommufd: boolean): void {
   const files: [className: string, name: string, major: number, minor: number][] = [
     ['misc', 'udmabuf', majors.misc, minors.udmabuf],
@@ -139,7 +142,7 @@ function writeHost(root: string, iommufd: boolean): void {
   }
 }
 
-/** What the topology is told from outside of sysfs: /proc/cpuinfo. */
+/** Writes /proc/cpuinfo, which the topology reads in addition to sysfs. */
 function writeCpu(root: string, { vendor, family }: { vendor: string; family: number }): void {
   const proc = join(root, '../proc');
   mkdirSync(proc);
@@ -147,7 +150,7 @@ function writeCpu(root: string, { vendor, family }: { vendor: string; family: nu
   writeFileSync(join(proc, 'cpuinfo'), `processor\t: 0\n${fields}`);
 }
 
-/** Writes the tree to `root`, which becomes /sys, and the CPU's description beside it. */
+/** Writes the tree to `root`, which serves as /sys, and the CPU's description next to it. */
 export function writeSysfs(
   root: string,
   devices: readonly SysfsDevice[],

@@ -1,4 +1,4 @@
-// What an errno means: VFIO's older interface: Linux's drivers/vfio/group.c, container.c and vfio_iommu_type1.c.
+// Errno hints for VFIO's group interface: Linux's drivers/vfio/group.c, container.c and vfio_iommu_type1.c.
 import { groupNotViable } from './causes/iommu-group';
 import {
   badPlacementInContainer,

@@ -1,4 +1,4 @@
-// What an errno means: dma-bufs, heaps, udmabufs and fences: Linux's drivers/dma-buf.
+// Errno hints for dma-bufs, heaps, udmabufs and fences: Linux's drivers/dma-buf.
 import { overUdmabufLimits } from './causes/dma-buf';
 import type { Hint, Hints } from './hint';
 

@@ -1,11 +1,11 @@
-// What an errno means: the calls that every file takes.
+// Errno hints for system calls on any file.
 import { bufferNotMapped } from './causes/dma-buf';
 import type { Look } from '../errors/around';
 import { noHugePages } from './causes/map';
 import { noPermission, noSuchFile } from './causes/open';
 import { notBound, type Hint, type Hints } from './hint';
 
-/** EINVAL at the response to page requests. */
+/** The cause of EINVAL from a response to page requests. */
 const answered: Look = ({ pageRequestCookie }) =>
   pageRequestCookie === undefined
     ? undefined

@@ -1,10 +1,13 @@
-// What a hint is, and what several calls have in common.
+// The type of hints, and texts that several calls share.
 import type { Look } from '../errors/around';
 
-/** What is always true; or a look for the very cause, and what is true where nothing is seen. */
+/** A fixed text, or a function that finds the specific cause and a text for when it finds none. */
 export type Hint = string | readonly [look: Look, otherwise: string];
 
-/** By call (an ioctl's name, a system call's; 'VFIO_*': any of a family, '*': any at all), and by the errno's name. */
+/**
+ * Hints by call and errno name. The call is an ioctl's or system call's name; 'VFIO_*' matches a family, '*' every
+ * call.
+ */
 export type Hints = Readonly<Record<string, Readonly<Record<string, Hint>>>>;
 
 export const notBound = 'the device is not bound to an iommufd: bind() first';

@@ -1,4 +1,4 @@
-// What an errno means, for each call.
+// Finds the hint for a call and an errno.
 import type { Arguments, Around } from '../errors/around';
 import { attempt } from '../kernel/look';
 import { containerHints } from './container';

@@ -1,4 +1,4 @@
-// What an errno means: IOMMUFD: Linux's drivers/iommu/iommufd.
+// Errno hints for IOMMUFD: Linux's drivers/iommu/iommufd.
 import {
   badPlacement,
   noRoom,

@@ -1,4 +1,4 @@
-// What an errno means: Unix sockets that carry fds (unix(7)).
+// Errno hints for Unix sockets that carry fds (unix(7)).
 import type { Look } from '../errors/around';
 import { noPermission } from './causes/open';
 import type { Hints } from './hint';

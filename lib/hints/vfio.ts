@@ -1,4 +1,4 @@
-// What an errno means: VFIO devices: Linux's drivers/vfio.
+// Errno hints for VFIO devices: Linux's drivers/vfio.
 import { badRange, noBar } from './causes/export';
 import { boundAlready, groupNotFree, groupOpen, notAttachable } from './causes/iommu-group';
 import { refusedInterrupts } from './causes/interrupts';

@@ -1,4 +1,5 @@
-// What a host can do of what this library is for, and what stands in the way. Asked of the kernel, never told from versions.
+// Examines which functions of this library a host supports and what is missing. It tests the kernel's functions instead
+// of its version.
 import { readFileSync } from 'node:fs';
 import { cpus, release } from 'node:os';
 import { join } from 'node:path';
@@ -19,7 +20,7 @@ import { bad, good, note, unknown, type Finding } from './finding';
 export type { Finding };
 
 function iommu(sysfs: string): Finding {
-  // Not all in kernel/iommu_groups: mediated devices have groups without any IOMMU.
+  // Count the groups of devices, not those in kernel/iommu_groups: mediated devices have groups without an IOMMU.
   const devices = join(sysfs, 'bus/pci/devices');
   const groups = new Set(list(devices).flatMap((address) => linked(join(devices, address, 'iommu_group')) ?? [])).size;
   const units = list(join(sysfs, 'class/iommu')).filter((name) => !name.startsWith('iommufd_selftest'));
@@ -33,7 +34,7 @@ function iommu(sysfs: string): Finding {
   }
   const asked = /\b(?:intel_iommu=on|iommu=pt)\b/.test(commandLine);
   const firmware = 'switch it on in the firmware (VT-d, AMD-Vi, SMMU); a virtual machine must be given one';
-  // Where the firmware tells of an IOMMU, the kernel only has to use it.
+  // If the firmware reports an IOMMU, only the kernel's configuration is missing.
   const present = list(join(sysfs, 'firmware/acpi/tables')).some((name) => /^(?:DMAR|IVRS)$/.test(name));
   return (intel || present) && !asked
     ? bad('iommu', 'off: this kernel does not use the IOMMU unless it is told to', ...addParameter('intel_iommu=on'))
@@ -48,7 +49,7 @@ function vfioPci(sysfs: string): Finding {
     : bad('vfio-pci', 'this kernel has no driver vfio-pci (CONFIG_VFIO_PCI)');
 }
 
-/** An error of the system in its own words: with its hint, without its arguments. */
+/** Formats an error with its hint, without its arguments. */
 function why(error: unknown): string {
   if (error instanceof KernelError) return error.hint === undefined ? error.message : `${error.code}: ${error.hint}`;
   return error instanceof Error ? error.message : String(error);
@@ -62,7 +63,10 @@ const ownGroup = () => {
   return line?.split(':')[0] ?? id;
 };
 
-/** A device file that does not open: where this process may not, with what gives it to its group. */
+/**
+ * The finding for a device file that cannot be opened. If permission is missing, includes the commands that set the
+ * file's group.
+ */
 function closed(check: string, error: unknown, path: string): Finding {
   const refusal = error instanceof KernelError && error.code === 'EACCES' ? refusalOf(path) : undefined;
   if (refusal?.mayBeGiven !== true) return bad(check, why(error));
@@ -71,7 +75,7 @@ function closed(check: string, error: unknown, path: string): Finding {
 
 const tooOld = `this kernel (${release()}) is too old: dma-bufs of VFIO are mapped from Linux 6.19 on`;
 
-/** Whether IOMMUFD maps files: a memfd's pages need no device. */
+/** Tests whether IOMMUFD can map files. A memfd's pages can be mapped without a device. */
 function mapFile(iommufd: Iommufd, kernel: Kernel): Finding {
   try {
     using ioas = iommufd.allocIoas();
@@ -85,13 +89,13 @@ function mapFile(iommufd: Iommufd, kernel: Kernel): Finding {
   }
 }
 
-/** A device that vfio-pci has. */
+/** A device that is bound to vfio-pci. */
 interface Held {
   address: string;
   cdev: string;
 }
 
-/** Whether it can be used, and exports. */
+/** Tests whether the device can be opened and can export dma-bufs. */
 function device({ address, cdev }: Held, iommufd: Iommufd, kernel: Kernel): Finding {
   const check = `device ${address}`;
   try {
@@ -102,7 +106,7 @@ function device({ address, cdev }: Held, iommufd: Iommufd, kernel: Kernel): Find
   } catch (error) {
     if (error instanceof KernelError && ['EBUSY', 'EINVAL'].includes(error.code))
       return note(check, `in use: ${why(error)}`);
-    // It could be opened, and is bound with a secret of whoever holds the other functions (VF token).
+    // The device can be opened, but binding it requires the VF token that the user of the related functions has set.
     if (error instanceof KernelError && error.code === 'EACCES' && error.ioctl === 'VFIO_DEVICE_BIND_IOMMUFD')
       return note(check, `cannot be tried: ${why(error)}`);
     return closed(check, error, `/dev/vfio/devices/${cdev}`);
@@ -136,7 +140,7 @@ function* devices(iommufd: Iommufd, kernel: Kernel): Generator<Finding> {
     yield unknown('devices', 'all devices are in use');
 }
 
-/** What there is besides IOMMUFD. */
+/** Checks for VFIO's group interface, the alternative to IOMMUFD. */
 function olderInterface(sysfs: string): Finding[] {
   const groups = list(join(sysfs, 'class/vfio')).length;
   if (groups === 0) return [];
@@ -149,7 +153,7 @@ function olderInterface(sysfs: string): Finding[] {
   ];
 }
 
-/** Whether the devices reach each other. IOMMUFD does not ask. */
+/** Checks whether the devices can access each other by the kernel's P2P rules, which IOMMUFD does not check. */
 function peers(sysfs: string): Finding[] {
   const held = heldByVfio(sysfs).map(({ address }) => address);
   const topology = attempt(() => PciTopology.read({ sysfs }));
@@ -193,22 +197,22 @@ function hugePages(): Finding {
     : note('hugepages', 'none are reserved: large host buffers take more of the IOMMU', 'sysctl vm.nr_hugepages=512');
 }
 
-/** How to examine. */
+/** Options of {@link examineHost}. */
 export interface DoctorOptions {
-  /** Default: {@link defaultKernel}. */
+  /** The kernel to examine. Default: {@link defaultKernel}. */
   kernel?: Kernel;
 }
 
-/** What {@link examineHost} found. */
+/** The result of {@link examineHost}. */
 export interface HostReport {
-  /** Whether the main job can run: a device exports its memory, and IOMMUFD maps it. */
+  /** Whether the main function works: a device exports its memory and IOMMUFD maps it. */
   healthy: boolean;
   findings: Finding[];
 }
 
 /**
- * Examines the host: its IOMMU, drivers, permissions, limits, and, by asking the kernel for a moment, IOMMUFD and every
- * device that vfio-pci has. Devices that are in use are left alone. The first `bad` finding is the thing to do.
+ * Examines the host's IOMMU, drivers, permissions and limits, and tests IOMMUFD and every device that is bound to
+ * vfio-pci by opening them briefly. Devices in use are not affected. Fix the first `bad` finding first.
  */
 export function examineHost(opts?: DoctorOptions): HostReport {
   const kernel = toKernel(options(opts).kernel);

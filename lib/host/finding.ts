@@ -1,13 +1,13 @@
-// What a look at the host found.
+// Finding is one result of examining the host.
 
-/** What one look found. */
+/** One result of examining the host. */
 export interface Finding {
-  /** What was looked at: 'iommu', 'vfio-pci', 'iommufd', 'map-file', 'device 0000:03:00.0', … */
+  /** The subject: 'iommu', 'vfio-pci', 'iommufd', 'map-file', 'device 0000:03:00.0', … */
   check: string;
-  /** `bad`: the main job cannot run. `unknown`: it could not be seen, as something else is bad. */
+  /** `bad`: the main function does not work. `unknown`: it could not be tested because another check is bad. */
   verdict: 'good' | 'bad' | 'note' | 'unknown';
   text: string;
-  /** What to do about it: commands for a root shell, to copy. */
+  /** How to fix it: commands for a root shell. */
   fix: string[];
 }
 

@@ -1,4 +1,4 @@
-// Bytes and file descriptors between processes, over a Unix socket (unix(7), SCM_RIGHTS).
+// FdChannel sends bytes and file descriptors to other processes over a Unix socket (unix(7), SCM_RIGHTS).
 import { type FdHandle, native, type NativeMessage, type SlowReceiveHandle } from '../addon/native';
 import { closedError, codedError, kernelCall, KernelError } from '../errors/errors';
 import { array, integer, invalidType, oneOf, options, outOfRange, string } from '../errors/validate';
@@ -10,47 +10,50 @@ import { Closable } from '../lifetime/closable';
 import type { End } from '../lifetime/lifetime';
 import { ReceivedFd } from './received-fd';
 
-/** The kernel's limit of fds in one message (SCM_MAX_FD). */
+/** The kernel's limit of file descriptors in one message (SCM_MAX_FD). */
 const mostFds = 253;
 const mostBytes = 1 << 20;
 
-/** Of a socket whose peer is gone: the next call says what there is to say. */
+/** The poll events of a socket whose peer is gone. The next send or receive returns the error. */
 const whenGone = pollEvents.error | pollEvents.hangUp;
 
 /**
- * How messages travel. `seqpacket`: each arrives whole, as it was sent. `stream`: as bytes in a row, which the programs
- * divide themselves; for peers that speak so, as QEMU does.
+ * The socket type. `seqpacket`: the kernel keeps message boundaries. `stream`: the kernel passes a byte stream without
+ * message boundaries, for peers that require SOCK_STREAM, for example QEMU.
  */
 export type ChannelKind = 'seqpacket' | 'stream';
 
-/** SOCK_STREAM and SOCK_SEQPACKET. @internal */
+/** The values of SOCK_STREAM and SOCK_SEQPACKET. @internal */
 export const socketTypes: Readonly<Record<ChannelKind, number>> = { stream: 1, seqpacket: 5 };
 
-/** What has a file descriptor, or its number. */
+/** A file descriptor number, or an object with a file descriptor. */
 export type FdSource = number | { readonly fd: number };
 
-/** How to make a channel. */
+/** Options for creating a channel. */
 export interface ChannelOptions {
-  /** Default: {@link defaultKernel}. A fake kernel's files mean something in its own process only. */
+  /**
+   * The kernel to use. Default: {@link defaultKernel}. File descriptors of a fake kernel are valid only in their own
+   * process.
+   */
   kernel?: Kernel;
-  /** Default: 'seqpacket'. */
+  /** The socket type. Default: 'seqpacket'. */
   kind?: ChannelKind;
-  /** The most bytes that a message can have which is received; 65536 unless told, up to 2^20. */
+  /** The maximum size of a received message, in bytes, up to 2^20. Default: 65536. */
   maxBytes?: number;
 }
 
-/** A message that came. Close its fds, or the message, which closes them all. */
+/** A received message. Close its fds one by one, or close the message, which closes all of them. */
 export interface FdMessage extends Disposable {
   bytes: Uint8Array;
   fds: ReceivedFd[];
 }
 
-/** Who is at the other end, as of when it connected, listened or made the pair (SO_PEERCRED). */
+/** Credentials of the peer process at the time when it connected, listened or created the pair (SO_PEERCRED). */
 export interface PeerCredentials {
   pid: number;
   uid: number;
   gid: number;
-  /** The groups it is in besides (SO_PEERGROUPS). */
+  /** The peer's supplementary groups (SO_PEERGROUPS). */
   groups: number[];
 }
 
@@ -65,8 +68,8 @@ export function toChannel(opts: ChannelOptions | undefined): { kernel: Kernel; k
 }
 
 /**
- * One end of a Unix socket that carries messages with file descriptors. Waiting goes through the event loop; what the peer
- * does not take makes {@link send} wait.
+ * One end of a Unix socket that carries messages with file descriptors. All waiting uses the event loop. {@link send}
+ * waits while the socket's buffer is full.
  */
 export class FdChannel extends Closable {
   readonly kind: ChannelKind;
@@ -77,7 +80,7 @@ export class FdChannel extends Closable {
   readonly #turns = new Turns();
   #sending: Promise<unknown> | undefined;
   #receiving: Promise<unknown> = Promise.resolve();
-  /** A message that is being received where that may wait. */
+  /** The receive call in progress that may block, if any. */
   #slow: SlowReceiveHandle | undefined;
   #reset: KernelError | undefined;
 
@@ -89,7 +92,7 @@ export class FdChannel extends Closable {
     },
   };
 
-  /** Takes the socket over. @internal */
+  /** Takes ownership of the socket. @internal */
   constructor(handle: FdHandle, { kernel, kind, maxBytes }: ReturnType<typeof toChannel>) {
     super(FdChannel.#end);
     this.#handle = handle;
@@ -98,7 +101,9 @@ export class FdChannel extends Closable {
     this.#maxBytes = maxBytes;
   }
 
-  /** Two ends that are connected: one to keep, one for a child process to inherit (socketpair(2)). */
+  /**
+   * Creates two connected channels with socketpair(2), for example one to keep and one that a child process inherits.
+   */
   static pair(opts?: ChannelOptions): [FdChannel, FdChannel] {
     const settings = toChannel(opts);
     const [one, other] = kernelCall({}, () => native.socketPair(settings.kernel.handle, socketTypes[settings.kind]));
@@ -106,10 +111,10 @@ export class FdChannel extends Closable {
   }
 
   /**
-   * Connects to whoever listens at a path ('@name': in Linux's abstract namespace).
+   * Connects to a listening socket at `path`. A path that starts with '@' is in Linux's abstract namespace.
    *
-   * @throws KernelError ENOENT, ECONNREFUSED: nobody listens there. EACCES. EAGAIN: too many wait to be let in.
-   *   EPROTOTYPE: it is a socket of the other kind.
+   * @throws KernelError ENOENT, ECONNREFUSED: no process listens there. EACCES: no permission. EAGAIN: the server's
+   *   backlog is full. EPROTOTYPE: the socket is of the other kind.
    */
   static connect(path: string, opts?: ChannelOptions): FdChannel {
     const settings = toChannel(opts);
@@ -118,7 +123,10 @@ export class FdChannel extends Closable {
     return new FdChannel(kernelCall({ path }, call), settings);
   }
 
-  /** A connected socket that was inherited. It is duplicated: the caller's own stays open and the caller's. */
+  /**
+   * Creates a channel from an inherited, connected socket. The fd is duplicated: the caller still owns and closes its
+   * own.
+   */
   static fromFd(fd: number, opts?: ChannelOptions): FdChannel {
     const settings = toChannel(opts);
     const number = integer(fd, 'fd', 0, 0x7fff_ffff);
@@ -138,19 +146,20 @@ export class FdChannel extends Closable {
     return this.#handle;
   }
 
-  /** The socket, for a child process to inherit. It stays this object's: do not close it. */
+  /** The socket's fd, for a child process to inherit. This object owns it: do not close it. */
   get fd(): number {
     return native.fdNumber(this.#socket);
   }
 
-  /** Who is at the other end. */
+  /** The credentials of the peer process. */
   get peer(): PeerCredentials {
     const socket = this.#socket;
     return kernelCall({}, () => native.socketPeer(socket));
   }
 
   /**
-   * How much memory of the kernel's what was sent takes until the peer has read it, in bytes (SIOCOUTQ). 0: it has read all.
+   * The kernel memory used by sent messages that the peer has not read, in bytes (SIOCOUTQ). 0: the peer has read all
+   * of them.
    */
   get unread(): number {
     const socket = this.#socket;
@@ -158,12 +167,13 @@ export class FdChannel extends Closable {
   }
 
   /**
-   * Sends bytes, at least one, and with them file descriptors, at most 253: the peer gets duplicates of those that were
-   * meant when this was called, whatever becomes of them here. Resolves when the kernel has taken the message; messages go
-   * in the order of the calls. On a stream the signal ends the channel once a part has gone.
+   * Sends at least one byte and up to 253 file descriptors. The descriptors are duplicated during the call, so the
+   * caller may close them immediately. Resolves when the kernel has accepted the message. Messages are sent in the
+   * order of the calls. On a stream, an abort after a part was sent closes the channel.
    *
-   * @throws KernelError EPIPE, ECONNRESET: the peer is gone. EMSGSIZE: more than the socket takes at once. ETOOMANYREFS: too
-   *   many fds on their way (RLIMIT_NOFILE). EBADF. Error ERR_CLOSED. The signal's reason.
+   * @throws KernelError EPIPE, ECONNRESET: the peer is gone. EMSGSIZE: the message is larger than the socket's buffer.
+   *   ETOOMANYREFS: too many fds are in flight (RLIMIT_NOFILE). EBADF: an fd is not open. Error ERR_CLOSED. The
+   *   signal's reason.
    */
   async send(bytes: Uint8Array | string, fds: readonly FdSource[] = [], opts?: WaitOptions): Promise<void> {
     const signal = toSignal(opts);
@@ -176,8 +186,8 @@ export class FdChannel extends Closable {
       moved = kernelCall({}, () => native.socketSend(socket, data, numbers)) ?? 0;
       if (moved === data.length) return;
     }
-    // From here on the caller may do with both what it likes.
-    const rest = Uint8Array.from(data.subarray(moved)); // slice() of a Buffer is no copy
+    // The copies below allow the caller to change the data and close the fds.
+    const rest = Uint8Array.from(data.subarray(moved)); // Buffer's slice() does not copy
     const held = moved > 0 ? [] : this.#hold(numbers);
     const before = this.#sending;
     const sending = this.#sendLater(before, rest, held, signal, moved > 0);
@@ -190,13 +200,13 @@ export class FdChannel extends Closable {
     });
   }
 
-  /** Duplicates, so that what is closed meanwhile is sent all the same, and nothing that takes its number. */
+  /** Duplicates the fds, so that the message keeps its files if the caller closes an fd and its number is reused. */
   #hold(numbers: Int32Array): FdHandle[] {
     const held: FdHandle[] = [];
     try {
       for (const fd of numbers) {
         const copy = kernelCall({ fd }, () => native.fdDuplicate(this.#kernel.handle, fd));
-        native.fdSetForeign(copy); // it may have come from somebody else
+        native.fdSetForeign(copy); // the file may come from another process
         held.push(copy);
       }
     } catch (error) {
@@ -230,25 +240,27 @@ export class FdChannel extends Closable {
         partly = true;
       }
     } catch (error) {
-      if (partly) this.close(); // the peer would take what follows for the rest
+      if (partly) this.close(); // the peer would take the next message for the rest of this one
       throw error;
     }
   }
 
   /**
-   * The next message; of a stream, what there is. Undefined: the peer has closed its end. Calls get one each, in their
-   * order.
+   * Receives the next message. On a stream, receives the available bytes. Resolves to undefined when the peer has
+   * closed its end. Concurrent calls receive one message each, in the order of the calls.
    *
-   * @throws Error ERR_MESSAGE_TOO_LONG: it had more bytes than `maxBytes`; ERR_FDS_LOST: it had more fds than could be
-   *   opened here (RLIMIT_NOFILE). The message is gone then, its fds are closed, and the next one can be received.
-   *   KernelError ECONNRESET: the peer is gone, and has not read all; what it had sent comes first. Error ERR_CLOSED. The signal's reason.
+   * @throws Error ERR_MESSAGE_TOO_LONG: the message had more bytes than `maxBytes`. ERR_FDS_LOST: the message had more
+   *   fds than this process could open (RLIMIT_NOFILE). In both cases the message is lost, its fds are closed, and the
+   *   next message can be received. ERR_CLOSED. KernelError ECONNRESET: the peer closed its end with unread data;
+   *   messages that it sent before are received first. The signal's reason.
    */
   async receive(opts?: WaitOptions): Promise<FdMessage | undefined> {
     const signal = toSignal(opts);
     this.check();
     const before = this.#receiving;
     const receiving = orAborted(before, signal).then(() => this.#receiveNext(signal));
-    this.#receiving = Promise.allSettled([before, receiving]).then(() => undefined); // it does not keep what came
+    // Drop the result, so that the chain does not keep it in memory.
+    this.#receiving = Promise.allSettled([before, receiving]).then(() => undefined);
     return receiving;
   }
 
@@ -279,8 +291,8 @@ export class FdChannel extends Closable {
   }
 
   /**
-   * The size of the next message (of a stream, 1), which stays, and whether fds came with it. Undefined: the peer has closed
-   * its end. @internal
+   * Resolves to the size of the next message (1 on a stream) and whether fds came with it, without receiving it.
+   * Resolves to undefined when the peer has closed its end. @internal
    */
   async peek(): Promise<{ size: number; fds: boolean } | undefined> {
     for (;;) {
@@ -295,7 +307,7 @@ export class FdChannel extends Closable {
     }
   }
 
-  /** The kernel takes no more messages with fds for this end, where it can refuse them. @internal */
+  /** Makes the kernel refuse messages with fds for this end, if it supports this. @internal */
   refuseFds(): void {
     const socket = this.#socket;
     kernelCall({}, () => native.socketRefuseFds(socket));
@@ -312,11 +324,11 @@ export class FdChannel extends Closable {
   }
 
   /**
-   * Whether all fds that may come can be opened. The kernel closes those for which there is no room, and the close of what
-   * others sent takes as long as they like.
+   * Whether this process can open all fds that the next message may carry. The kernel closes fds that do not fit, and
+   * the close of a file from another process can block for any time.
    */
   #hasRoomFor({ fds }: { fds: boolean }): boolean {
-    const mayHaveFds = fds || this.kind === 'stream'; // of a stream, more may be read than what was looked at
+    const mayHaveFds = fds || this.kind === 'stream'; // a read from a stream may return more than was peeked
     return !mayHaveFds || native.socketHasRoom(this.#socket);
   }
 
@@ -325,8 +337,9 @@ export class FdChannel extends Closable {
     const slow = (this.#slow ??= kernelCall({}, () => native.socketReceiveSlowly(socket, this.#maxBytes)));
     const done = native.slowReceiveReady(slow);
     try {
-      const over = this.#waits.until(done, pollEvents.readable, signal); // aborted: the next call goes on with it
-      native.slowReceiveStart(slow); // now that no more fds are needed here
+      // After an abort, the next call continues this receive.
+      const over = this.#waits.until(done, pollEvents.readable, signal);
+      native.slowReceiveStart(slow); // this receive needs no more fds in this process
       await over;
     } finally {
       native.fdClose(done, false);
@@ -335,23 +348,25 @@ export class FdChannel extends Closable {
     return this.#afterReset(() => native.slowReceiveTake(slow));
   }
 
-  /** Where the peer has left something unread, the kernel says so before it gives what came from it. */
+  /**
+   * If the peer closed its end with unread data, the kernel reports ECONNRESET before it returns the peer's messages.
+   */
   #afterReset<T>(call: () => T | undefined): T | undefined {
     try {
       return kernelCall({}, call);
     } catch (error) {
       if (this.#reset !== undefined || !(error instanceof KernelError && error.code === 'ECONNRESET')) throw error;
       this.#reset = error;
-      return undefined; // nothing yet: what came before is found when it is looked for again
+      return undefined; // receive again: the messages from before the reset follow
     }
   }
 
-  /** Every message until the peer closes its end. Leaving the loop closes nothing. */
+  /** Yields every message until the peer closes its end. Leaving the loop does not close the channel. */
   async *[Symbol.asyncIterator](): AsyncGenerator<FdMessage, void, undefined> {
     for (let message = await this.receive(); message; message = await this.receive()) yield message;
   }
 
-  /** Closes this end. Calls that wait end with ERR_CLOSED; messages that wait to be sent are dropped. */
+  /** Closes this end. Pending calls reject with ERR_CLOSED, and messages that wait to be sent are dropped. */
   override close(): void {
     super.close();
   }
@@ -368,7 +383,7 @@ function toMessage(bytes: Uint8Array, handles: readonly FdHandle[]): FdMessage {
 function toBytes(bytes: unknown): Uint8Array {
   const data = typeof bytes === 'string' ? Buffer.from(bytes) : bytes;
   if (!(data instanceof Uint8Array)) throw invalidType('bytes', 'of type string or an instance of Uint8Array', bytes);
-  // A message of none cannot be told from the end.
+  // An empty message looks like the end of the connection.
   if (data.length === 0 || data.length > mostBytes) {
     throw outOfRange('bytes.length', `>= 1 and <= ${String(mostBytes)}`, data.length);
   }

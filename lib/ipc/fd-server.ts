@@ -1,4 +1,4 @@
-// A Unix socket that others connect to, for channels that carry fds.
+// FdServer listens on a Unix socket and accepts channels that carry file descriptors.
 import { type FdHandle, native } from '../addon/native';
 import { closedError, kernelCall } from '../errors/errors';
 import { integer, options } from '../errors/validate';
@@ -9,24 +9,27 @@ import type { End } from '../lifetime/lifetime';
 import { FdChannel, socketTypes, toChannel, toSocketPath, type ChannelOptions } from './fd-channel';
 import { SocketFile } from './socket-file';
 
-/** How to listen. */
+/** Options for listening. */
 export interface ListenSocketOptions extends ChannelOptions {
-  /** Of the socket's file: who may connect. Default 0o600, this user only. */
+  /** The mode of the socket's file, which controls who may connect. Default: 0o600, this user only. */
   mode?: number;
-  /** The group of the socket's file, for `mode`: this process's unless told. Others than its own take root. */
+  /**
+   * The group of the socket's file, for use with `mode`. Default: the process's group. Setting a group that the process
+   * is not in requires root.
+   */
   group?: number;
-  /** How many may wait to be let in: 128 unless told. */
+  /** The maximum number of connections that wait for {@link FdServer.accept}. Default: 128. */
   backlog?: number;
 }
 
 interface Listener {
   handle: FdHandle;
-  /** undefined: it is in the abstract namespace. */
+  /** undefined for a socket in the abstract namespace. */
   file: SocketFile | undefined;
   settings: ReturnType<typeof toChannel>;
 }
 
-/** A Unix socket at a path. Its file goes when it is closed. */
+/** A listening Unix socket. Closing it removes its file. */
 export class FdServer extends Closable {
   readonly path: string;
   readonly #settings: ReturnType<typeof toChannel>;
@@ -53,23 +56,29 @@ export class FdServer extends Closable {
   }
 
   /**
-   * Listens at a path ('@name': in Linux's abstract namespace, which has no modes). A socket file of this user's that a dead
-   * process left there is replaced.
+   * Listens at `path`. A path that starts with '@' is in Linux's abstract namespace, which has no file modes. A socket
+   * file of this user that no process listens on is replaced.
    *
-   * @throws KernelError EADDRINUSE: somebody listens there (the hint says which process), or it is a file of another kind or
-   *   of another user. EACCES, ENOENT: the folder. Error ERR_UNSAFE_FOLDER: users other than root and this one can exchange
-   *   files in it, or in a folder above it.
+   * @throws KernelError EADDRINUSE: a process listens there (the hint names it), or the file is not a socket, or it
+   *   belongs to another user. EACCES, ENOENT: the folder is not accessible. Error ERR_UNSAFE_FOLDER: users other than
+   *   root and this one can replace files in the folder or in one of its parents.
    */
   static listen(path: string, opts?: ListenSocketOptions): FdServer {
     return new FdServer(path, startListening(path, opts, false));
   }
 
-  /** The same for clients that are never to send fds: where the kernel can refuse them, it does. @internal */
+  /**
+   * As {@link FdServer.listen}, for clients that must not send fds: the kernel refuses messages with fds, if it
+   * supports this. @internal
+   */
   static listenWithoutFds(path: string, opts?: ListenSocketOptions): FdServer {
     return new FdServer(path, startListening(path, opts, true));
   }
 
-  /** The next who connects: {@link FdChannel.peer} tells who. @throws Error ERR_CLOSED. The signal's reason. */
+  /**
+   * Accepts the next connection. {@link FdChannel.peer} has the client's credentials. @throws Error ERR_CLOSED. The
+   * signal's reason.
+   */
   async accept(opts?: WaitOptions): Promise<FdChannel> {
     const signal = toSignal(opts);
     await this.#turns.take();
@@ -82,7 +91,7 @@ export class FdServer extends Closable {
     }
   }
 
-  /** Everyone who connects, until the server is closed. */
+  /** Yields each new connection until the server is closed. */
   async *[Symbol.asyncIterator](): AsyncGenerator<FdChannel, void, undefined> {
     while (!this.closed) {
       try {

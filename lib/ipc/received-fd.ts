@@ -1,4 +1,4 @@
-// A file descriptor of another process's.
+// ReceivedFd owns a file descriptor that came from another process.
 import { toKernel } from '../kernel/default-kernel';
 import { kernelCall } from '../errors/errors';
 import type { Kernel } from '../kernel/kernel';
@@ -8,8 +8,8 @@ import { native, type FdHandle } from '../addon/native';
 import { integer, options } from '../errors/validate';
 
 /**
- * A file descriptor that came over an {@link FdChannel}, or was taken from a process. It is this object's until it is closed:
- * what makes something of it, as `DmaBuf.fromFd(received.fd)`, duplicates it.
+ * A file descriptor that was received over an {@link FdChannel} or duplicated from another process. This object owns it
+ * until it is closed. Functions that create an object from it, for example `DmaBuf.fromFd(received.fd)`, duplicate it.
  */
 export class ReceivedFd extends Closable {
   readonly #handle: FdHandle;
@@ -26,12 +26,13 @@ export class ReceivedFd extends Closable {
   }
 
   /**
-   * A duplicate of what another process has open, without its help (pidfd_getfd(2), Linux 5.6).
+   * Duplicates a file descriptor of another process without its cooperation (pidfd_getfd(2), Linux 5.6).
    *
-   * @param pid of a process that this one may trace: of the same user, or with CAP_SYS_PTRACE; Yama may want more
-   *   (/proc/sys/kernel/yama/ptrace_scope)
-   * @param fd its number there
-   * @throws KernelError ESRCH, EPERM; EBADF: it has no such fd. RangeError ERR_OUT_OF_RANGE.
+   * @param pid the process. This process must have permission to trace it: the same user or CAP_SYS_PTRACE, and Yama
+   *   may restrict it further (/proc/sys/kernel/yama/ptrace_scope)
+   * @param fd the descriptor's number in that process
+   * @throws KernelError ESRCH: no such process. EPERM: no permission to trace it. EBADF: it has no such fd. RangeError
+   *   ERR_OUT_OF_RANGE.
    */
   static fromProcess(pid: number, fd: number, opts?: { kernel?: Kernel }): ReceivedFd {
     const kernel = toKernel(options(opts).kernel);
@@ -40,7 +41,7 @@ export class ReceivedFd extends Closable {
     return new ReceivedFd(kernelCall({ pid, fd }, () => native.pidfdGetfd(kernel.handle, process, number)));
   }
 
-  /** Its number in this process, with close-on-exec set. @throws Error ERR_CLOSED */
+  /** The descriptor's number in this process. Close-on-exec is set. @throws Error ERR_CLOSED */
   get fd(): number {
     this.check();
     return native.fdNumber(this.#handle);

@@ -1,13 +1,13 @@
-// Folders in which nobody but root and this process's user can exchange what has a name.
+// Checks that only root and this process's user can replace files in a folder.
 import { lstatSync, readlinkSync, type Stats } from 'node:fs';
 import { constants } from 'node:os';
 import { dirname, isAbsolute, join } from 'node:path';
 import { codedError, FoundFailure } from '../errors/errors';
 
-const sticky = 0o1000; // only the owner of a file, or of the folder, may rename or remove it
+const sticky = 0o1000; // only the owner of a file or of the folder may rename or remove the file
 const writableByOthers = 0o022;
 const eLoop = constants.errno.ELOOP;
-const mostLinks = 40; // as many as Linux follows
+const mostLinks = 40; // Linux's limit (MAXSYMLINKS)
 
 function unsafe(path: string, why: string): Error {
   return codedError('ERR_UNSAFE_FOLDER', `others could put something else in the socket's place: ${path} ${why}`);
@@ -18,7 +18,7 @@ function checkOwner(path: string, { uid }: Stats, trusted: ReadonlySet<number>):
 }
 
 function checkFolder(path: string, stat: Stats, trusted: ReadonlySet<number>): void {
-  if (!stat.isDirectory()) return; // what is done in it tells: ENOTDIR
+  if (!stat.isDirectory()) return; // the next file system call fails with ENOTDIR
   checkOwner(path, stat, trusted);
   if ((stat.mode & writableByOthers) !== 0 && (stat.mode & sticky) === 0) {
     const mode = (stat.mode & 0o7777).toString(8);
@@ -27,9 +27,9 @@ function checkFolder(path: string, stat: Stats, trusted: ReadonlySet<number>): v
 }
 
 /**
- * The folder's path without symlinks. The folder, each one above it and each symlink on the way must belong to root or to
- * this process's user; a folder that others may write to must have the sticky bit. What is checked cannot be exchanged by
- * others afterwards.
+ * Resolves all symlinks of the folder's path. The folder, each of its parents and each symlink must belong to root or
+ * to this process's user. A folder that others may write to must have the sticky bit. After the check, other users
+ * cannot replace any part of the returned path.
  *
  * @throws Error ERR_UNSAFE_FOLDER. Node's own errors: ENOENT, EACCES, ELOOP. @internal
  */

@@ -1,4 +1,4 @@
-// Takes the dma-bufs that another process serves.
+// ShareClient receives the dma-bufs that another process serves.
 import { EventEmitter } from 'node:events';
 import { DmaBuf } from '../dmabuf/dma-buf';
 import { codedError } from '../errors/errors';
@@ -8,36 +8,39 @@ import { type ChannelOptions, FdChannel, type PeerCredentials } from './fd-chann
 import { decodeEvent, decodeHello, mostHelloBytes, type SharedBufferInfo, wrong } from './share-protocol';
 import { Lifetime, type End } from '../lifetime/lifetime';
 
-/** How to connect, and to whom. */
+/** Options for connecting and for the server's identity. */
 export interface ShareClientOptions extends Omit<ChannelOptions, 'kind'>, WaitOptions {
   /**
-   * User ids that the server may have: root and this process's user unless told. Whoever listens at a path in a folder that
-   * others may write to can be anybody.
+   * The user ids that the server may have. Default: root and this process's user. In a folder that others may write to,
+   * any user can listen at the path.
    */
   serverUids?: readonly number[];
 }
 
-/** A dma-buf of another process's, and what that says of it. */
+/** A dma-buf of another process, with the server's description of it. */
 export interface SharedBuffer extends SharedBufferInfo {
   dmaBuf: DmaBuf;
 }
 
-/** What a {@link ShareClient} tells. */
+/** The events of a {@link ShareClient}. */
 export interface ShareClientEvents {
-  /** The device has taken the buffer back: mappings of it are dead. */
+  /** The device revoked the buffer. Its mappings are no longer valid. */
   revoked: [buffer: SharedBuffer];
-  /** It can be mapped again. */
+  /** The buffer can be mapped again. */
   restored: [buffer: SharedBuffer];
-  /** The server is gone; what it gave stays. `error`: it did not just close. */
+  /**
+   * The connection to the server ended. Received dma-bufs stay open. `error` is set unless the server closed the
+   * connection.
+   */
   end: [error: unknown];
 }
 
-/** The dma-bufs that a `ShareServer` gave, and news of them. */
+/** The dma-bufs that a `ShareServer` served, and events about their state. */
 export class ShareClient extends EventEmitter<ShareClientEvents> {
   readonly #channel: FdChannel;
-  /** Who shares, as of when it began to listen. */
+  /** The server's credentials at the time when it began to listen. */
   readonly server: PeerCredentials;
-  /** In the server's order. */
+  /** The buffers in the server's order. */
   readonly buffers: readonly SharedBuffer[];
 
   static readonly #end: End<ShareClient> = {
@@ -58,11 +61,12 @@ export class ShareClient extends EventEmitter<ShareClientEvents> {
   }
 
   /**
-   * Connects, and takes what is shared. What the server says of each buffer is held against its fd.
+   * Connects and receives the shared dma-bufs. Checks the server's description of each buffer against its fd.
    *
-   * @throws as {@link FdChannel.connect}; Error ERR_SHARE_UNTRUSTED: the server is of a user that is not trusted;
-   *   ERR_SHARE_REFUSED: it does not serve this user, or no more of them. ERR_SHARE_PROTOCOL, ERR_SHARE_VERSION: it speaks
-   *   otherwise, or says what is not so. ERR_NOT_DMA_BUF: an fd of something else came. The signal's reason.
+   * @throws as {@link FdChannel.connect}. Error ERR_SHARE_UNTRUSTED: the server's user is not trusted.
+   *   ERR_SHARE_REFUSED: the server does not serve this user, or has no free slot. ERR_SHARE_PROTOCOL: an invalid
+   *   message, or a description that does not match its fd. ERR_SHARE_VERSION: another protocol version.
+   *   ERR_NOT_DMA_BUF: the server sent an fd of another kind. The signal's reason.
    */
   static async connect(path: string, opts?: ShareClientOptions): Promise<ShareClient> {
     const { signal, serverUids, ...rest } = options(opts);
@@ -77,7 +81,7 @@ export class ShareClient extends EventEmitter<ShareClientEvents> {
         throw codedError('ERR_SHARE_UNTRUSTED', `user ${String(server.uid)} shares at ${path}: see serverUids`);
       }
       using message = await channel.receive(signal === undefined ? {} : { signal });
-      channel.refuseFds(); // what else may come has none
+      channel.refuseFds(); // later messages carry no fds
       const refused = `whoever shares at ${path} serves no such user, or has enough`;
       if (!message) throw codedError('ERR_SHARE_REFUSED', refused);
       const hello = decodeHello(message.bytes);
@@ -99,7 +103,7 @@ export class ShareClient extends EventEmitter<ShareClientEvents> {
     }
   }
 
-  /** The buffer of this name. */
+  /** Returns the buffer with this name, or undefined. */
   find(name: string): SharedBuffer | undefined {
     return this.buffers.find((buffer) => buffer.name === name);
   }
@@ -130,30 +134,32 @@ export class ShareClient extends EventEmitter<ShareClientEvents> {
     this.#tell(() => this.emit('end', failure));
   }
 
-  /** In this order, unless close() comes first. What a listener throws is its own affair, and uncaught. */
+  /**
+   * Emits events in order, unless close() is called first. An exception in a listener becomes an uncaught exception.
+   */
   #tell(news: () => void): void {
     process.nextTick(() => {
       if (!this.#life.closed) news();
     });
   }
 
-  /** Whether it listens for news no more. */
+  /** Whether the client no longer receives events. */
   get closed(): boolean {
     return this.#channel.closed;
   }
 
-  /** Closes the connection, and the dma-bufs. */
+  /** Closes the connection and the dma-bufs. */
   close(): void {
     this.#life.close();
   }
 
-  /** close(), for `using`. */
+  /** Calls close(), for `using`. */
   [Symbol.dispose](): void {
     this.close();
   }
 }
 
-/** Whether the fd that came is what the server says. @throws Error ERR_SHARE_PROTOCOL */
+/** Checks that the received fd matches the server's description. @throws Error ERR_SHARE_PROTOCOL */
 function checkBuffer(info: SharedBufferInfo, dmaBuf: DmaBuf): void {
   const { size, inode, exporterName: exporter } = dmaBuf;
   const differs = <T>(what: string, said: T, is: T, show: (value: T) => string) => {

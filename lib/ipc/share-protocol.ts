@@ -1,60 +1,69 @@
-// What is said on a socket that shares dma-bufs: one JSON object a message, seqpacket (docs/share.md).
+// The messages on a socket that shares dma-bufs: one JSON object per SOCK_SEQPACKET message (docs/share.md).
 import { TextDecoder } from 'node:util';
 import { codedError } from '../errors/errors';
 import { attempt } from '../kernel/look';
 import type { DmaRange } from '../vfio/export';
 
-/** The version of the protocol. */
+/** The protocol version. */
 export const shareVersion = 1;
 
-/** The longest first message: what a socket takes at once as Linux has it by default (/proc/sys/net/core/wmem_default), and less. */
+/**
+ * The maximum size of the first message, in bytes. It is below Linux's default socket send buffer
+ * (/proc/sys/net/core/wmem_default).
+ */
 export const mostHelloBytes = 1 << 17;
 
-/** The most buffers: as many fds as one message can have. */
+/** The maximum number of buffers: the kernel's limit of fds in one message. */
 export const mostBuffers = 253;
 
 const mostReasonLength = 200;
 
-/** What is known of a shared dma-buf, beside its fd. */
+/** The description of a shared dma-buf. The fd is sent separately. */
 export interface SharedBufferInfo {
-  /** What its owner calls it. */
+  /** The name that the owner gave it. */
   name: string;
   /** The PCI address of the device that exported it. */
   device: string | undefined;
-  /** The region (BAR) that it is a part of. */
+  /** The region (BAR) that contains the buffer. */
   region: number | undefined;
-  /** The parts of the region, in their order. */
+  /** The ranges of the region, in the buffer's order. */
   ranges: DmaRange[] | undefined;
-  /** In bytes. */
+  /** The size in bytes. */
   size: bigint;
-  /** The same number for everybody who has the buffer. */
+  /** The inode number, which is the same in every process that has the buffer. */
   inode: bigint;
-  /** 'vfio_pci_core', 'udmabuf', …; undefined: the kernel did not tell. */
+  /** The exporter's name: 'vfio_pci_core', 'udmabuf', …; undefined: the kernel did not report it. */
   exporter: string | undefined;
-  /** How often the device has taken it back: mappings of before are dead, and must be made anew. */
+  /**
+   * How often the device has revoked the buffer. Mappings from an earlier generation are no longer valid and must be
+   * created again.
+   */
   generation: number;
-  /** 'live': it can be mapped; 'revoked': not now. */
+  /** 'live': the buffer can be mapped. 'revoked': it cannot be mapped now. */
   state: 'live' | 'revoked';
 }
 
-/** The first message, with an fd for each buffer. */
+/** The first message. It carries one fd per buffer. */
 export interface Hello {
   vfioDmabufShare: number;
   buffers: SharedBufferInfo[];
   refused?: undefined;
 }
 
-/** The only message to a client that is served elsewhere, but not now: without fds, and the connection is closed. */
+/**
+ * The only message to an authorized client when the server has no free slot. It carries no fds, and the server closes
+ * the connection.
+ */
 export interface Refusal {
   vfioDmabufShare: number;
-  /** Why, in words. */
+  /** The reason, as text. */
   refused: string;
 }
 
-/** A later message, without fds: the device has taken a buffer back, or it can be mapped again. */
+/** A later message, without fds: the device revoked a buffer, or the buffer can be mapped again. */
 export interface ShareEvent {
   event: 'revoked' | 'restored';
-  /** Its place in the first message. */
+  /** The buffer's index in the first message. */
   buffer: number;
   generation: number;
 }
@@ -70,11 +79,11 @@ type Json = Record<string, unknown>;
 const isObject = (value: unknown): value is Json =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
 
-/** A message's own members: what is missing is not looked up in Object.prototype. */
+/** Removes the prototype of parsed objects, so that missing members are not looked up in Object.prototype. */
 const withoutPrototype = (_: string, value: unknown) =>
   isObject(value) ? (Object.setPrototypeOf(value, null) as object) : value;
 
-/** ERR_SHARE_PROTOCOL. */
+/** Creates an Error with code ERR_SHARE_PROTOCOL. */
 export function wrong(what = 'the other end does not share dma-bufs as this library does'): Error {
   return codedError('ERR_SHARE_PROTOCOL', what);
 }
@@ -137,7 +146,7 @@ function bufferInfo(value: unknown): SharedBufferInfo {
   };
 }
 
-/** As it can be shown to people. */
+/** Returns the server's reason as printable text. */
 function reason(value: unknown): string {
   return text(value)
     .slice(0, mostReasonLength)

@@ -1,4 +1,4 @@
-// Serves dma-bufs to other processes on a Unix socket.
+// ShareServer serves dma-bufs to other processes on a Unix socket.
 import { EventEmitter } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { DmaBuf } from '../dmabuf/dma-buf';
@@ -18,50 +18,56 @@ import {
 } from './share-protocol';
 import { Slots } from './slots';
 
-const pause = 100; // milliseconds, after a failure
-const mostSaid = 65536; // bytes: more of a client than that is told apart
+const pause = 100; // milliseconds to wait after a failed accept
+const mostSaid = 65536; // bytes; longer client messages get a separate error text
 
-/** A dma-buf to share, and what to say of it. */
+/** A dma-buf to share, with its description. */
 export interface ShareOffer {
   name: string;
-  /** It is duplicated: it may be closed. */
+  /** The dma-buf. It is duplicated: the caller may close its own. */
   dmaBuf: DmaBuf;
   device?: string;
   region?: number;
   ranges?: readonly DmaRange[];
 }
 
-/** Who is served, and how long one is waited for. */
+/** Options for who is served, the limits on clients and the timeout. */
 export interface ShareOptions extends Omit<ListenSocketOptions, 'kind'> {
-  /** User ids that are served; default: this process's, and root. */
+  /** The user ids that are served. Default: this process's user and root. */
   uids?: readonly number[];
-  /** Group ids that are served besides. */
+  /** Additional group ids that are served. */
   gids?: readonly number[];
   /**
-   * How long a client may read nothing of what it was sent, before it is dropped, in milliseconds: 10000 unless told. Fds on
-   * their way count against this user's RLIMIT_NOFILE, and against this process's memory.
+   * The time in milliseconds after which a client that has read nothing of its pending messages is dropped. Default:
+   * 10000. Fds in flight count against this user's RLIMIT_NOFILE and use memory of this process.
    */
   patience?: number;
-  /** How many at once: 64 unless told. Others are refused. */
+  /** The maximum number of concurrent clients. Default: 64. Further clients are refused. */
   clients?: number;
-  /** How many of one user, which is neither root nor this process's: a quarter of `clients` unless told, at least one. */
+  /**
+   * The maximum number of clients of one user that is neither root nor this process's user. Default: a quarter of
+   * `clients`, at least one.
+   */
   clientsPerUser?: number;
   /**
-   * How many of `clients` are kept for root, and as many more for this process's user: a 32nd of `clients` unless told; at
-   * least one, where there are four clients or more.
+   * The number of `clients` slots reserved for root. The same number is reserved for this process's user. Default: 1/32
+   * of `clients`; at least one if `clients` is 4 or more.
    */
   reserved?: number;
 }
 
-/** What a {@link ShareServer} tells. */
+/** The events of a {@link ShareServer}. */
 export interface ShareServerEvents {
-  /** A client was given the buffers. */
+  /** The server sent the buffers to a client. */
   connected: [peer: PeerCredentials];
-  /** Somebody was not: a user that is not served, or too many. */
+  /** The server refused a client: its user is not served, or there is no free slot. */
   refused: [peer: PeerCredentials, why: string];
-  /** A client is gone: it closed, or was dropped for what it did, or for the error. */
+  /**
+   * A client's connection ended: the client closed it, or the server dropped it. `error` is set if an error was the
+   * cause.
+   */
   gone: [peer: PeerCredentials, why: string, error?: unknown];
-  /** Somebody could not be let in, for want of something here; it is tried again. */
+  /** A connection could not be accepted, for example because too many files are open. The server tries again. */
   failed: [error: unknown];
 }
 
@@ -74,22 +80,23 @@ interface Shared {
 
 interface Client {
   peer: PeerCredentials;
-  /** What it had not read when that was looked at last ({@link FdChannel.unread}). */
+  /** The value of {@link FdChannel.unread} at the last check. */
   unread: number;
-  /** Goes off when it has read nothing for too long. */
+  /** Fires when the client has read nothing for too long. */
   patience: NodeJS.Timeout;
-  /** By buffer, what it was told last, where that is not the latest: the news that wait to be sent. */
+  /** By buffer index, the state last sent, for buffers whose state has changed since. */
   stale: Map<number, State>;
-  /** Whether a message to it is on its way. */
+  /** Whether a message to the client is being sent. */
   busy: boolean;
 }
 
 type State = Pick<SharedBufferInfo, 'generation' | 'state'>;
 
 /**
- * Shares dma-bufs with the processes that connect to a path. Each gets all of them, and is told when a device takes one back
- * and when it can be mapped again. A client that says anything, or reads nothing, is dropped; the others do not notice. For a
- * client that reads slowly only the latest state of each buffer is kept.
+ * Shares dma-bufs with the processes that connect to a path. Each client receives all dma-bufs, and an event when a
+ * device revokes one and when it can be mapped again. The server drops a client that sends a message or does not read;
+ * other clients are not affected. For a client that reads slowly, the server keeps only the latest state of each
+ * buffer.
  */
 export class ShareServer extends EventEmitter<ShareServerEvents> {
   readonly #server: FdServer;
@@ -116,8 +123,10 @@ export class ShareServer extends EventEmitter<ShareServerEvents> {
   };
 
   /**
-   * @throws as {@link FdServer.listen}; RangeError ERR_OUT_OF_RANGE: more than 253 buffers, or none; two of one name; more to say of
-   *   them than a message holds.
+   * Listens at `path` and serves `offers`.
+   *
+   * @throws as {@link FdServer.listen}. RangeError ERR_OUT_OF_RANGE: no buffers or more than 253, two buffers with the
+   *   same name, or descriptions that do not fit in one message.
    */
   constructor(path: string, offers: readonly ShareOffer[], opts?: ShareOptions) {
     super();
@@ -152,12 +161,12 @@ export class ShareServer extends EventEmitter<ShareServerEvents> {
     this.#accepting = this.#accept();
   }
 
-  /** Where it listens. */
+  /** The path of the listening socket. */
   get path(): string {
     return this.#server.path;
   }
 
-  /** Who is served now. */
+  /** The credentials of the connected clients. */
   get clients(): PeerCredentials[] {
     return Array.from(this.#clients.values(), ({ peer }) => peer);
   }
@@ -168,7 +177,7 @@ export class ShareServer extends EventEmitter<ShareServerEvents> {
         this.#admit(await this.#server.accept());
       } catch (error) {
         if (this.#server.closed) return;
-        // Too many open files, for one: who waits to be let in still does.
+        // For example too many open files. The connection stays in the backlog.
         this.#say('failed', error);
         await sleep(pause, undefined, { ref: false });
       }
@@ -186,7 +195,7 @@ export class ShareServer extends EventEmitter<ShareServerEvents> {
     }
     const known = uids.includes(peer.uid) || [peer.gid, ...peer.groups].some((gid) => gids.includes(gid));
     if (!known) {
-      channel.close(); // a stranger is told nothing
+      channel.close(); // an unauthorized client gets no message
       this.#say('refused', peer, `user ${String(peer.uid)} of group ${String(peer.gid)}`);
       return;
     }
@@ -196,7 +205,8 @@ export class ShareServer extends EventEmitter<ShareServerEvents> {
       void this.#serve(channel, peer);
       return;
     }
-    channel.send(encode({ vfioDmabufShare: shareVersion, refused })).catch(() => undefined); // now, or never
+    // A refusal that does not fit in the socket's buffer is dropped.
+    channel.send(encode({ vfioDmabufShare: shareVersion, refused })).catch(() => undefined);
     channel.close();
     this.#say('refused', peer, refused);
   }
@@ -207,7 +217,8 @@ export class ShareServer extends EventEmitter<ShareServerEvents> {
   }
 
   async #serve(channel: FdChannel, peer: PeerCredentials): Promise<void> {
-    this.#look(); // another thread's doing is not told: what a new client is told must be true all the same
+    // Other threads may have changed a device without an event to this one. A new client must get the current state.
+    this.#look();
     const patience = setTimeout(() => this.#dropIfItStalls(channel), this.#settings.patience).unref();
     const client = { peer, unread: 0, patience, stale: new Map<number, State>(), busy: true };
     this.#clients.set(channel, client);
@@ -221,7 +232,7 @@ export class ShareServer extends EventEmitter<ShareServerEvents> {
       this.#say('connected', peer);
       client.busy = false;
       void this.#tell(channel, client);
-      const said = await channel.peek(); // what it said is not taken: files may have come with it
+      const said = await channel.peek(); // peek only: a received message may carry files
       if (said)
         why = said.size > mostSaid ? `a message of more than ${String(mostSaid)} bytes came` : 'it said something';
     } catch (error) {
@@ -237,7 +248,7 @@ export class ShareServer extends EventEmitter<ShareServerEvents> {
     if (client) client.unread = channel.unread;
   }
 
-  /** Whether a client has read all, or at least something since the last look. */
+  /** Whether the client has read something since the last check, or has nothing left to read. */
   #hasRead(channel: FdChannel): boolean {
     const client = this.#clients.get(channel);
     const { unread } = channel;
@@ -266,12 +277,12 @@ export class ShareServer extends EventEmitter<ShareServerEvents> {
     this.#say('gone', client.peer, why, error);
   }
 
-  /** In this order. What a listener throws is its own affair, and uncaught. */
+  /** Emits events in order. An exception in a listener becomes an uncaught exception. */
   #say<Name extends keyof ShareServerEvents>(name: Name, ...what: ShareServerEvents[Name]): void {
     process.nextTick(() => (this as EventEmitter).emit(name, ...what));
   }
 
-  /** What the devices did. */
+  /** Checks the devices for revoked and restored buffers. */
   #look(): void {
     for (const [buffer, shared] of this.#shared.entries()) {
       const { exported } = shared.dmaBuf;
@@ -289,7 +300,7 @@ export class ShareServer extends EventEmitter<ShareServerEvents> {
     for (const [channel, client] of [...this.#clients]) void this.#tell(channel, client);
   }
 
-  /** Sends a client its news, one message after the other. What happens meanwhile changes what it is told next. */
+  /** Sends pending events to a client, one message at a time. State changes in the meantime affect the next message. */
   async #tell(channel: FdChannel, client: Client): Promise<void> {
     if (client.busy) return;
     client.busy = true;
@@ -303,7 +314,7 @@ export class ShareServer extends EventEmitter<ShareServerEvents> {
     client.busy = false;
   }
 
-  /** The next message that brings a client nearer to what is, or undefined. */
+  /** Returns the next event that updates the client's state, or undefined if it is up to date. */
   #nextEvent({ stale }: Client): ShareEvent | undefined {
     for (const [buffer, told] of stale) {
       const now = this.#shared[buffer]?.info ?? told;
@@ -325,18 +336,18 @@ export class ShareServer extends EventEmitter<ShareServerEvents> {
     return this.#life.closed;
   }
 
-  /** Stops serving. What clients have stays theirs. */
+  /** Stops serving. Clients keep the dma-bufs that they received. */
   close(): void {
     this.#life.close();
   }
 
-  /** close(), for `using`. */
+  /** Calls close(), for `using`. */
   [Symbol.dispose](): void {
     this.close();
   }
 }
 
-/** A watcher lives as long as its server. */
+/** Keeps each watcher alive as long as its server. */
 const keepers = new WeakMap<ShareServer, Watcher>();
 
 const messageOf = (error: unknown) => (error instanceof Error ? error.message : String(error));

@@ -1,4 +1,4 @@
-// How many clients a server has room for, and for whom.
+// Limits the number of a server's clients, in total and per user.
 import { integer } from '../errors/validate';
 
 const mostClients = 65536;
@@ -9,7 +9,7 @@ interface SlotOptions {
   reserved?: number | undefined;
 }
 
-/** Decides whether one more client of a user is let in. @internal */
+/** Decides whether the server accepts another client of a user. @internal */
 export class Slots {
   readonly #most: number;
   readonly #perUser: number;
@@ -24,9 +24,9 @@ export class Slots {
   }
 
   /**
-   * Why a client of user `uid` is not let in beside those of the users `present`; undefined: it is. Root may take every slot;
-   * this process's user all but those that are kept for root; others all but those that are kept for these two, and no more
-   * than one user may have.
+   * Returns why a client of user `uid` is refused while clients of the users `present` are connected; undefined if it
+   * is accepted. Root may use every slot. This process's user may use all slots except those reserved for root. Other
+   * users may use the slots that are not reserved, up to the limit per user.
    */
   refuse(uid: number, present: readonly number[]): string | undefined {
     if (uid === 0) return this.#room(present, 0);

@@ -1,4 +1,4 @@
-// The file of a Unix socket: made where nobody sees it, and put in its place once it is ready.
+// Creates the file of a Unix socket: first in a private folder, then at its final path.
 import {
   chmodSync,
   closeSync,
@@ -24,21 +24,21 @@ import { safeFolder } from './safe-folder';
 
 const oPath = 0o10000000; // O_PATH
 const eAddrInUse = 98;
-const lockPatience = 2000; // milliseconds: somebody who has the lock is about to listen
+const lockPatience = 2000; // milliseconds; the process that has the lock starts to listen shortly
 const lockPause = 2;
 
-/** How the file is made. @internal */
+/** Options for creating the socket's file. @internal */
 export interface SocketFileOptions {
   kernel: Kernel;
   mode: number;
   group: number | undefined;
-  /** Makes the socket at this path and listens. */
+  /** Creates a socket at this path and listens. */
   listen: (path: string) => FdHandle;
-  /** Connects to whoever listens at this path. */
+  /** Connects to the socket that listens at this path. */
   connect: (path: string) => FdHandle;
 }
 
-/** As native code's, for {@link kernelCall}. `errno`: positive. */
+/** Creates an error like those of native code, for {@link kernelCall}. `errno` is positive. */
 function failure(errno: number): Error {
   const [, message = ''] = getSystemErrorMap().get(-errno) ?? [];
   return new FoundFailure(message, errno, 'bind');
@@ -50,13 +50,13 @@ function inUse(path: string, by: { pid?: number | undefined; holder?: string }):
   });
 }
 
-/** Node's errors have a negative errno. */
+/** Converts an error of Node's fs calls, whose errno is negative. */
 function ofNode(error: unknown): Error | undefined {
   const { errno = 0, syscall } = error as { errno?: number; syscall?: string };
   return errno < 0 && syscall !== undefined && !(error instanceof KernelError) ? failure(-errno) : undefined;
 }
 
-/** Runs file system calls: what fails is told as bind(2)'s failure. */
+/** Runs file system calls and reports their errors as errors of bind(2). */
 function files<T>(path: string, calls: () => T): T {
   try {
     return calls();
@@ -75,9 +75,9 @@ const look = (path: string): BigIntStats | undefined =>
 
 const isSame = (one: BigIntStats | undefined, other: BigIntStats) => one?.ino === other.ino && one.dev === other.dev;
 
-/** The file of a socket that listens. */
+/** The file of a listening socket. */
 export class SocketFile {
-  /** Its folder (O_PATH). */
+  /** The file's folder (O_PATH). */
   readonly #folder: FdHandle;
   readonly #name: string;
   readonly #stat: BigIntStats;
@@ -89,10 +89,10 @@ export class SocketFile {
   }
 
   /**
-   * Makes a socket at `path` that listens. It has its mode and its group before others can see it. A socket that nobody
-   * listens at any more is replaced: of several processes that want to, one does.
+   * Creates a listening socket at `path`. Its mode and group are set before other processes can see it. A socket that
+   * no process listens on is replaced. If several processes try this at the same time, one of them succeeds.
    *
-   * @throws Error ERR_UNSAFE_FOLDER; KernelError EADDRINUSE, EACCES, ENOENT, … @internal
+   * @throws Error ERR_UNSAFE_FOLDER. KernelError EADDRINUSE, EACCES, ENOENT, … @internal
    */
   static make(path: string, opts: SocketFileOptions): { file: SocketFile; handle: FdHandle } {
     return files(path, () => {
@@ -120,7 +120,7 @@ export class SocketFile {
     });
   }
 
-  /** Removes the file, unless it was replaced by another. */
+  /** Removes the file, unless another process replaced it. */
   remove(): void {
     const path = within(this.#folder, this.#name);
     if (
@@ -135,12 +135,12 @@ export class SocketFile {
   }
 }
 
-/** A file of a folder, wherever that is by now. */
+/** Returns the path of a file in an open folder. The path stays valid if the folder is renamed. */
 const within = (folder: FdHandle, name: string) => `/proc/self/fd/${String(native.fdNumber(folder))}/${name}`;
 
 /**
- * Takes the lock of whoever makes or replaces the socket `name`: flock(2) of a file beside it, which is there for the
- * meantime only. Returns what gives the lock back.
+ * Takes the lock for creating or replacing the socket `name`: flock(2) on a temporary file in the same folder. Returns
+ * a function that releases the lock.
  */
 function lock(path: string, folder: FdHandle, name: string, kernel: Kernel): () => void {
   const lockPath = within(folder, `.${name}.lock`);
@@ -152,7 +152,7 @@ function lock(path: string, folder: FdHandle, name: string, kernel: Kernel): () 
     try {
       const stat = fstatSync(number, { bigint: true });
       if (stat.uid !== BigInt(process.geteuid?.() ?? 0)) inUse(path, { holder: `user ${String(stat.uid)}` });
-      // Whoever had it before may have removed the file.
+      // The previous owner of the lock may have removed the file.
       taken = kernelCall({ path }, () => native.fdLock(kernel.handle, number)) && isSame(look(lockPath), stat);
     } finally {
       if (!taken) closeSync(number);
@@ -168,7 +168,7 @@ function lock(path: string, folder: FdHandle, name: string, kernel: Kernel): () 
   }
 }
 
-/** Whoever has the lock puts a new socket in its place. */
+/** Creates a new socket and moves it to its path. The caller must have the lock. */
 function put(path: string, folder: FdHandle, name: string, opts: SocketFileOptions): [FdHandle, BigIntStats] {
   const place = within(folder, name);
   const before = look(place);
@@ -189,12 +189,12 @@ function put(path: string, folder: FdHandle, name: string, opts: SocketFileOptio
       throw error;
     }
   } finally {
-    attempt(() => unlinkSync(`${own}/socket`)); // it was moved, or it was not made
+    attempt(() => unlinkSync(`${own}/socket`)); // the socket was moved, or was not created
     attempt(() => rmdirSync(own));
   }
 }
 
-/** Unlike rename(2), link(2) replaces nothing. */
+/** Links the socket to its path. Unlike rename(2), link(2) does not replace an existing file. */
 function linkNew(path: string, made: string, place: string): void {
   try {
     linkSync(made, place);
@@ -204,7 +204,9 @@ function linkNew(path: string, made: string, place: string): void {
   }
 }
 
-/** @throws KernelError EADDRINUSE: it is no socket that was left behind. */
+/**
+ * Checks that no process listens on the existing socket file and that this user owns it. @throws KernelError EADDRINUSE
+ */
 function checkDead(path: string, place: string, stat: BigIntStats, opts: SocketFileOptions): void {
   if (!stat.isSocket()) inUse(path, { holder: 'a file that is no socket' });
   if (stat.uid !== BigInt(process.geteuid?.() ?? 0)) inUse(path, { holder: `user ${String(stat.uid)}` });

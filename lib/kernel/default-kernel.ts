@@ -1,4 +1,4 @@
-// Which kernel a program talks to when it names none.
+// Selects the kernel for calls without a `kernel` option.
 import { codedError } from '../errors/errors';
 import { Kernel } from './kernel';
 import { instance } from '../errors/validate';
@@ -6,7 +6,10 @@ import { instance } from '../errors/validate';
 let chosen: Kernel | undefined;
 let fakes: Readonly<Record<string, () => Kernel>> = {};
 
-/** Gives the fake kernels, by their machines' names: those come from a higher floor. @internal */
+/**
+ * Sets the functions that create fake kernels, by machine name. They are in a folder that depends on this one.
+ * @internal
+ */
 export function giveFakeKernels(given: Readonly<Record<string, () => Kernel>>): void {
   fakes = given;
 }
@@ -27,8 +30,9 @@ function choose(): Kernel {
 }
 
 /**
- * The kernel that is used where none is given: the system's, or what the environment variable `VFIO_DMABUF_KERNEL`
- * says (`system`, `fake`, `fake:MACHINE`). A fake one is made once for each thread; `FakeKernel.attach()` shares one.
+ * The kernel for calls without a `kernel` option: the system's, or the one in the environment variable
+ * `VFIO_DMABUF_KERNEL` (`system`, `fake`, `fake:MACHINE`). Each thread creates its own fake kernel;
+ * `FakeKernel.attach()` shares one between threads.
  */
 export function defaultKernel(): Kernel {
   chosen ??= choose();

@@ -1,6 +1,6 @@
-// Opening a device's node, and making sure that it is the device's. A path is a name that anybody may have given to another
-// device since, as in a container whose /dev is older than the last bind: what counts is the number of the file that was
-// opened (fstat(2)), held against the one in sysfs.
+// Opens a device's node and checks that it belongs to the device. A node's path may now refer to another device, for
+// example in a container whose /dev is older than the last bind. Therefore the device number of the open file
+// (fstat(2)) is compared with the number in sysfs.
 import { realpathSync } from 'node:fs';
 import { join } from 'node:path';
 import { attempt, list, text } from './look';
@@ -8,35 +8,35 @@ import { codedError, kernelCall, kernelCallAsync } from '../errors/errors';
 import type { Kernel } from './kernel';
 import { type FdHandle, native } from '../addon/native';
 
-/** A node, and the device that it must be. @internal */
+/** A device node, and the device that it must belong to. @internal */
 export interface Node {
   path: string;
-  /** What the device is called in an error. */
+  /** The device's name in error messages. */
   device: string;
-  /** The file below sysfs that has the device's number. */
+  /** The path, relative to sysfs, of the file that contains the device number. */
   numberFile: string;
   /**
-   * Whether the node is opened also where sysfs does not tell the number: it is nobody's hardware, and only a file of the
-   * right kind answers its requests.
+   * Whether to open the node also if sysfs does not have the number. This is safe for nodes that give no access to
+   * hardware: a file of another kind fails the requests.
    */
   mayBeUnknown?: boolean;
 }
 
-/** Opens it on a pool thread. @internal */
+/** Opens the node on a pool thread. @internal */
 export async function openNode(kernel: Kernel, node: Node): Promise<FdHandle> {
   const { path } = node;
   const fd = await kernelCallAsync({ path }, () => native.fdOpen(kernel.handle, path, true), { kernel });
   return checked(kernel, fd, node);
 }
 
-/** {@link openNode}, waiting. @internal */
+/** As {@link openNode}, but blocks the thread. @internal */
 export function openNodeSync(kernel: Kernel, node: Node): FdHandle {
   const { path } = node;
   const fd = kernelCall({ path }, () => native.fdOpen(kernel.handle, path, false), { kernel });
   return checked(kernel, fd, node);
 }
 
-/** The fd; or it is closed, and ERR_WRONG_NODE thrown: it is open on something else. */
+/** Returns the fd if it is the expected device. Otherwise closes it and throws ERR_WRONG_NODE. */
 function checked(kernel: Kernel, fd: FdHandle, node: Node): FdHandle {
   try {
     check(kernel, fd, node);
@@ -68,7 +68,7 @@ function check(kernel: Kernel, fd: FdHandle, { path, device, numberFile, mayBeUn
   );
 }
 
-/** ', which is 0000:02:00.0', if that can be seen. */
+/** Returns the device of a number as text, for example ', which is 0000:02:00.0', or '' if it is unknown. */
 function whose(kernel: Kernel, number: string): string {
   const address = addressOfNumber(kernel.sysfs, number);
   return address === undefined ? '' : `, which is ${address}`;
@@ -76,12 +76,12 @@ function whose(kernel: Kernel, number: string): string {
 
 const buses = ['bus/pci/devices', 'bus/mdev/devices'];
 
-/** The address or UUID of the device whose VFIO character device has this number; undefined: sysfs does not tell. */
+/** The address or UUID of the device whose VFIO character device has this number; undefined: not found in sysfs. */
 export function addressOfNumber(sysfs: string, number: string): string | undefined {
   // …/0000:03:00.0/vfio-dev/vfio0
   const folder = attempt(() => realpathSync(join(sysfs, 'dev/char', number)));
   if (folder !== undefined) return /\/([^/]+)\/vfio-dev\/[^/]+$/.exec(folder)?.[1];
-  // Not every container is shown /sys/dev.
+  // Some containers do not have /sys/dev.
   for (const devices of buses.map((bus) => join(sysfs, bus))) {
     const address = list(devices).find((candidate) => {
       const nodes = join(devices, candidate, 'vfio-dev');
@@ -92,7 +92,7 @@ export function addressOfNumber(sysfs: string, number: string): string | undefin
   return undefined;
 }
 
-/** A node of a class of sysfs, by the node's name there. @internal */
+/** Describes the node of a device class, by the device's name in that class. @internal */
 export function classNode(path: string, device: string, ...names: [className: string, name: string]): Node {
   return { path, device, numberFile: join('class', ...names, 'dev'), mayBeUnknown: true };
 }

@@ -1,23 +1,23 @@
-// The kernel that objects live on: the system's, or one that pretends.
+// Kernel selects what system calls run on: the system's kernel or a simulated one.
 import { native, type KernelHandle } from '../addon/native';
 
-/** Something with mappings that wants to know when one may have been revoked, or can be restored. @internal */
+/** An object with mappings that is notified when one of them may have been revoked or can be restored. @internal */
 export interface Watcher {
   lookAtMappings(): void;
 }
 
 /**
- * A kernel to open devices on. `Kernel.system` is the one this process runs on; `FakeKernel` (from `vfio-dmabuf/fake`)
- * is one that needs no hardware.
+ * A kernel on which devices are opened. `Kernel.system` is the kernel of this process. `FakeKernel` (from
+ * `vfio-dmabuf/fake`) is a simulated kernel that needs no hardware.
  */
 export class Kernel {
-  /** 'system', or the name of the machine that a fake kernel plays. */
+  /** 'system', or the name of the machine that a fake kernel simulates. */
   readonly name: string;
-  /** Where this kernel's sysfs is. */
+  /** The path of this kernel's sysfs. */
   readonly sysfs: string;
   /** @internal */
   readonly handle: KernelHandle;
-  /** Who is told when a mapping may have been revoked. @internal */
+  /** The watchers to notify when a mapping may have been revoked. @internal */
   readonly watchers = new Set<WeakRef<Watcher>>();
 
   /** @internal */
@@ -27,6 +27,6 @@ export class Kernel {
     this.sysfs = sysfs;
   }
 
-  /** The kernel this process runs on. */
+  /** The kernel of this process. */
   static readonly system: Kernel = new Kernel(native.systemKernel(), 'system', '/sys');
 }

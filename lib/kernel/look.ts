@@ -1,4 +1,4 @@
-// Looking at sysfs, /proc and the like. Nothing here throws: what cannot be seen is undefined or empty.
+// Reads sysfs, /proc and similar files. These functions do not throw; unreadable content is undefined or empty.
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { basename } from 'node:path';
 
@@ -18,7 +18,7 @@ export function list(folder: string): string[] {
   return attempt(() => readdirSync(folder)) ?? [];
 }
 
-/** The last part of what a symbolic link leads to. */
+/** Returns the last component of a symbolic link's target. */
 export function linked(path: string): string | undefined {
   return attempt(() => basename(readlinkSync(path)));
 }

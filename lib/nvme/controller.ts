@@ -1,11 +1,11 @@
-// What can be shared of an NVMe controller: its Controller Memory Buffer and its doorbells (NVM Express Base Specification
-// 1.4 and 2.0; section numbers are 2.0's).
+// NvmeController finds the parts of an NVMe controller that can be shared: its Controller Memory Buffer (CMB) and its
+// doorbells (NVM Express Base Specification 1.4 and 2.0; section numbers are those of 2.0).
 import { codedError } from '../errors/errors';
 import { instance, integer, oneOf, options, outOfRange, u64 } from '../errors/validate';
 import { VfioDevice } from '../vfio/device';
 import type { MappedRegion } from '../vfio/mapped-region';
 
-/** Section 3.1.3; offsets in BAR 0, in bytes. */
+/** Register offsets in BAR 0, in bytes (section 3.1.3). */
 const offsets = {
   cap: 0x00,
   vs: 0x08,
@@ -24,31 +24,31 @@ const registersEnable = 1;
 const memorySpaceEnable = 2;
 const addressInvalid = 1;
 
-/** A part of a BAR, as {@link VfioDevice.exportDmaBuf} takes them where they are whole pages; in bytes. */
+/** A part of a BAR, in bytes. If it is page-aligned, {@link VfioDevice.exportDmaBuf} accepts it. */
 export interface BarRange {
   region: number;
   offset: bigint;
   length: bigint;
 }
 
-/** What a controller says that it can do (CAP). */
+/** The controller's capabilities (CAP). */
 export interface NvmeCapabilities {
-  /** The most entries of a queue. */
+  /** The maximum number of entries of a queue. */
   maximumQueueEntries: number;
-  /** Whether queues must lie in one piece. */
+  /** Whether queues must be physically contiguous. */
   contiguousQueues: boolean;
-  /** The longest that enabling and disabling take, in milliseconds. */
+  /** The maximum time for enabling and disabling the controller, in milliseconds. */
   timeout: number;
-  /** From one doorbell to the next, in bytes. */
+  /** The distance between doorbells, in bytes. */
   doorbellStride: number;
-  /** In bytes. */
+  /** The minimum page size, in bytes. */
   minimumPageSize: number;
   maximumPageSize: number;
-  /** Whether the CMB has to be enabled ({@link NvmeController.enableCmb}). */
+  /** Whether the CMB must be enabled ({@link NvmeController.enableCmb}). */
   cmbHasControl: boolean;
 }
 
-/** A Controller Memory Buffer: where it lies, and what the controller takes from there. */
+/** A Controller Memory Buffer: its place in the BAR, and what the controller supports in it. */
 export interface NvmeCmb extends BarRange {
   submissionQueues: boolean;
   completionQueues: boolean;
@@ -56,15 +56,16 @@ export interface NvmeCmb extends BarRange {
   lists: boolean;
   /** Data of commands that read from the drive. */
   readData: boolean;
-  /** Data of commands that write to it. */
+  /** Data of commands that write to the drive. */
   writeData: boolean;
 }
 
-/** How to enable a CMB. */
+/** Options of {@link NvmeController.enableCmb}. */
 export interface EnableCmbOptions {
   /**
-   * Where the controller's own commands shall reach it, a multiple of 4096: an address that is no IOVA of its peers' data.
-   * Left out: that stays as it is; at first its commands do not reach it, its peers and the CPU do.
+   * The address at which the controller's own commands access the CMB: a multiple of 4096 that does not overlap the
+   * IOVAs of data. Default: unchanged; initially the controller's commands cannot access the CMB, but peers and the CPU
+   * can.
    */
   controllerAddress?: number | bigint;
 }
@@ -73,17 +74,19 @@ const bit = (value: number, at: number) => ((value >>> at) & 1) === 1;
 const bits = (value: number, high: number, low: number) => (value >>> low) & (2 ** (high - low + 1) - 1);
 
 /**
- * The registers of an NVMe controller that VFIO has, for sharing what it has to share. It sends no commands: that is a
- * driver's work (examples/nvme-drive.ts is a small one, SPDK a large one).
+ * Accesses the registers of an NVMe controller that is open in VFIO, to find what can be shared. It does not send
+ * commands; a driver does that (examples/nvme-drive.ts is a small one, SPDK a large one).
  */
 export class NvmeController {
   readonly device: VfioDevice;
-  /** Its registers, without the doorbells: the first 4096 bytes of BAR 0. */
+  /** The registers without the doorbells: the first 4096 bytes of BAR 0. */
   readonly registers: MappedRegion;
 
   /**
-   * @param device Its memory space must be on (`device.command.memory`).
-   * @throws Error ERR_NOT_NVME: its class code is another.
+   * Maps the controller's registers.
+   *
+   * @param device Its memory decoding must be enabled (`device.command.memory`).
+   * @throws Error ERR_NOT_NVME: it has another class code.
    */
   constructor(device: VfioDevice) {
     this.device = instance(device, 'device', VfioDevice);
@@ -97,7 +100,7 @@ export class NvmeController {
     this.registers = device.region(0).map({ offset: 0n, length: page });
   }
 
-  /** '1.4.0' */
+  /** The version of the specification that the controller implements, for example '1.4.0'. */
   get version(): string {
     const value = this.registers.read32(offsets.vs);
     return [bits(value, 31, 16), bits(value, 15, 8), bits(value, 7, 0)].join('.');
@@ -117,8 +120,8 @@ export class NvmeController {
   }
 
   /**
-   * The Controller Memory Buffer (CMBLOC and CMBSZ; sections 3.1.3.12 and 3.1.3.13), as far as it lies in its BAR; undefined:
-   * there is none, or it has to be enabled.
+   * The Controller Memory Buffer (CMBLOC and CMBSZ; sections 3.1.3.12 and 3.1.3.13), clipped to its BAR; undefined if
+   * there is none or it must be enabled first.
    */
   get cmb(): NvmeCmb | undefined {
     const [location, size] = [this.registers.read32(offsets.cmbloc), this.registers.read32(offsets.cmbsz)];
@@ -140,11 +143,11 @@ export class NvmeController {
   }
 
   /**
-   * Makes the CMB appear where the controller wants to be asked for it (CMBMSC, section 3.1.3.20); where it is always there
-   * this does no harm. A reset of the controller or the device may undo it.
+   * Enables the CMB on controllers that require this (CMBMSC, section 3.1.3.20). On other controllers it has no effect.
+   * A reset of the controller or of the device may disable the CMB.
    *
-   * @throws Error ERR_NO_CMB: the controller has none; ERR_CMB_ADDRESS: it does not take `controllerAddress`. RangeError
-   *   ERR_OUT_OF_RANGE.
+   * @throws Error ERR_NO_CMB: the controller has none. ERR_CMB_ADDRESS: the controller rejects `controllerAddress`.
+   *   RangeError ERR_OUT_OF_RANGE.
    */
   enableCmb(opts?: EnableCmbOptions): NvmeCmb {
     const { controllerAddress } = options(opts);
@@ -162,23 +165,26 @@ export class NvmeController {
     return found;
   }
 
-  /** Only the registers first: what the memory space may be is known from them. What is enabled already stays so. */
+  /**
+   * Enables the registers first, because they contain the limits of the memory space. Keeps what is already enabled.
+   */
   #control(address: bigint | undefined): void {
     const isOn = (this.registers.read32(offsets.cmbmsc) & registersEnable) !== 0;
     if (address !== undefined || !isOn) this.#writeControl(BigInt(registersEnable));
     if (address !== undefined && this.cmb) this.#writeControl(address | BigInt(registersEnable | memorySpaceEnable));
   }
 
-  /** The upper half first: the lower one's bits put it into force. */
+  /** Writes the upper half first, because bits in the lower half activate the value. */
   #writeControl(value: bigint): void {
     this.registers.write32(offsets.cmbmsc + 4, Number(value >> 32n));
     this.registers.write32(offsets.cmbmsc, Number(value & 0xffff_ffffn));
   }
 
   /**
-   * Where a queue's doorbell is (section 3.1.3.21 and following): 4 bytes in BAR 0. Queue 0 is the admin queue.
+   * Returns the location of a queue's doorbell: 4 bytes in BAR 0 (section 3.1.3.21 and following). Queue 0 is the admin
+   * queue.
    *
-   * @throws RangeError ERR_OUT_OF_RANGE: it lies behind the BAR's end.
+   * @throws RangeError ERR_OUT_OF_RANGE: it is outside the BAR.
    */
   doorbell(queue: number, kind: 'submission' | 'completion'): BarRange {
     const number = integer(queue, 'queue', 0, lastQueue);
@@ -190,10 +196,10 @@ export class NvmeController {
   }
 
   /**
-   * The pages with the doorbells of queues 0 to `lastQueue`, for a peer that is to ring them. Whoever has them can ring each
-   * of the queues.
+   * Returns the pages with the doorbells of queues 0 to `lastQueue`, for a peer that writes to them. The peer can write
+   * to every doorbell in these pages.
    *
-   * @throws Error ERR_NOT_EXPORTABLE: the MSI-X table lies in one of these pages. RangeError ERR_OUT_OF_RANGE.
+   * @throws Error ERR_NOT_EXPORTABLE: one of these pages contains the MSI-X table. RangeError ERR_OUT_OF_RANGE.
    */
   doorbells(lastQueue = 0): BarRange {
     const { offset: last, length } = this.doorbell(lastQueue, 'completion');
@@ -207,12 +213,12 @@ export class NvmeController {
     return { region: 0, offset: start, length: end - start };
   }
 
-  /** Unmaps the registers. The CMB stays as it is. */
+  /** Unmaps the registers. The CMB's state does not change. */
   close(): void {
     this.registers.close();
   }
 
-  /** close(), for `using`. */
+  /** Calls close(), for `using`. */
   [Symbol.dispose](): void {
     this.close();
   }

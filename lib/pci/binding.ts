@@ -1,4 +1,4 @@
-// Giving a PCI device to vfio-pci, and back to the driver that it had.
+// Binds a PCI device to vfio-pci and restores its previous driver.
 import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { noIommu } from './iommu-group';
@@ -9,37 +9,37 @@ import { inUse, usersOf } from './in-use';
 import { toAddress } from './sysfs';
 
 const vfio = 'vfio-pci';
-/** Where it is remembered which driver a device had. Like the bindings themselves it is gone after a restart. */
+/** The folder, below the root of a host, that stores the previous driver of each device. It is gone after a restart, as the bindings are. */
 const memory = 'run/vfio-dmabuf/drivers';
 
-/** The folder for that, on the host whose sysfs this is: a copy of another host, or a fake one, has its own. */
+/** That folder of the host whose sysfs this is. A fake host, and a copy of another host, have their own. */
 const memoryOf = (sysfs: string) => join(dirname(sysfs), memory);
 
-/** One thing to do: write `value` to `file`; undefined: remove the file. */
+/** A step: write `value` to `file`; undefined: remove the file. */
 export interface BindingStep {
   file: string;
   value: string | undefined;
 }
 
-/** What giving a device to another driver takes. */
+/** The plan for changing a device's driver. */
 export interface BindingPlan {
   /** The device's PCI address. */
   address: string;
-  /** The driver it has now. */
+  /** The current driver. */
   from: string | undefined;
-  /** The driver it is to have; undefined: the one that the kernel chooses, if any. */
+  /** The new driver; undefined: the driver that the kernel chooses, if any. */
   to: string | undefined;
-  /** In this order. Empty: nothing to do. */
+  /** The steps in order. Empty: nothing to do. */
   steps: BindingStep[];
-  /** Why it should not be done: it would hurt. */
+  /** Reasons against the change: uses of the device that it would interrupt. */
   objections: string[];
 }
 
-/** How to bind and unbind. */
+/** Options for binding and unbinding. */
 export interface BindingOptions {
-  /** Where sysfs is; default /sys. */
+  /** The path of sysfs. Default: /sys. */
   sysfs?: string;
-  /** Do it although it hurts. Default false. */
+  /** Whether to ignore the objections. Default: false. */
   force?: boolean;
 }
 
@@ -68,10 +68,10 @@ const release = ({ folder, driver, address }: Place): BindingStep[] =>
   driver === undefined ? [] : [{ file: join(folder, 'driver/unbind'), value: address }];
 
 /**
- * What {@link bindToVfio} would do.
+ * Returns the plan of {@link bindToVfio} without changing anything.
  *
- * @throws Error ERR_NO_SUCH_DEVICE; ERR_NO_VFIO_PCI: the driver is not there; ERR_NO_IOMMU: nothing would protect memory
- *   from the device, and VFIO does not take it.
+ * @throws Error ERR_NO_SUCH_DEVICE. ERR_NO_VFIO_PCI: the driver is not loaded. ERR_NO_IOMMU: the device has no IOMMU to
+ *   protect memory from it, so VFIO cannot use it.
  */
 export function planBind(address: string, opts?: BindingOptions): BindingPlan {
   const { sysfs = '/sys' } = options(opts);
@@ -94,7 +94,7 @@ export function planBind(address: string, opts?: BindingOptions): BindingPlan {
   return { ...plan, steps, objections: inUse(sysfs, place.address) };
 }
 
-/** What {@link unbindFromVfio} would do. */
+/** Returns the plan of {@link unbindFromVfio} without changing anything. */
 export function planUnbind(address: string, opts?: BindingOptions): BindingPlan {
   const { sysfs = '/sys' } = options(opts);
   const place = toPlace(address, string(sysfs, 'sysfs'));
@@ -151,7 +151,7 @@ function carryOut(plan: BindingPlan, sysfs: string): BindingPlan {
   return plan;
 }
 
-/** What a bind that failed half-way has done, as far as it can be undone. */
+/** Undoes the completed steps of a failed bind, as far as possible. */
 function undoBind({ address, from }: BindingPlan, sysfs: string): void {
   const folder = join(sysfs, 'bus/pci/devices', address);
   const steps: BindingStep[] = [
@@ -165,11 +165,13 @@ function undoBind({ address, from }: BindingPlan, sysfs: string): void {
 }
 
 /**
- * Gives a device to vfio-pci, by driver_override, and remembers which driver it had. Nothing is done if vfio-pci has it.
+ * Binds a device to vfio-pci with driver_override, and stores its previous driver. Does nothing if the device is bound
+ * to vfio-pci.
  *
- * @returns what was done
- * @throws Error ERR_IN_USE: a disk that is mounted or claimed, a network interface that is up, the boot display, a bridge,
- *   unless `force`; as {@link planBind}; EACCES: not root; ERR_NOT_BOUND: vfio-pci did not take it. Then its driver has it back.
+ * @returns the executed plan
+ * @throws Error ERR_IN_USE: a disk that is mounted or claimed, a network interface that is up, the boot display or a
+ *   bridge, unless `force` is set. Errors of {@link planBind}. EACCES: not root. ERR_NOT_BOUND: vfio-pci rejected the
+ *   device; its previous driver is restored.
  */
 export function bindToVfio(address: string, opts?: BindingOptions): BindingPlan {
   const { sysfs = '/sys', force = false } = options(opts);
@@ -184,10 +186,11 @@ export function bindToVfio(address: string, opts?: BindingOptions): BindingPlan 
 }
 
 /**
- * Takes a device from vfio-pci, and gives it back to the driver that {@link bindToVfio} took it from; without one, to
- * whichever the kernel chooses. Nothing is done if vfio-pci does not have it.
+ * Unbinds a device from vfio-pci and restores the driver that {@link bindToVfio} stored. Without a stored driver, the
+ * kernel chooses one. Does nothing if the device is not bound to vfio-pci.
  *
- * @throws Error ERR_IN_USE: a process has it open, unless `force`: then this waits until it does not. EACCES: not root.
+ * @throws Error ERR_IN_USE: a process has the device open, unless `force` is set; then the call waits until the device
+ *   is closed. EACCES: not root.
  */
 export function unbindFromVfio(address: string, opts?: BindingOptions): BindingPlan {
   const { sysfs = '/sys', force = false } = options(opts);

@@ -1,14 +1,14 @@
-// The capabilities in a PCI function's config space: walked, named, and the common ones decoded. It reads through a
-// function, so that it works on a VFIO device's config region and on sysfs's `config` file alike.
+// Finds, names and decodes the capabilities in a PCI function's config space. It reads through a callback, so it works
+// with a VFIO device's config region and with sysfs's `config` file.
 import { bytes as toBytes } from '../errors/validate';
 
 /**
- * Reads `length` bytes of config space from `offset` on; fewer where it ends, or where the reader may not see more (sysfs
- * shows 64 bytes to users other than root).
+ * Reads `length` bytes of config space at `offset`. Returns fewer bytes at the end of the config space, or if the
+ * caller has no permission (sysfs returns 64 bytes to users other than root).
  */
 export type ConfigReader = (offset: number, length: number) => Uint8Array;
 
-/** Where a structure is that MSI-X keeps in a BAR. */
+/** The location of an MSI-X structure in a BAR. */
 export interface BarPart {
   bar: number;
   /** In bytes. */
@@ -17,13 +17,13 @@ export interface BarPart {
   size: number;
 }
 
-/** Whether a control is there, and whether it is on. */
+/** Whether a control is supported, and whether it is enabled. */
 export interface Control {
   supported: boolean;
   enabled: boolean;
 }
 
-/** What kind of PCI Express function it is. */
+/** The device/port type of a PCI Express function. */
 export type ExpressPort =
   | 'endpoint'
   | 'legacy-endpoint'
@@ -36,7 +36,7 @@ export type ExpressPort =
   | 'root-complex-event-collector'
   | 'unknown';
 
-/** What a capability says, by its kind. */
+/** The decoded fields of a capability, by type. */
 export type PciCapabilityFields =
   | { type: 'power-management'; revision: number; d1: boolean; d2: boolean; noSoftReset: boolean; state: number }
   | { type: 'msi'; enabled: boolean; vectors: number; enabledVectors: number; address64: boolean; maskable: boolean }
@@ -50,12 +50,15 @@ export type PciCapabilityFields =
       maxPayloadSupported: number;
       maxPayload: number;
       maxReadRequest: number;
-      /** In GT/s; 0: no link. */
+      /** In GT/s; 0 if there is no link. */
       maxLinkSpeed: number;
       linkSpeed: number;
       maxLinkWidth: number;
       linkWidth: number;
-      /** AtomicOps: which sizes it completes, in bits, and whether it routes them (a port), and may send them. */
+      /**
+       * AtomicOps: the sizes in bits that the function completes, whether a port routes them, and whether sending them
+       * is enabled.
+       */
       atomicCompleter: number[];
       atomicRouting: boolean;
       atomicRequester: boolean;
@@ -85,7 +88,10 @@ export type PciCapabilityFields =
       initialVfs: number;
       totalVfs: number;
       numVfs: number;
-      /** Routing id of the first virtual function, from the physical one's; and from one to the next. */
+      /**
+       * The routing ID offset from the physical function to the first virtual function, and the stride between virtual
+       * functions.
+       */
       firstOffset: number;
       stride: number;
       vfDevice: number;
@@ -100,19 +106,19 @@ export type PciCapabilityFields =
 /** A capability of a PCI function. */
 export type PciCapability = {
   id: number;
-  /** Its name in the PCI specifications, shortened; undefined: not known here. */
+  /** The short name from the PCI specifications; undefined if this library does not know the capability. */
   name: string | undefined;
-  /** Whether it is in PCI Express's extended space, from 100h on. */
+  /** Whether it is in PCI Express's extended config space, from 100h on. */
   extended: boolean;
-  /** Of an extended one; else 0. */
+  /** The version of an extended capability, otherwise 0. */
   version: number;
-  /** Where it is in config space. */
+  /** The offset in config space. */
   offset: number;
-  /** All of it, the header included, as far as its end can be known: the next one starts there, or it says itself. */
+  /** All bytes including the header, up to the length that the capability specifies, or up to the next capability. */
   bytes: Uint8Array;
 } & PciCapabilityFields;
 
-// PCI Code and ID Assignment Specification 1.16
+// PCI Code and ID Assignment Specification 1.16.
 const names: Readonly<Record<number, string>> = {
   0x01: 'power-management',
   0x02: 'agp',
@@ -200,7 +206,7 @@ const ports: Readonly<Record<number, ExpressPort>> = {
 };
 const linkSpeeds: Readonly<Record<number, number>> = { 1: 2.5, 2: 5, 3: 8, 4: 16, 5: 32, 6: 64 };
 
-/** The registers of one capability; what it is too short for reads as 0. */
+/** The registers of one capability. Bytes after its end read as 0. */
 class Registers {
   readonly #view: DataView;
   constructor(bytes: Uint8Array) {
@@ -303,7 +309,7 @@ const extendedDecoders: Readonly<Record<number, Decoder>> = {
     }),
   ],
   0x0d: [
-    // The egress control vector is there only with egress control; 0 vectors stand for 256.
+    // The egress control vector exists only with egress control. A size of 0 means 256.
     (r) => 8 + (r.bit(4, 5) ? 4 * Math.ceil((r.byte(5) || 256) / 32) : 0),
     (r) => ({
       type: 'acs',
@@ -356,7 +362,7 @@ const extendedDecoders: Readonly<Record<number, Decoder>> = {
       type: 'resizable-bar',
       bars: Array.from({ length: (r.dword(8) >> 5) & 7 }, (_, i) => {
         const [can, is] = [r.dword(4 + 8 * i), r.dword(8 + 8 * i)];
-        // Bits 4 to 31 of the first register and 16 to 31 of the second: 1 MiB, 2 MiB, …
+        // The supported sizes are bits 4 to 31 of the first register and 16 to 31 of the second: 1 MiB, 2 MiB, …
         const all = (BigInt(is >>> 16) << 28n) | BigInt(can >>> 4);
         const sizes = Array.from({ length: 44 }, (_, bit) => bit).filter((bit) => (all >> BigInt(bit)) & 1n);
         return {
@@ -383,7 +389,7 @@ const extendedDecoders: Readonly<Record<number, Decoder>> = {
   ],
 };
 
-/** Those that say how long they are, though they are not decoded. */
+/** The sizes of capabilities that contain their length but are not decoded. */
 const sizes: Readonly<Record<number, (r: Registers) => number>> = { 0x09: (r) => r.byte(2) };
 const extendedSizes: Readonly<Record<number, (r: Registers) => number>> = {
   0x03: () => 12,
@@ -412,7 +418,7 @@ function* conventional(read: ConfigReader): Generator<Found> {
     seen.add(offset);
     const bytes = read(offset, 2);
     const [id, next] = bytes;
-    if (id === undefined || next === undefined || id === 0xff) return; // the end of what can be read; nobody answers
+    if (id === undefined || next === undefined || id === 0xff) return; // not readable, or the device does not respond
     yield { id, version: 0, offset };
     offset = next & ~3;
   }
@@ -425,7 +431,7 @@ function* extended(read: ConfigReader): Generator<Found> {
     const bytes = read(offset, 4);
     const header = new Registers(bytes).dword(0);
     if (bytes.length < 4 || header === 0 || header === 0xffff_ffff) return;
-    // Number 0 is a place holder: such as one that vfio-pci hides.
+    // ID 0 is a placeholder, for example for a capability that vfio-pci hides.
     if ((header & 0xffff) !== 0) yield { id: header & 0xffff, version: (header >> 16) & 15, offset };
     offset = (header >>> 20) & ~3;
   }
@@ -447,10 +453,11 @@ function* describe(read: ConfigReader, found: readonly Found[], isExtended: bool
 }
 
 /**
- * The capabilities of a PCI function, in the order of its lists: the conventional ones, and then PCI Express's extended
- * ones. A list that runs in a circle, or out of config space, ends there.
+ * Returns the capabilities of a PCI function in the order of its lists: first the conventional ones, then PCI Express's
+ * extended ones. A list with a loop, or with an offset outside config space, ends there.
  *
- * @param config the bytes of config space from its start on (as sysfs's `config` file has them), or what reads them
+ * @param config the bytes of config space from offset 0 (for example sysfs's `config` file), or a function that reads
+ *   them
  */
 export function pciCapabilities(config: Uint8Array | ConfigReader): PciCapability[] {
   const whole = typeof config === 'function' ? undefined : toBytes(config, 'config').slice();

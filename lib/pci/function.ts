@@ -1,82 +1,85 @@
-// What sysfs tells about one PCI function.
+// Reads the properties of one PCI function from sysfs.
 import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { attempt, linked, list, text } from '../kernel/look';
 import { pciCapabilities, type ExpressPort, type PciCapability } from './capabilities';
 import { toLink, type PciLink } from './link';
 
-/** A base address register's window. */
+/** The window of a base address register. */
 export interface PciBar {
-  /** BAR 0 to 5. */
+  /** The BAR's number, 0 to 5. */
   index: number;
   kind: 'memory' | 'io';
-  /** As the CPU sees it. */
+  /** The start address in the CPU's physical address space. */
   start: bigint;
-  /** In bytes. */
+  /** The size in bytes. */
   size: bigint;
   prefetchable: boolean;
-  /** 64-bit. */
+  /** Whether it is a 64-bit BAR. */
   wide: boolean;
-  /** The sizes that it could have, in bytes (Resizable BAR); empty: this one only. */
+  /** The sizes in bytes that Resizable BAR supports; empty if the size is fixed. */
   sizes: bigint[];
 }
 
 /**
- * Access Control Services of a function. `unreadable`: the function may have them; its extended config space is there,
- * and only root may read it.
+ * Access Control Services of a function. `unreadable`: the function has extended config space, which may contain them,
+ * but only root can read it.
  */
 export type PciAcs =
   | { state: 'absent' | 'unreadable' }
   | {
       state: 'present';
-      /** Whether it sends peer-to-peer requests, completions, or what its egress vector names, up to the host. */
+      /**
+       * Whether the function redirects peer-to-peer requests, completions or the targets of its egress control vector
+       * to the host.
+       */
       redirects: boolean;
       capability: Extract<PciCapability, { type: 'acs' }>;
     };
 
-/** SR-IOV of a physical function. */
+/** The SR-IOV state of a physical function. */
 export interface PciSriov {
   totalVfs: number;
   numVfs: number;
 }
 
-/** A PCI function of a host, as sysfs tells of it at the time of reading. */
+/** A PCI function of a host, with its properties in sysfs at the time of reading. */
 export interface PciFunction {
-  /** '0000:03:00.0' */
+  /** The address, for example '0000:03:00.0'. */
   readonly address: string;
-  /** The host bridge that it is below: 'pci0000:00'. */
+  /** The name of its host bridge, for example 'pci0000:00'. */
   readonly hostBridge: string;
-  /** The bridge that it is behind; undefined: it is on a root bus. */
+  /** The parent bridge; undefined: it is on a root bus. */
   readonly parent: PciFunction | undefined;
-  /** Of a bridge: what is behind it, in the order of addresses. */
+  /** The functions behind a bridge, in the order of addresses. */
   readonly children: readonly PciFunction[];
   readonly vendor: number;
   readonly device: number;
-  /** Class, subclass and programming interface: 0x010802 is NVMe. */
+  /** Class, subclass and programming interface, for example 0x010802 for NVMe. */
   readonly classCode: number;
   readonly revision: number;
   readonly driver: string | undefined;
-  /** undefined: the firmware does not say. */
+  /** undefined: the firmware does not report it. */
   readonly numaNode: number | undefined;
-  /** undefined: no IOMMU is in use for it. */
+  /** undefined: it is not behind an active IOMMU. */
   readonly iommuGroup: number | undefined;
-  /** Its VFIO character device: 'vfio0'. */
+  /** The name of its VFIO character device, for example 'vfio0'. */
   readonly cdev: string | undefined;
   readonly bars: readonly PciBar[];
-  /** undefined: no PCI Express link, or none that is up. */
+  /** undefined: there is no PCI Express link, or the link is down. */
   readonly link: PciLink | undefined;
-  /** What kind of PCI Express function it is; undefined: a conventional one, or its config space cannot be read. */
+  /** The PCI Express device/port type; undefined: a conventional function, or its config space is not readable. */
   readonly port: ExpressPort | undefined;
   readonly acs: PciAcs;
   readonly sriov: PciSriov | undefined;
-  /** Of a virtual function: its physical one's address. */
+  /** The address of the physical function, if this is a virtual function. */
   readonly physicalFunction: string | undefined;
 }
 
-/** A function before it has its place in the tree. @internal */
+/** A function without its place in the tree. @internal */
 export type LoneFunction = Omit<PciFunction, 'hostBridge' | 'parent' | 'children'>;
 
-// include/linux/ioport.h: the flags in sysfs's `resource`
+// The flags in sysfs's `resource` file (include/linux/ioport.h).
 const resourceFlags = { io: 0x100n, memory: 0x200n, prefetch: 0x2000n, wide: 0x100000n };
 const barCount = 6;
 
@@ -107,7 +110,9 @@ function toBars(resource: string, capabilities: readonly PciCapability[]): PciBa
     });
 }
 
-/** Of a conventional function's config space, in bytes. Users other than root are shown the first 64 of any. */
+/**
+ * The size of a conventional function's config space, in bytes. Users other than root can read only the first 64 bytes.
+ */
 const conventionalSize = 0x100;
 
 function toAcs(config: Uint8Array, size: number, capabilities: readonly PciCapability[]): PciAcs {

@@ -1,5 +1,5 @@
-// What the system does with a PCI device now that taking it away would hurt. Nothing here throws: what cannot be seen is not
-// told.
+// Finds the uses of a PCI device that unbinding its driver would interrupt. These functions do not throw; uses that
+// cannot be read are omitted.
 import { closeSync, constants, openSync, readlinkSync, realpathSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { attempt, list, text } from '../kernel/look';
@@ -7,7 +7,7 @@ import { attempt, list, text } from '../kernel/look';
 const real = (path: string) => attempt(() => realpathSync(path)) ?? path;
 const below = (folder: string, path: string) => path.startsWith(`${folder}/`);
 
-/** The names of a class's devices (block devices, network interfaces) that are below one of these folders. */
+/** Returns the names of a class's devices (block devices, network interfaces) that are below one of these folders. */
 function classDevices(sysfs: string, name: string, folders: readonly string[]): string[] {
   const all = join(sysfs, 'class', name);
   return list(all).filter((entry) => {
@@ -16,7 +16,10 @@ function classDevices(sysfs: string, name: string, folders: readonly string[]): 
   });
 }
 
-/** Where an NVMe drive's namespaces are when several controllers may lead to them: with their subsystem. */
+/**
+ * Returns the folder of an NVMe drive's subsystem. With multipath, the namespaces are there and not below the
+ * controller.
+ */
 function nvmeSubsystems(sysfs: string, folder: string): string[] {
   const controllers = list(join(folder, 'nvme'));
   const all = join(sysfs, 'class/nvme-subsystem');
@@ -25,7 +28,7 @@ function nvmeSubsystems(sysfs: string, folder: string): string[] {
     .filter((subsystem) => list(subsystem).some((entry) => controllers.includes(entry)));
 }
 
-/** Whether somebody has the block device to himself: a file system, RAID, LVM, a virtual machine. */
+/** Whether the block device is opened exclusively, for example by a file system, RAID, LVM or a virtual machine. */
 function isClaimed(name: string): boolean {
   try {
     closeSync(openSync(`/dev/${name}`, constants.O_RDONLY | constants.O_EXCL));
@@ -50,7 +53,7 @@ function* disks(sysfs: string, folders: readonly string[]): Generator<string> {
   }
 }
 
-const interfaceUp = 1; // linux/if.h: IFF_UP
+const interfaceUp = 1; // IFF_UP of linux/if.h
 
 function* networks(sysfs: string, folders: readonly string[]): Generator<string> {
   for (const name of classDevices(sysfs, 'net', folders)) {
@@ -67,16 +70,16 @@ function* bridges(folder: string): Generator<string> {
   if (text(join(folder, 'class')).startsWith('0x0604')) yield 'it is a bridge: the devices behind it would go';
 }
 
-/** What would be hurt if the device's driver let it go: empty, nothing that can be seen. @internal */
+/** Returns the uses that unbinding the device's driver would interrupt; empty if none was found. @internal */
 export function inUse(sysfs: string, address: string): string[] {
   const folder = real(join(sysfs, 'bus/pci/devices', address));
   const folders = [folder, ...nvmeSubsystems(sysfs, folder)];
   return [...disks(sysfs, folders), ...networks(sysfs, folders), ...displays(folder), ...bridges(folder)];
 }
 
-/** 'MAJOR:MINOR' of a character device that an fd of a process is open on. */
+/** Returns 'MAJOR:MINOR' of the character device that an fd of a process refers to. */
 function numberOf(path: string): string | undefined {
-  if (!attempt(() => readlinkSync(path))?.startsWith('/')) return undefined; // no file: a socket, a pipe, an eventfd
+  if (!attempt(() => readlinkSync(path))?.startsWith('/')) return undefined; // not a file: a socket, a pipe, an eventfd
   const file = attempt(() => statSync(path, { bigint: true }));
   if (!file?.isCharacterDevice()) return undefined;
   const { rdev } = file;
@@ -86,10 +89,10 @@ function numberOf(path: string): string | undefined {
 }
 
 /**
- * The processes that have a VFIO character device open, as far as they can be seen: by its number, as its path in a
- * container or elsewhere can be any.
+ * Returns the processes that have a VFIO character device open, if they are visible to this process. Compares device
+ * numbers, because the device may have any path, for example in a container.
  *
- * @param folder the device's, in its vfio-dev folder of sysfs
+ * @param folder the device's folder in its vfio-dev folder of sysfs
  * @internal
  */
 export function usersOf(folder: string): number[] {

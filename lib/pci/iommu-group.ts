@@ -1,21 +1,21 @@
-// What keeps VFIO from a device or its IOMMU group, and the commands that change that.
+// Finds what prevents VFIO from using a device or its IOMMU group, and the commands that fix it.
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { list } from '../kernel/look';
 
-/** Drivers that do no DMA of their own. */
+/** Drivers that do no DMA, so VFIO accepts them in a group. */
 export const harmless = ['pcieport', 'pci-stub'];
 
-/** Whether a driver, other than VFIO's, keeps VFIO from its device's group. */
+/** Whether a driver prevents VFIO from using its device's group. */
 export function takesGroup(driver: string | undefined): boolean {
   return driver !== undefined && !harmless.includes(driver);
 }
 
-/** Why a device that is there has no IOMMU group, if it has none. */
+/** Returns why an existing device has no IOMMU group; undefined if it has one. */
 export function noIommu(sysfs: string, address: string): string | undefined {
   const folder = join(sysfs, 'bus/pci/devices', address);
   if (!existsSync(folder) || existsSync(join(folder, 'iommu_group'))) return undefined;
-  // Kernels that can test themselves have one more, which no device of the machine is behind.
+  // Kernels with IOMMUFD's self-test have one more unit, without devices of the machine.
   const units = list(join(sysfs, 'class/iommu')).filter((name) => !name.startsWith('iommufd_selftest'));
   return units.length > 0
     ? `it is behind none of this machine's IOMMUs (${units.join(', ')}): it has no iommu_group in sysfs`
@@ -23,7 +23,7 @@ export function noIommu(sysfs: string, address: string): string | undefined {
         'with intel_iommu=on on the kernel command line; a virtual machine must be given one';
 }
 
-/** The commands that give a device to vfio-pci. */
+/** Returns the commands that bind a device to vfio-pci. */
 export function bindCommands(sysfs: string, address: string): string {
   const folder = join(sysfs, 'bus/pci/devices', address);
   return [

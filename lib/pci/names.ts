@@ -1,7 +1,7 @@
-// Short names of PCI functions, for people: from the class, and from the vendors that are met most.
+// Short names of PCI functions for display, from the class and from common vendors.
 import type { PciFunction, PciBar } from './function';
 
-/** Class and subclass: PCI Code and ID Assignment Specification */
+/** Names by class and subclass (PCI Code and ID Assignment Specification). */
 const classes: Readonly<Record<number, string>> = {
   0x0101: 'IDE controller',
   0x0104: 'RAID controller',
@@ -73,17 +73,20 @@ const vendors: Readonly<Record<number, string>> = {
 
 const hex4 = (value: number): string => value.toString(16).padStart(4, '0');
 
-/** '13:00.0' for what is in domain 0, as lspci has it, and `PciTopology.find` takes. @internal */
+/**
+ * Shortens addresses in domain 0, for example to '13:00.0', as lspci does. `PciTopology.find` accepts this form.
+ * @internal
+ */
 export function shortAddress(address: string): string {
   return address.replace(/^0000:/, '');
 }
 
-/** Whether it is a bridge, a host's or one between buses. @internal */
+/** Whether it is a host bridge or a bridge between buses. @internal */
 export function isBridge({ classCode }: PciFunction): boolean {
   return classCode >> 16 === 0x06;
 }
 
-/** What it is: 'Samsung NVMe', 'Intel root port'. @internal */
+/** Returns for example 'Samsung NVMe' or 'Intel root port'. @internal */
 export function shortName({ vendor, device, classCode, port }: PciFunction): string {
   const kind = classes[classCode >> 8] ?? baseClasses[classCode >> 16] ?? `device ${hex4(device)}`;
   const what = classCode >> 8 === 0x0604 && port !== undefined ? port.replaceAll('-', ' ') : kind;
@@ -94,10 +97,8 @@ const largest = (bars: readonly PciBar[]): PciBar | undefined =>
   bars.reduce<PciBar | undefined>((most, bar) => (bar.size > (most?.size ?? 0n) ? bar : most), undefined);
 
 /**
- * What a BAR is likely to be: the controller memory buffer of an NVMe drive (a BAR that is not its registers), or a
- * display's memory (the largest that is prefetchable). Only their registers say so for certain.
- *
- * @internal
+ * Guesses the use of a BAR: the controller memory buffer of an NVMe drive (a BAR without its registers), or a display's
+ * video memory (the largest prefetchable BAR). Only the device's registers contain the actual use. @internal
  */
 export function likelyUse({ classCode, bars }: PciFunction, bar: PciBar): 'cmb' | 'video-memory' | undefined {
   const memory = bars.filter(({ kind }) => kind === 'memory');

@@ -1,11 +1,11 @@
-// The verdicts on all pairs of some functions.
+// P2pMatrix contains the P2P verdicts on all pairs of functions.
 import { integer, outOfRange } from '../errors/validate';
 import type { PciFunction } from './function';
 import type { P2pPath, P2pRules, P2pVerdict } from './p2p';
 
 const verdicts = ['direct', 'host-bridge', 'unsupported', 'unknown'] as const satisfies readonly P2pVerdict[];
 
-/** The verdicts on all pairs of {@link devices}: it is the same both ways. */
+/** The verdicts on all pairs of {@link devices}. A verdict applies in both directions. */
 export class P2pMatrix {
   readonly devices: readonly PciFunction[];
   readonly #rules: P2pRules;
@@ -34,14 +34,17 @@ export class P2pMatrix {
     return found;
   }
 
-  /** The verdict on `devices[i]` and `devices[j]`. @throws RangeError ERR_OUT_OF_RANGE */
+  /** Returns the verdict on `devices[i]` and `devices[j]`. @throws RangeError ERR_OUT_OF_RANGE */
   verdict(i: number, j: number): P2pVerdict {
     this.#at(i, 'i');
     this.#at(j, 'j');
     return verdicts[this.#cells[i * this.devices.length + j] ?? -1] ?? 'unknown';
   }
 
-  /** What decided it. @throws RangeError ERR_OUT_OF_RANGE */
+  /**
+   * Returns the path of `devices[i]` and `devices[j]`, with the reason for the verdict. @throws RangeError
+   * ERR_OUT_OF_RANGE
+   */
   path(i: number, j: number): P2pPath {
     return this.#rules.path(this.#at(i, 'i'), this.#at(j, 'j'));
   }

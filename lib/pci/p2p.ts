@@ -1,67 +1,76 @@
-// Whether DMA from one PCI function reaches another's memory: the kernel's own rules (drivers/pci/p2pdma.c, Linux 7.3),
-// on what sysfs tells.
+// Determines whether DMA from one PCI function can access another's memory, by the kernel's rules
+// (drivers/pci/p2pdma.c, Linux 7.3) and the properties in sysfs.
 import type { PciFunction } from './function';
 import { hostBridgeFunction, isKnownHostBridge } from './known-host-bridges';
 
 /**
- * What the kernel would say of a pair.
+ * The kernel's verdict on a pair of functions.
  *
- * - `direct`: the bridge above both routes it; it does not reach the host bridge.
- * - `host-bridge`: it goes up to the host bridge and down again, and this host is known to pass it on.
- * - `unsupported`: it would go through the host bridge, and nobody vouches for this host. It may work, be dropped, or
- *   arrive wrong; the kernel's drivers refuse it.
- * - `unknown`: what decides could not be read.
+ * - `direct`: the lowest common bridge routes the DMA. It does not reach the host bridge.
+ * - `host-bridge`: the DMA goes through the host bridge, which the kernel trusts to route it.
+ * - `unsupported`: the DMA goes through the host bridge, which the kernel does not trust. It may work, be dropped or
+ *   corrupt data. The kernel's drivers do not use such a path.
+ * - `unknown`: a property that determines the verdict is not readable.
  */
 export type P2pVerdict = 'direct' | 'host-bridge' | 'unsupported' | 'unknown';
 
-/** What would make a path better. */
+/** How to improve a path. */
 export interface P2pAdvice {
-  /** What to do. */
+  /** The advice as text. */
   text: string;
-  /** For the kernel's command line, if that is it. */
+  /** The parameter for the kernel's command line, if the advice is one. */
   kernelParameter: string | undefined;
-  /** What is lost by it. */
+  /** The disadvantage, if any. */
   cost: string | undefined;
 }
 
-/** The way between two functions, and what decides it. */
+/** The path between two functions, with its verdict. */
 export interface P2pPath {
   from: PciFunction;
   to: PciFunction;
   verdict: P2pVerdict;
-  /** The kernel's measure: bridges up from the one and down to the other, 4 behind the same switch. */
+  /** The kernel's distance: the bridges up from one function and down to the other; 4 behind the same switch. */
   distance: number;
-  /** Every function on the way, both ends included. Through the host bridge: up to a root port, and down from one. */
+  /**
+   * Every function on the path, including both ends. A path through the host bridge goes up to a root port and down
+   * from one.
+   */
   hops: PciFunction[];
-  /** The lowest bridge above both; undefined: there is none but the host bridge. */
+  /** The lowest common bridge; undefined: only the host bridge is common. */
   common: PciFunction | undefined;
-  /** Those whose Access Control Services send it up to the host bridge. */
+  /** The functions whose Access Control Services redirect the DMA to the host bridge. */
   redirects: PciFunction[];
-  /** Those that may do so: their Access Control Services cannot be read. */
+  /** The functions that may redirect it: their Access Control Services are not readable. */
   unreadable: PciFunction[];
-  /** What decided it, as a sentence. */
+  /** The reason for the verdict, as a sentence. */
   reason: string;
-  /** What the slowest link on the way carries, in GB/s one way; undefined: no link tells its speed. */
+  /** The bandwidth of the slowest link on the path, in GB/s in one direction; undefined: no link reports its speed. */
   bandwidth: number | undefined;
-  /** The function above which that link is. */
+  /** The function below the slowest link. */
   slowest: PciFunction | undefined;
   advice: P2pAdvice[];
 }
 
-/** What the rules are asked of. @internal */
+/** The host's properties that the rules depend on. @internal */
 export interface Host {
   readonly cpu: { vendor: string | undefined; family: number } | undefined;
   readonly hostBridges: ReadonlyMap<string, readonly PciFunction[]>;
 }
 
-/** A host bridge: what is on its bus, and whether it passes DMA to another's devices on (undefined: it cannot be told). */
+/**
+ * A host bridge: the functions on its bus, and for each host bridge whether DMA to its devices is routed (undefined:
+ * unknown).
+ */
 interface Root {
   name: string;
   bus: readonly PciFunction[];
   passesOnTo: Map<Root, boolean | undefined>;
 }
 
-/** A function with what lies above it counted, itself included: a pair's way is then a difference. @internal */
+/**
+ * A function with counts that include all functions above it. The counts of a path are the difference of two functions'
+ * counts. @internal
+ */
 export interface Ranked {
   self: PciFunction;
   up: Ranked | undefined;
@@ -75,10 +84,10 @@ const redirects = ({ acs }: PciFunction): boolean => acs.state === 'present' && 
 const unreadable = ({ acs }: PciFunction): boolean => acs.state === 'unreadable';
 const names = (functions: readonly PciFunction[]): string => functions.map(({ address }) => address).join(', ');
 
-/** AMD's from Zen on: arch/x86 of the kernel names no others. */
+/** The kernel trusts AMD CPUs from this family on: Zen and later (arch/x86). */
 const firstTrustedFamily = 0x17;
 
-/** The rules, on one host. @internal */
+/** The P2P rules, applied to one host. @internal */
 export class P2pRules {
   readonly #host: Host;
   readonly #ranks = new Map<PciFunction, Ranked>();
@@ -122,7 +131,7 @@ export class P2pRules {
     const buses = [...new Set([a, b])].map(({ bus }) => bus);
     const judged = buses.map((bus) => hostBridgeFunction(bus));
     if (judged.every((root) => root && isKnownHostBridge(root, a === b))) return true;
-    // What stands for a host bridge is told by its config space, unless it is function 00.0.
+    // A function other than 00.0 identifies the host bridge only if it is a root port, which its config space contains.
     const unsure = buses.some(
       (bus, i) => !judged[i] && bus[0]?.port === undefined && bus[0]?.acs.state === 'unreadable',
     );
@@ -136,11 +145,11 @@ export class P2pRules {
     return passes ? 'host-bridge' : 'unsupported';
   }
 
-  /** The verdict alone. */
+  /** Returns only the verdict. */
   judge(a: Ranked, b: Ranked): P2pVerdict {
     const common = meet(a, b);
     if (!common) return this.#throughHost(a, b);
-    // The function above both counts, once.
+    // The counts of both include the common function; count it once.
     const above = common.up;
     const redirecting = a.redirects + b.redirects - common.redirects - (above?.redirects ?? 0);
     if (redirecting > 0) return this.#throughHost(a, b);
@@ -148,7 +157,7 @@ export class P2pRules {
     return unsure > 0 ? 'unknown' : 'direct';
   }
 
-  /** The verdict, and all that there is to say about it. */
+  /** Returns the verdict with the full description of the path. */
   path(from: PciFunction, to: PciFunction): P2pPath {
     const [a, b] = [this.rank(from), this.rank(to)];
     const verdict = this.judge(a, b);
@@ -156,7 +165,7 @@ export class P2pRules {
     const common = top?.self;
     const distance = a.depth + b.depth - 2 * (top?.depth ?? 0);
     const [up, down] = [upTo(a, top), upTo(b, top)];
-    // The way that decides: to the function above both, if there is one.
+    // The part that determines the verdict: up to the common function, if there is one.
     const upward = common ? [...up, common] : up;
     const deciding = [...upward, ...down];
     const found = {
@@ -211,7 +220,7 @@ export class P2pRules {
 
 const hex4 = (value: number): string => value.toString(16).padStart(4, '0');
 
-/** The lowest function above both, or undefined. */
+/** Returns the lowest function above both, or undefined. */
 function meet(a: Ranked, b: Ranked): Ranked | undefined {
   let [x, y]: [Ranked | undefined, Ranked | undefined] = [a, b];
   while (x && y && x !== y) {
@@ -221,19 +230,19 @@ function meet(a: Ranked, b: Ranked): Ranked | undefined {
   return x && y;
 }
 
-/** From a function up to below `end`; to the top if there is none. */
+/** Returns the functions from `self` up to below `end`, or to the top if `end` is undefined. */
 function upTo(self: Ranked, end: Ranked | undefined): PciFunction[] {
   const way: PciFunction[] = [];
   for (let at: Ranked | undefined = self; at && at !== end; at = at.up) way.push(at.self);
   return way;
 }
 
-/** Up, and down again. The same root port both ways is one hop. */
+/** Joins the path up and the path down. A root port in both is listed once. */
 function turn(up: readonly PciFunction[], down: readonly PciFunction[]): PciFunction[] {
   return [...up, ...[...down].reverse()].filter((hop, i, all) => hop !== all[i - 1]);
 }
 
-/** Ports that lead down tell of the link below them, which what is there tells as well. */
+/** The link of a root port or downstream port is the link below it, which the function there also reports. */
 const leadsDown = ({ port }: PciFunction): boolean => port === 'root-port' || port === 'downstream-port';
 
 function slowestOf(hops: readonly PciFunction[]): PciFunction | undefined {

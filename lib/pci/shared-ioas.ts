@@ -1,36 +1,39 @@
-// Whether devices can share an I/O address space of IOMMUFD, by what sysfs tells. IOMMUFD asks for IOMMU groups that are
-// free, and for IOVAs that none of the devices reserves; it does not ask whether the peers reach each other.
+// Determines from sysfs whether devices can share an I/O address space of IOMMUFD. IOMMUFD requires that no other
+// driver uses their IOMMU groups, and that the IOVAs are not reserved by any of the devices. It does not check P2P
+// paths.
 import { join } from 'node:path';
 import { takesGroup } from './iommu-group';
 import { text } from '../kernel/look';
 import { u64Max } from '../errors/validate';
 import type { PciFunction } from './function';
 
-/** IOVAs from `start` to `last`, both included. */
+/** IOVAs from `start` to `last`, both inclusive. */
 export interface IovaWindow {
   start: bigint;
   last: bigint;
 }
 
-/** A device that is in the way: one that is to be attached, or another of its IOMMU group. */
+/** A device that prevents sharing: one to be attached, or another device of its IOMMU group. */
 export interface IoasObjection {
   device: PciFunction;
   text: string;
 }
 
-/** Whether devices can be attached to one Ioas. */
+/** The result: whether the devices can be attached to one Ioas. */
 export interface SharedIoas {
-  /** Nothing is in the way, and a range of the length that was asked for fits. */
+  /** Whether there are no objections and a window has the requested length. */
   possible: boolean;
   objections: IoasObjection[];
   /**
-   * The IOVAs that no device of any of the groups reserves, ascending. The highest IOVA that the IOMMUs translate is not
-   * in sysfs: `Ioas.iovaRanges()` of an Ioas with devices attached has it.
+   * The IOVAs that no device of the groups reserves, ascending. sysfs does not contain the highest IOVA that the IOMMUs
+   * translate: `Ioas.iovaRanges()` of an Ioas with attached devices does.
    */
   windows: IovaWindow[];
 }
 
-/** What IOMMUFD leaves mappable: Documentation/ABI/testing/sysfs-kernel-iommu_groups names the types. */
+/**
+ * The type of reserved regions that IOMMUFD allows to be mapped (Documentation/ABI/testing/sysfs-kernel-iommu_groups).
+ */
 const relaxed = 'direct-relaxable';
 
 function reserved(sysfs: string, group: number): IovaWindow[] {
@@ -41,7 +44,7 @@ function reserved(sysfs: string, group: number): IovaWindow[] {
     .map(([start = '0', last = '0']) => ({ start: BigInt(start), last: BigInt(last) }));
 }
 
-/** What is left of all IOVAs without these. */
+/** Returns the IOVA ranges between the holes. */
 function windowsBetween(holes: readonly IovaWindow[]): IovaWindow[] {
   const windows: IovaWindow[] = [];
   let start = 0n;
@@ -52,7 +55,7 @@ function windowsBetween(holes: readonly IovaWindow[]): IovaWindow[] {
   return start > u64Max ? windows : [...windows, { start, last: u64Max }];
 }
 
-/** Why VFIO cannot have it. */
+/** Returns why VFIO cannot use the device; undefined if it can. */
 function unfit(device: PciFunction): string | undefined {
   const { address, iommuGroup, driver, cdev } = device;
   if (iommuGroup === undefined) return `${address} is behind no IOMMU that is on`;

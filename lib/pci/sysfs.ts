@@ -1,4 +1,4 @@
-// What sysfs tells about a PCI device. The root is given, so that a fake's or a recorded tree works too.
+// Reads PCI device properties from sysfs. The root is a parameter, so that a fake or recorded tree can be used.
 import { existsSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { codedError } from '../errors/errors';
@@ -9,7 +9,7 @@ import { bindCommands, noIommu } from './iommu-group';
 
 const addressPattern = /^(?:[0-9a-f]{4,}:)?[0-9a-f]{2}:[01][0-9a-f]\.[0-7]$/i;
 
-/** A PCI address in full, in lower case: '0000:03:00.0' for '03:00.0'. @internal */
+/** Expands a PCI address to its full, lower-case form: '0000:03:00.0' for '03:00.0'. @internal */
 export function toAddress(address: string): string {
   if (!addressPattern.test(address)) {
     throw outOfRange('address', "a PCI address like '0000:03:00.0', or a mediated device's UUID", address);
@@ -19,7 +19,7 @@ export function toAddress(address: string): string {
 }
 
 /**
- * A device's VFIO character device: the one entry of its vfio-dev folder names it.
+ * Returns the node of a device's VFIO character device. Its name is the only entry of the device's vfio-dev folder.
  *
  * @throws Error ERR_NO_SUCH_DEVICE, ERR_NOT_BOUND_TO_VFIO
  * @internal
@@ -59,9 +59,9 @@ function notBound(sysfs: string, address: string, other: string | undefined): st
 }
 
 /**
- * The number of a device's IOMMU group.
+ * Returns the number of a device's IOMMU group.
  *
- * @throws Error ERR_NO_SUCH_DEVICE, ERR_NOT_BOUND_TO_VFIO: it has none, and so VFIO cannot have it
+ * @throws Error ERR_NO_SUCH_DEVICE. ERR_NOT_BOUND_TO_VFIO: it has no group, so it cannot be bound to VFIO.
  * @internal
  */
 export function iommuGroup(sysfs: string, address: string): number {

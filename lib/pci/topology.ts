@@ -1,4 +1,4 @@
-// The tree of a host's PCI functions, from sysfs.
+// PciTopology reads the tree of a host's PCI functions from sysfs.
 import { existsSync, realpathSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { attempt, list, text } from '../kernel/look';
@@ -12,20 +12,20 @@ import { shareIoas, type SharedIoas } from './shared-ioas';
 import { toAddress } from './sysfs';
 import { native } from '../addon/native';
 
-/** The CPU, as far as the kernel's rules for peer-to-peer DMA ask for it. */
+/** The properties of the CPU that the kernel's rules for peer-to-peer DMA depend on. */
 export interface Cpu {
-  /** 'GenuineIntel', 'AuthenticAMD'; undefined: not an x86. */
+  /** 'GenuineIntel', 'AuthenticAMD'; undefined: not an x86 CPU. */
   vendor: string | undefined;
   family: number;
 }
 
-/** Where to read from. */
+/** Options of {@link PciTopology.read}. */
 export interface TopologyOptions {
-  /** Where sysfs is; default /sys. A fake kernel's, or a copy of another host's, works as well. */
+  /** The path of sysfs. Default: /sys. The sysfs of a fake kernel or a copy from another host also works. */
   sysfs?: string;
   /**
-   * The CPU's description, as /proc/cpuinfo has it; default: the file proc/cpuinfo beside `sysfs`, which is /proc/cpuinfo
-   * for /sys.
+   * The CPU's description in the format of /proc/cpuinfo. Default: the content of proc/cpuinfo next to `sysfs`, which
+   * is /proc/cpuinfo for /sys.
    */
   cpuinfo?: string;
 }
@@ -34,10 +34,10 @@ const hostBridgeName = /^pci[0-9a-f]{4,}:[0-9a-f]{2}$/;
 
 type Placed = LoneFunction & { hostBridge: string; parent: Placed | undefined; children: Placed[] };
 
-/** The names on the way from the host bridge to the device: 'pci0000:00', '0000:00:01.0', '0000:01:00.0'. */
+/** The names on the path from the host bridge to the device: 'pci0000:00', '0000:00:01.0', '0000:01:00.0'. */
 function wayTo(folder: string): string[] {
   const names = (attempt(() => realpathSync(folder)) ?? folder).split('/');
-  // A bridge that makes a PCI domain of its own (VMD) has a host bridge below it: the last one counts.
+  // A bridge that creates its own PCI domain (VMD) has a host bridge below it, so the last host bridge is used.
   const bridge = names.filter((name) => hostBridgeName.test(name)).at(-1);
   return bridge === undefined ? ['pci0000:00', basename(folder)] : names.slice(names.lastIndexOf(bridge));
 }
@@ -48,16 +48,16 @@ function toCpu(cpuinfo: string): Cpu | undefined {
   return { vendor: field('vendor_id'), family: Number(field('cpu family') ?? 0) };
 }
 
-/** A function, by itself or by its address; a {@link VfioDevice} is taken, too. */
+/** A function or its address. A {@link VfioDevice} is also accepted. */
 export type FunctionName = string | { readonly address: string };
 
-/** The PCI functions of a host, as they were when it was read. */
+/** The PCI functions of a host at the time of reading. */
 export class PciTopology {
-  /** undefined: it is not known. */
+  /** undefined: unknown. */
   readonly cpu: Cpu | undefined;
-  /** By address, ascending. */
+  /** The functions by address, ascending. */
   readonly functions: ReadonlyMap<string, PciFunction>;
-  /** By the host bridge's name ('pci0000:00'): what is on its root bus, in the order of addresses. */
+  /** The functions on each root bus in the order of addresses, by the host bridge's name ('pci0000:00'). */
   readonly hostBridges: ReadonlyMap<string, readonly PciFunction[]>;
   readonly #rules: P2pRules;
 
@@ -79,12 +79,11 @@ export class PciTopology {
   }
 
   /**
-   * Reads it from sysfs.
+   * Reads the topology from sysfs.
    *
-   * Users other than root are not shown Access Control Services ({@link PciFunction.acs} is `unreadable` then), nor
-   * resizable BARs.
+   * Only root can read Access Control Services (otherwise {@link PciFunction.acs} is `unreadable`) and resizable BARs.
    *
-   * @throws Error ERR_NO_PCI: there is no bus/pci/devices
+   * @throws Error ERR_NO_PCI: bus/pci/devices does not exist
    */
   static read(opts?: TopologyOptions): PciTopology {
     const { sysfs = '/sys', cpuinfo } = options(opts);
@@ -95,7 +94,7 @@ export class PciTopology {
   }
 
   /**
-   * The function with this address; '03:00.0' is in domain 0.
+   * Returns the function with this address. '03:00.0' is in domain 0.
    *
    * @throws TypeError ERR_INVALID_ARG_TYPE; RangeError ERR_OUT_OF_RANGE; Error ERR_NO_SUCH_DEVICE
    */
@@ -107,8 +106,9 @@ export class PciTopology {
   }
 
   /**
-   * Whether DMA of the one reaches the memory of the other, by the kernel's rules for its own drivers
-   * (drivers/pci/p2pdma.c): the same both ways. IOMMUFD does not ask them; {@link sharedIoas} tells what it does ask.
+   * Determines whether DMA of one function can access the memory of the other, by the rules that the kernel applies to
+   * its own drivers (drivers/pci/p2pdma.c). The result applies in both directions. IOMMUFD does not check these rules;
+   * {@link sharedIoas} returns what it checks.
    *
    * @throws as {@link find}
    */
@@ -117,13 +117,13 @@ export class PciTopology {
   }
 
   /**
-   * Whether IOMMUFD would attach these devices to one Ioas, with room for a mapping.
+   * Determines whether IOMMUFD can attach these devices to one Ioas, with room for a mapping.
    *
-   * It makes no check of the path between them. DMA to an IOVA passes the IOMMU, and so the host bridge, even where
-   * {@link p2pPath} calls the path `direct`, unless the device asks the IOMMU for addresses itself (ATS): what matters is
-   * whether the host passes it on.
+   * It does not check the path between them. DMA to an IOVA goes through the IOMMU, and therefore through the host
+   * bridge, even if the verdict of {@link p2pPath} is `direct`. The exception is a device that gets translated
+   * addresses from the IOMMU (ATS). Otherwise it depends on the host bridge whether the DMA arrives.
    *
-   * @param options length: of the range to map, in bytes; default a page
+   * @param options length: the length of the range to map, in bytes. Default: one page
    * @throws as {@link find}; RangeError ERR_OUT_OF_RANGE
    */
   sharedIoas(devices: readonly FunctionName[], opts?: { length?: bigint | number }): SharedIoas {
@@ -133,9 +133,9 @@ export class PciTopology {
   }
 
   /**
-   * The verdicts on all pairs.
+   * Returns the verdicts on all pairs.
    *
-   * @param devices default: all functions but bridges
+   * @param devices the functions. Default: all except bridges
    * @throws as {@link find}
    */
   p2pMatrix(devices?: readonly FunctionName[]): P2pMatrix {
@@ -147,7 +147,7 @@ export class PciTopology {
   }
 }
 
-/** All functions in a folder of sysfs, each with its place in the tree. */
+/** Reads all functions in a folder of sysfs and builds their tree. */
 function readFunctions(devices: string): ReadonlyMap<string, PciFunction> {
   const functions = new Map<string, Placed>();
   const parents = new Map<Placed, string | undefined>();

@@ -1,4 +1,4 @@
-// Devices that reach each other's memory, without the calls that make it so.
+// PeerSpace opens devices and maps their memory into one I/O address space, so that they can access each other.
 import { EventEmitter } from 'node:events';
 import { toKernel } from '../kernel/default-kernel';
 import type { DmaBuf } from '../dmabuf/dma-buf';
@@ -17,41 +17,44 @@ import { array, boolean, integer, options, outOfRange, string, u64 } from '../er
 import { VfioDevice } from '../vfio/device';
 import type { DmaRange } from '../vfio/export';
 
-/** A device, and what it takes to open it. */
+/** A device, with the options for opening it. */
 export interface PeerDevice {
-  /** Its PCI address, or a mediated device's UUID. */
+  /** The PCI address, or a mediated device's UUID. */
   address: string;
-  /** Of an SR-IOV virtual function: see {@link BindOptions.vfToken}. */
+  /** The token of an SR-IOV virtual function: see {@link BindOptions.vfToken}. */
   vfToken?: string;
 }
 
-/** Which devices, and how. */
+/** Options of {@link PeerSpace.open}. */
 export interface PeerSpaceOptions {
-  /** One or more. */
+  /** The devices, at least one. */
   devices: readonly (string | PeerDevice)[];
-  /** Gives devices that another driver has to vfio-pci, and back to it at the end. Needs root. Default false. */
+  /**
+   * Whether to bind devices that have another driver to vfio-pci, and to restore their driver on close. Needs root.
+   * Default: false.
+   */
   bind?: boolean;
   kernel?: Kernel;
 }
 
-/** What a {@link PeerSpace} tells. */
+/** The events of a {@link PeerSpace}. */
 export interface PeerSpaceEvents {
-  /** A device has taken back what it shares: DMA of the others to it faults. */
+  /** A device revoked a share. DMA of the other devices to it faults. */
   revoked: [share: PeerShare];
-  /** It is back at the same IOVA. */
+  /** The share is mapped again at the same IOVA. */
   restored: [share: PeerShare];
-  /** It could not be brought back; that is tried again when the device changes next. */
+  /** Mapping the share again failed. This is retried at the device's next state change. */
   restoreFailed: [share: PeerShare, error: unknown];
 }
 
-/** A part of a device's BAR that all devices of the space reach. */
+/** A part of a device's BAR, mapped for all devices of the space. */
 export class PeerShare {
-  /** Whose memory it is. */
+  /** The device that has the memory. */
   readonly device: VfioDevice;
   readonly region: number;
-  /** In the BAR, in bytes. */
+  /** The offset in the BAR, in bytes. */
   readonly offset: bigint;
-  /** To hand to others, as well. */
+  /** The dma-buf of this part. It can also be passed to other importers. */
   readonly dmaBuf: DmaBuf;
   readonly mapping: IoasMapping;
   readonly #forget: () => void;
@@ -81,12 +84,12 @@ export class PeerShare {
     this.#forget = forget;
   }
 
-  /** Where the devices reach it. */
+  /** The IOVA at which the devices access it. */
   get iova(): bigint {
     return this.mapping.iova;
   }
 
-  /** In bytes. */
+  /** The length in bytes. */
   get length(): bigint {
     return this.mapping.length;
   }
@@ -95,33 +98,33 @@ export class PeerShare {
     return this.mapping.state;
   }
 
-  /** Unmaps it, and closes the dma-buf. */
+  /** Unmaps the share and closes the dma-buf. */
   close(): void {
     this.#life.close();
   }
 
-  /** close(), for `using`. */
+  /** Calls close(), for `using`. */
   [Symbol.dispose](): void {
     this.close();
   }
 }
 
-/** Host memory that all devices of the space reach. */
+/** Host memory, mapped for all devices of the space. */
 export interface PeerMemory {
   memory: DmaMemory;
-  /** Its bytes. */
+  /** The memory's content. */
   buffer: ArrayBuffer;
   iova: bigint;
 }
 
 /**
- * Devices in one I/O address space: what one of them shares, and host memory, is at one IOVA for all. It holds them from
- * `open` until it is closed; a reset of one restores what it shared.
+ * Devices in one I/O address space. All devices access a share, or host memory, at the same IOVA. The space keeps the
+ * devices open until it is closed. After a reset of a device, its shares are mapped again.
  *
  * ```ts
  * await using space = await PeerSpace.open({ devices: ['03:00.0', '04:00.0'] });
  * const cmb = space.share('03:00.0', { region: 2, offset: 0, length: 0x100000 });
- * // 04:00.0 reaches it at cmb.iova
+ * // 04:00.0 can access it at cmb.iova
  * ```
  */
 export class PeerSpace extends EventEmitter<PeerSpaceEvents> {
@@ -163,8 +166,8 @@ export class PeerSpace extends EventEmitter<PeerSpaceEvents> {
   }
 
   /**
-   * Opens and binds the devices, attaches them to one IOAS, and lets them decode memory and start DMA. If one fails,
-   * everything is as before.
+   * Opens and binds the devices, attaches them to one IOAS, and enables memory decoding and bus mastering. If one
+   * device fails, all changes are undone.
    *
    * @throws as {@link VfioDevice.open}, {@link VfioDevice.attach} and, with `bind`, {@link bindToVfio}
    */
@@ -203,12 +206,12 @@ export class PeerSpace extends EventEmitter<PeerSpaceEvents> {
     }
   }
 
-  /** In the order of `open`. */
+  /** The devices, in the order passed to {@link PeerSpace.open}. */
   get devices(): readonly VfioDevice[] {
     return this.#devices;
   }
 
-  /** What is shared now. */
+  /** The current shares. */
   get shares(): PeerShare[] {
     return [...this.#shares.values()];
   }
@@ -219,7 +222,7 @@ export class PeerSpace extends EventEmitter<PeerSpaceEvents> {
   }
 
   /**
-   * The device with this address; '03:00.0' is in domain 0.
+   * Returns the device with this address. '03:00.0' is in domain 0.
    *
    * @throws RangeError ERR_OUT_OF_RANGE: it is not in the space
    */
@@ -231,9 +234,10 @@ export class PeerSpace extends EventEmitter<PeerSpaceEvents> {
   }
 
   /**
-   * Exports a part of a device's BAR, and maps it for all. Bytes, in whole pages; without `length` to the BAR's end.
+   * Exports a part of a device's BAR and maps it for all devices. Offset and length are in bytes, in whole pages.
+   * Default length: up to the BAR's end. The share is mapped again after a reset.
    *
-   * @param opts where, and how the devices may use it: {@link MapDmaBufOptions}. It is brought back after a reset.
+   * @param opts the part of the BAR and the access of the devices: {@link MapDmaBufOptions}
    * @throws as {@link VfioDevice.exportDmaBuf} and {@link Ioas.mapDmaBuf}
    */
   share(
@@ -263,7 +267,10 @@ export class PeerSpace extends EventEmitter<PeerSpaceEvents> {
     }
   }
 
-  /** Host memory for all, zeroed; `size` in bytes. It lives as long as the space. @throws as {@link Ioas.mapMemory} */
+  /**
+   * Allocates zeroed host memory of `size` bytes and maps it for all devices. It is freed when the space is closed.
+   * @throws as {@link Ioas.mapMemory}
+   */
   async memory(size: number): Promise<PeerMemory> {
     this.#check();
     const memory = DmaMemory.alloc(size, { kernel: this.kernel });
@@ -278,10 +285,10 @@ export class PeerSpace extends EventEmitter<PeerSpaceEvents> {
   }
 
   /**
-   * Resets a device, and takes it back into service: it decodes memory and may start DMA, and what it shares is at the
-   * same IOVAs again. What its driver set up in it is gone.
+   * Resets a device, then enables memory decoding and bus mastering again and maps its shares at the same IOVAs. The
+   * device's other state is lost.
    *
-   * @throws as {@link VfioDevice.reset}; Error ERR_NOT_RESTORED: a share is still revoked.
+   * @throws as {@link VfioDevice.reset}. Error ERR_NOT_RESTORED: a share is still revoked.
    */
   async reset(name: string | VfioDevice): Promise<void> {
     this.#check();
@@ -300,8 +307,8 @@ export class PeerSpace extends EventEmitter<PeerSpaceEvents> {
   }
 
   /**
-   * What the kernel's rules say of DMA from one device to the other: {@link PciTopology.p2pPath}. They are not asked by
-   * {@link share}, which works all the same; whether DMA arrives is the host's matter.
+   * Returns the kernel's rules for DMA from one device to the other: {@link PciTopology.p2pPath}. {@link share} does
+   * not check them. Whether DMA arrives depends on the host.
    */
   path(from: string | VfioDevice, to: string | VfioDevice): P2pPath {
     const address = (name: string | VfioDevice) => this.device(name).address ?? '';
@@ -313,25 +320,25 @@ export class PeerSpace extends EventEmitter<PeerSpaceEvents> {
   }
 
   /**
-   * Closes all in the kernel's order: mappings, devices, which stops their DMA, the iommufd; then the memory. Gives devices
-   * back that `bind` took.
+   * Closes everything in the order that the kernel requires: mappings, devices (which stops their DMA), the iommufd,
+   * then the memory. Restores the drivers of devices that `bind` changed.
    */
   async close(): Promise<void> {
     await this.#life.closeLater();
   }
 
-  /** close(), for `await using`. */
+  /** Calls close(), for `await using`. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
   }
 }
 
-/** Does what a reset may have undone. */
+/** Enables memory decoding and bus mastering, which a reset may disable. */
 function enable(device: VfioDevice): void {
   Object.assign(device.command, { memory: true, busMaster: true });
 }
 
-/** Gives each back once, also where another cannot be; the first error is thrown at the end. */
+/** Restores the driver of each device once. Continues after errors and throws the first one at the end. */
 function giveBack(addresses: string[], kernel: Kernel): void {
   const errors: unknown[] = [];
   for (let address = addresses.pop(); address !== undefined; address = addresses.pop()) {

@@ -1,4 +1,4 @@
-// Why a dma-buf cannot be mapped by the CPU, and why /dev/udmabuf makes none.
+// Finds why a dma-buf cannot be mapped for the CPU and why /dev/udmabuf cannot create one.
 import { join } from 'node:path';
 import { native } from '../../addon/native';
 import type { Arguments, Around } from '../../errors/around';
@@ -7,7 +7,7 @@ import { text } from '../../kernel/look';
 
 const page = native.pageSize;
 
-/** EINVAL of mmap, if it was a dma-buf's. */
+/** EINVAL of mmap on a dma-buf. */
 export function bufferNotMapped({ offset }: Arguments, { dmaBuf }: Around): string | undefined {
   if (!dmaBuf) return undefined;
   if (offset !== undefined && offset % page !== 0n) return 'the offset is not a multiple of the page size';
@@ -17,7 +17,7 @@ export function bufferNotMapped({ offset }: Arguments, { dmaBuf }: Around): stri
   );
 }
 
-/** EINVAL of UDMABUF_CREATE and UDMABUF_CREATE_LIST: the module's parameters. */
+/** EINVAL of UDMABUF_CREATE and UDMABUF_CREATE_LIST: a limit in the module's parameters. */
 export function overUdmabufLimits({ ranges, size }: Arguments, { kernel }: Around): string | undefined {
   if (!kernel) return undefined;
   const parameter = (name: string) => {

@@ -1,4 +1,4 @@
-// Why a part of a BAR cannot be exported.
+// Finds why a part of a BAR cannot be exported.
 import { join } from 'node:path';
 import { native } from '../../addon/native';
 import type { Arguments, Around } from '../../errors/around';
@@ -20,7 +20,7 @@ function barOf({ device, region }: Arguments, { kernel }: Around): Bar | undefin
   return last === 0n ? undefined : { isPorts: (flags & ioPorts) !== 0n, size: last - start + 1n };
 }
 
-/** EINVAL */
+/** EINVAL at export. */
 export function badRange(args: Arguments, around: Around): string | undefined {
   const { words } = around;
   if (!words) return undefined;
@@ -41,7 +41,7 @@ export function badRange(args: Arguments, around: Around): string | undefined {
   return around.isBound?.() === false ? 'the device is not bound to an iommufd: bind() first' : undefined;
 }
 
-/** ENODEV */
+/** ENODEV at export. */
 export function noBar(args: Arguments, around: Around): string | undefined {
   const region = args.region ?? 0;
   if (region >= 6) return `region ${region} is no BAR: only regions 0 to 5 can be exported`;

@@ -1,4 +1,4 @@
-// Why vfio-pci refuses to set interrupts.
+// Finds why vfio-pci rejects an interrupt configuration.
 import type { Look } from '../../errors/around';
 import { linked } from '../../kernel/look';
 

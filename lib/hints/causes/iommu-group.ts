@@ -1,4 +1,4 @@
-// Why a device cannot be bound: its IOMMU, its IOMMU group, or that somebody has it.
+// Finds why a device cannot be bound: no IOMMU, its IOMMU group, or another user of the device.
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Arguments, Around } from '../../errors/around';
@@ -22,7 +22,7 @@ function hasTokens(folder: string): boolean {
   return existsSync(join(folder, 'physfn')) || existsSync(join(folder, 'sriov_totalvfs'));
 }
 
-/** EINVAL at bind */
+/** EINVAL at bind. */
 export function boundAlready(args: Arguments, around: Around): string | undefined {
   const at = place(args, around);
   const none = at && noIommu(at.sysfs, at.address);
@@ -42,7 +42,7 @@ export function boundAlready(args: Arguments, around: Around): string | undefine
   );
 }
 
-/** EBUSY at bind */
+/** EBUSY at bind. */
 export function groupOpen(args: Arguments, around: Around): string | undefined {
   const at = place(args, around);
   const group = at && linked(join(at.folder, 'iommu_group'));
@@ -53,12 +53,12 @@ export function groupOpen(args: Arguments, around: Around): string | undefined {
   );
 }
 
-/** The devices that share one's IOMMU group. */
+/** The other devices of the IOMMU group. */
 function groupOthers({ folder, address }: Place): string[] {
   return list(join(folder, 'iommu_group/devices')).filter((other) => other !== address);
 }
 
-/** EPERM at bind: first the kernel looks at the interrupts, then at the group's other devices. */
+/** EPERM at bind. The kernel checks the interrupts first, then the group's other devices. */
 export function groupNotFree(args: Arguments, around: Around): string | undefined {
   const at = place(args, around);
   if (!at) return undefined;
@@ -84,7 +84,7 @@ export function groupNotFree(args: Arguments, around: Around): string | undefine
   return unsafe === 'Y' ? owned : `${owned}; or ${interrupts}`;
 }
 
-/** EPERM where a group is put into a container */
+/** EPERM when a group is added to a container. */
 export function groupNotViable({ group }: Arguments, { kernel }: Around): string | undefined {
   if (group === undefined || !kernel) return undefined;
   const devices = join(kernel.sysfs, 'kernel/iommu_groups', String(group), 'devices');
@@ -98,7 +98,7 @@ export function groupNotViable({ group }: Arguments, { kernel }: Around): string
   );
 }
 
-/** EINVAL at attach */
+/** EINVAL at attach. */
 export function notAttachable(args: Arguments, around: Around): string | undefined {
   if (!around.isBound) return undefined;
   if (!around.isBound()) return 'the device is not bound to an iommufd: bind() first';

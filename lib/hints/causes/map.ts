@@ -1,4 +1,4 @@
-// Why memory cannot be mapped into an IOAS, or unmapped: the IOVAs, the memory, or the limit on pinned pages.
+// Finds why memory cannot be mapped into an IOAS, or unmapped: the IOVAs, the memory, or the limit on pinned pages.
 import { fstatSync, statfsSync } from 'node:fs';
 import { join } from 'node:path';
 import { native } from '../../addon/native';
@@ -12,7 +12,7 @@ const mostRanges = 8;
 type AddressSpace = NonNullable<Around['ioas']>;
 type Space = ReturnType<AddressSpace['iovaRanges']>;
 
-/** Which of the demands on the IOVAs is not met, in the order in which the kernel checks them. */
+/** Returns the first requirement on the IOVAs that is not met, in the kernel's order of checks. */
 function badIovas(args: Arguments, { ranges, alignment }: Space, of: 'IOAS' | 'container'): string | undefined {
   const { iova, length = 0n } = args;
   for (const name of ['length', 'iova', 'offset'] as const) {
@@ -31,7 +31,7 @@ function badIovas(args: Arguments, { ranges, alignment }: Space, of: 'IOAS' | 'c
   );
 }
 
-/** EINVAL */
+/** EINVAL at map. */
 export function badPlacement(args: Arguments, { ioas }: Around): string | undefined {
   if (!ioas || args.length === undefined) return undefined;
   return (
@@ -41,7 +41,7 @@ export function badPlacement(args: Arguments, { ioas }: Around): string | undefi
   );
 }
 
-/** EINVAL in a container */
+/** EINVAL at map in a container. */
 export function badPlacementInContainer(args: Arguments, { container }: Around): string | undefined {
   const info = attempt(() => container?.info());
   if (!info) return noIommuSet;
@@ -49,10 +49,10 @@ export function badPlacementInContainer(args: Arguments, { container }: Around):
   return ranges && badIovas(args, { ranges, alignment: pageSizes[0] ?? pageSize }, 'container');
 }
 
-/** What every call to a container's IOMMU says that is not there. */
+/** The hint for calls on a container that has no IOMMU. */
 export const noIommuSet = 'the container has no IOMMU yet: put a group into it, and setIommu()';
 
-/** EINVAL where ranges of a container are named */
+/** EINVAL of calls on IOVA ranges of a container. */
 export function notWholeInContainer(args: Arguments, around: Around): string | undefined {
   const info = attempt(() => around.container?.info());
   return info
@@ -63,7 +63,7 @@ export function notWholeInContainer(args: Arguments, around: Around): string | u
 
 const wholeSpace = [{ start: 0n, last: 2n ** 64n - 1n }];
 
-// linux/magic.h: TMPFS_MAGIC (memfds are on one) and HUGETLBFS_MAGIC
+// TMPFS_MAGIC (memfds are on tmpfs) and HUGETLBFS_MAGIC of linux/magic.h.
 const memory = [0x0102_1994, 0x9584_58f6];
 
 function badFile({ fd, offset, length }: Arguments): string | undefined {
@@ -75,7 +75,7 @@ function badFile({ fd, offset, length }: Arguments): string | undefined {
   return `offset plus length, ${hex(offset + length)}, reaches past the end of the memfd, ${hex(size)}`;
 }
 
-/** EEXIST */
+/** EEXIST at map. */
 export function taken({ iova, length }: Arguments, { ioas, container }: Around): string | undefined {
   if (iova === undefined || length === undefined) return undefined;
   const mappings = (ioas ?? container)?.mappings;
@@ -87,7 +87,7 @@ export function taken({ iova, length }: Arguments, { ioas, container }: Around):
   );
 }
 
-/** ENOSPC */
+/** ENOSPC at map. */
 export function noRoom({ length }: Arguments, { ioas }: Around): string | undefined {
   if (!ioas || length === undefined) return undefined;
   const sizes = ioas.iovaRanges().ranges.map(({ start, last }) => last - start + 1n);
@@ -97,7 +97,7 @@ export function noRoom({ length }: Arguments, { ioas }: Around): string | undefi
   return `the IOAS's mappings leave no hole for length ${hex(length)}`;
 }
 
-/** EOVERFLOW */
+/** EOVERFLOW at map. */
 export function tooFar({ iova, offset, length }: Arguments): string | undefined {
   const end = 1n << 64n;
   if (length === undefined) return undefined;
@@ -106,7 +106,7 @@ export function tooFar({ iova, offset, length }: Arguments): string | undefined 
   return iova === undefined ? 'the kernel finds no room for lengths of 2^63 and more' : undefined;
 }
 
-/** ENODEV: what became of the device that exported a dma-buf, if that was this process's. */
+/** ENODEV at map: the state of the device that exported the dma-buf, if this process exported it. */
 export function revoked(_: Arguments, { dmaBuf }: Around): string | undefined {
   if (!dmaBuf?.exported) return undefined;
   return dmaBuf.exported.dead
@@ -115,7 +115,7 @@ export function revoked(_: Arguments, { dmaBuf }: Around): string | undefined {
         '(device.command.memory = true) and map again';
 }
 
-/** EOPNOTSUPP of a dma-buf */
+/** EOPNOTSUPP at map of a dma-buf. */
 export function notImportable({ ranges, exporter }: Arguments): string | undefined {
   if (exporter === undefined || exporter === '') return undefined;
   if (exporter !== 'vfio_pci_core') {
@@ -124,7 +124,7 @@ export function notImportable({ ranges, exporter }: Arguments): string | undefin
   return `the dma-buf has ${ranges ?? 'several'} ranges; IOMMUFD maps only single-range VFIO dma-bufs: export one per range`;
 }
 
-/** ENOENT at unmap */
+/** ENOENT at unmap. */
 export function notWhole({ iova, length }: Arguments, { ioas, container }: Around): string | undefined {
   const mappings = (ioas ?? container)?.mappings;
   if (!mappings || iova === undefined || length === undefined) return undefined;
@@ -139,7 +139,10 @@ export function notWhole({ iova, length }: Arguments, { ioas, container }: Aroun
   return `the range cuts the mapping at IOVAs ${hex(cut.iova)}-${hex(cut.iova + cut.length - 1n)}: only whole mappings can be unmapped`;
 }
 
-/** Whether the kernel counts what this process pins: it asks for the capability in the first user namespace. */
+/**
+ * Whether the kernel limits the memory that this process pins. It does unless the process has CAP_IPC_LOCK in the
+ * initial user namespace.
+ */
 function isCounted(status: string): boolean {
   const capabilities = BigInt(`0x${/^CapEff:\s*([0-9a-f]+)/m.exec(status)?.[1] ?? '0'}`);
   const isFirst = /^\s*0\s+0\s+4294967295\s*$/.test(text('/proc/self/uid_map'));
@@ -148,14 +151,14 @@ function isCounted(status: string): boolean {
 
 const outOfMemory = 'the kernel, or the memory cgroup of this process, has no memory left';
 
-/** ENOMEM: whether pinning `length` more bytes goes over RLIMIT_MEMLOCK. */
+/** ENOMEM: whether pinning `length` more bytes exceeds RLIMIT_MEMLOCK. */
 function memoryLimit(length: bigint, counter: 'VmPin' | 'VmLck' = 'VmPin'): string | undefined {
   const status = text('/proc/self/status');
   const limit = /^Max locked memory\s+(\w+)/m.exec(text('/proc/self/limits'))?.[1];
   if (limit === undefined) return undefined;
   if (limit === 'unlimited') return `${outOfMemory}: RLIMIT_MEMLOCK is not the cause, it is unlimited`;
   if (!isCounted(status)) return `${outOfMemory}: RLIMIT_MEMLOCK is not the cause, CAP_IPC_LOCK lifts it`;
-  // What iommufd pins shows in VmPin; what type 1 pins, in VmLck, as what is mlock()ed.
+  // iommufd counts pinned memory in VmPin. Type 1 counts it in VmLck, like mlock().
   const pinned = BigInt(new RegExp(`^${counter}:\\s*(\\d+) kB`, 'm').exec(status)?.[1] ?? '0') * 1024n;
   const needed = ((length + pageSize - 1n) / pageSize) * pageSize;
   const numbers =
@@ -167,24 +170,24 @@ function memoryLimit(length: bigint, counter: 'VmPin' | 'VmLck' = 'VmPin'): stri
     : `${outOfMemory}. ${numbers}, which is within it unless other processes of this user have pinned the rest: they count together`;
 }
 
-/** Whether any process has a device on it. Only then is there an alignment, and is memory pinned. */
+/** Whether any process has attached a device to the IOAS. Only then is there an alignment, and is memory pinned. */
 function isAttached(ioas: AddressSpace): boolean {
   return ioas.iovaRanges().alignment > 1n;
 }
 
-/** ENOMEM at map */
+/** ENOMEM at map. */
 export function overLimit({ length, exporter }: Arguments, { ioas }: Around): string | undefined {
   if (length === undefined) return undefined;
-  // BARs are not pinned at all.
+  // BARs are not pinned.
   return exporter !== undefined || (ioas && !isAttached(ioas)) ? outOfMemory : memoryLimit(length);
 }
 
-/** ENOMEM at map in a container */
+/** ENOMEM at map in a container. */
 export function overLimitInContainer({ length, region }: Arguments): string | undefined {
   return length === undefined || region !== undefined ? undefined : memoryLimit(length, 'VmLck');
 }
 
-/** ENOMEM at attach: the first device of an IOAS has all its host memory pinned. */
+/** ENOMEM at attach: attaching the first device to an IOAS pins all its host memory. */
 export function overLimitAtAttach(_: Arguments, { ioas }: Around): string | undefined {
   if (!ioas) return undefined;
   if (isAttached(ioas)) return outOfMemory;
@@ -192,7 +195,7 @@ export function overLimitAtAttach(_: Arguments, { ioas }: Around): string | unde
   return lengths.length === 0 ? outOfMemory : memoryLimit(lengths.reduce((a, b) => a + b));
 }
 
-/** EADDRINUSE at attach */
+/** EADDRINUSE at attach. */
 export function inTheWay({ device }: Arguments, { ioas, kernel }: Around): string | undefined {
   if (!ioas || !kernel || device === undefined) return undefined;
   const lines = text(join(kernel.sysfs, 'bus/pci/devices', device, 'iommu_group/reserved_regions'))
@@ -210,7 +213,7 @@ export function inTheWay({ device }: Arguments, { ioas, kernel }: Around): strin
   return undefined;
 }
 
-/** ENOMEM of mmap */
+/** ENOMEM of mmap. */
 export function noHugePages({ hugePages }: Arguments): string | undefined {
   return hugePages === undefined
     ? undefined

@@ -1,9 +1,9 @@
-// Why a device does not come to a migration state.
+// Finds why a device does not reach a migration state.
 import type { Arguments, Around } from '../../errors/around';
 
 const preCopies = ['pre-copy', 'pre-copy-p2p'];
 
-/** EINVAL */
+/** EINVAL when setting the state. */
 export function noWay({ state: wanted }: Arguments, { state, states, isBound }: Around): string | undefined {
   if (wanted === undefined || !state || !states) return undefined;
   if (isBound?.() === false) return 'the device is not bound to an iommufd: bind() first';

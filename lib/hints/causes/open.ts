@@ -1,4 +1,4 @@
-// Why a device file does not open: no driver, no file, no permission.
+// Finds why a device file cannot be opened: no driver, no file, no permission.
 import { accessSync, constants, existsSync, statSync } from 'node:fs';
 import { release } from 'node:os';
 import { basename, dirname, join } from 'node:path';
@@ -8,9 +8,9 @@ import { attempt, list, text } from '../../kernel/look';
 interface Driver {
   title: string;
   config: string;
-  /** Where sysfs shows the device once its driver is there. */
+  /** The folder in sysfs that contains the device when its driver is loaded. */
   subsystem: string;
-  /** Undefined: cannot be a module. */
+  /** undefined: the driver cannot be a module. */
   module?: string;
   remark?: string;
 }
@@ -45,7 +45,7 @@ function noDriver(path: string, { title, config, module, remark = '' }: Driver):
   if (module === undefined) return none;
   const load = `\`modprobe ${module}\` as root`;
   const modules = text(`/lib/modules/${release()}/modules.dep`);
-  // In a container there are no modules to see, and yet the kernel may have some.
+  // A container may not show modules that the kernel has.
   if (modules === '') return `${none}, or its module is not loaded: ${load}`;
   return modules.includes(`/${module}.ko`) ? `the module behind ${path} is not loaded: ${load}` : none;
 }
@@ -75,7 +75,7 @@ function noGroup(path: string, sysfs: string): string {
   );
 }
 
-/** ENOENT */
+/** ENOENT at open. */
 export function noSuchFile({ path }: Arguments, { kernel }: Around): string | undefined {
   if (path === undefined || !kernel) return undefined;
   if (dirname(path) === cdevs) return noCdev(path, kernel.sysfs);
@@ -91,7 +91,7 @@ export function noSuchFile({ path }: Arguments, { kernel }: Around): string | un
   return present ? notPassedIn(path) : noDriver(path, driver);
 }
 
-/** The name that /etc/passwd or /etc/group has for a number, or the number. */
+/** Returns the name of a user or group id in /etc/passwd or /etc/group, or the number. */
 function nameOf(file: 'passwd' | 'group', id: number): string {
   const entries = text(`/etc/${file}`)
     .split('\n')
@@ -99,7 +99,10 @@ function nameOf(file: 'passwd' | 'group', id: number): string {
   return entries.find(([, , number]) => number === String(id))?.[0] ?? String(id);
 }
 
-/** Why this process may not open a file. `mayBeGiven`: it is a device file, which a udev rule gives to a group. */
+/**
+ * Returns why this process has no permission to open a file. `mayBeGiven`: it is a device file, so a udev rule can set
+ * its group.
+ */
 export function refusalOf(path: string): { text: string; mayBeGiven: boolean } | undefined {
   const file = attempt(() => statSync(path, { throwIfNoEntry: false }) ?? 'gone');
   if (file === 'gone') return undefined;
@@ -121,7 +124,7 @@ export function refusalOf(path: string): { text: string; mayBeGiven: boolean } |
   return { text: who, mayBeGiven: file.isCharacterDevice() };
 }
 
-/** EACCES */
+/** EACCES at open. */
 export function noPermission({ path }: Arguments): string | undefined {
   const refusal = path === undefined ? undefined : refusalOf(path);
   if (path === undefined || !refusal?.mayBeGiven) return refusal?.text;
@@ -129,13 +132,13 @@ export function noPermission({ path }: Arguments): string | undefined {
   return `${refusal.text}. To give it to that group, as root: ${udevRule(path, group)}`;
 }
 
-/** The commands that give a device file to a group, now and whenever it appears. */
+/** Returns the commands that set a device file's group, now and whenever the file is created. */
 export function udevRule(path: string, group: string): string {
   const isGroup = /^\/dev\/vfio\/\d+$/.test(path);
   const subsystem = dirname(path) === cdevs ? 'vfio-dev' : isGroup ? 'vfio' : drivers[path]?.subsystem;
   const match = [
     ...(subsystem === undefined ? [] : [`SUBSYSTEM=="${subsystem}"`]),
-    // VFIO's devices have changing numbers.
+    // VFIO device numbers change.
     ...(subsystem === 'vfio-dev' ? [] : [`KERNEL=="${basename(path)}"`]),
   ];
   const rule = [...match, `GROUP="${group}"`, 'MODE="0660"'].join(', ');

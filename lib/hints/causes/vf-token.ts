@@ -1,9 +1,9 @@
-// Why a bind wants another VF token, or none.
+// Finds why a bind requires another VF token, or none.
 import { join } from 'node:path';
 import type { Arguments, Around } from '../../errors/around';
 import { linked } from '../../kernel/look';
 
-/** EACCES at bind: of a virtual function, or of a physical one while virtual ones are in use. */
+/** EACCES at bind of a virtual function, or of a physical function while its virtual functions are in use. */
 export function wantsToken({ device, vfToken }: Arguments, { kernel }: Around): string | undefined {
   if (device === undefined || !kernel) return undefined;
   const physical = linked(join(kernel.sysfs, 'bus/pci/devices', device, 'physfn'));
