@@ -57,8 +57,7 @@ Napi::Value MigrationPrecopyInfo(const Napi::CallbackInfo& info) {
   return result;
 }
 
-// dmaLoggingStart(device, pageSize, BigUint64Array [IOVA, length, IOVA, length, …], async): bigint, the page size in
-// use
+// dmaLoggingStart(device, pageSize, BigUint64Array [IOVA, length, IOVA, length, …], async): bigint, the page size
 Napi::Value DmaLoggingStart(const Napi::CallbackInfo& info) {
   const auto words = ToArray<Napi::BigUint64Array>(info[2], napi_biguint64_array);
   std::vector<core::DmaRange> ranges;

@@ -162,7 +162,7 @@ void CatchBusErrors() {
   Remember(now);
   struct sigaction action = {};
   action.sa_sigaction = HandleBusError;
-  action.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER;  // SA_NODEFER: siglongjmp() leaves the handler
+  action.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER;  // SA_NODEFER, because siglongjmp() may leave the handler
   sigemptyset(&action.sa_mask);
   sigaction(SIGBUS, &action, nullptr);
 }

@@ -26,7 +26,7 @@ class DeviceState {
   static std::vector<std::shared_ptr<DeviceState>> At(const kernel::Kernel* kernel,
                                                       const std::vector<std::string>& addresses);
 
-  // The state word, which tells whether a mapping of one of the device's dma-bufs is alive. A mapping stores the count
+  // The state word, which shows whether a mapping of one of the device's dma-bufs is alive. A mapping stores the count
   // of revocations at its creation. It is dead if the count differs, and while kRevoking is set.
   static constexpr unsigned kDisabled = 1;  // the device does not decode memory: its dma-bufs cannot be mapped
   static constexpr unsigned kRevoking = 2;
@@ -54,7 +54,7 @@ class DeviceState {
   std::optional<uint8_t> advanced_features GUARDED_BY(config_mutex);
 
   // Waits until all fences of the device's exports are signaled. The kernel waits for the same fences when it revokes,
-  // but in an uninterruptible sleep, in which the process cannot be killed. This wait can be interrupted.
+  // but in an uninterruptible sleep, in which the process cannot be killed. During this wait, it can.
   void WaitForFences() const;
   mutable kernel::Mutex exports_mutex;
   std::vector<std::weak_ptr<const Fd>> exports GUARDED_BY(exports_mutex);

@@ -1,5 +1,4 @@
-// The ioctl of /dev/dma_heap/NAME (linux/dma-heap.h), which allocates memory as a dma-buf. The heap's name tells the
-// kind of memory.
+// The ioctl of /dev/dma_heap/NAME (linux/dma-heap.h), which allocates a dma-buf. NAME is the kind of memory.
 #pragma once
 
 #include "uapi/ioctl.h"
