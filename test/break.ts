@@ -1,6 +1,6 @@
-// Breaks tests on purpose, for scripts/test-broken.ts: VFIO_DMABUF_TEST_BREAK=REMAINDER:ASSERTION:FILE makes the tests whose
-// index in their file is REMAINDER modulo 2 fail at that assertion (1: the first), or at their end if they have fewer. Their
-// titles are appended to FILE.
+// Makes tests fail on purpose, for scripts/test-broken.ts. With VFIO_DMABUF_TEST_BREAK=REMAINDER:ASSERTION:FILE, each
+// test whose index in its file is REMAINDER modulo 2 fails at that assertion (1: the first), or at its end if it has
+// fewer. The titles of these tests are appended to FILE.
 import { appendFileSync } from 'node:fs';
 import Module from 'node:module';
 import type { Context } from 'mocha';

@@ -1,4 +1,4 @@
-// What a test opens and has to close, however the test ends: processes, timers, folders, and anything else.
+// Closes what a test opened, however the test ends: processes, timers, folders, and other objects.
 import { spawn, type ChildProcess, type ChildProcessByStdio, type StdioOptions } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';

@@ -1,5 +1,6 @@
-// What a test needs beside Node: a program, a right, a feature of the kernel. Where that is missing, the test is skipped, and
-// its title says why. With VFIO_DMABUF_TEST_ALL=1 it fails instead: continuous integration has everything.
+// Requirements of a test other than Node: a program, a permission, a kernel feature. If one is missing, the test is
+// skipped, and its title names it. With VFIO_DMABUF_TEST_ALL=1 the test fails instead: continuous integration meets all
+// requirements.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { accessSync, constants, existsSync, readFileSync } from 'node:fs';

@@ -1,4 +1,5 @@
-// The tests run on the fake kernel unless they are told otherwise, close what they opened, and can write down what they saw.
+// Setup of all tests: selects the fake kernel unless the environment selects another one, closes what the tests opened,
+// and can record their results.
 import { breakTests } from './break';
 import { cleanUp } from './cleanup';
 import { writeRecord } from './conformance/record';

@@ -1,5 +1,5 @@
-// The addon's entry point. It has no state: objects are behind handles, so any number of environments (worker threads)
-// can load it.
+// The addon's entry point. The addon has no state of its own: JavaScript holds all objects through handles. Any number
+// of environments (worker threads) can load it.
 #include "binding/addon.h"
 
 namespace binding {
@@ -34,7 +34,7 @@ static void Init(Napi::Env env, const Napi::Object& exports) {
 
 }  // namespace binding
 
-NAPI_MODULE_INIT() {  // NOLINT(misc-use-internal-linkage): Node looks for it by its name
+NAPI_MODULE_INIT() {  // NOLINT(misc-use-internal-linkage): Node looks the symbol up by name
   try {
     binding::Init(env, Napi::Object(env, exports));
   } catch (...) {

@@ -1,4 +1,4 @@
-// Each file of this folder adds its functions to the addon's exports.
+// The Init functions: each file of this folder has one, which adds the file's functions to the addon's exports.
 #pragma once
 
 #include <napi.h>

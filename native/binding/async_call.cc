@@ -1,4 +1,4 @@
-// Slow calls on threads of their own, and their promises.
+// Runs slow calls on other threads and settles their promises.
 #include "binding/async_call.h"
 
 #include <uv.h>
@@ -16,11 +16,11 @@
 namespace binding {
 namespace {
 
-constexpr auto kPatience = std::chrono::seconds(1);  // of an environment that ends
+constexpr auto kPatience = std::chrono::seconds(1);  // how long an environment that ends waits for its calls
 
 class Calls;
 
-// `error` is nullptr if none could be made.
+// `error` is nullptr if no error object could be created.
 void Reject(napi_env env, napi_deferred promise, napi_value error) {
   if (error == nullptr) napi_get_undefined(env, &error);
   napi_reject_deferred(env, promise, error);
@@ -31,7 +31,8 @@ std::map<napi_env, std::shared_ptr<Calls>>& ByEnvironment() {
   return calls;
 }
 
-// The calls of one environment. The threads that run them share it; the rest is for the environment's thread.
+// The calls of one environment. Run() and the uv callbacks run on the environment's thread, Return() on a call's
+// thread.
 class Calls : public std::enable_shared_from_this<Calls> {
  public:
   static std::shared_ptr<Calls> Of(napi_env env) {
@@ -83,7 +84,7 @@ class Calls : public std::enable_shared_from_this<Calls> {
     return calls;
   }
 
-  // On the call's thread.
+  // Runs on the call's thread.
   void Return(std::unique_ptr<AsyncCall> call) {
     std::unique_lock lock(mutex_);
     if (closed_) {
@@ -114,7 +115,7 @@ class Calls : public std::enable_shared_from_this<Calls> {
     }
   }
 
-  // The promise is settled, whatever fails.
+  // Settles the promise, even if the conversion of the result fails.
   void Settle(AsyncCall& call) const noexcept {
     napi_value result = nullptr;
     try {
@@ -144,11 +145,11 @@ class Calls : public std::enable_shared_from_this<Calls> {
   std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<std::unique_ptr<AsyncCall>> done_;
-  std::size_t running_ = 0;  // or waiting for a thread
+  std::size_t running_ = 0;  // calls that run or wait for a thread
   bool closed_ = false;
 
   napi_env env_;
-  std::shared_ptr<Calls> self_;  // while the loop has the handle
+  std::shared_ptr<Calls> self_;  // set while the loop has the handle
   uv_async_t returned_ = {};
   std::size_t unsettled_ = 0;
   std::unique_ptr<Napi::AsyncContext> context_;

@@ -1,4 +1,4 @@
-// Calls of one environment that run on other threads, and the promises that wait for them.
+// Calls that run on other threads, and their promises.
 #pragma once
 
 #include <napi.h>
@@ -11,17 +11,18 @@ class AsyncCall {
  public:
   virtual ~AsyncCall() = default;
 
-  // On a thread of core's. Throws nothing.
+  // Runs on one of core's threads. Must not throw.
   virtual void Execute() = 0;
-  // What the promise resolves to, on the environment's thread; what it throws as a Napi::Error, the promise rejects
-  // with.
+  // Runs on the environment's thread. The promise resolves to the returned value. If Result() throws, the promise is
+  // rejected with the exception.
   virtual Napi::Value Result(Napi::Env env) = 0;
 
   napi_deferred promise = nullptr;
 };
 
-// Starts the call; the result is its promise. An environment that ends waits a second for calls that are under way, so
-// that what they hold is closed by then; a call that takes longer goes on alone, and closes what it held at its end.
+// Starts the call and returns its promise. An environment that ends waits at most one second for its unfinished calls,
+// so that the objects that they use are closed by then. A call that takes longer continues and closes its objects when
+// it ends.
 Napi::Value Start(Napi::Env env, std::unique_ptr<AsyncCall> call);
 
 }  // namespace binding

@@ -1,4 +1,4 @@
-// Keeps the SIGBUS handler of core in place while the process runs an event loop.
+// Keeps core's SIGBUS handler installed while the process runs an event loop.
 #include "binding/bus_errors.h"
 
 #include <pthread.h>
@@ -17,7 +17,8 @@ namespace {
 
 void Ignore(uv_signal_t*, int) {}
 
-// The handler that libuv installs, whichever the signal: asked by a signal that is ignored unless somebody wants it.
+// Finds the address of libuv's signal handler, which is the same for every signal: starts a watcher of SIGURG and reads
+// SIGURG's action. SIGURG is ignored by default. If the program already handles SIGURG, this function does nothing.
 void FindLoopHandler(uv_loop_t* loop) {
   struct sigaction action = {};
   sigaction(SIGURG, nullptr, &action);
@@ -31,9 +32,10 @@ void FindLoopHandler(uv_loop_t* loop) {
   if (action.sa_handler != SIG_DFL) core::SetLoopHandler(action.sa_handler);
 }
 
-// Somebody sent the signal. libuv resets its disposition when nobody else wants it: so it tells whether somebody does.
+// Runs after a process sent SIGBUS. Finds out whether the program has a watcher of SIGBUS, too: this watcher stops, and
+// libuv sets the default disposition if no other watcher is left.
 void Sent(uv_signal_t* own, int) {
-  core::CatchBusErrors();  // knows, by now, also who came last
+  core::CatchBusErrors();  // records a handler that was installed since
   uv_signal_stop(own);
   struct sigaction action = {};
   sigaction(SIGBUS, nullptr, &action);
@@ -47,10 +49,10 @@ void* Listen(void* loop) {
   return nullptr;
 }
 
-// libuv installs its handler with the first watcher of a signal in the process, on whichever loop, and sets the default
-// disposition with the last. A watcher that lives as long as the process leaves no first and no last: what
-// process.on('SIGBUS') and process.off() do concerns their own watchers alone. It has a loop and a thread of its own,
-// which no environment's end takes along.
+// Starts a watcher of SIGBUS that lives as long as the process. libuv installs its handler when the first watcher of a
+// signal in the process starts, on any loop, and sets the default disposition when the last one stops. With this
+// watcher, process.on('SIGBUS') and process.off() never start the first or stop the last one. The watcher has its own
+// loop and thread, so that it does not end with an environment.
 void HoldSignal() {
   auto loop = std::make_unique<uv_loop_t>();
   auto own = std::make_unique<uv_signal_t>();
@@ -61,7 +63,7 @@ void HoldSignal() {
   core::Check(uv_signal_start(own.get(), Sent, SIGBUS), "uv_signal_start");
   core::CatchBusErrors();
 
-  // Signals that are sent to the process are for the threads of those who expect them.
+  // This thread blocks all signals: the kernel delivers the process's signals to the program's other threads.
   sigset_t all;
   sigset_t before;
   sigfillset(&all);
@@ -76,8 +78,8 @@ void HoldSignal() {
   static_cast<void>(kept_loop), static_cast<void>(kept_signal);
 }
 
-// Other native code may install a handler of its own, in a call from JavaScript. JavaScript's accesses to memory go
-// through no code of ours that could look first: so each turn of the loop looks.
+// Checks the SIGBUS handler in each turn of an environment's loop. Other native code, called from JavaScript, may
+// install its own handler, and JavaScript accesses mapped memory directly, without a call that could check first.
 class Turns {
  public:
   static void Start(napi_env env) {
@@ -104,7 +106,7 @@ class Turns {
     return turns;
   }
 
-  // The loop needs each handle until it has told that it is closed.
+  // Frees this object in the close callback of the second handle: the loop uses a handle until its close callback.
   void Close() {
     ByEnvironment().erase(env_);
     uv_close(reinterpret_cast<uv_handle_t*>(&prepare_), [](uv_handle_t* prepare) {

@@ -1,15 +1,15 @@
-// Keeps SIGBUS with core/bus_error.h's handler, whatever else in the process asks for the signal.
+// Keeps core/bus_error.h's SIGBUS handler installed when other code in the process handles the signal, too.
 #pragma once
 
 #include <napi.h>
 
 namespace binding {
 
-// From now on, for the process: takes a thread and some fds, once. Throws core::Failure.
+// Keeps the handler for the rest of the process. The first call creates a thread and some fds; later calls do nothing.
+// Throws core::Failure.
 void HoldBusErrors();
 
-// From now on, for this environment and for the process. To be called before pages are mapped that an access may find
-// taken away.
+// Keeps the handler for this environment and for the process. Call it before you map pages whose file can lose them.
 void KeepBusErrors(Napi::Env env);
 
 }  // namespace binding

@@ -1,4 +1,4 @@
-// From JavaScript into core and back: argument conversion, and slow calls on another thread.
+// Calls from JavaScript to core: conversion of arguments and results, and slow calls on another thread.
 #pragma once
 
 #include <napi.h>
@@ -18,7 +18,8 @@
 
 namespace binding {
 
-// Arguments. TypeScript has checked their ranges; here a wrong type is refused, so that nothing can crash.
+// Conversion of arguments. TypeScript has checked their ranges. These functions throw a TypeError for a wrong type, so
+// that no argument can crash the process.
 uint64_t ToU64(const Napi::Value& value);
 uint32_t ToU32(const Napi::Value& value);
 std::optional<uint64_t> ToOptionalU64(const Napi::Value& value);
@@ -33,7 +34,7 @@ Array ToArray(const Napi::Value& value, napi_typedarray_type type) {
 }
 Napi::Value FromBytes(Napi::Env env, const std::vector<uint8_t>& bytes);
 
-// Runs a call of core's. Its Failure becomes a JavaScript error where the function of the addon ends (Callback).
+// Calls core. Callback, which wraps each function of the addon, converts a core::Failure to a JavaScript error.
 template <typename Work>
 auto Call(Napi::Env, Work&& work) {
   return work();
@@ -53,7 +54,7 @@ class ThreadCall : public AsyncCall {
     } catch (...) {
       failure_ = std::current_exception();
     }
-    work_.reset();  // lets go of what it held, on this thread
+    work_.reset();  // releases the captured objects on this thread
   }
 
   Napi::Value Result(Napi::Env env) override {
@@ -68,8 +69,8 @@ class ThreadCall : public AsyncCall {
   std::exception_ptr failure_;
 };
 
-// Runs `work` now, or on a thread of this library's if `async` is true: then the result is a promise. `work` holds
-// shared_ptrs of all it touches and returns a value, which `convert` turns into JavaScript's.
+// Runs `work` on this thread or, if `async` is true, on one of this library's threads; it then returns a promise.
+// `work` owns shared_ptrs of all objects that it uses. `convert` converts its result to a JavaScript value.
 template <typename Work, typename Convert>
 Napi::Value Run(Napi::Env env, const Napi::Value& async, Work work, Convert convert) {
   if (!async.ToBoolean()) return convert(env, work());

@@ -1,4 +1,4 @@
-// Functions of a dma-buf: its size, its CPU mapping, SYNC, and its fences as sync files.
+// Functions of a dma-buf: its size, name and CPU mapping, DMA_BUF_IOCTL_SYNC, and its fences as sync files.
 #include "binding/addon.h"
 #include "binding/bus_errors.h"
 #include "binding/call.h"
@@ -46,7 +46,7 @@ napi_value Sync(napi_env env, napi_callback_info info) {
   return nullptr;
 }
 
-// dmaBufSync(fd): (flags) => void, a function of this dma-buf
+// dmaBufSync(fd): (flags) => void, a function that syncs this dma-buf
 Napi::Value DmaBufSync(const Napi::CallbackInfo& info) {
   return HotFunction<Sync>(info.Env(), "sync", CellOf<core::Fd>(info[0]));
 }
@@ -61,8 +61,8 @@ napi_value Word(napi_env env, napi_callback_info info) {
   return result;
 }
 
-// dmaBufExport(fd): { ranges, word() } if this process exported it: the number of ranges, and the device's word
-// (core/device_state.h) as it concerns this buffer
+// dmaBufExport(fd): { ranges, word() }, or undefined if this process did not export the dma-buf. `ranges` is the number
+// of ranges; word() returns the buffer's state word (core/device_state.h).
 Napi::Value DmaBufExport(const Napi::CallbackInfo& info) {
   const auto fd = Unwrap<core::Fd>(info[0]);
   const Registration registration = Call(info.Env(), [&] { return core::Export::Find(*fd); });

@@ -1,4 +1,4 @@
-// Functions of host memory for DMA: allocation, seals, and its pages as an ArrayBuffer.
+// Functions of host memory for DMA: allocation, seals, and an ArrayBuffer over its pages.
 #include <cstring>
 
 #include "binding/addon.h"
@@ -25,18 +25,18 @@ Napi::Value MemoryAllocate(const Napi::CallbackInfo& info) {
 
 using Share = std::shared_ptr<core::Mapping>;
 
-// The use that an ArrayBuffer makes of a mapping. Shared by the buffer and its sentinel.
+// The share of a mapping that an ArrayBuffer owns. The finalizers of the buffer and of its sentinel share this object.
 struct BufferUse {
   Share share;
   napi_ref buffer = nullptr;    // weak
   napi_ref sentinel = nullptr;  // strong
-  bool only_here = false;       // at the end of the environment: no other one has the memory
+  bool only_here = false;       // set when the environment ends and the buffer was not transferred
   char sentinel_byte = 0;
 };
 
-// The sentinel is an ArrayBuffer that JavaScript never sees. It is made after the buffer, so that Node lets go of it
-// before the buffer when the environment ends: the buffer is as JavaScript left it, and no JavaScript runs any more. If
-// it has its memory still, it was never transferred, and the last view goes with it.
+// Finalizer of the sentinel, an ArrayBuffer that JavaScript never gets. The sentinel is created after the buffer, so
+// that Node runs this finalizer before the buffer's when the environment ends. No JavaScript runs at that time. A
+// buffer that still has its memory was never transferred: no other environment has a view of it.
 void LookForOwner(Napi::Env env, void*, std::shared_ptr<BufferUse>* hint) {
   const std::unique_ptr<std::shared_ptr<BufferUse>> owned(hint);
   BufferUse& use = **hint;
@@ -49,9 +49,9 @@ void LookForOwner(Napi::Env env, void*, std::shared_ptr<BufferUse>* hint) {
                   length > 0;
 }
 
-// The ArrayBuffer is gone. But at the end of its environment Node calls this also for memory that was transferred to
-// another thread, which may look at it for ever: then it becomes zeros, and its addresses are never given to anything
-// else.
+// Finalizer of the ArrayBuffer. When an environment ends, Node calls it also for a buffer that was transferred to
+// another thread, which may still access the memory. In that case the pages are replaced by zero pages, and their
+// addresses are never used again.
 void LetGo(Napi::Env env, void*, std::shared_ptr<BufferUse>* hint) {
   const std::unique_ptr<std::shared_ptr<BufferUse>> owned(hint);
   BufferUse& use = **hint;
@@ -70,8 +70,8 @@ Napi::ArrayBuffer MakeBuffer(Napi::Env env, const std::shared_ptr<BufferUse>& us
   return buffer;
 }
 
-// memoryBuffer(mapping): ArrayBuffer over the pages. The pages' addresses stay this mapping's until the buffer is
-// collected, wherever it was transferred to; what they hold after mappingRetire is zeros.
+// memoryBuffer(mapping): ArrayBuffer over the pages. The address range stays reserved until the buffer is collected, in
+// whichever thread that is. After mappingRetire() it contains zeros.
 Napi::Value MemoryBuffer(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const auto mapping = Unwrap<core::Mapping>(info[0]);
@@ -80,18 +80,18 @@ Napi::Value MemoryBuffer(const Napi::CallbackInfo& info) {
   const auto use = std::make_shared<BufferUse>(BufferUse{.share = mapping});
   auto buffer = MakeBuffer(env, use, mapping->address(), mapping->length(), LetGo);
   const auto sentinel = MakeBuffer(env, use, &use->sentinel_byte, sizeof(use->sentinel_byte), LookForOwner);
-  // Should one of them fail, it is as if the memory had been transferred.
+  // If one of these calls fails, LookForOwner() treats the buffer as transferred.
   napi_create_reference(env, buffer, 0, &use->buffer);
   napi_create_reference(env, sentinel, 1, &use->sentinel);
-  // Another share, for the object: a thread of Node's own that works on the memory keeps a view alive, but not what was
-  // below a buffer that is transferred meanwhile.
+  // The ArrayBuffer object owns a second share. A native asynchronous call of Node keeps its view alive, but not the
+  // memory of a buffer that is transferred during the call.
   auto share = std::make_unique<Share>(mapping);
   buffer.AddFinalizer([](Napi::Env, Share* owned) { delete owned; }, share.get());
   static_cast<void>(share.release());
   return buffer;
 }
 
-// Where `bytes` are to be copied from or to. Both are checked.
+// The address of `length` bytes at `offset`, after a check that they are inside the mapping.
 char* InMapping(Napi::Env env, const core::Mapping& mapping, uint64_t offset, std::size_t length) {
   if (offset > mapping.length() || length > mapping.length() - offset) {
     throw Napi::RangeError::New(env, "outside the mapping");
@@ -99,7 +99,7 @@ char* InMapping(Napi::Env env, const core::Mapping& mapping, uint64_t offset, st
   return static_cast<char*>(mapping.address()) + offset;
 }
 
-// memoryRead(mapping, offset, bytes): fills the array from ordinary memory, not registers.
+// memoryRead(mapping, offset, bytes): fills the array. The mapping must be ordinary memory, not registers.
 void MemoryRead(const Napi::CallbackInfo& info) {
   const auto mapping = Unwrap<core::Mapping>(info[0]);
   auto bytes = ToArray<Napi::Uint8Array>(info[2], napi_uint8_array);
@@ -122,7 +122,7 @@ Napi::Value MemorySeals(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), Call(info.Env(), [&] { return core::GetSeals(*fd); }));
 }
 
-// memorySeal(fd, seals): adds some
+// memorySeal(fd, seals): adds seals
 void MemorySeal(const Napi::CallbackInfo& info) {
   const auto fd = Unwrap<core::Fd>(info[0]);
   const auto seals = static_cast<int>(ToU32(info[1]));

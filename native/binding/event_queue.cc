@@ -13,7 +13,7 @@ Napi::Value FaultQueueAllocate(const Napi::CallbackInfo& info) {
   return Wrap(info.Env(), Call(info.Env(), [&] { return core::FaultQueue::Allocate(iommufd); }));
 }
 
-// faultQueueFile(queue): Fd, closed with the queue at the latest
+// faultQueueFile(queue): Fd. The queue cannot be destroyed while the fd is open.
 Napi::Value FaultQueueFile(const Napi::CallbackInfo& info) {
   const auto file = Unwrap<core::FaultQueue>(info[0])->file();
   if (!file) ThrowCoded(info.Env(), "ERR_CLOSED", "the fault queue is closed");

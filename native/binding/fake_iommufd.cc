@@ -1,4 +1,4 @@
-// IOMMU_TEST_CMD on a fake kernel's iommufd, for the project's own tests.
+// Raw ioctls on a fake kernel's files, such as IOMMU_TEST_CMD, for the project's own tests.
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -13,8 +13,8 @@
 namespace binding {
 namespace {
 
-// fakeIommufdTest(kernel, fd, command, bitmap | undefined): number. IOMMU_TEST_CMD, for the project's own tests; the
-// answer is in `command`, and `bitmap` goes to where IOMMU_TEST_OP_DIRTY wants its address.
+// fakeIommufdTest(kernel, fd, command, bitmap | undefined): number, the result of IOMMU_TEST_CMD. The ioctl writes its
+// answer to `command`. The address of `bitmap` is passed to IOMMU_TEST_OP_DIRTY.
 Napi::Value FakeIommufdTest(const Napi::CallbackInfo& info) {
   const auto fake = ToFake(info[0]);
   if (!info[2].IsTypedArray()) throw Napi::TypeError::New(info.Env(), "expected bytes");
@@ -29,14 +29,14 @@ Napi::Value FakeIommufdTest(const Napi::CallbackInfo& info) {
     if (bits > bitmap.ByteLength() * 8) throw Napi::TypeError::New(info.Env(), "expected a bit for each page");
     command.dirty.uptr = reinterpret_cast<uintptr_t>(bitmap.Data());
   }
-  // Past FailingKernel, which counts the library's calls only.
+  // Calls the FakeKernel directly, because FailingKernel counts only the library's calls.
   const int result = fake->Ioctl(static_cast<int>(ToU32(info[1])), uapi::IOMMU_TEST_CMD, &command);
   std::memcpy(bytes.Data(), &command, sizeof(command));
   return Napi::Number::New(info.Env(), result);
 }
 
-// ioctlAtPageEnd(kernel, fd, request, bytes): number, the result or a negated errno. For the project's own tests: any
-// request, with an argument behind which no memory is. The answer is in `bytes`.
+// ioctlAtPageEnd(kernel, fd, request, bytes): number, the result or a negated errno. Makes any request with an argument
+// at the end of a page, before an inaccessible page. The ioctl's answer is copied to `bytes`.
 Napi::Value IoctlAtPageEnd(const Napi::CallbackInfo& info) {
   const auto kernel = Unwrap<kernel::Kernel>(info[0]);
   auto bytes = ToArray<Napi::Uint8Array>(info[3], napi_uint8_array);

@@ -1,4 +1,4 @@
-// Functions of a fake kernel: making it from a machine's description, and what tests ask of it.
+// Functions of a fake kernel: its creation from a machine's description, and queries of tests.
 #include "binding/fake_kernel.h"
 
 #include <map>
@@ -38,7 +38,7 @@ std::vector<fake::InfoCapability> ToCapabilities(const Napi::Value& value) {
   return capabilities;
 }
 
-// The shape is NativeDevice in lib/addon/native.ts.
+// The object's type is NativeDevice in lib/addon/native.ts.
 fake::DeviceDescription ToDevice(const Napi::Object& object) {
   fake::DeviceDescription device = {.address = object.Get("address").ToString(),
                                     .cdev = object.Get("cdev").ToString(),
@@ -94,8 +94,8 @@ fake::MachineDescription ToMachine(const Napi::Object& object) {
   return machine;
 }
 
-// The fake kernels of this process by their sysfs folders, so that other threads find them. A kernel lives as long as
-// a thread has a handle of it, or of something that is open on it.
+// The fake kernels of this process by their sysfs folders, through which other threads find them. A kernel lives as
+// long as a thread has a handle of it or of an object that uses it.
 struct Known {
   kernel::Mutex mutex;
   std::map<std::string, std::weak_ptr<kernel::FailingKernel>> kernels GUARDED_BY(mutex);
@@ -106,7 +106,7 @@ Known& TheKnown() {
   return *known;
 }
 
-// fakeKernel(machine, parent of its sysfs): Kernel
+// fakeKernel(machine, parent folder of its sysfs): Kernel
 Napi::Value FakeKernel(const Napi::CallbackInfo& info) {
   const fake::MachineDescription machine = ToMachine(info[0].ToObject());
   std::shared_ptr<fake::FakeKernel> fake;
@@ -124,7 +124,7 @@ Napi::Value FakeKernel(const Napi::CallbackInfo& info) {
   return Wrap<kernel::Kernel>(info.Env(), kernel);
 }
 
-// fakeAttach(sysfs): Kernel | undefined. A fake kernel that a thread of this process has; undefined when it is gone.
+// fakeAttach(sysfs): Kernel | undefined, the fake kernel of this process with that sysfs folder
 Napi::Value FakeAttach(const Napi::CallbackInfo& info) {
   auto& known = TheKnown();
   std::shared_ptr<kernel::FailingKernel> kernel;
@@ -136,7 +136,7 @@ Napi::Value FakeAttach(const Napi::CallbackInfo& info) {
   return kernel ? Wrap<kernel::Kernel>(info.Env(), kernel) : info.Env().Undefined();
 }
 
-// The kernel of a fake kernel's handle. A TypeError for any other kernel.
+// The kernel behind a fake kernel's handle. Throws a TypeError for any other kernel.
 std::shared_ptr<kernel::FailingKernel> ToFailing(const Napi::Value& value) {
   auto kernel = std::dynamic_pointer_cast<kernel::FailingKernel>(Unwrap<kernel::Kernel>(value));
   if (!kernel) throw Napi::TypeError::New(value.Env(), "expected a fake kernel");
@@ -163,7 +163,7 @@ Napi::Value FakeSysfs(const Napi::CallbackInfo& info) {
   return Napi::String::New(info.Env(), ToFake(info[0])->sysfs().path());
 }
 
-// fakeRemoveSysfs(kernel): again is no error
+// fakeRemoveSysfs(kernel): a second call does nothing
 void FakeRemoveSysfs(const Napi::CallbackInfo& info) { ToFake(info[0])->sysfs().Remove(); }
 
 // fakeReplaceNode(kernel, path, target)
@@ -199,7 +199,7 @@ Napi::Value FakeFailedCall(const Napi::CallbackInfo& info) {
 }  // namespace
 
 std::shared_ptr<fake::FakeKernel> ToFake(const Napi::Value& value) {
-  return std::static_pointer_cast<fake::FakeKernel>(ToFailing(value)->kernel());  // FakeKernel() makes no other
+  return std::static_pointer_cast<fake::FakeKernel>(ToFailing(value)->kernel());  // FakeKernel() wraps only FakeKernels
 }
 
 void InitFakeKernel(Napi::Env env, Napi::Object exports) {

@@ -1,4 +1,4 @@
-// The fake kernel behind a handle, for the functions that only tests use.
+// Access to the fake kernel behind a handle, for functions that only tests use.
 #pragma once
 
 #include <memory>
@@ -8,7 +8,7 @@
 
 namespace binding {
 
-// A TypeError for any other kernel.
+// Throws a TypeError for any other kernel.
 std::shared_ptr<fake::FakeKernel> ToFake(const Napi::Value& value);
 
 }  // namespace binding

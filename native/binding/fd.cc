@@ -1,4 +1,4 @@
-// Functions of any fd: open, duplicate, close, and what it is open on.
+// Functions of any fd: open, duplicate, read, write, close, and information about its file.
 #include <fcntl.h>
 
 #include <cerrno>
@@ -71,7 +71,7 @@ Napi::Value FdInode(const Napi::CallbackInfo& info) {
   return FromU64(info.Env(), Call(info.Env(), [&] { return fd->Identify().inode; }));
 }
 
-// fdDevice(fd): 'MAJOR:MINOR' of a character device; undefined: it is none
+// fdDevice(fd): 'MAJOR:MINOR' of a character device; undefined for any other file
 Napi::Value FdDevice(const Napi::CallbackInfo& info) {
   const auto fd = Unwrap<core::Fd>(info[0]);
   const auto number = Call(info.Env(), [&] { return fd->Device(); });
@@ -85,10 +85,10 @@ Napi::Value FdPath(const Napi::CallbackInfo& info) {
   return Napi::String::New(info.Env(), Call(info.Env(), [&] { return fd->Path(); }));
 }
 
-// fdShare(fd): Fd, a second handle of the same fd, which closes after both handles.
+// fdShare(fd): Fd, a second handle of the same fd. The fd closes after both handles are closed.
 Napi::Value FdShare(const Napi::CallbackInfo& info) { return Wrap(info.Env(), Unwrap<core::Fd>(info[0])); }
 
-// fdClose(fd, async): it closes after the last call on it ends. Closing twice is no error.
+// fdClose(fd, async): the fd closes when the last call that uses it ends. A second fdClose() does nothing.
 Napi::Value FdClose(const Napi::CallbackInfo& info) {
   auto& fd = Unbox<core::Fd>(info[0]);
   const bool wait = fd && fd->foreign() && !info[1].ToBoolean();
@@ -97,10 +97,10 @@ Napi::Value FdClose(const Napi::CallbackInfo& info) {
   return result;
 }
 
-// fdSetForeign(fd): from now on its close may wait, as another process sent it
+// fdSetForeign(fd): another process sent the fd, so its close may block and runs on another thread
 void FdSetForeign(const Napi::CallbackInfo& info) { Unwrap<core::Fd>(info[0])->SetForeign(); }
 
-// fdLock(kernel, number): whether this process has the lock of the file now (flock(2))
+// fdLock(kernel, number): tries to take the file's exclusive lock (flock(2)); whether it succeeded
 Napi::Value FdLock(const Napi::CallbackInfo& info) {
   const auto kernel = Unwrap<kernel::Kernel>(info[0]);
   const auto number = static_cast<int>(ToU32(info[1]));

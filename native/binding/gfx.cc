@@ -1,4 +1,4 @@
-// Functions of a VFIO device that shows a picture: its planes, as regions or dma-bufs.
+// Functions of a VFIO device's virtual display: its planes, as regions or dma-bufs.
 #include "core/gfx.h"
 
 #include "binding/addon.h"

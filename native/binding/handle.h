@@ -1,5 +1,6 @@
-// How JavaScript holds what core owns: an external value that is tagged with its type and keeps the object alive until
-// it is released or garbage collected. Every argument is checked: a wrong or released handle is a coded error.
+// Handles: external values through which JavaScript refers to core's objects. A handle has its type's tag and keeps the
+// object alive until it is released or garbage collected. Each function checks its handles: a handle of another type or
+// a released one throws.
 #pragma once
 
 #include <napi.h>
@@ -19,7 +20,7 @@
 
 namespace binding {
 
-// The types that can be behind a handle.
+// Lists the types that handles can have.
 template <typename T>
 struct HandleType;
 template <>
@@ -68,10 +69,10 @@ struct HandleType<core::VeventQueue> {
   static constexpr const char* kName = "event queue";
 };
 
-// A tag that no other type and no other loaded copy of the addon has: another copy's memory layout may be another.
+// A random tag, different for each type and each loaded copy of the addon: another copy may have another memory layout.
 napi_type_tag NewTypeTag();
 
-// The same in every environment of this copy.
+// One tag for all environments of this copy.
 template <typename T>
 const napi_type_tag& TypeTag() {
   static const napi_type_tag tag = NewTypeTag();
@@ -79,15 +80,15 @@ const napi_type_tag& TypeTag() {
 }
 
 template <typename T>
-using Box = std::shared_ptr<T>;  // empty: closed
+using Box = std::shared_ptr<T>;  // empty when closed
 
-// The box has shared owners: its handle, and functions that work on the object. No function needs the handle alive.
+// The handle and the functions that use the object share the box, so a function does not need the handle.
 template <typename T>
 using Cell = std::shared_ptr<Box<T>>;
 
 template <typename T>
 Napi::Value Wrap(Napi::Env env, std::shared_ptr<T> object) {
-  // While the environment is torn down nothing can be made, and New() throws: then the object goes here.
+  // New() throws while the environment is torn down. `cell` then releases the object.
   auto cell = std::make_unique<Cell<T>>(std::make_shared<Box<T>>(std::move(object)));
   auto external = Napi::External<Cell<T>>::New(env, cell.get(), [](Napi::Env, Cell<T>* owned) { delete owned; });
   [[maybe_unused]] const Cell<T>* taken = cell.release();
@@ -115,7 +116,7 @@ Box<T>& Unbox(const Napi::Value& value) {
   return *CellOf<T>(value);
 }
 
-// `callback`, which may throw, on the bare Node-API.
+// Wraps `callback`, which may throw, as a callback of plain Node-API.
 template <napi_callback callback>
 napi_value HotCallback(napi_env env, napi_callback_info info) noexcept {
   try {
@@ -126,8 +127,8 @@ napi_value HotCallback(napi_env env, napi_callback_info info) noexcept {
   }
 }
 
-// A function with data of its own, which goes with it: the hot calls look nothing up. The data owns what the callback
-// needs.
+// A function with its own data, so that a frequent call unwraps no handle. The data owns what the callback needs and is
+// freed with the function.
 template <napi_callback callback, typename Data>
 Napi::Function HotFunction(Napi::Env env, const char* name, Data data) {
   auto* owned = new Data(std::move(data));
@@ -140,7 +141,7 @@ Napi::Function HotFunction(Napi::Env env, const char* name, Data data) {
   return {env, function};
 }
 
-// The object, alive for as long as the caller keeps what is returned.
+// The handle's object. The returned pointer keeps it alive.
 template <typename T>
 std::shared_ptr<T> Unwrap(const Napi::Value& value) {
   const auto& box = Unbox<T>(value);
@@ -148,7 +149,8 @@ std::shared_ptr<T> Unwrap(const Napi::Value& value) {
   return box;
 }
 
-// Lets go of what a handle held, now or on another thread: if it was the last share, what it owns closes there.
+// Releases the handle's share of its object, on this thread or, if `async`, on another one. The last share destroys the
+// object on that thread.
 template <typename T>
 Napi::Value Release(Napi::Env env, const Napi::Value& async, std::shared_ptr<T> object) {
   return Run(

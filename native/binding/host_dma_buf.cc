@@ -1,4 +1,4 @@
-// Functions of /dev/udmabuf and /dev/dma_heap, which make dma-bufs of host memory.
+// Functions of /dev/udmabuf and /dev/dma_heap, which create dma-bufs of host memory.
 #include "core/host_dma_buf.h"
 
 #include "binding/addon.h"
@@ -16,7 +16,7 @@ Napi::Value UdmabufCreate(const Napi::CallbackInfo& info) {
   return Wrap(info.Env(), Call(info.Env(), [&] { return core::CreateUdmabuf(*driver, item); }));
 }
 
-// udmabufCreateList(driver, [fd, offset, size, …]): Fd. The fds are numbers.
+// udmabufCreateList(driver, [fd number, offset, size, …]): Fd
 Napi::Value UdmabufCreateList(const Napi::CallbackInfo& info) {
   constexpr std::size_t kWords = 3;
   const auto driver = Unwrap<core::Fd>(info[0]);

@@ -1,4 +1,4 @@
-// Functions of hardware page tables, of invalidation, and of what an IOMMU can do.
+// Functions of hardware page tables: allocation, dirty tracking, invalidation, and the properties of an IOMMU.
 #include "core/hwpt.h"
 
 #include "binding/addon.h"
@@ -18,7 +18,7 @@ std::vector<uint8_t> ToBytes(const Napi::Value& value) {
   return {array.Data(), array.Data() + array.ByteLength()};
 }
 
-// What a HWPT is made from.
+// The parent of a HWPT: an IOAS, a HWPT or a vIOMMU.
 std::shared_ptr<core::IommufdObject> UnwrapParent(const Napi::Value& value) {
   if (IsHandleOf<core::Viommu>(value)) return Unwrap<core::Viommu>(value);
   return UnwrapPageTable(value);
@@ -42,8 +42,8 @@ Napi::Value HwptAllocate(const Napi::CallbackInfo& info) {
       Wrap<core::Hwpt>);
 }
 
-// hwptInvalidate(hwpt, type, entryLength, bytes, heeded), viommuInvalidate(viommu, …): `heeded`, a Uint32Array, gets
-// the number of entries that were executed, also on failure
+// hwptInvalidate(hwpt, type, entryLength, bytes, heeded), viommuInvalidate(viommu, …): write the number of entries that
+// were executed to `heeded`, a Uint32Array, also on failure
 template <typename T>
 void Invalidate(const Napi::CallbackInfo& info) {
   const auto object = Unwrap<T>(info[0]);

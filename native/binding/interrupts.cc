@@ -20,7 +20,7 @@ void IrqSet(const Napi::CallbackInfo& info) {
   Call(info.Env(), [&] { core::SetIrqs(device->fd(), set, count); });
 }
 
-// irqSetChosen(device, action, index, start, Uint8Array): 1 for the vectors that are meant
+// irqSetChosen(device, action, index, start, Uint8Array): the action applies to the vectors whose byte is 1
 void IrqSetChosen(const Napi::CallbackInfo& info) {
   const auto device = Unwrap<core::VfioDevice>(info[0]);
   const auto set = ToIrqSet(info);
@@ -29,7 +29,7 @@ void IrqSetChosen(const Napi::CallbackInfo& info) {
   Call(info.Env(), [&] { core::SetIrqs(device->fd(), set, chosen); });
 }
 
-// irqSetEventfds(device, action, index, start, Int32Array): fd numbers, or -1
+// irqSetEventfds(device, action, index, start, Int32Array): an fd number for each vector; -1 removes its eventfd
 void IrqSetEventfds(const Napi::CallbackInfo& info) {
   const auto device = Unwrap<core::VfioDevice>(info[0]);
   const auto set = ToIrqSet(info);
@@ -57,7 +57,7 @@ void IoeventfdRemove(const Napi::CallbackInfo& info) {
   Call(info.Env(), [&] { core::SetIoeventfd(device->fd(), write, -1); });
 }
 
-// eventfdTake(fd): bigint, what it counted; 0n: nothing
+// eventfdTake(fd): bigint, the count, which becomes 0
 Napi::Value EventfdTake(const Napi::CallbackInfo& info) {
   const auto fd = Unwrap<core::Fd>(info[0]);
   return FromU64(info.Env(), Call(info.Env(), [&] { return core::TakeCount(*fd); }));

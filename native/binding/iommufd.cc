@@ -42,20 +42,21 @@ Napi::Value IoasCopy(const Napi::CallbackInfo& info) {
       FromU64);
 }
 
-// The hot calls take their arguments from words of memory that JavaScript writes and this file reads: turning a bigint
-// into a u64 and back through the Node-API costs more than all else that a call does.
+// The frequent calls take their arguments from words of memory that JavaScript writes. The conversion of bigints
+// through the Node-API would cost more than the rest of the call.
 enum Word : std::size_t { kFd, kStart, kLength, kIova, kAccess, kFixed, kWords };
 
 using Words = std::array<uint64_t, kWords>;
 
-// What each function has as its data. JavaScript can drop the handle, and transfer the words' ArrayBuffer away.
+// The data of each hot function. It owns both objects, because JavaScript can release the handle and transfer the
+// words' ArrayBuffer.
 struct HotIoas {
   Cell<core::Ioas> ioas;
   std::shared_ptr<Words> words;
 };
 
-// At the end of an environment Node calls the finalizer also for an ArrayBuffer that was transferred to another thread:
-// such words stay for as long as the process lives.
+// Keeps words until the process ends. When an environment ends, Node calls the finalizer also for an ArrayBuffer that
+// was transferred to another thread.
 void KeepForever(std::shared_ptr<Words> words) {
   struct Kept {
     kernel::Mutex mutex;
@@ -87,7 +88,7 @@ napi_value HotCall(napi_env env, napi_callback_info info) {
   return nullptr;
 }
 
-// Leaves the IOVA in its word.
+// Writes the IOVA to its word.
 void MapFd(const core::Ioas& ioas, uint64_t* words) {
   core::Ioas::Placement placement = {.access = static_cast<uint32_t>(words[kAccess])};
   if (words[kFixed] != 0) placement.iova = words[kIova];
@@ -96,7 +97,7 @@ void MapFd(const core::Ioas& ioas, uint64_t* words) {
 
 void Unmap(const core::Ioas& ioas, uint64_t* words) { ioas.Unmap(words[kIova], words[kLength]); }
 
-// ioasHot(ioas): { words: BigUint64Array, mapFd(), unmap() }, functions of this IOAS
+// ioasHot(ioas): { words: BigUint64Array, mapFd(), unmap() }. The functions work on this IOAS.
 Napi::Value IoasHot(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const HotIoas data = {CellOf<core::Ioas>(info[0]), std::make_shared<Words>()};

@@ -1,4 +1,4 @@
-// Functions that all numbered objects of an iommufd share.
+// Unwraps handles of an iommufd's objects.
 #include "binding/iommufd_object.h"
 
 namespace binding {

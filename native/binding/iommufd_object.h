@@ -1,4 +1,4 @@
-// Functions that all numbered objects of an iommufd share: their id, and three ways to destroy them.
+// Functions that all objects of an iommufd with an id share: their id, and three ways to destroy them.
 #pragma once
 
 #include "binding/addon.h"
@@ -17,18 +17,18 @@ template <typename T>
 void ObjectDestroy(const Napi::CallbackInfo& info) {
   auto& object = Unbox<T>(info[0]);
   if (!object) return;
-  // While pool threads use the object, the last of them destroys it: the id must not be given to another object before.
+  // If other threads use the object, the last of them destroys it, so that the kernel cannot reuse the id earlier.
   if (object.use_count() == 1) Call(info.Env(), [&] { object->Destroy(); });
   object.reset();
 }
 
-// xRelease(object): releases the handle's reference. The last reference tries to destroy the object.
+// xRelease(object): releases the handle's share. The last share tries to destroy the object.
 template <typename T>
 void ObjectRelease(const Napi::CallbackInfo& info) {
   Unbox<T>(info[0]).reset();
 }
 
-// xDestroyLater(object): a promise. After it, xDestroy() only releases the handle.
+// xDestroyLater(object): a promise. A later xDestroy() only releases the handle.
 template <typename T>
 Napi::Value ObjectDestroyLater(const Napi::CallbackInfo& info) {
   return Run(
@@ -40,7 +40,7 @@ Napi::Value ObjectDestroyLater(const Napi::CallbackInfo& info) {
       FromNothing);
 }
 
-// x: { id, destroy, release, destroyLater }
+// Exports xId, xDestroy, xRelease and xDestroyLater.
 template <typename T>
 void ExportObject(Napi::Env env, Napi::Object exports, const char* name) {
   Record functions(env);
@@ -51,7 +51,7 @@ void ExportObject(Napi::Env env, Napi::Object exports, const char* name) {
   Define(exports, name, functions);
 }
 
-// An IOAS or a HWPT: what a device can be attached to, and a HWPT be made from.
+// An IOAS or a HWPT. A device can be attached to either.
 std::shared_ptr<core::IommufdObject> UnwrapPageTable(const Napi::Value& value);
 
 }  // namespace binding

@@ -1,4 +1,4 @@
-// Functions of the settings of an iommufd and its IOASes, and of physical addresses.
+// Functions of the options of an iommufd and its IOASes, and of physical addresses.
 #include "binding/addon.h"
 #include "binding/handle.h"
 
@@ -12,7 +12,7 @@ Napi::Value IoasAdopt(const Napi::CallbackInfo& info) {
   return Wrap(info.Env(), Call(info.Env(), [&] { return core::Ioas::Adopt(iommufd, id); }));
 }
 
-// ioasAllowIovas(ioas, ranges: BigUint64Array of start and last by turns)
+// ioasAllowIovas(ioas, BigUint64Array [start, last, start, last, …])
 void IoasAllowIovas(const Napi::CallbackInfo& info) {
   if (!info[1].IsTypedArray()) throw Napi::TypeError::New(info.Env(), "expected a BigUint64Array");
   const auto words = info[1].As<Napi::BigUint64Array>();

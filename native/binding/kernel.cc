@@ -1,4 +1,4 @@
-// The handle of the kernel that this process runs on.
+// The handle of the running Linux kernel.
 #include "binding/addon.h"
 #include "binding/handle.h"
 #include "kernel/linux_kernel.h"
@@ -9,8 +9,8 @@ namespace {
 
 // systemKernel(): Kernel
 Napi::Value SystemKernel(const Napi::CallbackInfo& info) {
-  // One for all threads: what they know of a device is kept together with its kernel.
-  // Never destroyed: threads may outlive static objects.
+  // All threads share one object, because device states are registered by kernel (core/device_state.h). It is never
+  // destroyed: threads may outlive static objects.
   static const auto* const kKernel = new std::shared_ptr<kernel::Kernel>(std::make_shared<kernel::LinuxKernel>());
   return Wrap<kernel::Kernel>(info.Env(), *kKernel);
 }

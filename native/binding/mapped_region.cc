@@ -1,5 +1,5 @@
-// Register accessors. Hot: each is a function of its own for each mapping, on the bare Node-API, with the mapping as
-// its data, so that a call looks nothing up.
+// Register accessors. Programs call them often, so each mapping has its own functions of plain Node-API, whose data is
+// the mapping: a call unwraps no handle.
 #include <cmath>
 #include <concepts>
 
@@ -11,7 +11,7 @@
 namespace binding {
 namespace {
 
-// What each accessor has as its data: a share of the mapping.
+// The data of each accessor: a share of the mapping.
 using Registers = std::shared_ptr<core::Mapping>;
 
 napi_value Refuse(napi_env env, CreateError create, const char* code, const char* message) {
@@ -26,14 +26,14 @@ napi_value RefuseAccess(napi_env env, const core::Mapping& mapping) {
       "the device does not decode memory now: it is in reset, or memory space is off in its command register");
 }
 
-// False: an exception is pending.
+// Returns false if an exception is pending.
 bool ToOffset(napi_env env, napi_value value, const core::Mapping& mapping, std::size_t width, std::size_t* offset) {
   double number = 0;
   if (napi_get_value_double(env, value, &number) != napi_ok) {
     Refuse(env, napi_create_type_error, "ERR_INVALID_ARG_TYPE", "The \"offset\" argument must be of type number");
     return false;
   }
-  // The comparison is false for NaN, too.
+  // The comparison is also false for NaN.
   if (!(number >= 0 && number <= static_cast<double>(mapping.length()) - static_cast<double>(width))) {
     Refuse(env, napi_create_range_error, "ERR_OUT_OF_RANGE", "The value of \"offset\" is outside the mapped region");
     return false;
@@ -62,7 +62,7 @@ template <std::same_as<uint64_t> T>
 bool FromValue(napi_env env, napi_value value, T* out) {
   bool lossless = false;
   if (napi_get_value_bigint_uint64(env, value, out, &lossless) != napi_ok) {
-    // A safe integer is taken where a bigint is.
+    // A safe integer is accepted in place of a bigint.
     double number = 0;
     if (napi_get_value_double(env, value, &number) != napi_ok) {
       Refuse(env, napi_create_type_error, "ERR_INVALID_ARG_TYPE",
@@ -136,7 +136,7 @@ void Copy(const core::Mapping& mapping, std::size_t offset, void* data, std::siz
   }
 }
 
-// Many registers in one call: one access of the array's element width for each element, in ascending order.
+// Accesses many registers in one call: one access of the element's width for each array element, in ascending order.
 template <bool to_device>
 napi_value Block(napi_env env, napi_callback_info info) {
   std::size_t count = 2;
@@ -200,7 +200,7 @@ Napi::Value RegisterAccess(const Napi::CallbackInfo& info) {
   return result;
 }
 
-// mappingRetire(mapping): the file is let go, views read zeros.
+// mappingRetire(mapping): releases the file; views read zeros from then on.
 void MappingRetire(const Napi::CallbackInfo& info) {
   auto& mapping = Unbox<core::Mapping>(info[0]);
   if (mapping) mapping->Retire();
@@ -210,7 +210,7 @@ void MappingRetire(const Napi::CallbackInfo& info) {
 }  // namespace
 
 void InitMappedRegion(Napi::Env env, Napi::Object exports) {
-  // With the addon, and not with the first mapping: so whoever compares the open fds before and after sees none come.
+  // Runs when the addon loads, not with the first mapping, so that a mapping adds no unexpected open fds.
   Call(env, HoldBusErrors);
   Export<RegisterAccess>(env, exports, "registerAccess");
   Export<MappingRetire>(env, exports, "mappingRetire");

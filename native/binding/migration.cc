@@ -57,7 +57,7 @@ Napi::Value MigrationPrecopyInfo(const Napi::CallbackInfo& info) {
   return result;
 }
 
-// dmaLoggingStart(device, pageSize, BigUint64Array of IOVA and length by turns, async): bigint
+// dmaLoggingStart(device, pageSize, BigUint64Array [IOVA, length, IOVA, length, …], async): bigint, the page size
 Napi::Value DmaLoggingStart(const Napi::CallbackInfo& info) {
   const auto words = ToArray<Napi::BigUint64Array>(info[2], napi_biguint64_array);
   std::vector<core::DmaRange> ranges;
@@ -81,7 +81,7 @@ Napi::Value DmaLoggingStop(const Napi::CallbackInfo& info) {
       FromNothing);
 }
 
-// dmaLoggingReport(device, iova, length, pageSize, async): BigUint64Array of IOVA and length by turns
+// dmaLoggingReport(device, iova, length, pageSize, async): BigUint64Array [IOVA, length, IOVA, length, …]
 Napi::Value DmaLoggingReport(const Napi::CallbackInfo& info) {
   return Run(
       info.Env(), info[4],

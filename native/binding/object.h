@@ -1,6 +1,6 @@
-// Objects and arrays for JavaScript. Their properties are defined as their own: an assignment ([[Set]]) would run an
-// accessor that a program put on a prototype, which then gets the value, or throws, or leaves the property out. Nothing
-// in this folder assigns; test/unit/hostile-javascript.test.ts checks it.
+// Objects and arrays for JavaScript. Their properties are defined, not assigned: an assignment ([[Set]]) would run an
+// accessor that a program put on a prototype, which could read the value, throw, or leave the property out. No code in
+// this folder assigns a property; test/unit/hostile-javascript.test.ts checks this.
 #pragma once
 
 #include <napi.h>
@@ -47,7 +47,7 @@ class List : public Napi::Array {
   uint32_t length_ = 0;
 };
 
-// A function of the addon: `function` takes a Napi::CallbackInfo.
+// Exports a function of the addon. `function` takes a Napi::CallbackInfo.
 template <auto function>
 void Export(Napi::Env env, const Napi::Object& exports, const char* name) {
   napi_value value = nullptr;

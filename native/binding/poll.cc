@@ -11,7 +11,7 @@
 
 namespace binding {
 
-// Its uv handle lives until the loop has closed it, and keeps the object until then.
+// One watch of an fd. The object lives until the loop has closed its uv handle.
 class Poll : public std::enable_shared_from_this<Poll> {
  public:
   Poll(std::shared_ptr<core::Fd> fd, int events) : fd_(std::move(fd)), events_(events) {}
@@ -48,7 +48,8 @@ class Poll : public std::enable_shared_from_this<Poll> {
     listener_.Reset();
     context_.reset();
     uv_close(reinterpret_cast<uv_handle_t*>(&handle_), Closed);
-    // The loop has let go of the fd. An object of the kernel that cannot go before its fd need not wait for the loop.
+    // uv_close() has removed the fd from the loop. The fds are released here and not in the close callback, because
+    // some kernel objects cannot be destroyed while their fd is open.
     watched_.reset();
     fd_.reset();
   }
@@ -69,8 +70,8 @@ class Poll : public std::enable_shared_from_this<Poll> {
 
   static void Ready(uv_poll_t* handle, int status, int) {
     const auto poll = static_cast<Poll*>(handle->data)->shared_from_this();
-    // What the loop says is of the watched fd; the file itself knows, also of errors, which the loop does not tell
-    // apart.
+    // The loop reports the events of the watched fd. poll(2) on the file itself returns its events, and tells POLLERR
+    // from POLLHUP.
     int ready = poll->fd_->kernel()->Poll(poll->fd_->number(), poll->events_);
     if (ready < 0 || status < 0) ready = POLLERR;
     if (ready == 0) return;
@@ -79,7 +80,7 @@ class Poll : public std::enable_shared_from_this<Poll> {
     try {
       poll->listener_.MakeCallback(env.Global(), {Napi::Number::New(env, ready)}, *poll->context_);
     } catch (const Napi::Error&) {
-      if (napi_value error = CaughtValue(env)) napi_fatal_exception(env, error);  // as an event listener's that throws
+      if (napi_value error = CaughtValue(env)) napi_fatal_exception(env, error);  // as in Node's EventEmitter
     }
   }
 
@@ -91,7 +92,7 @@ class Poll : public std::enable_shared_from_this<Poll> {
   std::shared_ptr<core::Fd> fd_;
   const int events_;
   std::shared_ptr<core::Fd> watched_;
-  std::shared_ptr<Poll> self_;  // while the loop has the handle
+  std::shared_ptr<Poll> self_;  // set while the loop has the handle
   bool closing_ = false;
   uv_poll_t handle_ = {};
   napi_env env_ = nullptr;
@@ -100,13 +101,13 @@ class Poll : public std::enable_shared_from_this<Poll> {
   napi_async_cleanup_hook_handle hook_ = nullptr;
 };
 
-// A handle that is lost closes the poll.
+// Closes the poll when its handle is garbage collected.
 struct PollOwner {
   std::shared_ptr<Poll> poll;
   explicit PollOwner(std::shared_ptr<Poll> owned) : poll(std::move(owned)) {}
   PollOwner(const PollOwner&) = delete;
   PollOwner& operator=(const PollOwner&) = delete;
-  ~PollOwner() { poll->Close(); }  // NOLINT(bugprone-exception-escape): references that exist can be deleted
+  ~PollOwner() { poll->Close(); }  // NOLINT(bugprone-exception-escape): deleting an existing reference does not throw
 };
 
 template <>
@@ -116,8 +117,8 @@ struct HandleType<PollOwner> {
 
 namespace {
 
-// pollStart(fd, events, listener): Poll. The listener is called with those of poll(2)'s events that are ready, again
-// and again while they are; POLLERR and POLLHUP need not be asked for.
+// pollStart(fd, events, listener): Poll. Calls the listener with the ready events of poll(2), repeatedly while there
+// are any. POLLERR and POLLHUP are always reported.
 Napi::Value PollStart(const Napi::CallbackInfo& info) {
   if (!info[2].IsFunction()) throw Napi::TypeError::New(info.Env(), "expected a function");
   const auto poll = std::make_shared<Poll>(Unwrap<core::Fd>(info[0]), static_cast<int>(ToU32(info[1])));
@@ -126,14 +127,14 @@ Napi::Value PollStart(const Napi::CallbackInfo& info) {
   return Wrap(info.Env(), std::move(owner));
 }
 
-// pollRef(poll, keep): whether it keeps the process alive. Closed, it does not.
+// pollRef(poll, keep): sets whether the poll keeps the process alive. A closed poll does not.
 Napi::Value PollRef(const Napi::CallbackInfo& info) {
   const auto& owner = Unbox<PollOwner>(info[0]);
   if (owner) owner->poll->SetRef(info[1].ToBoolean());
   return info.Env().Undefined();
 }
 
-// pollClose(poll): the listener is not called any more; again is no error.
+// pollClose(poll): the listener is no longer called. A second call does nothing.
 Napi::Value PollClose(const Napi::CallbackInfo& info) {
   Unbox<PollOwner>(info[0]).reset();
   return info.Env().Undefined();

@@ -1,4 +1,4 @@
-// Failures as JavaScript exceptions.
+// Converts C++ exceptions to JavaScript exceptions.
 #include "binding/raise.h"
 
 #include <array>
@@ -10,10 +10,10 @@ namespace {
 
 constexpr std::size_t kMostProperties = 3;
 
-// Where Napi::Error keeps what was thrown if that is no object: an own property of an object in its place.
+// If the thrown value is not an object, Napi::Error wraps it in an object, as an own property with this name.
 constexpr const char* kWrapped = "4bda9e7e-4913-4dbc-95de-891cbf66598e-errorVal";
 
-// Napi::Error::Value() would look for that property on the error's prototypes, too.
+// The thrown value. Napi::Error::Value() is not used: it would look for that property on the error's prototypes, too.
 napi_value ValueOf(napi_env env, const Napi::Error& error) {
   napi_value value = error.Napi::Reference<Napi::Object>::Value();
   napi_value key = nullptr;
@@ -25,7 +25,7 @@ napi_value ValueOf(napi_env env, const Napi::Error& error) {
   return value;
 }
 
-// An error's own properties. They are defined, not assigned: an assignment would run a setter of Object.prototype.
+// The own properties of an error. They are defined, not assigned: an assignment would run a setter of Object.prototype.
 class Properties {
  public:
   explicit Properties(napi_env env) : env_(env) {}
@@ -78,7 +78,7 @@ napi_value NewError(napi_env env, const core::Failure& failure) noexcept {
 }
 
 bool CanRunJavaScript(napi_env env) noexcept {
-  // Fails when the environment can run no JavaScript, and runs none itself.
+  // napi_coerce_to_bool fails when the environment cannot run JavaScript, and does not run any.
   napi_value undefined = nullptr;
   napi_value result = nullptr;
   return napi_get_undefined(env, &undefined) == napi_ok && napi_coerce_to_bool(env, undefined, &result) == napi_ok;
@@ -90,7 +90,7 @@ void Raise(napi_env env, napi_value error) noexcept {
   if (error != nullptr && napi_throw(env, error) == napi_ok) return;
   if (napi_throw_error(env, nullptr, "a native call failed, and its error cannot be described") == napi_ok) return;
   if (napi_is_exception_pending(env, &pending) == napi_ok && pending) return;
-  if (!CanRunJavaScript(env)) return;  // nobody sees what the callback returns
+  if (!CanRunJavaScript(env)) return;  // no JavaScript gets the callback's result
   napi_fatal_error("vfio-dmabuf", NAPI_AUTO_LENGTH, "no exception can be thrown", NAPI_AUTO_LENGTH);
 }
 

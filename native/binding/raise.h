@@ -1,4 +1,4 @@
-// How a failure becomes a JavaScript exception. All of it is on the bare Node-API: Napi::Error assigns and looks up
+// Conversion of C++ exceptions to JavaScript exceptions, in plain Node-API: Napi::Error assigns and looks up
 // properties, which runs accessors that a program put on Object.prototype.
 #pragma once
 
@@ -13,29 +13,30 @@ namespace binding {
 // napi_create_error, napi_create_type_error or napi_create_range_error
 using CreateError = napi_status (*)(napi_env env, napi_value code, napi_value message, napi_value* result);
 
-// An error, with `code` as its own property unless it is nullptr. nullptr: none can be created.
+// Creates an error with the own property `code`, unless `code` is nullptr. Returns nullptr if it cannot be created.
 napi_value NewError(napi_env env, CreateError create, const char* code, const char* message) noexcept;
 
-// An Error with `errno` (positive), `syscall` and `ioctl`; lib/errors.ts makes a KernelError of it.
+// Creates an Error with `errno` (positive), `syscall` and, for an ioctl, `ioctl`. explain() in lib/errors/errors.ts
+// converts it to a KernelError. Returns nullptr if it cannot be created.
 napi_value NewError(napi_env env, const core::Failure& failure) noexcept;
 
-// False while the environment is being torn down or its thread was terminated: no JavaScript runs from then on. No
-// exception may be pending.
+// Returns false if the environment is being torn down or its thread was terminated: it then runs no more JavaScript.
+// Call it only while no exception is pending.
 bool CanRunJavaScript(napi_env env) noexcept;
 
-// Throws `error` into JavaScript. When the callback returns, an exception is pending, whatever `error` is; otherwise a
-// failed call would look like a successful one. The process ends if no exception can be made pending.
+// Throws `error` into JavaScript. If that fails, or `error` is nullptr, throws another error, so that a failed call
+// never looks successful. Ends the process if no exception can be thrown.
 void Raise(napi_env env, napi_value error) noexcept;
 
-// In a catch block: what is being caught, as a JavaScript value.
+// Call it in a catch block: the caught exception as a JavaScript value, or nullptr.
 napi_value CaughtValue(napi_env env) noexcept;
 
-// In a catch block: throws it into JavaScript.
+// Call it in a catch block: throws the caught exception into JavaScript.
 void RaiseCaught(napi_env env) noexcept;
 
 [[noreturn]] void ThrowCoded(Napi::Env env, const char* code, const std::string& message);
 
-// A callback of the Node-API that calls `function`, which takes a Napi::CallbackInfo and may throw.
+// A Node-API callback that calls `function`, which takes a Napi::CallbackInfo and may throw.
 template <auto function>
 napi_value Callback(napi_env env, napi_callback_info info) noexcept {
   try {

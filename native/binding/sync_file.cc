@@ -72,7 +72,7 @@ void TimelineAdvance(const Napi::CallbackInfo& info) {
   Call(info.Env(), [&] { core::AdvanceTimeline(*timeline, count); });
 }
 
-// fenceDeadline(timeline, sync file): bigint, or undefined if none was set
+// fenceDeadline(timeline, sync file): bigint, or undefined if no deadline was set
 Napi::Value FenceDeadline(const Napi::CallbackInfo& info) {
   const auto timeline = Unwrap<core::Fd>(info[0]);
   const auto sync_file = Unwrap<core::Fd>(info[1]);

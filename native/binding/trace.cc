@@ -1,4 +1,4 @@
-// The ioctls of an environment, for lib/addon/trace.ts to publish.
+// Records the ioctls of an environment; lib/addon/trace.ts publishes them.
 #include "core/trace.h"
 
 #include "binding/addon.h"
@@ -14,7 +14,7 @@ struct HandleType<core::Trace> {
 
 namespace {
 
-// traceStart(): Trace. From now on this environment's ioctls are kept until they are taken.
+// traceStart(): Trace. Starts to record this environment's ioctls; traceTake() removes them.
 Napi::Value TraceStart(const Napi::CallbackInfo& info) {
   auto trace = std::make_shared<core::Trace>();
   core::Trace::SetCurrent(trace);

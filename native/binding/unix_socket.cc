@@ -1,4 +1,4 @@
-// Functions of Unix sockets that carry fds.
+// Functions of Unix sockets that transfer fds.
 #include "core/unix_socket.h"
 
 #include "binding/addon.h"
@@ -57,7 +57,7 @@ Napi::Value SocketAccept(const Napi::CallbackInfo& info) {
   return accepted ? Wrap(info.Env(), std::move(accepted)) : info.Env().Undefined();
 }
 
-// socketSend(socket, Uint8Array, Int32Array of fds): bytes moved | undefined
+// socketSend(socket, Uint8Array, Int32Array of fds): number of bytes sent | undefined
 Napi::Value SocketSend(const Napi::CallbackInfo& info) {
   const auto socket = Unwrap<core::Fd>(info[0]);
   const auto bytes = ToArray<Napi::Uint8Array>(info[1], napi_uint8_array);
@@ -87,7 +87,7 @@ Napi::Value SocketReceive(const Napi::CallbackInfo& info) {
   return FromMessage(info.Env(), Call(info.Env(), [&] { return core::ReceiveMessage(*socket, size); }));
 }
 
-// socketHasRoom(socket): whether socketReceive() of any message is certain not to wait
+// socketHasRoom(socket): whether socketReceive() is sure not to block, whatever the message
 Napi::Value SocketHasRoom(const Napi::CallbackInfo& info) {
   const auto socket = Unwrap<core::Fd>(info[0]);
   return Napi::Boolean::New(info.Env(), core::HasRoomForFds(*socket));
@@ -100,20 +100,20 @@ Napi::Value SocketReceiveSlowly(const Napi::CallbackInfo& info) {
   return Wrap(info.Env(), Call(info.Env(), [&] { return std::make_shared<core::SlowReceive>(socket, size); }));
 }
 
-// slowReceiveStart(slow): once slowReceiveReady() is watched
+// slowReceiveStart(slow): call it after slowReceiveReady()'s fd is watched
 void SlowReceiveStart(const Napi::CallbackInfo& info) { Unwrap<core::SlowReceive>(info[0])->Start(); }
 
-// slowReceiveReady(slow): Fd, readable when it is done
+// slowReceiveReady(slow): Fd, readable when the receive is done
 Napi::Value SlowReceiveReady(const Napi::CallbackInfo& info) {
   return Wrap(info.Env(), Unwrap<core::SlowReceive>(info[0])->ready());
 }
 
-// slowReceiveTake(slow): as socketReceive(), once it is done
+// slowReceiveTake(slow): the result, as of socketReceive(). Call it when the receive is done.
 Napi::Value SlowReceiveTake(const Napi::CallbackInfo& info) {
   Unwrap<core::SlowReceive>(info[0]);
   const auto slow = std::move(Unbox<core::SlowReceive>(info[0]));
   auto message = Call(info.Env(), [&] { return slow->Take(); });
-  core::SideThreads::Get().WaitBriefly();  // until the thread has let go of the socket
+  core::SideThreads::Get().WaitBriefly();  // until the thread has released the socket
   return FromMessage(info.Env(), std::move(message));
 }
 
@@ -148,7 +148,7 @@ Napi::Value SocketPeer(const Napi::CallbackInfo& info) {
   return result;
 }
 
-// socketUnread(socket): bytes
+// socketUnread(socket): number of bytes
 Napi::Value SocketUnread(const Napi::CallbackInfo& info) {
   const auto socket = Unwrap<core::Fd>(info[0]);
   return Napi::Number::New(info.Env(), Call(info.Env(), [&] { return core::UnreadOf(*socket); }));

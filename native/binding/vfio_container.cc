@@ -1,4 +1,4 @@
-// Functions of a VFIO container. The handle is its fd; JavaScript keeps the mapped pages alive.
+// Functions of a VFIO container. Its handle is its Fd; JavaScript keeps the Mappings of mapped pages alive.
 #include "core/vfio_container.h"
 
 #include <sys/mman.h>
@@ -57,14 +57,15 @@ Napi::Value ContainerInfo(const Napi::CallbackInfo& info) {
   return result;
 }
 
-// containerMapMemory(container, memfd, offset, length, iova, flags, async): Mapping. The Mapping is a new one: closing
-// the memory does not unmap it.
+// containerMapMemory(container, memfd, offset, length, iova, flags, async): Mapping, a new one, so that closing the
+// DmaMemory does not unmap it
 Napi::Value ContainerMapMemory(const Napi::CallbackInfo& info) {
   return Run(
       info.Env(), info[6],
       [container = ToContainer(info[0]), memory = Unwrap<core::Fd>(info[1]), offset = ToU64(info[2]),
        length = ToU64(info[3]), iova = ToU64(info[4]), flags = ToU32(info[5])] {
-        // mmap takes only whole pages; a part that begins inside a page must be refused by the container.
+        // mmap(2) needs a page-aligned offset. An offset inside a page is passed on as an address inside the page,
+        // which the container refuses.
         const uint64_t start = offset % kernel::PageSize();
         auto pages = std::make_shared<core::Mapping>(memory, offset - start, start + length, PROT_READ | PROT_WRITE);
         container.MapDma(*pages, start, iova, flags);
@@ -73,7 +74,7 @@ Napi::Value ContainerMapMemory(const Napi::CallbackInfo& info) {
       Wrap<core::Mapping>);
 }
 
-// containerMapRegion(container, device, offset in its file, length, iova, flags, writable): Mapping
+// containerMapRegion(container, device, offset in the device's file, length, iova, flags, writable): Mapping
 Napi::Value ContainerMapRegion(const Napi::CallbackInfo& info) {
   const auto container = ToContainer(info[0]);
   const auto device = Unwrap<core::VfioDevice>(info[1]);

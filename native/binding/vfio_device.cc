@@ -17,14 +17,14 @@ Napi::Value VfioDevice(const Napi::CallbackInfo& info) {
   return Wrap(info.Env(), Call(info.Env(), [&] { return std::make_shared<core::VfioDevice>(fd, address); }));
 }
 
-// vfioClose(device, async): its fd closes after the last call and the last mapping end.
+// vfioClose(device, async): the fd closes when the last call and the last mapping that use it end.
 Napi::Value VfioClose(const Napi::CallbackInfo& info) {
   auto device = std::move(Unbox<core::VfioDevice>(info[0]));
   if (device) device->Close();
   return Release(info.Env(), info[1], std::move(device));
 }
 
-// The device's word (core/device_state.h).
+// The device's state word (core/device_state.h).
 napi_value Word(napi_env env, napi_callback_info info) {
   void* data = nullptr;
   napi_get_cb_info(env, info, nullptr, nullptr, nullptr, &data);
@@ -34,7 +34,7 @@ napi_value Word(napi_env env, napi_callback_info info) {
   return result;
 }
 
-// vfioWord(device): () => number, a function of this device that outlives it
+// vfioWord(device): () => number, a function that returns the device's state word, also after vfioClose()
 Napi::Value VfioWord(const Napi::CallbackInfo& info) {
   return HotFunction<Word>(info.Env(), "word", Unwrap<core::VfioDevice>(info[0])->state());
 }
@@ -55,8 +55,8 @@ Napi::Value VfioBind(const Napi::CallbackInfo& info) {
 
 // vfioAttach(device, ioas or hwpt, async): number
 Napi::Value VfioAttach(const Napi::CallbackInfo& info) {
-  // The capture's members are destroyed in reverse order: the device first. If it was closed meanwhile, that detaches
-  // it, and the table can be destroyed.
+  // The captures are destroyed in reverse order: the device first. If the device was closed during the call, that
+  // detaches it, and the page table can then be destroyed.
   return Run(
       info.Env(), info[2],
       [table = UnwrapPageTable(info[1]), device = Unwrap<core::VfioDevice>(info[0])] {

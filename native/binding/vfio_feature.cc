@@ -35,7 +35,7 @@ Napi::Value VfioZpciError(const Napi::CallbackInfo& info) {
   return FromU64(info.Env(), Call(info.Env(), [&] { return device->ZpciError(); }));
 }
 
-// vfioExportDmaBuf(device, region, BigUint64Array of offset, length, offset, length …): Fd
+// vfioExportDmaBuf(device, region, BigUint64Array [offset, length, offset, length, …]): Fd
 Napi::Value VfioExportDmaBuf(const Napi::CallbackInfo& info) {
   const auto device = Unwrap<core::VfioDevice>(info[0]);
   const uint32_t region = ToU32(info[1]);

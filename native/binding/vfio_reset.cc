@@ -1,4 +1,4 @@
-// Functions that revoke a VFIO device's memory for some time: reset, hot reset, low power.
+// Functions that revoke a VFIO device's dma-bufs temporarily: reset, hot reset, low power.
 #include <algorithm>
 #include <array>
 
@@ -21,7 +21,7 @@ Napi::Value VfioReset(const Napi::CallbackInfo& info) {
       FromNothing);
 }
 
-// vfioHotResetInfo(device): { flags, devices: Uint32Array of devid, segment, bus, devfn, devid … }
+// vfioHotResetInfo(device): { flags, devices: Uint32Array [devid, segment, bus, devfn, devid, …] }
 Napi::Value VfioHotResetInfo(const Napi::CallbackInfo& info) {
   const auto device = Unwrap<core::VfioDevice>(info[0]);
   const auto answer = Call(info.Env(), [&] { return device->GetHotResetInfo(); });

@@ -7,7 +7,7 @@
 namespace binding {
 namespace {
 
-// viommuAllocate(parent, device, type, data): Viommu; the kernel's answer replaces `data`
+// viommuAllocate(parent, device, type, data): Viommu. The kernel writes its answer to `data`.
 Napi::Value ViommuAllocate(const Napi::CallbackInfo& info) {
   auto parent = Unwrap<core::Hwpt>(info[0]);
   auto data = ToArray<Napi::Uint8Array>(info[3], napi_uint8_array);
@@ -43,7 +43,7 @@ Napi::Value VeventQueueAllocate(const Napi::CallbackInfo& info) {
               }));
 }
 
-// veventQueueFile(queue): Fd, closed with the queue at the latest
+// veventQueueFile(queue): Fd. The queue cannot be destroyed while the fd is open.
 Napi::Value VeventQueueFile(const Napi::CallbackInfo& info) {
   const auto file = Unwrap<core::VeventQueue>(info[0])->file();
   if (!file) ThrowCoded(info.Env(), "ERR_CLOSED", "the event queue is closed");

@@ -1,4 +1,4 @@
-// The SIGBUS handler, and the accesses that it guards.
+// The SIGBUS handler, the handlers that it calls for other signals, and the ranges that become zero pages.
 #include "core/bus_error.h"
 
 #include <sys/mman.h>
@@ -28,12 +28,12 @@ uint64_t MeasureInterval() {
 #endif
 }
 
-// A handler or disposition that was in place before this library's. Never freed: the signal handler reads the list
+// A handler or disposition that this library's handler replaced. Never freed, because the signal handler reads the list
 // without a lock.
 struct Earlier {
   struct sigaction action;
-  const Earlier* before;  // the one that it replaced
-  const Earlier* made;    // the next in the list of all
+  const Earlier* before;  // the handler that was replaced before
+  const Earlier* made;    // the next one in the list of all
 };
 
 std::atomic<const Earlier*> latest = nullptr;
@@ -41,21 +41,23 @@ const Earlier* all_earlier = nullptr;
 std::atomic<void (*)(int)> loop_handler = nullptr;
 kernel::Mutex installing;
 
-// The handler that this thread is in, called by this library's. One that calls this library's again, which it replaced
-// once, means those before.
+// The earlier handler that this library's handler is calling on this thread. If that handler calls this library's
+// handler, which it replaced at some time, PassOn() continues with the handlers before it.
 thread_local const Earlier* passing [[gnu::tls_model("initial-exec")]] = nullptr;
 
-// Read by the signal handler, in any thread, without a lock: nodes are never freed, but used again.
+// A range of AddZeroRange(). The signal handler reads the list without a lock in any thread, so nodes are reused and
+// never freed.
 struct ZeroRange {
   std::atomic<uintptr_t> start = 0;  // 0: free
   std::atomic<uintptr_t> end = 0;
-  std::atomic<unsigned> handlers = 0;  // that look at it now; until they are done it is neither unmapped nor used again
+  std::atomic<unsigned> handlers = 0;  // signal handlers that read the node now; RemoveZeroRange() waits for them
   ZeroRange* next = nullptr;
 };
 std::atomic<ZeroRange*> zero_ranges = nullptr;
 kernel::Mutex zero_ranges_changing;
 
-// Async-signal-safe. False: the address is in none, or the system has no page left.
+// Replaces the range that contains the address by zero pages. Async-signal-safe. Returns false if no range contains the
+// address or mmap(2) fails.
 bool BecomeZeros(uintptr_t at) {
   for (ZeroRange* range = zero_ranges; range; range = range->next) {
     ++range->handlers;
@@ -96,12 +98,12 @@ void PassOn(int signal, siginfo_t* info, void* context) {
   if (IsLoop(earlier)) {
     if (sent) earlier->action.sa_handler(signal);
     earlier = earlier->before;
-    if (sent && !IsFunction(earlier)) return;  // whoever watches the loop calls EndIfUnhandled()
+    if (sent && !IsFunction(earlier)) return;  // the loop's watcher calls EndIfUnhandled()
   }
   if (!IsFunction(earlier)) {
     if (sent && earlier && earlier->action.sa_handler == SIG_IGN) return;
     SetDefault();
-    // A fault comes again when the instruction does, and ends the process where it happened.
+    // A fault needs no raise(): the instruction runs again, faults again and ends the process at the faulting address.
     if (sent || info->si_code == BUS_MCEERR_AO) raise(signal);
     return;
   }
@@ -160,7 +162,7 @@ void CatchBusErrors() {
   Remember(now);
   struct sigaction action = {};
   action.sa_sigaction = HandleBusError;
-  action.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER;  // left by a jump: the signal must not stay blocked
+  action.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER;  // SA_NODEFER, because siglongjmp() may leave the handler
   sigemptyset(&action.sa_mask);
   sigaction(SIGBUS, &action, nullptr);
 }

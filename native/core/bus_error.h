@@ -1,5 +1,5 @@
-// Loads and stores that may raise SIGBUS: another process, or another thread between the check and the access, can
-// switch off the memory of a device whose registers are mapped.
+// Loads and stores that may raise SIGBUS: another process or thread can disable the memory of a device whose registers
+// are mapped, also between a check and the access.
 #pragma once
 
 #include <atomic>
@@ -11,35 +11,36 @@
 
 namespace core {
 
-// An access that may fail: the addresses that it touches, and where the thread goes on after a bus error at one of
-// them.
+// An access that may raise SIGBUS: the addresses that it uses, and where the thread continues after a bus error at one
+// of them.
 struct BusErrorGuard {
   uintptr_t start;
   uintptr_t end;
   sigjmp_buf here;
 };
 
-// The access that this thread makes now. The signal handler reads it, so the compiler must not move or drop a store.
+// This thread's current access. Volatile, because the signal handler reads it: the compiler must keep each store.
 extern thread_local BusErrorGuard* volatile bus_error_guard [[gnu::tls_model("initial-exec")]];
 
-// Installs this library's handler of SIGBUS, unless it is in place. A handler that is replaced stays known: it gets
-// every signal that is not this library's.
+// Installs this library's SIGBUS handler unless it is already installed. The handler calls the replaced handler for
+// each signal that is not caused by this library's accesses.
 void CatchBusErrors();
 
-// `handler` is an event loop's: it takes note of a signal and returns. It gets the signals that somebody sent, and no
-// faults: the instruction would run again, and fault again, forever.
+// Sets the handler of the event loop, which records a signal and returns. It gets only signals that a process sent:
+// after a fault, the instruction would run and fault again without end.
 void SetLoopHandler(void (*handler)(int));
-// A SIGBUS that somebody sent, and that nobody listens for on an event loop: ends the process if the handlers and
-// dispositions from before say so.
+// Handles a SIGBUS that a process sent and for which no event loop has a watcher: ends the process if the earlier
+// disposition is the default.
 void EndIfUnhandled();
 
-// A range of this process's addresses that, at the first bus error in it that nobody expects, becomes zero pages for
-// good: JavaScript looks at memory directly, and must not be ended by an exporter that takes it away.
+// Adds a range of this process's addresses. The first bus error in it that is outside GuardBusErrors() replaces the
+// range by zero pages permanently. JavaScript accesses mapped memory directly: an exporter that revokes the memory must
+// not end the process.
 void AddZeroRange(void* start, std::size_t length);
-// Once it has returned, the addresses may be used for something else.
+// Removes the range. When the call returns, the addresses can be unmapped.
 void RemoveZeroRange(void* start);
 
-// A clock that costs little to read.
+// Reads the processor's counter: a clock that is faster than clock_gettime(2).
 inline uint64_t Ticks() {
 #if defined(__x86_64__)
   return __builtin_ia32_rdtsc();
@@ -53,18 +54,18 @@ inline uint64_t Ticks() {
   return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
 #endif
 }
-extern std::atomic<uint64_t> bus_error_checked;  // when the handler was last seen in place
-extern const uint64_t kBusErrorInterval;         // about 10 microseconds
+extern std::atomic<uint64_t> bus_error_checked;  // in Ticks(): the last CatchBusErrors()
+extern const uint64_t kBusErrorInterval;         // in Ticks(): about 10 microseconds
 
-// Other native code may install a handler of its own at any time, and sigaction(2) tells nobody. To ask before every
-// access would cost more than the access.
+// Calls CatchBusErrors() if the last call is older than kBusErrorInterval. Other native code may install its own
+// handler at any time without notice, and a sigaction(2) call before every access would cost more than the access.
 inline void KeepCatchingBusErrors() {
   if (Ticks() - bus_error_checked.load(std::memory_order_relaxed) > kBusErrorInterval) [[unlikely]]
     CatchBusErrors();
 }
 
-// Runs `access`, which touches addresses of this range and must not own anything that needs a destructor. False: it
-// ended early, by a bus error.
+// Runs `access`, which uses addresses of this range and must not have objects with destructors. Returns false if a bus
+// error ended it early.
 template <typename Access>
 [[gnu::noinline]] bool GuardBusErrors(const void* start, std::size_t length, const Access& access) {
   KeepCatchingBusErrors();

@@ -1,4 +1,4 @@
-// This process's registries of devices and of exported dma-bufs.
+// Registries of the devices and of the exported dma-bufs of this process.
 #include "core/device_state.h"
 
 #include <poll.h>
@@ -15,11 +15,11 @@ namespace core {
 namespace {
 
 using FileKey = std::pair<uint64_t, uint64_t>;                                      // device and inode
-using NumberKey = std::pair<const kernel::Kernel*, std::pair<unsigned, unsigned>>;  // of a character device
+using NumberKey = std::pair<const kernel::Kernel*, std::pair<unsigned, unsigned>>;  // major and minor
 using AddressKey = std::pair<const kernel::Kernel*, std::string>;
 
-// Weak entries by a file's identity, or a device's. An object removes its entry when it ends, unless the entry belongs
-// to a newer object.
+// Weak references to objects by the identity of their file or device. An Export removes its entry when it is destroyed,
+// unless the entry belongs to a newer object. FindOrMake() removes expired entries of devices.
 template <typename T, typename Key = FileKey>
 struct Registry {
   kernel::Mutex mutex;
@@ -71,7 +71,7 @@ void AddKnown(Registry<DeviceState, Key>& registry, std::vector<std::shared_ptr<
 }  // namespace
 
 std::shared_ptr<DeviceState> DeviceState::Of(const Fd& fd, const std::string& address) {
-  // By its number, not by the inode of a node: there may be several nodes of one device.
+  // The device's number identifies it, not a node's inode: a device can have several nodes.
   if (const auto number = fd.Device()) {
     return FindOrMake(Devices(), NumberKey(fd.kernel().get(), {number->major, number->minor}), fd);
   }
@@ -98,7 +98,8 @@ DeviceFile::DeviceFile(std::shared_ptr<Fd> fd, const std::string& address)
   if (!address.empty()) state_->address = address;
 }
 
-// A file that is not bound answers EINVAL; and of several opens of a character device only one can be bound.
+// Whether the file has access to the device. A file that is not bound returns EINVAL. If a character device is open
+// several times, only one of the files can be bound.
 bool DeviceFile::Reaches() const {
   uint8_t byte = 0;
   constexpr uint64_t kConfig = uint64_t{uapi::VFIO_PCI_CONFIG_REGION_INDEX} << 40;

@@ -1,5 +1,5 @@
-// The state of one device that all objects of this process share, in all threads: whether the device decodes memory,
-// and how often it has revoked its exports.
+// The state of one device that all threads and objects of this process share: whether the device decodes memory, and
+// how often it has revoked its exports.
 #pragma once
 
 #include <atomic>
@@ -19,53 +19,53 @@ class DeviceFile;
 
 class DeviceState {
  public:
-  // The state of the device that `fd` is open on. Duplicates and other opens of the character device share it. All
-  // files from groups have the same inode: they share it by `address`, and do not share it when that is ''.
+  // The state of `fd`'s device. All opens of a character device share it. Device files from groups all have the same
+  // inode: those with the same `address` share a state. If `address` is '', the state is not shared.
   static std::shared_ptr<DeviceState> Of(const Fd& fd, const std::string& address);
   // The states of the devices of `kernel` whose known PCI address is in `addresses`.
   static std::vector<std::shared_ptr<DeviceState>> At(const kernel::Kernel* kernel,
                                                       const std::vector<std::string>& addresses);
 
-  // A word for the holders of mappings of the device's dma-bufs. A mapping keeps the count from when it was made. It is
-  // dead when the count differs, and while kRevoking is set.
-  static constexpr unsigned kDisabled = 1;  // memory is not decoded: revoked dma-bufs cannot be mapped again yet
+  // The state word, which shows whether a mapping of one of the device's dma-bufs is alive. A mapping stores the count
+  // of revocations at its creation. It is dead if the count differs, and while kRevoking is set.
+  static constexpr unsigned kDisabled = 1;  // the device does not decode memory: its dma-bufs cannot be mapped
   static constexpr unsigned kRevoking = 2;
-  static constexpr unsigned kDead = 4;  // of an export: its device was closed since
+  static constexpr unsigned kDead = 4;  // only of an Export: its device was closed after the export
   static constexpr unsigned kCountShift = 3;
   uint64_t Word() const {
     return (uint64_t{revocations} << kCountShift) | (revoking > 0 ? kRevoking : 0) | (memory_enabled ? 0 : kDisabled);
   }
 
-  std::atomic<bool> memory_enabled = false;  // when last read; while false, loads and stores are refused
+  std::atomic<bool> memory_enabled = false;  // as last read; while false, the library refuses loads and stores
   std::atomic<uint32_t> revocations = 0;
-  std::atomic<uint32_t> revoking = 0;  // how many calls that may revoke are under way
-  std::atomic<uint32_t> closings = 0;  // how often it was closed: earlier exports stay dead
+  std::atomic<uint32_t> revoking = 0;  // number of running calls that may revoke
+  std::atomic<uint32_t> closings = 0;  // how often the device was closed, which kills all earlier exports
 
-  kernel::Mutex config_mutex;  // held over a call that changes the members below and the read of its effect
+  kernel::Mutex config_mutex;  // held during a call that changes the members below, until its effect was read
   bool low_power GUARDED_BY(config_mutex) = false;  // between LOW_POWER_ENTRY and LOW_POWER_EXIT
   struct Part {
     uint64_t offset;
     uint64_t size;
   };
-  std::optional<Part> config GUARDED_BY(config_mutex);  // where config space is in the device's file, once bound
-  // Where the capabilities are in config space; 0: there is none.
+  std::optional<Part> config GUARDED_BY(config_mutex);  // config space in the device's file, after the bind
+  // Offsets of capabilities in config space; 0: the device does not have the capability.
   std::optional<uint8_t> power_management GUARDED_BY(config_mutex);
   std::optional<uint8_t> express GUARDED_BY(config_mutex);
   std::optional<uint8_t> advanced_features GUARDED_BY(config_mutex);
 
-  // Until nobody uses what the device has exported. The kernel waits for the same fences when it revokes, but in a
-  // sleep that no signal ends: a process could not even be killed. Here it can be.
+  // Waits until all fences of the device's exports are signaled. The kernel waits for the same fences when it revokes,
+  // but in an uninterruptible sleep, in which the process cannot be killed. During this wait, it can.
   void WaitForFences() const;
   mutable kernel::Mutex exports_mutex;
   std::vector<std::weak_ptr<const Fd>> exports GUARDED_BY(exports_mutex);
 
   kernel::Mutex files_mutex;
-  std::set<const DeviceFile*> files GUARDED_BY(files_mutex);  // in use
+  std::set<const DeviceFile*> files GUARDED_BY(files_mutex);  // open files of the device
   const kernel::Kernel* kernel = nullptr;
-  std::string address GUARDED_BY(files_mutex);  // '' until an object knows it
+  std::string address GUARDED_BY(files_mutex);  // '' if it is not known
 };
 
-// A device's fd in use, by an object and by the mappings of its regions.
+// An open file of a device. A VfioDevice and the mappings of its regions share it.
 class DeviceFile {
  public:
   // `address` is the PCI address, or '' if it is not known.
@@ -74,8 +74,8 @@ class DeviceFile {
   DeviceFile& operator=(const DeviceFile&) = delete;
   ~DeviceFile() { Leave(); }
 
-  // Ends the use of the fd. It closes with its last owner. If this process has no other file of the device, its exports
-  // are dead from now on.
+  // Ends the use of the file. Its last owner closes it. If this process has no other bound file of the device, the
+  // device's exports are dead from then on.
   void Leave();
 
   const Fd& fd() const { return *fd_; }
@@ -89,7 +89,7 @@ class DeviceFile {
   std::shared_ptr<DeviceState> state_;
 };
 
-// The scope of a call that may revoke: mappings are dead in every thread while it exists.
+// The scope of a call that may revoke. While the object exists, the device's mappings count as dead in every thread.
 class Revoking {
  public:
   explicit Revoking(std::shared_ptr<DeviceState> state) : state_(std::move(state)) { ++state_->revoking; }
@@ -97,7 +97,7 @@ class Revoking {
   Revoking& operator=(const Revoking&) = delete;
   ~Revoking() { End(false); }
 
-  // Ends the scope. If the call `revoked`, earlier mappings stay dead.
+  // Ends the scope. If the call `revoked`, all earlier mappings stay dead.
   void End(bool revoked) {
     if (!state_) return;
     if (revoked) ++state_->revocations;
@@ -106,11 +106,11 @@ class Revoking {
   }
 
  private:
-  std::shared_ptr<DeviceState> state_;  // none: over
+  std::shared_ptr<DeviceState> state_;  // nullptr: the scope has ended
 };
 
-// A dma-buf that this process exported. Any fd of it, in any thread, leads to this object while the process has an
-// object or a mapping of it.
+// A dma-buf that this process exported. Find() returns the object for any fd of the dma-buf in any thread, as long as
+// the process has an object or a mapping of it.
 class Export {
  public:
   Export(Identity identity, std::shared_ptr<DeviceState> device, uint32_t ranges)
@@ -121,7 +121,7 @@ class Export {
 
   static std::shared_ptr<Export> Register(const std::shared_ptr<const Fd>& buffer, std::shared_ptr<DeviceState> device,
                                           uint32_t ranges);
-  // nullptr: not exported by this process, or no longer registered.
+  // nullptr: this process did not export the dma-buf, or no object of it is left.
   static std::shared_ptr<Export> Find(const Fd& buffer);
 
   uint64_t Word() const {

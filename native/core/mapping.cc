@@ -1,4 +1,4 @@
-// The ends of a mapping: unmapped, or replaced by zero pages.
+// Creates mappings, unmaps them, and replaces their pages by zero pages.
 #include "core/mapping.h"
 
 #include <sys/mman.h>
@@ -32,8 +32,8 @@ void Mapping::Retire() {
   pages_.trap.reset();
   pages_.hold.reset();
   fd_.reset();
-  // This is not a call of the seam: the range is this process's own memory. If mmap fails for lack of memory, the old
-  // pages stay, so that an access still cannot fault.
+  // This call bypasses the Kernel, because the range is this process's memory. If mmap(2) fails for lack of memory, the
+  // old pages stay mapped, so that an access still cannot fault.
   const int protection = PROT_READ | PROT_WRITE;
   [[maybe_unused]] const void* zeros =
       mmap(pages_.address, length_, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);

@@ -1,4 +1,4 @@
-// Pages mapped from an fd into this process: host memory, or a device's registers behind accessors of exact width.
+// Pages of an fd that are mapped into this process: host memory, or a device's registers with accessors of exact width.
 #pragma once
 
 #include <atomic>
@@ -13,22 +13,21 @@ namespace core {
 
 class Mapping {
  public:
-  // `fd` stays open as long as the mapping. `enabled`, if given, tells whether the device answers at all: while it is
-  // false the pages would raise SIGBUS.
+  // `fd` stays open as long as the mapping. `enabled`, if given, is false while the device does not decode memory: an
+  // access would then raise SIGBUS.
   Mapping(std::shared_ptr<Fd> fd, uint64_t offset, std::size_t length, int protection,
           std::shared_ptr<const std::atomic<bool>> enabled = nullptr);
   Mapping(const Mapping&) = delete;
   Mapping& operator=(const Mapping&) = delete;
   ~Mapping();
 
-  // Should the pages be taken away some day, as an exporter may do, whoever looks at them reads zeros from then on,
-  // without a fault.
+  // If the exporter revokes the pages later, reads return zeros from then on and do not fault.
   void ZeroOnBusError();
 
-  // Lets go of the file and puts zero pages in its place. The address range stays taken, so that views
-  // which JavaScript still holds read zeros and never fault, until the last owner lets go.
+  // Releases the file and replaces the pages by zero pages. The address range stays mapped until the last owner
+  // releases the Mapping, so that JavaScript's views of it read zeros and never fault.
   void Retire();
-  // Retires it and lets go of the kernel, too. The addresses stay taken for as long as the process lives.
+  // Retires the mapping and never unmaps it: its addresses are not used again in this process.
   void Abandon();
 
   void* address() const { return pages_.address; }
@@ -37,7 +36,7 @@ class Mapping {
   bool retired() const { return !fd_; }
   bool enabled() const { return !enabled_ || enabled_->load(std::memory_order_acquire); }
 
-  // Runs loads and stores. False: the device does not decode memory after all, and not all of them were made.
+  // Runs loads and stores. Returns false if a bus error ended them early: the device does not decode memory.
   template <typename Accesses>
   bool Try(const Accesses& accesses) const {
     if (!pages_.trap) return GuardBusErrors(pages_.address, length_, accesses);
@@ -45,8 +44,8 @@ class Mapping {
     return true;
   }
 
-  // In Try(): one load or store of exactly sizeof(T), never merged, split or left out, ordered as core/registers.h
-  // says. The caller has checked the offset.
+  // Only in Try(): one load or store of exactly sizeof(T), never merged, split or left out, in the order that
+  // core/registers.h describes. The caller must check the offset.
   template <typename T>
   T Load(std::size_t offset) const {
     if (pages_.trap) return static_cast<T>(pages_.trap->Read(offset, sizeof(T)));
@@ -62,8 +61,8 @@ class Mapping {
   }
 
  private:
-  std::shared_ptr<kernel::Kernel> kernel_;  // none: abandoned
-  std::shared_ptr<Fd> fd_;                  // none: retired
+  std::shared_ptr<kernel::Kernel> kernel_;  // nullptr: abandoned
+  std::shared_ptr<Fd> fd_;                  // nullptr: retired
   std::shared_ptr<const std::atomic<bool>> enabled_;
   kernel::MappedPages pages_;
   std::size_t length_;

@@ -1,4 +1,4 @@
-// A sealed memfd and its mapping.
+// Creates a sealed memfd and maps it.
 #include "core/memory.h"
 
 #include <fcntl.h>

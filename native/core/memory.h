@@ -1,4 +1,4 @@
-// Host memory for DMA: a memfd, sealed against shrinking so that no mapping of it can lose its pages.
+// Host memory for DMA: a memfd with F_SEAL_SHRINK, so that no mapping of it can lose its pages.
 #pragma once
 
 #include <memory>
@@ -16,7 +16,7 @@ struct Memory {
   static Memory Allocate(const std::shared_ptr<kernel::Kernel>& kernel, std::size_t size, unsigned huge_page_log2);
 };
 
-// A memfd's seals: fcntl(2)'s F_SEAL_…
+// The seals of a memfd: fcntl(2)'s F_SEAL_…
 int GetSeals(const Fd& memfd);
 void AddSeals(const Fd& memfd, int seals);
 

@@ -1,7 +1,7 @@
-// A device's registers: each access is one instruction of the register's width, in the order with memory that the
-// Linux kernel's readb() … readq() and writeb() … writeq() have on the same architecture. A store comes after all
-// stores to memory before it, so that a doorbell finds its descriptor written; a load comes before all loads and stores
-// after it, so that data is read after the status that announced it.
+// Accesses to a device's registers. Each is one instruction of the register's width, ordered with accesses to memory as
+// the Linux kernel's readb() … readq() and writeb() … writeq() are on the same architecture. A store comes after all
+// earlier stores to memory: a descriptor is written before its doorbell. A load comes before all later loads and
+// stores: data is read after the status that announced it.
 #pragma once
 
 #include <cstdint>
@@ -10,8 +10,8 @@ namespace core {
 
 #if defined(__aarch64__)
 
-// The outer shareable domain is where devices are. The branch depends on the value that was loaded: nothing after it,
-// not even a read of the counter, starts before the device has answered.
+// The barrier after a load. It covers the outer shareable domain, to which devices belong. The branch depends on the
+// loaded value: no later instruction, not even a read of the counter, starts before the device has answered.
 [[gnu::always_inline]] inline void AfterLoad(uint64_t value) {
   uint64_t zero = 0;
   asm volatile("dmb oshld\n\teor %0, %1, %1\n\tcbnz %0, ." : "=r"(zero) : "r"(value) : "memory");
@@ -59,7 +59,7 @@ inline void StoreRegister(volatile uint64_t* address, uint64_t value) {
 
 inline void OrderRegisters() {
 #if defined(__x86_64__)
-  asm volatile("" : : : "memory");  // the processor keeps the order; the compiler must, too
+  asm volatile("" : : : "memory");  // the processor keeps the order; this stops the compiler from changing it
 #elif defined(__riscv)
   asm volatile("fence iorw, iorw" : : : "memory");
 #else

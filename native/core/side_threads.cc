@@ -1,4 +1,4 @@
-// Closes files that others sent, where a close may wait.
+// Runs calls that other programs can block, such as the close of a file that another process sent.
 #include "core/side_threads.h"
 
 #include <algorithm>
@@ -8,7 +8,7 @@
 namespace core {
 
 SideThreads& SideThreads::Get() {
-  static auto* threads = new SideThreads;  // never destroyed, like its threads
+  static auto* threads = new SideThreads;  // never destroyed: threads may outlive static objects
   return *threads;
 }
 

@@ -1,7 +1,6 @@
-// Threads for calls that other programs can make wait: the close of a file that another process sent waits for as long
-// as that process likes (a TCP socket with SO_LINGER whose peer does not read, a file of a FUSE server), and so does
-// the close of a socket with such files in its queue. Such calls run here, never on an event loop or a thread of
-// libuv's pool.
+// Threads for calls that other programs can block without limit: the close of a file that another process sent (a TCP
+// socket with SO_LINGER whose peer does not read, a file of a FUSE server), and the close of a socket with such files
+// in its queue. Such calls never run on an event loop or on a thread of libuv's pool.
 #pragma once
 
 #include <chrono>
@@ -15,15 +14,16 @@ namespace core {
 
 class SideThreads {
  public:
-  // Those of this process.
+  // The object of this process.
   static SideThreads& Get();
 
-  // Runs `work`, which must not throw, on one of at most kMost threads; if no thread can be made, on the calling one.
+  // Runs `work`, which must not throw, on one of at most kMost threads, or on the calling thread if no thread can be
+  // created.
   void Run(std::function<void()> work);
 
-  // Waits until all work that was given has been done, so that a close that need not wait is over when its caller goes
-  // on. Work that takes longer than kPatience is not waited for again, and all waits together take at most a twentieth
-  // of the time.
+  // Waits until all work is done, but not longer than kPatience, so that a close that does not block is complete when
+  // the caller continues. Later calls do not wait for work that a call has waited for in vain. All waits together take
+  // at most a twentieth of the time.
   void WaitBriefly();
 
  private:
@@ -38,8 +38,8 @@ class SideThreads {
   Threads& threads_ = *new Threads(kMost, kStackSize);
   kernel::Mutex lock_;
   kernel::Condition done_;
-  uint64_t unfinished_ GUARDED_BY(lock_) = 0;  // given and not done
-  uint64_t slow_ GUARDED_BY(lock_) = 0;        // of these: not waited for again
+  uint64_t unfinished_ GUARDED_BY(lock_) = 0;  // work that is not done
+  uint64_t slow_ GUARDED_BY(lock_) = 0;        // the part of it that no call waits for again
   Clock::duration allowance_ GUARDED_BY(lock_) = kPatience;
   Clock::time_point refilled_ GUARDED_BY(lock_) = Clock::now();
 };

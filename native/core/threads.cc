@@ -1,4 +1,4 @@
-// Threads that are never joined.
+// Starts threads that are never joined, and runs work on them.
 #include "core/threads.h"
 
 #include <pthread.h>
@@ -12,8 +12,8 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr auto kIdle = std::chrono::seconds(5);  // a thread without work ends after this time
-constexpr std::size_t kMostCalls = 1024;         // at once
+constexpr auto kIdle = std::chrono::seconds(5);  // a thread that has no work for this time ends
+constexpr std::size_t kMostCalls = 1024;         // CallThreads()' limit of threads
 constexpr std::size_t kCallStack = 1 << 20;
 
 }  // namespace
@@ -29,7 +29,8 @@ int Threads::StartThread() {
   if (failed != 0) return -failed;
   pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
   pthread_attr_setstacksize(&attributes, stack_size_);
-  // Signals that are sent to the process are for the program's own threads; faults come in any case.
+  // The thread blocks all signals: the kernel delivers the process's signals to the program's other threads. It
+  // delivers faults also to a thread that blocks them.
   sigset_t all;
   sigset_t before;
   sigfillset(&all);
@@ -69,7 +70,7 @@ void Threads::Serve() {
     waiting_.pop_front();
     lock_.Release();
     work();
-    work = nullptr;  // what it owned is closed here, without the lock
+    work = nullptr;  // destroys the captured objects without the lock
     lock_.Acquire();
   }
   --threads_;

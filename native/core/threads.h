@@ -1,5 +1,5 @@
-// Threads for calls that may sleep without bound. They are never joined, so they keep no process from ending; a call
-// that sleeps delays no other.
+// Threads for calls that may sleep without bound. They are never joined, so the process can end while they run. A
+// sleeping call does not delay other calls, as long as there are fewer than `most`.
 #pragma once
 
 #include <cstddef>
@@ -12,20 +12,20 @@ namespace core {
 
 class Threads {
  public:
-  // At most `most` at once, each with a stack of `stack_size` bytes. It must never be destroyed: its threads may
-  // outlive the destructors of statics.
+  // At most `most` threads, each with a stack of `stack_size` bytes. The object must never be destroyed: its threads
+  // may outlive the destructors of static objects.
   Threads(std::size_t most, std::size_t stack_size) : most_(most), stack_size_(stack_size) {}
   Threads(const Threads&) = delete;
   Threads& operator=(const Threads&) = delete;
   ~Threads() = delete;
 
-  // Runs `work`, which must not throw, on a thread that has nothing else to do; if there are `most` threads, when one
-  // of them is free. 0, or a negated errno: there is no thread, and `work` does not run. `work` owns what it touches:
-  // it may still run when the process has begun to end.
+  // Runs `work`, which must not throw, on an idle or new thread. If `most` threads are busy, `work` waits for one.
+  // Returns 0, or a negated errno if there is no thread; `work` then does not run. `work` must own the objects that it
+  // uses: it may still run while the process ends.
   int Run(std::function<void()> work);
 
  private:
-  // The calling thread does work until there has been none for some time.
+  // Runs work on the calling thread until there was none for some time.
   void Serve();
   int StartThread() REQUIRES(lock_);
 
@@ -38,7 +38,7 @@ class Threads {
   std::size_t idle_ GUARDED_BY(lock_) = 0;
 };
 
-// Those for calls that return promises.
+// The threads for calls that return promises.
 Threads& CallThreads();
 
 }  // namespace core

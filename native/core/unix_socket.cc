@@ -1,4 +1,4 @@
-// Unix sockets over the kernel's calls.
+// Creates Unix sockets and sends and receives messages through a Kernel.
 #include "core/unix_socket.h"
 
 #include <cerrno>
@@ -9,7 +9,7 @@
 namespace core {
 namespace {
 
-// A result, or nullopt where the call would block.
+// The number of bytes, or nullopt if the call would block (EAGAIN). Throws a Failure for other errors.
 std::optional<std::size_t> Moved(int64_t result, const char* syscall) {
   if (result == -EAGAIN) return std::nullopt;
   return static_cast<std::size_t>(Check(result, syscall));

@@ -1,4 +1,5 @@
-// Unix sockets that carry fds. None blocks: what would is told apart from what fails.
+// Unix sockets that transfer fds. No call blocks: a call that would block returns nullopt or nullptr, and a call that
+// fails throws.
 #pragma once
 
 #include <memory>
@@ -18,39 +19,40 @@ std::pair<SharedFd, SharedFd> SocketPair(const SharedKernel& kernel, int type);
 SharedFd ConnectSocket(const SharedKernel& kernel, const std::string& path, int type);
 SharedFd ListenSocket(const SharedKernel& kernel, const std::string& path, int type, unsigned mode, int backlog,
                       bool refuse_fds);
-// nullptr: nobody is waiting.
+// nullptr: no connection is pending.
 SharedFd AcceptSocket(const Fd& socket);
 
-// From now on the kernel takes no message with fds for this socket, or one that is accepted from it, where it can
-// refuse them (SO_PASSRIGHTS, Linux 6.16): send(2) fails with EPERM.
+// Makes the kernel refuse messages with fds to this socket and to sockets that are accepted from it: the peer's send(2)
+// fails with EPERM. Does nothing before Linux 6.16 (SO_PASSRIGHTS).
 void RefuseFds(const Fd& socket);
 
-// The bytes sent, of a stream perhaps not all; nullopt: there is no room now.
+// Returns the number of bytes sent, which may be less than `size` on a stream; nullopt: the socket's buffer is full.
 std::optional<std::size_t> SendMessage(const Fd& socket, const void* bytes, std::size_t size,
                                        const std::vector<int>& fds);
 
 struct Message {
   std::vector<uint8_t> bytes;
   std::vector<SharedFd> fds;
-  bool cut;       // the message was longer
-  bool lost_fds;  // there were more fds than could be given
+  bool cut;       // the message was longer than `size`
+  bool lost_fds;  // the process could not open all fds of the message
 };
-// nullopt: nothing is there now. No bytes: the peer has closed, or of a packet socket, the message is empty.
+// nullopt: no message is there. No bytes: the peer has closed the socket, or an empty message of a packet socket.
 std::optional<Message> ReceiveMessage(const Fd& socket, std::size_t size);
 
-// Whether this process can open as many fds as a message can have. If not, ReceiveMessage() may wait: the kernel closes
-// what has no room.
+// Whether this process can open as many fds as a message can have. If not, ReceiveMessage() may block, because the
+// kernel closes the files for which there is no free fd.
 bool HasRoomForFds(const Fd& socket);
 
-// ReceiveMessage() on a thread for calls that may wait.
+// ReceiveMessage() on one of SideThreads.
 class SlowReceive {
  public:
   SlowReceive(SharedFd socket, std::size_t size);
-  // To be called once `ready` is watched: what comes may take every fd that this process can open. Again is no error.
+  // Call it after `ready` is watched: the received fds may be the last that this process can open. A second call does
+  // nothing.
   void Start();
-  // An eventfd, readable when it is done.
+  // An eventfd that is readable when the receive is done.
   const SharedFd& ready() const { return ready_; }
-  // As ReceiveMessage(), once it is done.
+  // The result, as of ReceiveMessage(). Call it when the receive is done.
   std::optional<Message> Take();
 
  private:
@@ -58,27 +60,27 @@ class SlowReceive {
     std::optional<Message> message;
     std::optional<Failure> failure;
   };
-  SharedFd socket_;  // until it is started
+  SharedFd socket_;  // until Start()
   std::size_t size_;
   SharedFd ready_;
   std::shared_ptr<Outcome> outcome_;
 };
 
 struct Waiting {
-  std::size_t size;  // of a packet; of a stream, 1
-  bool fds;          // it has fds
+  std::size_t size;  // of a packet; 1 for a stream
+  bool fds;          // whether the message has fds
 };
-// The next message, which stays where it is. nullopt: nothing is there now. No bytes: as ReceiveMessage().
+// The next message, which stays in the queue. nullopt and a size of 0: as for ReceiveMessage().
 std::optional<Waiting> PeekMessage(const Fd& socket);
 
-// Of whoever connected or listened, at that moment.
+// The credentials that the peer process had when it called connect(2) or listen(2).
 struct Peer {
   struct ucred credentials;
-  std::vector<gid_t> groups;  // besides
+  std::vector<gid_t> groups;  // supplementary groups
 };
 Peer PeerOf(const Fd& socket);
 
-// Bytes of memory that what was sent takes until the peer has read it.
+// Bytes of kernel memory that sent messages use until the peer has read them (SIOCOUTQ).
 int UnreadOf(const Fd& socket);
 
 SharedFd TakeFrom(SharedKernel kernel, int pid, int number);

@@ -1,4 +1,4 @@
-// The table of open files, and the file or system call that answers each call.
+// The table of open files. Each call goes to the fake's file or, for any other fd, to the system call.
 #include "fake/fake_kernel.h"
 
 #include <dirent.h>
@@ -20,11 +20,11 @@
 namespace fake {
 namespace {
 
-constexpr std::size_t kMostFaults = 1024;  // more are dropped
+constexpr std::size_t kMostFaults = 1024;  // further faults are dropped
 constexpr std::string_view kVfioFolder = "/dev/vfio/";
 constexpr std::string_view kCdevFolder = "/dev/vfio/devices/";
 
-// Of "0000:03:00.0".
+// "0000:03" of "0000:03:00.0".
 std::string BusOf(const std::string& address) { return address.substr(0, 7); }
 
 int64_t Fill(char* buffer, std::size_t size, const std::string& text) {
@@ -82,7 +82,7 @@ int FakeKernel::CountFds(const Key& key, const Entry& entry) {
   DIR* folder = opendir("/proc/self/fd");
   if (!folder) return 0;
   while (const dirent* name = readdir(folder)) {
-    struct stat info = {};  // by name: the number may be another thread's by now
+    struct stat info = {};  // by name: another thread may have closed and reused the number
     const bool open = fstatat(dirfd(folder), name->d_name, &info, 0) == 0;
     if (open && Key{info.st_dev, info.st_ino} == key) ++count;
   }
@@ -152,7 +152,7 @@ int FakeKernel::Dup(int fd) {
 }
 
 int FakeKernel::Close(int fd) {
-  if (!Plays(fd)) return LinuxKernel::Close(fd);  // which may wait, so without the lock
+  if (!Plays(fd)) return LinuxKernel::Close(fd);  // without the lock, because the close may block
   const kernel::Lock guard(lock_);
   Key key;
   Entry* entry = FindEntry(fd, &key);
@@ -166,13 +166,13 @@ int FakeKernel::Close(int fd) {
     return result;
   }
   foreign_.erase(key);
-  const std::shared_ptr<File> gone = std::move(entry->file);  // destroyed after it is out of the table
+  const std::shared_ptr<File> gone = std::move(entry->file);  // destroyed after it is removed from the table
   files_.erase(key);
   return result;
 }
 
 void FakeKernel::Sweep() {
-  std::vector<std::shared_ptr<File>> gone;  // destroyed after they are out of the table
+  std::vector<std::shared_ptr<File>> gone;  // destroyed after they are removed from the table
   for (auto key = foreign_.begin(); key != foreign_.end();) {
     const auto entry = files_.find(*key);
     if (entry != files_.end() && IsOpen(*key, entry->second)) {
@@ -205,7 +205,7 @@ int FakeKernel::Ioctl(int fd, unsigned long request, void* argument) {
 }
 
 int64_t FakeKernel::Receive(int fd, void* bytes, std::size_t size, kernel::Received* out) {
-  const int64_t result = LinuxKernel::Receive(fd, bytes, size, out);  // it may wait: without the lock
+  const int64_t result = LinuxKernel::Receive(fd, bytes, size, out);  // without the lock, because it may block
   const kernel::Lock guard(lock_);
   for (unsigned i = 0; i < out->count; ++i) {
     if (Entry* entry = FindEntry(out->fds[i])) ++entry->references;
@@ -251,7 +251,7 @@ int64_t FakeKernel::Write(int fd, const void* buffer, std::size_t size) {
   const auto file = Find(fd);
   if (file) return file->Write(buffer, size);
   const int64_t written = LinuxKernel::Write(fd, buffer, size);
-  actions_.Serve();  // as in the kernel: before the write returns
+  actions_.Serve();  // as in the kernel, before the write returns
   return written;
 }
 

@@ -1,6 +1,6 @@
-// A kernel that answers as Linux does, for a machine that exists only as a description: the same requests, bytes and
-// errnos. Files that are not its own (memfds, ordinary files) go to the real kernel. Its fds are real fds, so that dup,
-// close-on-exec, mmap and fd passing work.
+// A Kernel that behaves as Linux does on a machine that exists only as a description: the same requests, bytes and
+// errnos. Calls for other files (memfds, ordinary files) go to the real kernel. The fake's fds are real fds, so that
+// dup(2), close-on-exec, mmap(2) and fd passing work.
 #pragma once
 
 #include <atomic>
@@ -25,9 +25,9 @@
 
 namespace fake {
 
-// The machine that a fake kernel plays: plain data from TypeScript (lib/fake/machine.ts).
+// The description of a fake kernel's machine: plain data from TypeScript (lib/fake/machine.ts).
 struct MachineDescription {
-  bool iommufd = true;  // whether the kernel has it, and with it VFIO's character devices
+  bool iommufd = true;  // whether the kernel has IOMMUFD and VFIO's character devices
   IommuLimits iommu;
   std::vector<DeviceDescription> devices;
   std::vector<MdevDescription> mdevs;
@@ -35,7 +35,7 @@ struct MachineDescription {
 
 class FakeKernel : public kernel::LinuxKernel, public FileTable {
  public:
-  // Its sysfs is a new, empty folder in `sysfs_parent`, which the caller fills.
+  // Creates an empty folder in `sysfs_parent` for its sysfs. The caller fills the folder.
   FakeKernel(const MachineDescription& machine, const std::string& sysfs_parent);
   ~FakeKernel() override;
 
@@ -62,20 +62,20 @@ class FakeKernel : public kernel::LinuxKernel, public FileTable {
   int PidfdGetfd(int pid, int number) override;
 
   std::vector<DmaFault> TakeFaults();
-  // For leak checks: this kernel's open files, and all mappings that were made through it.
+  // For leak checks: the number of this kernel's open files, and of all mappings that were made through it.
   std::size_t OpenFiles();
   int64_t OpenMappings() const { return mappings_; }
   SysfsFolder& sysfs() { return sysfs_; }
-  // From now on whoever opens `path` opens what is at `target`, as if that node had been bind-mounted over it: for
-  // tests of a /dev that is out of date. The same path twice takes it back.
+  // Makes Open(`path`) open `target`, as if that node was bind-mounted over `path`, for tests of an outdated /dev. If
+  // `target` is `path`, the replacement is removed.
   void ReplaceNode(const std::string& path, const std::string& target);
 
  private:
-  using Key = std::pair<dev_t, ino_t>;  // of the memfd that stands for the file
+  using Key = std::pair<dev_t, ino_t>;  // of the memfd that represents the file
   struct Entry {
     std::shared_ptr<File> file;
-    int references;     // fds known to be open on it
-    Sentinel sentinel;  // watches the file after its last known fd
+    int references;     // number of known fds of the file
+    Sentinel sentinel;  // watches the file after its last known fd was closed
   };
 
   int Install(std::shared_ptr<File> file, const char* name) override REQUIRES(lock_);
@@ -90,14 +90,14 @@ class FakeKernel : public kernel::LinuxKernel, public FileTable {
   // Whether an fd is open on a file of this kernel.
   bool Plays(int fd);
   Entry* FindEntry(int fd, Key* key = nullptr) REQUIRES(lock_);
-  // How many of this process's fds are open on the file: also those that other calls than this kernel's made.
+  // The number of this process's fds of the file, including those that were not made through this kernel.
   static int CountFds(const Key& key, const Entry& entry);
   static bool IsOpen(const Key& key, const Entry& entry);
-  // Removes files whose last fd was closed by another call than this kernel's.
+  // Removes files whose last fd was not closed through this kernel.
   void Sweep() REQUIRES(lock_);
 
   SysfsFolder sysfs_;
-  kernel::Mutex lock_;  // guards every File and device, too
+  kernel::Mutex lock_;  // also guards all Files and devices
   const std::shared_ptr<const IntelIommu> iommu_;
   const bool has_iommufd_;
   BarMappings bar_mappings_ GUARDED_BY(lock_);
@@ -106,8 +106,9 @@ class FakeKernel : public kernel::LinuxKernel, public FileTable {
   std::vector<std::shared_ptr<CdevDevice>> devices_ GUARDED_BY(lock_);
   std::map<unsigned, std::shared_ptr<VfioGroup>> groups_ GUARDED_BY(lock_);  // by number
   std::map<Key, Entry> files_ GUARDED_BY(lock_);
-  std::map<std::string, std::string, std::less<>> replaced_nodes_ GUARDED_BY(lock_);  // what is opened instead
-  // Those that are open by fds that were made behind the fake's back: in messages, in other processes, by dup(2).
+  std::map<std::string, std::string, std::less<>> replaced_nodes_ GUARDED_BY(lock_);  // see ReplaceNode()
+  // Files of which only fds are left that were not made through this kernel: in messages, in other processes, by
+  // dup(2).
   std::set<Key> foreign_ GUARDED_BY(lock_);
   std::vector<DmaFault> faults_ GUARDED_BY(lock_);
   std::atomic<int64_t> mappings_ = 0;

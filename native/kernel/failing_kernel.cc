@@ -1,4 +1,4 @@
-// The countdown to the call that fails.
+// Counts calls down to the one that fails.
 #include "kernel/failing_kernel.h"
 
 namespace kernel {

@@ -1,5 +1,5 @@
-// A kernel that forwards each call to another one, and can make one call fail: for tests of what a failure leaves
-// behind.
+// A Kernel that forwards each call to another one and can make one call fail. Tests use it to check what a failed call
+// leaves behind.
 #pragma once
 
 #include <linux/sockios.h>
@@ -20,13 +20,13 @@ class FailingKernel : public Kernel {
 
   struct Call {
     const char* name;       // of the system call
-    unsigned long request;  // of an ioctl, else 0
+    unsigned long request;  // of an ioctl; 0 for any other call
   };
-  // The n-th call from now (1: the next) fails with `error`, once. 0: none fails.
+  // Makes the n-th call from now (1: the next one) fail with `error`, once. 0: no call fails.
   void FailCall(uint64_t n, int error);
-  // The call that has failed since FailCall().
+  // The call that failed since FailCall(), if any.
   std::optional<Call> FailedCall();
-  // The kernel that answers.
+  // The Kernel that gets the calls.
   const std::shared_ptr<Kernel>& kernel() const { return kernel_; }
 
 #define CALL(result, Method, syscall, parameters, arguments) \
@@ -38,7 +38,7 @@ class FailingKernel : public Kernel {
 #undef CALL
 
  private:
-  // The negated errno with which this call must fail, or 0.
+  // Returns the negated errno with which this call must fail, or 0.
   static int Fail() { return 0; }
   int Fail(const char* name, unsigned long request = 0) { return armed_ ? CountDown({name, request}) : 0; }
   int CountDown(Call call);

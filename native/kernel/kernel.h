@@ -1,5 +1,5 @@
-// The seam: every call to a kernel goes through a Kernel. LinuxKernel makes system calls; the fake kernel answers the
-// same requests, with the same bytes, from models. The calls are listed in calls.inc.
+// The interface for all calls to a kernel. LinuxKernel makes system calls. FakeKernel answers the same requests with
+// the same bytes from models. calls.inc lists the calls.
 #pragma once
 
 #include <sys/socket.h>
@@ -12,7 +12,7 @@
 
 namespace kernel {
 
-// Registers of a model: each access of `width` bytes (1, 2, 4 or 8) is a call.
+// The registers of a device model. Each access of `width` bytes (1, 2, 4 or 8) is a call.
 class MmioTrap {
  public:
   virtual ~MmioTrap() = default;
@@ -22,14 +22,14 @@ class MmioTrap {
 
 struct MappedPages {
   void* address = nullptr;
-  std::shared_ptr<MmioTrap> trap;  // set when loads and stores at `address` would not reach the device
-  std::shared_ptr<void> hold;      // lives as long as the mapping
+  std::shared_ptr<MmioTrap> trap;  // set if loads and stores must be calls and not accesses at `address`
+  std::shared_ptr<void> hold;      // released when the mapping ends
 };
 
 // The fds and flags of a received message.
 struct Received {
   static constexpr unsigned kMost = 253;  // SCM_MAX_FD
-  int fds[kMost];                         // close-on-exec; the caller's
+  int fds[kMost];                         // close-on-exec; the caller owns them
   unsigned count;
   int flags;  // recvmsg(2)'s: MSG_TRUNC, MSG_CTRUNC
 };

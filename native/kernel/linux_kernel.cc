@@ -1,4 +1,4 @@
-// Linux's system calls, with negated errnos as results.
+// Makes Linux's system calls and returns negated errnos.
 #include "kernel/linux_kernel.h"
 
 #include <fcntl.h>
@@ -62,7 +62,7 @@ int64_t LinuxKernel::FilesystemMagic(int fd) {
 }
 
 int64_t LinuxKernel::Fdinfo(int fd, char* buffer, std::size_t size) {
-  // Not the virtual Open(): a derived kernel holds its lock here.
+  // Not the virtual Open(): a derived class may hold its lock here.
   const int info = LinuxKernel::Open(("/proc/self/fdinfo/" + std::to_string(fd)).c_str(), O_RDONLY);
   if (info < 0) return info;
   const int64_t result = OrErrno<int64_t>(read(info, buffer, size));
@@ -82,8 +82,8 @@ int LinuxKernel::Poll(int fd, int events) {
   return result < 0 ? result : watched.revents;
 }
 
-// An event loop sets O_NONBLOCK on what it watches, for everybody who has the file open. So it is given an epoll(7)
-// instance, which is readable while the file is ready.
+// Creates an epoll(7) instance that is readable while the file is ready. An event loop sets O_NONBLOCK on the fd that
+// it watches, and the flag applies to all users of the open file; here it applies to the epoll instance.
 int LinuxKernel::WatchFd(int fd, int* events) {
   const int epoll = OrErrno(epoll_create1(EPOLL_CLOEXEC));
   if (epoll < 0) return epoll;

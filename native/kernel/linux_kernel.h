@@ -1,4 +1,4 @@
-// The kernel that this process runs on: each call is the system call.
+// The running Linux kernel: each call is the system call.
 #pragma once
 
 #include "kernel/kernel.h"

@@ -1,4 +1,4 @@
-// Unix sockets of the kernel this process runs on.
+// Makes Linux's system calls for Unix sockets, and other calls that share files between processes.
 #include <fcntl.h>
 #include <linux/sockios.h>
 #include <poll.h>
@@ -21,14 +21,14 @@ namespace kernel {
 namespace {
 
 constexpr int kFlags = SOCK_CLOEXEC | SOCK_NONBLOCK;
-constexpr int kPassRights = 83;  // SO_PASSRIGHTS, newer than most headers
+constexpr int kPassRights = 83;  // SO_PASSRIGHTS; most libc headers lack it
 
 template <typename T>
 T OrErrno(T result) {
   return result < 0 ? static_cast<T>(-errno) : result;
 }
 
-// 0, or -ENAMETOOLONG. A path that begins with '@' is in the abstract namespace.
+// Returns 0 or -ENAMETOOLONG. A path that begins with '@' is in the abstract namespace.
 int ToAddress(const char* path, struct sockaddr_un* out, socklen_t* length) {
   *out = {};
   out->sun_family = AF_UNIX;
@@ -44,7 +44,8 @@ int ToAddress(const char* path, struct sockaddr_un* out, socklen_t* length) {
 
 int LinuxKernel::Socket(int type) { return OrErrno(socket(AF_UNIX, type | kFlags, 0)); }
 
-// A child that inherits one waits on it as it likes; here no call waits anyway.
+// Creates sockets without O_NONBLOCK, because a child process that inherits one may use blocking calls. The calls of
+// this file use MSG_DONTWAIT.
 int LinuxKernel::SocketPair(int type, int out[2]) { return OrErrno(socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, out)); }
 
 int LinuxKernel::Connect(int fd, const char* path) {
@@ -59,7 +60,7 @@ int LinuxKernel::Listen(int fd, const char* path, unsigned mode, int backlog) {
   socklen_t length = 0;
   const int result = ToAddress(path, &address, &length);
   if (result < 0) return result;
-  // The file is made with the mode that the socket has, less the umask: never more than is asked for.
+  // bind(2) creates the file with the mode of the socket less the umask, so it never has more permissions than `mode`.
   if (fchmod(fd, mode) < 0) return -errno;
   if (bind(fd, reinterpret_cast<struct sockaddr*>(&address), length) < 0) return -errno;
   if (path[0] != '@' && chmod(path, mode) < 0) return -errno;
@@ -100,7 +101,7 @@ int64_t LinuxKernel::Receive(int fd, void* bytes, std::size_t size, Received* ou
   if (result < 0) return result;
   out->flags = message.msg_flags;
   for (struct cmsghdr* header = CMSG_FIRSTHDR(&message); header; header = CMSG_NXTHDR(&message, header)) {
-    constexpr int kPidfd = 4;  // SCM_PIDFD, of a socket that somebody has set SO_PASSPIDFD on
+    constexpr int kPidfd = 4;  // SCM_PIDFD: comes if the socket has SO_PASSPIDFD
     if (header->cmsg_level == SOL_SOCKET && header->cmsg_type == kPidfd) {
       int pidfd = -1;
       memcpy(&pidfd, CMSG_DATA(header), sizeof(pidfd));
@@ -131,7 +132,7 @@ int LinuxKernel::RefuseFds(int fd) {
 }
 
 int LinuxKernel::HasRoomForFds(unsigned count) {
-  // New fds get the lowest free numbers: where the highest `count` numbers are free, so many can be opened.
+  // New fds get the lowest free numbers. If the highest `count` numbers are free, `count` fds can be opened.
   struct rlimit limit = {};
   if (getrlimit(RLIMIT_NOFILE, &limit) < 0) return -errno;
   if (limit.rlim_cur < count) return 0;

@@ -1,5 +1,5 @@
-// A mutex with annotations that Clang checks (npm run check:threads): data is accessed only while its mutex is held.
-// Other compilers ignore them.
+// A mutex and a condition variable with annotations for Clang's thread safety analysis (npm run check:threads), which
+// checks that data is accessed only while its mutex is held. Other compilers ignore the annotations.
 #pragma once
 
 #include <chrono>
@@ -13,9 +13,9 @@
 #endif
 
 #define GUARDED_BY(mutex) VFIO_DMABUF_THREAD_RULE(guarded_by(mutex))          // of a variable
-#define PT_GUARDED_BY(mutex) VFIO_DMABUF_THREAD_RULE(pt_guarded_by(mutex))    // of what a pointer leads to
-#define REQUIRES(mutex) VFIO_DMABUF_THREAD_RULE(requires_capability(mutex))   // the caller of this function holds it
-#define ASSERT_HELD(mutex) VFIO_DMABUF_THREAD_RULE(assert_capability(mutex))  // after this call it is known to be held
+#define PT_GUARDED_BY(mutex) VFIO_DMABUF_THREAD_RULE(pt_guarded_by(mutex))    // of a pointer's target
+#define REQUIRES(mutex) VFIO_DMABUF_THREAD_RULE(requires_capability(mutex))   // the caller must hold it
+#define ASSERT_HELD(mutex) VFIO_DMABUF_THREAD_RULE(assert_capability(mutex))  // after the call it counts as held
 #define ACQUIRE(...) VFIO_DMABUF_THREAD_RULE(acquire_capability(__VA_ARGS__))
 #define RELEASE(...) VFIO_DMABUF_THREAD_RULE(release_capability(__VA_ARGS__))
 
@@ -31,10 +31,10 @@ class VFIO_DMABUF_THREAD_RULE(capability("mutex")) Mutex {
   std::mutex mutex_;
 };
 
-// Something that a thread which holds a mutex waits for, without it meanwhile.
+// A condition variable. A waiting thread releases its mutex during the wait.
 class Condition {
  public:
-  // Returns when it was notified, at the deadline, or earlier for no reason.
+  // Returns after a notification, at the deadline, or spuriously.
   void WaitUntil(Mutex& mutex, std::chrono::steady_clock::time_point deadline) REQUIRES(mutex) {
     std::unique_lock<std::mutex> lock(mutex.mutex_, std::adopt_lock);
     condition_.wait_until(lock, deadline);

@@ -1,4 +1,4 @@
-// The ioctls of a dma-buf's fd (linux/dma-buf.h) and the file system magic by which one is known (linux/magic.h).
+// The ioctls of a dma-buf (linux/dma-buf.h), and the file system magic that identifies one (linux/magic.h).
 #pragma once
 
 #include "uapi/ioctl.h"
@@ -6,7 +6,7 @@
 namespace uapi {
 
 constexpr unsigned DMA_BUF_BASE = 'b';
-constexpr long DMA_BUF_MAGIC = 0x444d4142;  // "DMAB": f_type of fstatfs(2)
+constexpr long DMA_BUF_MAGIC = 0x444d4142;  // "DMAB": fstatfs(2)'s f_type
 constexpr std::size_t DMA_BUF_NAME_LEN = 32;
 
 struct dma_buf_sync {
@@ -22,13 +22,13 @@ constexpr uint64_t DMA_BUF_SYNC_END = 1U << 2;
 constexpr uint64_t DMA_BUF_SYNC_VALID_FLAGS_MASK = DMA_BUF_SYNC_RW | DMA_BUF_SYNC_END;
 
 struct dma_buf_export_sync_file {
-  uint32_t flags;  // DMA_BUF_SYNC_READ, _WRITE: what the caller wants to do, and so whom the fences are of
+  uint32_t flags;  // DMA_BUF_SYNC_READ, _WRITE: the access that the caller plans, which selects the fences
   int32_t fd;      // out
 };
 static_assert(sizeof(dma_buf_export_sync_file) == 8 && offsetof(dma_buf_export_sync_file, fd) == 4);
 
 struct dma_buf_import_sync_file {
-  uint32_t flags;  // what the fences are of: reading, or writing
+  uint32_t flags;  // DMA_BUF_SYNC_READ, _WRITE: the access that the fences are for
   int32_t fd;
 };
 static_assert(sizeof(dma_buf_import_sync_file) == 8 && offsetof(dma_buf_import_sync_file, fd) == 4);

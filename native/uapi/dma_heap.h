@@ -1,4 +1,4 @@
-// /dev/dma_heap/NAME (linux/dma-heap.h): memory of a kind that the heap's name tells, as dma-bufs.
+// The ioctl of /dev/dma_heap/NAME (linux/dma-heap.h), which allocates a dma-buf. NAME is the kind of memory.
 #pragma once
 
 #include "uapi/ioctl.h"
@@ -7,7 +7,7 @@ namespace uapi {
 
 struct dma_heap_allocation_data {
   uint64_t len;       // rounded up to whole pages
-  uint32_t fd;        // in: 0; out
+  uint32_t fd;        // in: 0; out: the dma-buf
   uint32_t fd_flags;  // O_CLOEXEC, and O_RDONLY, O_WRONLY or O_RDWR
   uint64_t heap_flags;
 };

@@ -1,4 +1,4 @@
-// How Linux packs an ioctl's direction, argument size, type letter and number into one request code.
+// Encodes an ioctl's direction, argument size, type letter and number into a request code, as Linux does.
 #pragma once
 
 #include <cstddef>

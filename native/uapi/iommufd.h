@@ -1,5 +1,5 @@
-// IOMMUFD's interface, as far as this library speaks it (linux/iommufd.h). Every struct starts with its own size, so
-// that old and new kernels understand each other.
+// The part of IOMMUFD's interface that this library uses (linux/iommufd.h). Every struct starts with its own size, so
+// that programs and kernels of different versions are compatible.
 #pragma once
 
 #include "uapi/ioctl.h"
@@ -97,7 +97,7 @@ struct iommu_ioas_copy {
 };
 static_assert(sizeof(iommu_ioas_copy) == 40 && offsetof(iommu_ioas_copy, src_iova) == 32);
 
-// length comes back as the number of bytes that were unmapped.
+// length, out: the number of bytes that were unmapped.
 struct iommu_ioas_unmap {
   uint32_t size;
   uint32_t ioas_id;
@@ -106,7 +106,7 @@ struct iommu_ioas_unmap {
 };
 static_assert(sizeof(iommu_ioas_unmap) == 24 && offsetof(iommu_ioas_unmap, iova) == 8);
 
-// Where the kernel may choose IOVAs for mappings; no device may come that reserves some of them.
+// The IOVAs that the kernel may choose for mappings. A device that reserves some of them can then not be attached.
 struct iommu_ioas_allow_iovas {
   uint32_t size;
   uint32_t ioas_id;
@@ -122,7 +122,7 @@ struct iommu_ioas_change_process {
 };
 static_assert(sizeof(iommu_ioas_change_process) == 8);
 
-// length: in, the most that is of interest; out, how far the memory is contiguous.
+// length, in: the longest result; out: the number of physically contiguous bytes.
 struct iommu_ioas_noiommu_get_pa {
   uint32_t size;
   uint32_t flags;
@@ -144,7 +144,7 @@ struct iommu_option {
   uint32_t option_id;
   uint16_t op;
   uint16_t __reserved;
-  uint32_t object_id;  // 0: of the whole iommufd
+  uint32_t object_id;  // 0: the whole iommufd
   uint64_t val64;
 };
 static_assert(sizeof(iommu_option) == 24 && offsetof(iommu_option, val64) == 16);
@@ -153,7 +153,7 @@ constexpr uint16_t IOMMU_VFIO_IOAS_GET = 0;
 constexpr uint16_t IOMMU_VFIO_IOAS_SET = 1;
 constexpr uint16_t IOMMU_VFIO_IOAS_CLEAR = 2;
 
-// Which IOAS the requests of the older VFIO container mean, on this iommufd.
+// The IOAS that VFIO container requests on this iommufd use.
 struct iommu_vfio_ioas {
   uint32_t size;
   uint32_t ioas_id;
@@ -176,7 +176,7 @@ constexpr uint64_t IOMMU_VTD_S1_SRE = 1U << 0;   // supervisor requests
 constexpr uint64_t IOMMU_VTD_S1_EAFE = 1U << 1;  // extended accessed flag
 constexpr uint64_t IOMMU_VTD_S1_WPE = 1U << 2;   // write protection
 
-// A guest's page table, as the IOMMU is to walk it before the host's: Intel's first stage, …
+// A guest's page table, which the IOMMU walks before the host's: a first stage table of Intel VT-d.
 struct iommu_hwpt_vtd_s1 {
   uint64_t flags;
   uint64_t pgtbl_addr;
@@ -185,13 +185,13 @@ struct iommu_hwpt_vtd_s1 {
 };
 static_assert(sizeof(iommu_hwpt_vtd_s1) == 24);
 
-// … a stream table entry of the Arm SMMUv3, …
+// The same for the Arm SMMUv3: a stream table entry.
 struct iommu_hwpt_arm_smmuv3 {
   uint64_t ste[2];
 };
 static_assert(sizeof(iommu_hwpt_arm_smmuv3) == 16);
 
-// … or a device table entry of AMD's.
+// The same for AMD: a device table entry.
 struct iommu_hwpt_amd_guest {
   uint64_t dte[4];
 };
@@ -201,7 +201,7 @@ struct iommu_hwpt_alloc {
   uint32_t size;
   uint32_t flags;
   uint32_t dev_id;
-  uint32_t pt_id;  // an IOAS, a HWPT to nest in, or a vIOMMU
+  uint32_t pt_id;  // an IOAS, a nesting parent HWPT, or a vIOMMU
   uint32_t out_hwpt_id;
   uint32_t __reserved;
   uint32_t data_type;
@@ -266,7 +266,7 @@ struct iommu_hw_info {
   uint32_t size;
   uint32_t flags;
   uint32_t dev_id;
-  uint32_t data_len;  // in: the room at data_uptr; out: how much there is
+  uint32_t data_len;  // in: the size of the buffer at data_uptr; out: the size of the kernel's data
   uint64_t data_uptr;
   union {
     uint32_t in_data_type;
@@ -290,7 +290,7 @@ static_assert(sizeof(iommu_hwpt_set_dirty_tracking) == 16);
 
 constexpr uint32_t IOMMU_HWPT_GET_DIRTY_BITMAP_NO_CLEAR = 1;
 
-// A bit for each page_size bytes is set at `data` where something was written; no bit is cleared there.
+// Sets a bit at `data` for each page_size bytes that were written to. Does not clear the other bits.
 struct iommu_hwpt_get_dirty_bitmap {
   uint32_t size;
   uint32_t hwpt_id;
@@ -306,18 +306,18 @@ static_assert(sizeof(iommu_hwpt_get_dirty_bitmap) == 48 && offsetof(iommu_hwpt_g
 constexpr uint32_t IOMMU_HWPT_INVALIDATE_DATA_VTD_S1 = 0;
 constexpr uint32_t IOMMU_VIOMMU_INVALIDATE_DATA_ARM_SMMUV3 = 1;
 
-constexpr uint32_t IOMMU_VTD_INV_FLAGS_LEAF = 1U << 0;  // what the table's upper levels led to stays cached
+constexpr uint32_t IOMMU_VTD_INV_FLAGS_LEAF = 1U << 0;  // keeps the cached entries of the upper levels
 
-// What an IOMMU forgets of a guest's page table: Intel's, a range of addresses, …
+// A cache invalidation for a guest's page table of Intel VT-d: a range of addresses.
 struct iommu_hwpt_vtd_s1_invalidate {
   uint64_t addr;
-  uint64_t npages;  // all ones, with an address of 0: everything
+  uint64_t npages;  // all ones and an addr of 0: everything
   uint32_t flags;
   uint32_t __reserved;
 };
 static_assert(sizeof(iommu_hwpt_vtd_s1_invalidate) == 24 && offsetof(iommu_hwpt_vtd_s1_invalidate, flags) == 16);
 
-// … Arm's, a command of the guest's command queue.
+// A cache invalidation of the Arm SMMUv3: a command of the guest's command queue.
 struct iommu_viommu_arm_smmuv3_invalidate {
   uint64_t cmd[2];
 };
@@ -326,15 +326,15 @@ static_assert(sizeof(iommu_viommu_arm_smmuv3_invalidate) == 16);
 struct iommu_hwpt_invalidate {
   uint32_t size;
   uint32_t hwpt_id;    // a nested HWPT, or a vIOMMU
-  uint64_t data_uptr;  // address of the entries
+  uint64_t data_uptr;  // address of the entries' array
   uint32_t data_type;
   uint32_t entry_len;
-  uint32_t entry_num;  // in: how many; out: how many were heeded, also where one of them failed
+  uint32_t entry_num;  // in: number of entries; out: number of executed entries, also on failure
   uint32_t __reserved;
 };
 static_assert(sizeof(iommu_hwpt_invalidate) == 32 && offsetof(iommu_hwpt_invalidate, data_type) == 16);
 
-// The new queue's fd is read for page requests, and written for the responses to them.
+// Allocates a queue with an fd: read(2) returns page requests, write(2) takes the responses.
 struct iommu_fault_alloc {
   uint32_t size;
   uint32_t flags;
@@ -351,7 +351,7 @@ constexpr uint32_t IOMMU_PGFAULT_PERM_WRITE = 1U << 1;
 constexpr uint32_t IOMMU_PGFAULT_PERM_EXEC = 1U << 2;
 constexpr uint32_t IOMMU_PGFAULT_PERM_PRIV = 1U << 3;
 
-// One page request. Those of a group have the same cookie, and one response.
+// One page request. The requests of a group have the same cookie and get one response.
 struct iommu_hwpt_pgfault {
   uint32_t flags;
   uint32_t dev_id;
@@ -360,7 +360,7 @@ struct iommu_hwpt_pgfault {
   uint32_t perm;
   uint32_t __reserved;
   uint64_t addr;
-  uint32_t length;  // how much more the device is going to want; 0: it does not say
+  uint32_t length;  // a hint: number of bytes that the device will access; 0: unknown
   uint32_t cookie;
 };
 static_assert(sizeof(iommu_hwpt_pgfault) == 40 && offsetof(iommu_hwpt_pgfault, addr) == 24);
@@ -378,7 +378,7 @@ constexpr uint32_t IOMMU_VIOMMU_TYPE_DEFAULT = 0;
 constexpr uint32_t IOMMU_VIOMMU_TYPE_ARM_SMMUV3 = 1;
 constexpr uint32_t IOMMU_VIOMMU_TYPE_TEGRA241_CMDQV = 2;
 
-// Where the iommufd is mapped for the guest to reach the registers of its command queues.
+// The offset and length at which mmap(2) of the iommufd maps the registers of a guest's command queues.
 struct iommu_viommu_tegra241_cmdqv {
   uint64_t out_vintf_mmap_offset;
   uint64_t out_vintf_mmap_length;
@@ -394,7 +394,7 @@ struct iommu_viommu_alloc {
   uint32_t out_viommu_id;
   uint32_t data_len;
   uint32_t __reserved;
-  uint64_t data_uptr;  // address of the driver's own struct, which it may answer in
+  uint64_t data_uptr;  // address of the driver's struct; the driver may write to it
 };
 static_assert(sizeof(iommu_viommu_alloc) == 40 && offsetof(iommu_viommu_alloc, data_uptr) == 32);
 
@@ -403,7 +403,7 @@ struct iommu_vdevice_alloc {
   uint32_t viommu_id;
   uint32_t dev_id;
   uint32_t out_vdevice_id;
-  uint64_t virt_id;  // the guest's number for the device
+  uint64_t virt_id;  // the guest's id of the device
 };
 static_assert(sizeof(iommu_vdevice_alloc) == 24 && offsetof(iommu_vdevice_alloc, virt_id) == 16);
 
@@ -417,17 +417,17 @@ struct iommu_hw_queue_alloc {
   uint32_t type;
   uint32_t index;
   uint32_t out_hw_queue_id;
-  uint64_t nesting_parent_iova;  // of the queue's memory, in bytes as the length
+  uint64_t nesting_parent_iova;  // of the queue's memory; length in bytes
   uint64_t length;
 };
 static_assert(sizeof(iommu_hw_queue_alloc) == 40 && offsetof(iommu_hw_queue_alloc, nesting_parent_iova) == 24);
 
 constexpr uint32_t IOMMU_VEVENTQ_FLAG_LOST_EVENTS = 1U << 0;
 
-// Before each event, or, if the last events were lost, in place of them.
+// Comes before each event, or in place of events that were lost.
 struct iommufd_vevent_header {
   uint32_t flags;
-  uint32_t sequence;  // 31 bits; those that are left out were lost
+  uint32_t sequence;  // 31 bits; a gap means lost events
 };
 static_assert(sizeof(iommufd_vevent_header) == 8);
 
@@ -445,7 +445,7 @@ struct iommu_vevent_tegra241_cmdqv {
 };
 static_assert(sizeof(iommu_vevent_tegra241_cmdqv) == 16);
 
-// The new queue's fd is read for events.
+// Allocates a queue with an fd: read(2) returns events.
 struct iommu_veventq_alloc {
   uint32_t size;
   uint32_t flags;

@@ -1,5 +1,5 @@
-// The ioctls of sw_sync in debugfs (drivers/dma-buf/sw_sync.c; no header is published): a timeline whose fences a
-// program signals itself.
+// The ioctls of debugfs's sw_sync (drivers/dma-buf/sw_sync.c; it has no public header): a timeline whose fences a
+// program signals.
 #pragma once
 
 #include "uapi/ioctl.h"

@@ -1,4 +1,4 @@
-// The ioctls of a sync file (linux/sync_file.h): one fence, or several, behind an fd.
+// The ioctls of a sync file (linux/sync_file.h): an fd of one or more fences.
 #pragma once
 
 #include "uapi/ioctl.h"
@@ -27,9 +27,9 @@ struct sync_file_info {
   char name[32];
   int32_t status;
   uint32_t flags;
-  uint32_t num_fences;  // in: 0, to be told it, or for how many there is room
+  uint32_t num_fences;  // in: the array's length, or 0 to get the number; out: the number of fences
   uint32_t pad;
-  uint64_t sync_fence_info;  // address
+  uint64_t sync_fence_info;  // address of an array of sync_fence_info
 };
 static_assert(sizeof(sync_file_info) == 56 && offsetof(sync_file_info, sync_fence_info) == 48);
 

@@ -1,4 +1,4 @@
-// /dev/udmabuf (linux/udmabuf.h): a dma-buf made of the pages of sealed memfds.
+// The ioctls of /dev/udmabuf (linux/udmabuf.h), which create a dma-buf from pages of sealed memfds.
 #pragma once
 
 #include "uapi/ioctl.h"
@@ -23,7 +23,7 @@ struct udmabuf_create_item {
 };
 static_assert(sizeof(udmabuf_create_item) == 24 && offsetof(udmabuf_create_item, offset) == 8);
 
-// The items follow it.
+// Followed by `count` items.
 struct udmabuf_create_list {
   uint32_t flags;
   uint32_t count;

@@ -1,5 +1,5 @@
-// VFIO's interface, as far as this library speaks it: structs, request codes and constants under the kernel's
-// own names (linux/vfio.h), compared with real headers by `npm run check:abi`.
+// The part of VFIO's interface that this library uses: structs, request codes and constants with the kernel's names
+// (linux/vfio.h). `npm run check:abi` compares them with the kernel's headers.
 #pragma once
 
 #include "uapi/ioctl.h"
@@ -35,10 +35,10 @@ constexpr request_t VFIO_DEVICE_FEATURE = IoctlNone(VFIO_TYPE, VFIO_BASE + 17);
 constexpr request_t VFIO_DEVICE_BIND_IOMMUFD = IoctlNone(VFIO_TYPE, VFIO_BASE + 18);
 constexpr request_t VFIO_DEVICE_ATTACH_IOMMUFD_PT = IoctlNone(VFIO_TYPE, VFIO_BASE + 19);
 constexpr request_t VFIO_DEVICE_DETACH_IOMMUFD_PT = IoctlNone(VFIO_TYPE, VFIO_BASE + 20);
-constexpr request_t VFIO_MIG_GET_PRECOPY_INFO = IoctlNone(VFIO_TYPE, VFIO_BASE + 21);  // of a migration's data file
+constexpr request_t VFIO_MIG_GET_PRECOPY_INFO = IoctlNone(VFIO_TYPE, VFIO_BASE + 21);  // on a migration's data file
 
-// Every info struct starts with argsz: the caller's room in, the kernel's need out. Capabilities follow the struct in
-// the same buffer, each at an offset counted from the struct's start.
+// Every info struct starts with argsz, in: the size of the caller's buffer; out: the size that the kernel needs.
+// Capabilities follow the struct in the same buffer. Offsets count from the struct's start.
 struct vfio_info_cap_header {
   uint16_t id;
   uint16_t version;
@@ -46,11 +46,11 @@ struct vfio_info_cap_header {
 };
 static_assert(sizeof(vfio_info_cap_header) == 8 && offsetof(vfio_info_cap_header, next) == 4);
 
-// ---- Groups and containers: the interface from before IOMMUFD ----
+// ---- Groups and containers: the interface without IOMMUFD ----
 
 constexpr int VFIO_API_VERSION = 0;
 
-// What VFIO_CHECK_EXTENSION asks for, and VFIO_SET_IOMMU chooses.
+// Arguments of VFIO_CHECK_EXTENSION and VFIO_SET_IOMMU.
 constexpr uint32_t VFIO_TYPE1_IOMMU = 1;
 constexpr uint32_t VFIO_TYPE1v2_IOMMU = 3;
 constexpr uint32_t VFIO_DMA_CC_IOMMU = 4;
@@ -71,7 +71,7 @@ constexpr uint32_t VFIO_GROUP_FLAGS_CONTAINER_SET = 1U << 1;
 struct vfio_iommu_type1_info {
   uint32_t argsz;
   uint32_t flags;
-  uint64_t iova_pgsizes;  // a bit for each page size
+  uint64_t iova_pgsizes;  // bit n: pages of 2^n bytes
   uint32_t cap_offset;
   uint32_t pad;
 };
@@ -106,7 +106,7 @@ struct vfio_iommu_type1_info_cap_migration {
 static_assert(sizeof(vfio_iommu_type1_info_cap_migration) == 32 &&
               offsetof(vfio_iommu_type1_info_cap_migration, pgsize_bitmap) == 16);
 
-// How many more mappings there can be.
+// The number of mappings that can still be added.
 struct vfio_iommu_type1_info_dma_avail {
   vfio_info_cap_header header;
   uint32_t avail;
@@ -124,16 +124,16 @@ static_assert(sizeof(vfio_iommu_type1_dma_map) == 32 && offsetof(vfio_iommu_type
 
 constexpr uint32_t VFIO_DMA_MAP_FLAG_READ = 1U << 0;   // by the device
 constexpr uint32_t VFIO_DMA_MAP_FLAG_WRITE = 1U << 1;  // by the device
-constexpr uint32_t VFIO_DMA_MAP_FLAG_VADDR = 1U << 2;  // only a new address for a mapping whose old one is invalid
+constexpr uint32_t VFIO_DMA_MAP_FLAG_VADDR = 1U << 2;  // sets a new address for a mapping whose address is invalid
 
 struct vfio_bitmap {
   uint64_t pgsize;
-  uint64_t size;  // of the bitmap, in bytes
+  uint64_t size;  // size of the bitmap in bytes
   uint64_t data;  // address of the bitmap: a bit for each page
 };
 static_assert(sizeof(vfio_bitmap) == 24);
 
-// Followed by a vfio_bitmap if the dirty bitmap is asked for. size comes back as the bytes that were unmapped.
+// Followed by a vfio_bitmap if the flags request the dirty bitmap. size, out: the number of bytes that were unmapped.
 struct vfio_iommu_type1_dma_unmap {
   uint32_t argsz;
   uint32_t flags;
@@ -144,9 +144,9 @@ static_assert(sizeof(vfio_iommu_type1_dma_unmap) == 24 && offsetof(vfio_iommu_ty
 
 constexpr uint32_t VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP = 1U << 0;
 constexpr uint32_t VFIO_DMA_UNMAP_FLAG_ALL = 1U << 1;
-constexpr uint32_t VFIO_DMA_UNMAP_FLAG_VADDR = 1U << 2;  // unmaps nothing: only the addresses become invalid
+constexpr uint32_t VFIO_DMA_UNMAP_FLAG_VADDR = 1U << 2;  // unmaps nothing, but makes the mappings' addresses invalid
 
-// Followed by a vfio_iommu_type1_dirty_bitmap_get if the bitmap is asked for.
+// Followed by a vfio_iommu_type1_dirty_bitmap_get if the flags request the bitmap.
 struct vfio_iommu_type1_dirty_bitmap {
   uint32_t argsz;
   uint32_t flags;
@@ -247,7 +247,7 @@ constexpr uint32_t VFIO_REGION_TYPE_GFX = 1;
 constexpr uint32_t VFIO_REGION_TYPE_CCW = 2;
 constexpr uint32_t VFIO_REGION_TYPE_MIGRATION_DEPRECATED = 3;
 
-// vfio-pci's fixed region and interrupt indices. A region lives at (index << 40) of the device's fd.
+// vfio-pci's fixed region and interrupt indices. A region is at the offset (index << 40) of the device's fd.
 constexpr uint32_t VFIO_PCI_BAR0_REGION_INDEX = 0;
 constexpr uint32_t VFIO_PCI_BAR5_REGION_INDEX = 5;
 constexpr uint32_t VFIO_PCI_ROM_REGION_INDEX = 6;
@@ -275,8 +275,8 @@ constexpr uint32_t VFIO_IRQ_INFO_MASKABLE = 1U << 1;
 constexpr uint32_t VFIO_IRQ_INFO_AUTOMASKED = 1U << 2;
 constexpr uint32_t VFIO_IRQ_INFO_NORESIZE = 1U << 3;
 
-// Followed by nothing, or by a byte or an int32_t for each of the `count` vectors from `start` on. The flags are one
-// kind of data and one action.
+// The flags are one kind of data and one action. Followed by data for each of the `count` vectors from `start` on:
+// none, a byte, or an int32_t with an eventfd.
 struct vfio_irq_set {
   uint32_t argsz;
   uint32_t flags;
@@ -295,7 +295,7 @@ constexpr uint32_t VFIO_IRQ_SET_ACTION_UNMASK = 1U << 4;
 constexpr uint32_t VFIO_IRQ_SET_ACTION_TRIGGER = 1U << 5;
 constexpr uint32_t VFIO_IRQ_SET_ACTION_TYPE_MASK = 0x38;
 
-// A write of `data` at the file offset `offset` each time `fd`, an eventfd, is signalled; fd -1 ends it.
+// Makes the kernel write `data` at the file offset `offset` each time the eventfd `fd` is signaled. fd -1 removes it.
 struct vfio_device_ioeventfd {
   uint32_t argsz;
   uint32_t flags;
@@ -308,8 +308,9 @@ static_assert(sizeof(vfio_device_ioeventfd) == 32 && offsetof(vfio_device_ioeven
 
 constexpr uint32_t VFIO_DEVICE_IOEVENTFD_SIZE_MASK = 0xf;  // the width in bytes: 1, 2, 4 or 8
 
-// A device that a hot reset takes along. `devid` is its id in the iommufd of the device that was asked, or one of the
-// two values below, as a signed number; without VFIO_PCI_HOT_RESET_FLAG_DEV_ID, its group's number.
+// A device that a hot reset also resets. With VFIO_PCI_HOT_RESET_FLAG_DEV_ID, `devid` is its id in the iommufd of the
+// device that was queried, or one of the two values below as a signed number. Without the flag, it is its group's
+// number.
 struct vfio_pci_dependent_device {
   uint32_t devid;
   uint16_t segment;
@@ -318,8 +319,8 @@ struct vfio_pci_dependent_device {
 };
 static_assert(sizeof(vfio_pci_dependent_device) == 8);
 
-constexpr int32_t VFIO_PCI_DEVID_OWNED = 0;       // not open here, and of a group that this iommufd owns
-constexpr int32_t VFIO_PCI_DEVID_NOT_OWNED = -1;  // somebody else's: the reset is refused
+constexpr int32_t VFIO_PCI_DEVID_OWNED = 0;       // not bound to this iommufd, but in a group that this iommufd owns
+constexpr int32_t VFIO_PCI_DEVID_NOT_OWNED = -1;  // not owned by this iommufd: the kernel refuses the reset
 
 // Followed by `count` dependent devices.
 struct vfio_pci_hot_reset_info {
@@ -332,7 +333,7 @@ static_assert(sizeof(vfio_pci_hot_reset_info) == 12);
 constexpr uint32_t VFIO_PCI_HOT_RESET_FLAG_DEV_ID = 1U << 0;
 constexpr uint32_t VFIO_PCI_HOT_RESET_FLAG_DEV_ID_OWNED = 1U << 1;
 
-// Followed by `count` group fds, each an int32_t. A device that was opened by its cdev passes none.
+// Followed by `count` group fds, each an int32_t. For a device that was opened by its cdev, `count` is 0.
 struct vfio_pci_hot_reset {
   uint32_t argsz;
   uint32_t flags;
@@ -352,7 +353,7 @@ static_assert(sizeof(vfio_device_bind_iommufd) == 24 && offsetof(vfio_device_bin
 // token_uuid_ptr is the address of 16 bytes, the VF token.
 constexpr uint32_t VFIO_DEVICE_BIND_FLAG_TOKEN = 1U << 0;
 
-// pt_id names an IOAS or a HWPT; out, the HWPT that serves the device now.
+// pt_id, in: an IOAS or a HWPT; out: the HWPT that the device now uses.
 struct vfio_device_attach_iommufd_pt {
   uint32_t argsz;
   uint32_t flags;
@@ -399,7 +400,7 @@ constexpr uint32_t VFIO_DEVICE_FEATURE_DMA_BUF = 11;
 constexpr uint32_t VFIO_DEVICE_FEATURE_MIG_PRECOPY_INFOv2 = 12;
 constexpr uint32_t VFIO_DEVICE_FEATURE_ZPCI_ERROR = 13;
 
-// The eventfd counts up when something else than LOW_POWER_EXIT wakes the device.
+// The kernel signals the eventfd if anything but LOW_POWER_EXIT wakes the device.
 struct vfio_device_low_power_entry_with_wakeup {
   int32_t wakeup_eventfd;
   uint32_t reserved;
@@ -434,7 +435,7 @@ struct vfio_device_feature_dma_buf {
 };
 static_assert(sizeof(vfio_device_feature_dma_buf) == 16 && offsetof(vfio_device_feature_dma_buf, nr_ranges) == 12);
 
-// What of migration a device can do.
+// The migration features of a device.
 struct vfio_device_feature_migration {
   uint64_t flags;
 };
@@ -444,7 +445,8 @@ constexpr uint64_t VFIO_MIGRATION_STOP_COPY = 1U << 0;
 constexpr uint64_t VFIO_MIGRATION_P2P = 1U << 1;
 constexpr uint64_t VFIO_MIGRATION_PRE_COPY = 1U << 2;
 
-// In, the state to go to; out, the state it is in, and the new fd of the data that the change began to move, or -1.
+// device_state, in: the new state; out: the state that the device is in. data_fd, out: the new fd for the transfer of
+// the device's data, or -1.
 struct vfio_device_feature_mig_state {
   uint32_t device_state;
   int32_t data_fd;
@@ -475,8 +477,8 @@ struct vfio_device_feature_mig_data_size {
 };
 static_assert(sizeof(vfio_device_feature_mig_data_size) == 8);
 
-// Starts the log of the pages that a device writes to. `ranges` points to num_ranges ranges; page_size comes back as
-// what the device tracks in.
+// Starts to log the pages that a device writes to. `ranges` is the address of num_ranges ranges. page_size, out: the
+// page size that the device uses.
 struct vfio_device_feature_dma_logging_control {
   uint64_t page_size;
   uint32_t num_ranges;
@@ -492,7 +494,7 @@ struct vfio_device_feature_dma_logging_range {
 };
 static_assert(sizeof(vfio_device_feature_dma_logging_range) == 16);
 
-// Reads and clears the log: a bit of `bitmap` (an address of 64-bit words) for each page_size bytes from `iova` on.
+// Reads and clears the log: a bit of `bitmap` (the address of 64-bit words) for each page_size bytes from `iova` on.
 struct vfio_device_feature_dma_logging_report {
   uint64_t iova;
   uint64_t length;
@@ -502,7 +504,7 @@ struct vfio_device_feature_dma_logging_report {
 static_assert(sizeof(vfio_device_feature_dma_logging_report) == 32 &&
               offsetof(vfio_device_feature_dma_logging_report, bitmap) == 24);
 
-// What a virtual display shows on a plane. In: flags and drm_plane_type; the rest comes out.
+// The image on a plane of a virtual display. In: flags and drm_plane_type; out: the other fields.
 struct vfio_device_gfx_plane_info {
   uint32_t argsz;
   uint32_t flags;
@@ -532,8 +534,8 @@ constexpr uint32_t VFIO_GFX_PLANE_TYPE_REGION = 1U << 2;
 
 constexpr uint32_t VFIO_REGION_SUBTYPE_GFX_EDID = 1;
 
-// What the region of type GFX and subtype EDID starts with: registers of a virtual monitor. Its EDID is at edid_offset
-// of the region.
+// The start of the region with type GFX and subtype EDID: registers of a virtual monitor. The EDID is at edid_offset of
+// the region.
 struct vfio_region_gfx_edid {
   uint32_t edid_offset;
   uint32_t edid_max_size;

@@ -1,11 +1,11 @@
-// A program of a user without rights, for the cases that need one. Prints what it was refused as JSON.
+// A program that runs as an unprivileged user, for the cases that need one. Prints the errors it gets as JSON.
 //
 //   as-nobody.ts open PATH              opens a device file
-//   as-nobody.ts pin ADDRESS BYTES      maps so much host memory for a device, under the limit it was started with
-//   as-nobody.ts attach ADDRESS BYTES   maps it first, and then attaches the device
-//   as-nobody.ts rlimit                 chooses whose limit of locked memory counts
-//   as-nobody.ts hand-over ADDRESS      maps 64 KiB for a device, hands the iommufd to a process of its own, and tells who
-//                                       had how many KiB pinned
+//   as-nobody.ts pin ADDRESS BYTES      maps that much host memory for a device, under its limit of locked memory
+//   as-nobody.ts attach ADDRESS BYTES   maps the memory first, and then attaches the device
+//   as-nobody.ts rlimit                 sets the iommufd's rlimitMode
+//   as-nobody.ts hand-over ADDRESS      maps 64 KiB for a device, passes the iommufd to a child process, and prints how
+//                                       many KiB each process had pinned
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { DmaMemory, Iommufd, KernelError, VfioDevice } from '../../lib';

@@ -1,5 +1,5 @@
-// Devices of the reference machine that are opened through their IOMMU groups, in one container, for the cases of a
-// describe block. Nothing of them may be bound through a character device meanwhile.
+// Opens devices of the reference machine through their IOMMU groups, in one container, for the cases of a describe
+// block. These devices must not be bound through a character device at the same time.
 import { randomFillSync } from 'node:crypto';
 import { readlinkSync } from 'node:fs';
 import { basename, join } from 'node:path';

@@ -1,4 +1,4 @@
-// A container: what its IOMMU can do, and what is mapped there. VFIO's older interface, type 1.
+// VFIO containers of type 1, the older interface: information about the IOMMU, and mappings.
 import assert from 'node:assert/strict';
 import { DmaMemory, VfioContainer, VfioDevice } from '../../lib';
 import { addressOf, reference } from '../../lib/fake';

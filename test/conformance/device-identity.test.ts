@@ -1,4 +1,4 @@
-// Nodes in /dev that are another device's by now.
+// Nodes in /dev that now belong to another device.
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';

@@ -1,4 +1,4 @@
-// Opening, binding and describing a device.
+// Opening and binding a device, and its information.
 import assert from 'node:assert/strict';
 import { readlinkSync } from 'node:fs';
 import { DmaMemory, Iommufd, VfioDevice } from '../../lib';

@@ -1,4 +1,4 @@
-// Who may use a dma-buf when: CPU access, the fences of the devices that use it, and waiting for them.
+// Synchronization of dma-bufs: CPU access, the fences of the devices that use a dma-buf, and waiting for them.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';

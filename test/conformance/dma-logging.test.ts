@@ -1,4 +1,4 @@
-// A device's own log of its DMA writes. Linux's sample mtty takes part, and never has anything to tell.
+// DMA logging: a device's log of its DMA writes. Linux's sample mtty supports it, but its log is always empty.
 import assert from 'node:assert/strict';
 import { conforms, observe, refuses } from './record';
 import { useRig } from './rig';

@@ -1,4 +1,4 @@
-// Bytes that move: the DMA engine reaches host memory and its peers' BARs through one IOAS.
+// DMA transfers: the DMA engine accesses host memory and its peers' BARs through one IOAS.
 import assert from 'node:assert/strict';
 import { randomFillSync } from 'node:crypto';
 import { defaultKernel, DmaMemory } from '../../lib';

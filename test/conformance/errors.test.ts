@@ -1,4 +1,5 @@
-// What an error says of its cause is looked up in the kernel, so every kernel must say the same.
+// Hints of errors. The library finds an error's cause in the kernel's state, so the hints must be the same on every
+// kernel.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { closeSync, openSync, readdirSync, readlinkSync } from 'node:fs';

@@ -1,4 +1,4 @@
-// Which parts of a BAR can be exported.
+// The parts of a BAR that can be exported as dma-bufs.
 import assert from 'node:assert/strict';
 import { DmaBuf, Iommufd, KernelError, VfioDevice } from '../../lib';
 import { conforms, observe, refuses } from './record';

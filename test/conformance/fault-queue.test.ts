@@ -1,4 +1,4 @@
-// Page requests of the mock device, as events.
+// Page requests of the mock device, read from a fault queue.
 import assert from 'node:assert/strict';
 import { Iommufd, type FaultQueue, type Hwpt, type HwptData, type PageRequestGroup } from '../../lib';
 import { MockDevice, mockType } from './mock';

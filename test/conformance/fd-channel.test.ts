@@ -1,4 +1,4 @@
-// Channels that carry file descriptors: between objects of this process, and with Python's own.
+// Channels that transfer file descriptors: between objects of this process, and with sockets of Python.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';

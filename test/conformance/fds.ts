@@ -1,4 +1,4 @@
-// What this process's fds are, as /proc tells it.
+// Information about this process's fds, from /proc.
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 
 export const openFds = (): number => readdirSync('/proc/self/fd').length;

@@ -1,5 +1,5 @@
-// What a device does is the same whether its character device or its group was opened: regions, interrupts' numbers, reset,
-// hot reset, low power, dma-bufs.
+// A device behaves the same whether it was opened by its character device or through its group: regions, numbers of
+// interrupts, reset, hot reset, low power, dma-bufs.
 import assert from 'node:assert/strict';
 import { Iommufd, VfioContainer, VfioDevice } from '../../lib';
 import { addressOf, reference } from '../../lib/fake';

@@ -1,5 +1,5 @@
-// A process that an iommufd is handed to as fd 3: it takes over what is pinned, and then unmaps it in the IOAS whose number
-// it is told. Prints how many KiB it had pinned as JSON.
+// A process that inherits an iommufd as fd 3: it takes over the pinned memory (changeProcess()), and then unmaps it in
+// the IOAS with the given id. Prints how many KiB it had pinned as JSON.
 import { Iommufd } from '../../lib';
 import { pinned } from './pinned';
 

@@ -1,4 +1,4 @@
-// dma-bufs of host memory, from /dev/udmabuf and the dma-heaps, and what the CPU does with a dma-buf.
+// dma-bufs of host memory, from /dev/udmabuf and the dma-heaps, and CPU access to dma-bufs.
 import assert from 'node:assert/strict';
 import { randomFillSync } from 'node:crypto';
 import { closeSync, ftruncateSync, openSync, rmSync } from 'node:fs';

@@ -1,4 +1,5 @@
-// Two functions of one device: they share a bus, and so a hot reset; and an IOMMU group, and so an owner.
+// Hot reset of two functions of one device. They share a bus, so they are reset together, and an IOMMU group, so they
+// have the same owner.
 import assert from 'node:assert/strict';
 import { Iommufd, VfioDevice, type DmaBuf } from '../../lib';
 import { conforms, observe, refuses, unlessFailing } from './record';

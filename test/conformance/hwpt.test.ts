@@ -1,4 +1,4 @@
-// Hardware page tables, on the mock device's IOMMU, which can do everything, and on the machine's own, which cannot.
+// Hardware page tables, on the mock device's IOMMU, which has every feature, and on the machine's IOMMU, which has not.
 import assert from 'node:assert/strict';
 import { DmaMemory, Iommufd, type Hwpt, type HwptData } from '../../lib';
 import { Edu } from '../../examples/edu';

@@ -1,5 +1,5 @@
-// What a device and its regions tell: capabilities of info structs and of config space, features, and which parts of a BAR
-// can be mapped and exported.
+// Information about a device and its regions: capabilities of info structs and of config space, features, and the parts
+// of a BAR that can be mapped and exported.
 import assert from 'node:assert/strict';
 import { vfioFeatures, VfioDevice, type PciCapability } from '../../lib';
 import { conforms, observe, refuses } from './record';

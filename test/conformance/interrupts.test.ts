@@ -1,4 +1,4 @@
-// Interrupts: which are refused, and those that come, from the device and from software.
+// Interrupts: settings that the kernel refuses, and interrupts that the device or software triggers.
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { DmaMemory, Eventfd, VfioDevice, type InterruptIndex } from '../../lib';

@@ -1,4 +1,4 @@
-// Writes to registers that eventfds set off.
+// ioeventfds: writes to registers that eventfds trigger.
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Eventfd, VfioDevice } from '../../lib';

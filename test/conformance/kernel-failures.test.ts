@@ -1,5 +1,5 @@
-// The real kernel's own failures: IOMMUFD's fault injection (CONFIG_IOMMUFD_TEST, Documentation/fault-injection) fails the
-// n-th allocation or check of one call after the other, until the call runs through.
+// Failures inside the real kernel: IOMMUFD's fault injection (CONFIG_IOMMUFD_TEST, Documentation/fault-injection) makes
+// the first, second, … allocation or check of a call fail, until the call succeeds. The test does this for each call.
 import assert from 'node:assert/strict';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { DmaMemory, Iommufd, KernelError, VfioDevice } from '../../lib';

@@ -1,4 +1,4 @@
-// What is closed in which order, while what is under way, and what is left: nothing.
+// Closing objects: in every order and during calls, without leaving anything open.
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';

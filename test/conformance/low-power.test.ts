@@ -1,4 +1,4 @@
-// Low power with an eventfd that tells when something wakes the device.
+// Low power with an eventfd that the kernel signals when the device wakes up.
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';

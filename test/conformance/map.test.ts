@@ -1,4 +1,4 @@
-// Mapping into an IOAS and unmapping.
+// Mapping into an IOAS, and unmapping.
 import assert from 'node:assert/strict';
 import { closeSync, openSync } from 'node:fs';
 import { DmaMemory, type IoasMapping } from '../../lib';

@@ -1,4 +1,4 @@
-// Mediated devices: opened by UUID, attached without an IOMMU, and what Linux's samples are like.
+// Mediated devices: opening by UUID, attaching without an IOMMU, and the properties of Linux's sample devices.
 import assert from 'node:assert/strict';
 import { DmaMemory, Iommufd, VfioDevice } from '../../lib';
 import { conforms, observe, refuses } from './record';

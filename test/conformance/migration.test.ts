@@ -1,4 +1,4 @@
-// Migration: the states of a device and the ways between them, the data it saves and resumes, and moving it at one go.
+// Migration: the states of a device and their transitions, the data that it saves and resumes, and moveTo().
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { buffer } from 'node:stream/consumers';

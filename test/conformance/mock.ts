@@ -1,6 +1,6 @@
-// Mock devices: Linux built with CONFIG_IOMMUFD_TEST makes them for a request on an iommufd, with an IOMMU that can do
-// everything (drivers/iommu/iommufd/selftest.c). The fake kernel answers the same request. The library does not: here it
-// is made by a small program that inherits the iommufd, or by a seam of the fake.
+// Mock devices: Linux built with CONFIG_IOMMUFD_TEST creates them with a request on an iommufd. Their IOMMU has every
+// feature (drivers/iommu/iommufd/selftest.c). The fake kernel answers the same request. The library does not have the
+// request: a small program that inherits the iommufd makes it, or a test function of the fake.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';

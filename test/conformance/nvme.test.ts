@@ -1,4 +1,4 @@
-// What an NVMe controller has to share, and drives that read into each other's memory.
+// The ranges that an NVMe controller can share, and drives that read into each other's memory.
 import assert from 'node:assert/strict';
 import { NvmeController, videoMemory } from '../../lib';
 import { NvmeDrive } from '../../examples/nvme-drive';

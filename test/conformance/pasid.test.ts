@@ -1,4 +1,4 @@
-// DMA with a PASID. No device of the machine sends any: what is seen is how page tables are attached and let go.
+// PASIDs. No device of the machine does DMA with a PASID: the cases only attach and detach page tables.
 import assert from 'node:assert/strict';
 import { Iommufd, VfioDevice } from '../../lib';
 import { conforms, observe, refuses, unlessFailing } from './record';

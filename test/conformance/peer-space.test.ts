@@ -1,4 +1,5 @@
-// Devices composed: one address space for all, what is shared restored, everything closed in order.
+// PeerSpace: one address space for several devices, shared ranges that are restored after a reset, and closing in
+// order.
 import assert from 'node:assert/strict';
 import { randomFillSync } from 'node:crypto';
 import { readlinkSync } from 'node:fs';

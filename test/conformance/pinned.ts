@@ -1,4 +1,4 @@
-// How much memory a process has pinned.
+// Reads how much memory this process has pinned.
 import { readFileSync } from 'node:fs';
 
 /** KiB of memory that this process is charged for as pinned. */

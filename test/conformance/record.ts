@@ -1,4 +1,4 @@
-// Cases that run on the fake and on a real kernel, and what each saw: values and errors, to be compared.
+// Records the values and errors of cases that run on the fake and on a real kernel, for a comparison.
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';

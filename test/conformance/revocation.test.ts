@@ -1,5 +1,5 @@
-// A revoked mapping looks like any other to the kernel's tables, and every DMA through it faults. Each case proves it by
-// DMA before, after, and after remap.
+// Revocation. A revoked mapping stays in the kernel's tables, but every DMA through it faults. Each case checks this
+// with DMA before the revocation, after it, and after remap().
 import assert from 'node:assert/strict';
 import { setImmediate } from 'node:timers/promises';
 import { DmaBuf, DmaMemory, Iommufd, VfioDevice, type IoasMapping } from '../../lib';

@@ -1,5 +1,5 @@
-// The devices of the reference machine, bound to one iommufd for the cases of a describe block; each case gets an IOAS
-// of its own, and loses what it left open.
+// Opens the devices of the reference machine and binds them to one iommufd, for the cases of a describe block. Each
+// case gets its own IOAS; what it leaves open is closed after it.
 import { randomFillSync } from 'node:crypto';
 import { setImmediate as turn } from 'node:timers/promises';
 import { setFlagsFromString } from 'node:v8';

@@ -1,4 +1,4 @@
-// What is set for a whole iommufd, or for one of its IOASes.
+// Options of an iommufd and of its IOASes.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';

@@ -1,4 +1,4 @@
-// What other processes can do to a server, a client and a channel, and must not achieve.
+// Attacks of other processes on a share server, a share client and a channel.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { stat } from 'node:fs/promises';

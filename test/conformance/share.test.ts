@@ -1,4 +1,4 @@
-// Sharing dma-bufs on a socket: with our own client, and with others that mean no good.
+// Sharing dma-bufs on a socket: with ShareClient, and with faulty or hostile clients.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { chmodSync, statSync } from 'node:fs';

@@ -1,4 +1,4 @@
-// How long the event loop stands still, and fds whose close stands still.
+// Measures how long the event loop is blocked, and makes fds whose close blocks.
 import { setTimeout as sleep } from 'node:timers/promises';
 
 /** What a run does to the event loop: its longest silence, in milliseconds. */

@@ -1,4 +1,4 @@
-// Sync files, and the fences behind them, which a sw_sync timeline plays.
+// Sync files and their fences, which a sw_sync timeline creates.
 import assert from 'node:assert/strict';
 import { closeSync, openSync } from 'node:fs';
 import { setImmediate as turn } from 'node:timers/promises';

@@ -1,4 +1,4 @@
-// What the library reads from sysfs of the machine, and makes of it.
+// The PCI topology that the library reads from the machine's sysfs, and its conclusions.
 import assert from 'node:assert/strict';
 import { defaultKernel, PciTopology, type PciFunction } from '../../lib';
 import { conforms, observe } from './record';

@@ -1,4 +1,4 @@
-// Arguments that lie at the end of the caller's memory, and arrays in them that do not fit there.
+// ioctl arguments at the end of the caller's memory, and arrays in them that extend past that end.
 import assert from 'node:assert/strict';
 import { constants } from 'node:os';
 import { defaultKernel } from '../../lib/kernel/default-kernel';

@@ -1,4 +1,4 @@
-// SR-IOV: who has the physical function says with a token who may have the virtual ones.
+// SR-IOV: VF tokens. The user of the physical function sets the token that is required to open a virtual function.
 import assert from 'node:assert/strict';
 import { Iommufd, VfioDevice } from '../../lib';
 import { conforms, observe, refuses, unlessFailing } from './record';

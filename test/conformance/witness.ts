@@ -1,4 +1,5 @@
-// Which ioctls a case makes, on which kind of device, and how they end: what the table of the ABI is made from.
+// Records the ioctls of each case, the kind of device, and their results. The table of the ABI is generated from these
+// records.
 import { subscribe } from 'node:diagnostics_channel';
 import { readdirSync, readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';

@@ -1,4 +1,5 @@
-// The numbers of the fake's character devices. lib/fake/sysfs.ts writes the same ones to the `dev` files of its sysfs.
+// The numbers of the fake's character devices. lib/fake/sysfs.ts writes the same numbers to the `dev` files of its
+// sysfs.
 #pragma once
 
 #include <sys/sysmacros.h>

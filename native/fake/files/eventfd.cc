@@ -1,4 +1,4 @@
-// Signals of eventfds, and the thread that sees those which others send.
+// Signals eventfds and runs their actions, on a thread for signals that do not go through the fake kernel.
 #include "fake/files/eventfd.h"
 
 #include <dirent.h>
@@ -17,7 +17,7 @@
 namespace fake {
 namespace {
 
-constexpr unsigned kMostRounds = 16;  // of actions that signal each other's eventfds
+constexpr unsigned kMostRounds = 16;  // limit for actions that signal each other's eventfds
 
 uint64_t ReadInfo(const std::string& fd, const std::string& key) {
   std::ifstream file("/proc/self/fdinfo/" + fd);
@@ -125,7 +125,7 @@ int EventfdActions::Add(int fd, std::function<void()> act, std::shared_ptr<Event
 
 void EventfdActions::Serve() {
   for (unsigned round = 0; round < kMostRounds; ++round) {
-    std::vector<std::shared_ptr<EventfdAction>> live;  // an action may end others
+    std::vector<std::shared_ptr<EventfdAction>> live;  // an action may destroy other actions
     for (const auto& weak : actions_) {
       if (auto action = weak.lock()) live.push_back(std::move(action));
     }

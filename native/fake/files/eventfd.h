@@ -1,4 +1,4 @@
-// The real kernel's eventfds that callers pass in: the fake signals them, and acts when they are signalled
+// The real eventfds that callers pass to the fake: the fake signals them, and runs actions when they are signaled
 // (fs/eventfd.c, drivers/vfio/virqfd.c).
 #pragma once
 
@@ -11,10 +11,10 @@
 
 namespace fake {
 
-// A duplicate of an eventfd, which stays open when the caller closes the fd.
+// A duplicate of an eventfd. It stays open when the caller closes the fd.
 class Eventfd {
  public:
-  // 0, or EBADF, or EINVAL for what is no eventfd.
+  // Duplicates `fd`. -EBADF: it is not open. -EINVAL: it is not an eventfd.
   static int Take(int fd, std::shared_ptr<Eventfd>* out);
   explicit Eventfd(int owned);
   Eventfd(const Eventfd&) = delete;
@@ -22,20 +22,20 @@ class Eventfd {
   ~Eventfd();
 
   void Signal() const;
-  // Whether its count was not 0. Sets it to 0.
+  // Sets the count to 0. Returns whether it was not 0.
   bool Read() const;
-  uint64_t Count() const;  // leaves the count
-  // Whether the fd that was taken, and every duplicate of it in this process, is closed.
+  uint64_t Count() const;  // without changing it
+  // Whether this process has closed the duplicated fd and all other duplicates of it.
   bool Abandoned() const;
   bool SameAs(const Eventfd& other) const { return id_ == other.id_; }
   int fd() const { return fd_; }
 
  private:
   int fd_;
-  uint64_t id_;  // the kernel's
+  uint64_t id_;  // the kernel's eventfd-id
 };
 
-// A function that is called when an eventfd is signalled, while this object exists.
+// A function that is called when an eventfd is signaled, as long as this object exists.
 class EventfdAction {
  public:
   EventfdAction(std::shared_ptr<Eventfd> eventfd, std::function<void()> act, int epoll);
@@ -43,8 +43,8 @@ class EventfdAction {
   EventfdAction& operator=(const EventfdAction&) = delete;
   ~EventfdAction();
 
-  // Whether it was signalled since the last call.
   const Eventfd& eventfd() const { return *eventfd_; }
+  // Whether the eventfd was signaled since the last call.
   bool Signalled();
   void Act() const { act_(); }
 
@@ -52,11 +52,11 @@ class EventfdAction {
   std::shared_ptr<Eventfd> eventfd_;
   std::function<void()> act_;
   int epoll_;
-  uint64_t stale_;  // the count before this action existed; it is not read until the count grows
+  uint64_t stale_;  // the count when this action was created; the eventfd is not read until its count changes
 };
 
-// Runs actions: at once after a write through the fake kernel, and on a thread for signals from elsewhere. The caller
-// holds the fake kernel's lock; the thread takes it.
+// Runs actions: at once after a write through the fake kernel, and on a thread after any other signal. The caller must
+// hold the fake kernel's lock; the thread acquires it.
 class EventfdActions {
  public:
   explicit EventfdActions(kernel::Mutex& lock) : lock_(lock) {}
@@ -64,7 +64,7 @@ class EventfdActions {
   EventfdActions& operator=(const EventfdActions&) = delete;
   ~EventfdActions();
 
-  // 0, or EBADF, or EINVAL for what is no eventfd. If the count is not 0, the action runs at once.
+  // Adds an action. If the count is not 0, the action runs at once. -EBADF, -EINVAL: as Eventfd::Take().
   int Add(int fd, std::function<void()> act, std::shared_ptr<EventfdAction>* out);
   void Serve();
 

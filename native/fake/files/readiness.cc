@@ -1,4 +1,4 @@
-// The eventfd that follows a file's readiness.
+// Updates the eventfd that shows a file's readiness.
 #include "fake/files/readiness.h"
 
 #include <fcntl.h>

@@ -1,4 +1,4 @@
-// A lock of flock(2), which all duplicates of an fd share.
+// Detects open duplicates of an fd with a lock of flock(2).
 #include "fake/files/sentinel.h"
 
 #include <fcntl.h>
@@ -10,7 +10,7 @@
 
 namespace fake {
 
-// A lock of flock(2) belongs to the open file description and ends with its last duplicate.
+// A lock of flock(2) belongs to the open file description. It ends when the last duplicate of the fd is closed.
 bool Sentinel::Watch(int fd) {
   Sentinel made;
   made.own_ = open(("/proc/self/fd/" + std::to_string(fd)).c_str(), O_RDONLY | O_CLOEXEC);

@@ -1,11 +1,11 @@
-// Tells whether a file of the fake is open anywhere: also by an fd in a message, or in another process.
+// Tells whether a file of the fake is still open, including fds in messages and in other processes.
 #pragma once
 
 namespace fake {
 
 class Sentinel {
  public:
-  // Watches the file that this fd and its duplicates are open on. False: no fd is free.
+  // Starts to watch the open file of `fd` and its duplicates. Returns false if no fd is free.
   bool Watch(int fd);
   ~Sentinel();
   Sentinel() = default;

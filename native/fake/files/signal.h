@@ -1,4 +1,4 @@
-// An fd that shows whether something waits.
+// An eventfd that shows whether a queue has entries.
 #pragma once
 
 #include <sys/eventfd.h>
@@ -7,7 +7,7 @@
 
 namespace fake {
 
-// An eventfd that is readable while something waits: event loops watch it instead of the queue's file.
+// An eventfd that is readable while the queue is not empty. Event loops watch it instead of the queue's file.
 class Signal {
  public:
   Signal() : fd_(kernel_.Eventfd(0, EFD_NONBLOCK)) {}

@@ -1,4 +1,4 @@
-// Copies from and to the memory of the caller.
+// Copies from and to the caller's memory with process_vm_readv(2) and process_vm_writev(2).
 #include "fake/files/user_memory.h"
 
 #include <sys/uio.h>
@@ -19,8 +19,8 @@ struct Argument {
   std::size_t size;
 };
 
-// Requests that do not tell their size: the least that the kernel reads of each, whichever file it is for. Devices and
-// containers have some numbers in common; where a container reads more, it sees to it itself.
+// The smallest size that the kernel reads for requests whose code does not contain a size. Devices and containers share
+// some codes; a container that reads more checks that itself.
 constexpr Argument kArguments[] = {
     {uapi::VFIO_GROUP_GET_STATUS, sizeof(uapi::vfio_group_status)},
     {uapi::VFIO_GROUP_SET_CONTAINER, sizeof(int32_t)},
@@ -48,7 +48,8 @@ std::size_t SizeOfArgument(uapi::request_t request) {
   return known == std::end(kArguments) ? 0 : known->size;
 }
 
-// The kernel does the copy, and answers EFAULT. Where it may not be asked (seccomp), the memory is taken for good.
+// Copies with a system call, which fails with EFAULT for bad memory. If the call is not permitted (seccomp), copies
+// without a check.
 template <typename Call>
 bool Copy(const Call& call, void* local, const void* remote, std::size_t size, void* to, const void* from) {
   if (size == 0) return true;

@@ -1,4 +1,4 @@
-// The caller's memory, as the kernel sees it: what cannot be read or written there is EFAULT, and no fault.
+// Access to the caller's memory as in the kernel: bad addresses are EFAULT and not a SIGSEGV.
 #pragma once
 
 #include <cstddef>
@@ -11,18 +11,18 @@
 
 namespace fake {
 
-// Whether the argument of this ioctl can be read, as far as the kernel reads it before it looks at its size. Requests
-// that have no pointer for an argument pass.
+// Whether the part of an ioctl's argument can be read that the kernel reads before it knows the argument's size. True
+// for requests whose argument is not a pointer.
 bool IsArgumentThere(uapi::request_t request, const void* argument);
 
-// False: EFAULT.
+// Returns false for EFAULT.
 bool CopyFromUser(void* to, const void* from, std::size_t size);
 bool CopyToUser(void* to, const void* from, std::size_t size);
 
 inline const void* UserPointer(uint64_t address) { return reinterpret_cast<const void*>(address); }
 inline void* WritableUserPointer(uint64_t address) { return reinterpret_cast<void*>(address); }
 
-// An array whose length the caller told. None: EFAULT.
+// Copies an array with a length from the caller. nullopt: EFAULT.
 template <typename T>
 std::optional<std::vector<T>> CopyArrayFromUser(const void* from, std::size_t count) {
   std::vector<T> array(count);
@@ -30,17 +30,17 @@ std::optional<std::vector<T>> CopyArrayFromUser(const void* from, std::size_t co
   return array;
 }
 
-// Up to its end, and at most `most` characters. None: EFAULT.
+// Copies a string, at most `most` characters. nullopt: EFAULT.
 std::optional<std::string> CopyStringFromUser(const char* from, std::size_t most);
 
-// Whether a struct can be read. False: EFAULT.
+// Whether the caller's memory has a readable T at `from`. False: EFAULT.
 template <typename T>
 bool IsThere(const void* from) {
   T ignored;
   return CopyFromUser(&ignored, from, sizeof(ignored));
 }
 
-// Ors bits into a bitmap of the caller's, of whole bytes. False: EFAULT.
+// A bitmap of whole bytes in the caller's memory. Set() sets bits and returns false for EFAULT.
 class UserBitmap {
  public:
   explicit UserBitmap(uint64_t address) : address_(address) {}

@@ -1,4 +1,4 @@
-// The table of mapped BARs by address.
+// Finds mapped BARs by address.
 #include "fake/iommu/bar_mappings.h"
 
 #include <utility>

@@ -1,4 +1,4 @@
-// The BARs that are mapped in this process, for DMA mappings by address (VFIO_IOMMU_MAP_DMA).
+// The table of BARs that are mapped into this process, for DMA mappings by address (VFIO_IOMMU_MAP_DMA).
 #pragma once
 
 #include <cstdint>
@@ -12,12 +12,12 @@ namespace fake {
 
 class BarMappings {
  public:
-  // Makes the pages that begin at an offset of the mapping.
+  // Creates the Pages that begin at an offset of the mapping.
   using MakePages = std::function<std::shared_ptr<Pages>(uint64_t offset)>;
 
   void Add(uint64_t address, uint64_t length, MakePages make);
   void Remove(uint64_t address);
-  // nullptr: the addresses are not, or not all, those of a BAR.
+  // nullptr: the range is not completely inside a mapped BAR.
   std::shared_ptr<Pages> Find(uint64_t address, uint64_t length) const;
 
  private:

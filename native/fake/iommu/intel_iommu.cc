@@ -1,4 +1,4 @@
-// What Intel's driver answers.
+// The answers of Intel's driver.
 #include "fake/iommu/intel_iommu.h"
 
 namespace fake {

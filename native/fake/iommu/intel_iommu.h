@@ -1,4 +1,5 @@
-// Intel's IOMMU as QEMU has it (drivers/iommu/intel/iommu.c), without scalable mode: second-stage tables only.
+// Intel's IOMMU as QEMU emulates it (drivers/iommu/intel/iommu.c), without scalable mode: it has only second-stage
+// tables.
 #pragma once
 
 #include "fake/iommu/iommu.h"

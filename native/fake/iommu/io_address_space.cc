@@ -1,4 +1,4 @@
-// The interval map of an IOAS: mapping, unmapping, reserved ranges, and access by DMA.
+// The interval map of an IOAS: mappings, reserved ranges, page tables, and access by DMA.
 #include "fake/iommu/io_address_space.h"
 
 #include <algorithm>
@@ -15,7 +15,7 @@ constexpr uint64_t kHugePageSize = uint64_t{2} << 20;
 
 }  // namespace
 
-// Whatever is reserved for nobody, ascending.
+// The ranges that are not reserved, in ascending order.
 std::vector<uapi::iommu_iova_range> IoAddressSpace::Ranges() const {
   auto reserved = reserved_;
   std::ranges::sort(reserved, {}, [](const Reserved& r) { return r.range.start; });
@@ -30,8 +30,8 @@ std::vector<uapi::iommu_iova_range> IoAddressSpace::Ranges() const {
   return ranges;
 }
 
-// iopt_alloc_iova(): the lowest hole that keeps the alignment present in `hint`, up to a huge page's. The first and the
-// last page of the space are never handed out.
+// iopt_alloc_iova(): the lowest free IOVA with the alignment of `hint`, at most a huge page's. The first and the last
+// page of the space are never allocated.
 int IoAddressSpace::Allocate(uint64_t hint, uint64_t length, uint64_t* iova) const {
   if (length >= ~uint64_t{0} / 2) return -EOVERFLOW;
   uint64_t alignment = std::bit_ceil(length);
@@ -119,7 +119,7 @@ int IoAddressSpace::Find(uint64_t iova, uint64_t length, std::vector<Piece>* pie
   }
 }
 
-// iopt_unmap_iova_range(): mappings go one by one, and the first that sticks out ends it.
+// iopt_unmap_iova_range(): unmaps mapping by mapping, up to one that is only partly in the range.
 int IoAddressSpace::Unmap(uint64_t iova, uint64_t length, uint64_t* unmapped) {
   *unmapped = 0;
   if (iova == 0 && length == ~uint64_t{0}) {
@@ -269,7 +269,7 @@ void IoAddressSpace::ClearDirty(Owner owner) {
   for (auto& [_, area] : areas_) area.dirty.erase(owner);
 }
 
-// __iommu_read_and_clear_dirty(): from one area to the next, as long as they touch.
+// __iommu_read_and_clear_dirty(): from one area to the next, as long as they are adjacent.
 std::vector<uapi::iommu_iova_range> IoAddressSpace::ReadDirty(Owner owner, uint64_t first, uint64_t last, bool clear) {
   std::vector<uapi::iommu_iova_range> ranges;
   uint64_t start = 0;
@@ -314,7 +314,7 @@ void IoAddressSpace::Unlock(uint64_t first, uint64_t last) {
   for (auto area = FirstFrom(first); area != areas_.end() && area->first <= last; ++area) --area->second.locks;
 }
 
-// The mapping that `iova` is in, or the next one.
+// The mapping that contains `iova`, or the next one.
 std::map<uint64_t, IoAddressSpace::Area>::iterator IoAddressSpace::FirstFrom(uint64_t iova) {
   const auto next = areas_.upper_bound(iova);
   return next != areas_.begin() && std::prev(next)->second.last >= iova ? std::prev(next) : next;

@@ -1,5 +1,5 @@
-// The IOMMU in front of a device, as its driver answers IOMMUFD (struct iommu_ops in the kernel): what it is, and which
-// page tables it makes.
+// The IOMMU of a device, as its driver appears to IOMMUFD (struct iommu_ops in the kernel): its properties and its page
+// tables.
 #pragma once
 
 #include <array>
@@ -22,26 +22,26 @@ struct IommuLimits {
   uint64_t extended_capability = 0;
 };
 
-// What one page table can map: the IOVAs `first` to `last`, in pages of this size.
+// The IOVAs that a page table can map, `first` to `last`, and its page size.
 struct Aperture {
   uint64_t first = 0;
   uint64_t last = ~uint64_t{0};
   uint64_t page_size = 1;
 };
 
-// A driver's result of IOMMU_HWPT_ALLOC.
+// The driver's result of IOMMU_HWPT_ALLOC.
 struct PageTable {
   Aperture aperture;
   bool dirty_tracking = false;
 };
 
-// A command's data in the driver's format. `bytes` is the caller's memory.
+// A command's data in the driver's format. `bytes` is in the caller's memory.
 struct DriverData {
   uint32_t type;
   const void* bytes;
   uint32_t length;
 
-  // Copies it as the kernel does: at least `smallest` bytes, at most a T.
+  // Copies it as the kernel does: at least `smallest` bytes and at most sizeof(T).
   template <typename T>
   int CopyTo(T* out, std::size_t smallest) const {
     if (length < smallest || length > sizeof(T)) return -EINVAL;
@@ -49,7 +49,7 @@ struct DriverData {
   }
 };
 
-// A nested page table of the mock IOMMU, with the TLB entries that tests read.
+// The TLB entries of a nested page table of the mock IOMMU, which tests read.
 using MockTlb = std::array<uint32_t, 4>;
 
 class Iommu {
@@ -59,21 +59,21 @@ class Iommu {
   Iommu& operator=(const Iommu&) = delete;
   virtual ~Iommu() = default;
 
-  // Page tables of one driver fit devices of the same driver only.
+  // The driver's name. A device can use only page tables of its own driver.
   virtual const char* driver() const = 0;
-  // IOVAs that cannot be mapped for any device behind it.
+  // The IOVAs that no device of this IOMMU can use.
   virtual std::vector<uapi::iommu_iova_range> Reserved() const = 0;
   virtual uint64_t capabilities() const = 0;  // IOMMU_HW_CAP_*
   virtual uint8_t max_pasid_log2() const { return 0; }
-  virtual bool takes_page_requests() const { return false; }  // of the device
-  // `type`: in, what is asked for (0: whatever there is); out, what it is.
+  virtual bool takes_page_requests() const { return false; }  // whether the device can make page requests
+  // Answers IOMMU_GET_HW_INFO. `*type`, in: the requested type (0: any); out: the IOMMU's type.
   virtual int Describe(uint32_t* type, std::vector<uint8_t>* data) const = 0;
 
-  // `flags` without those that IOMMUFD handles; `data` may be nullptr.
+  // `flags` do not include those that IOMMUFD handles. `data` may be nullptr.
   virtual int AllocatePaging(uint32_t flags, const DriverData* data, PageTable* out) const = 0;
   virtual int AllocateNested(uint32_t, const DriverData&, MockTlb*) const { return -EOPNOTSUPP; }
   virtual bool has_viommu(uint32_t /*type*/) const { return false; }
-  // Whether a table made for another device of the same driver fits.
+  // Whether the device can use a page table that was made for another device of the same driver.
   virtual bool Fits(const PageTable&) const { return true; }
 
   bool tracks_dirty() const { return (capabilities() & uapi::IOMMU_HW_CAP_DIRTY_TRACKING) != 0; }

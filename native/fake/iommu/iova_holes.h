@@ -1,5 +1,5 @@
-// The IOVAs between an address space's mappings, so that the lowest hole that is large enough is found without looking
-// at those that are too small.
+// The free IOVAs between an address space's mappings, indexed by size, so that a search for the lowest hole that is
+// large enough skips the smaller ones.
 #pragma once
 
 #include <array>
@@ -16,7 +16,7 @@ class IovaHoles {
  public:
   IovaHoles() { Insert(0, ~uint64_t{0}); }
 
-  // A mapping came; all of `first` to `last` is in one hole.
+  // Removes the IOVAs of a new mapping. `first` to `last` must be inside one hole.
   void Take(uint64_t first, uint64_t last) {
     const auto hole = std::prev(holes_.upper_bound(first));
     const auto [start, end] = *hole;
@@ -25,7 +25,7 @@ class IovaHoles {
     if (last < end) Insert(last + 1, end);
   }
 
-  // A mapping went.
+  // Adds the IOVAs of a removed mapping.
   void GiveBack(uint64_t first, uint64_t last) {
     const auto next = holes_.upper_bound(first);
     if (next != holes_.begin()) {
@@ -42,7 +42,7 @@ class IovaHoles {
     Insert(first, last);
   }
 
-  // `place(first, last)` tells where in a hole the mapping would go. The lowest of these places.
+  // The lowest place for a mapping. `place(first, last)` returns its place in a hole, or nullopt.
   template <typename Place>
   std::optional<uint64_t> Lowest(uint64_t length, const Place& place) const {
     std::optional<uint64_t> lowest;
@@ -59,9 +59,9 @@ class IovaHoles {
   }
 
  private:
-  using Holes = std::map<uint64_t, uint64_t>;  // the last IOVA of each, by its first
+  using Holes = std::map<uint64_t, uint64_t>;  // each hole's last IOVA by its first
 
-  // The power of two that is not above it. `length`: 0 for 2^64.
+  // The exponent of the largest power of two that is not above `length`. A length of 0 means 2^64.
   static std::size_t SizeClass(uint64_t length) {
     return length == 0 ? 64 : static_cast<std::size_t>(std::bit_width(length)) - 1;
   }
@@ -75,7 +75,7 @@ class IovaHoles {
   }
 
   Holes holes_;
-  std::array<std::set<uint64_t>, 65> starts_;  // by size
+  std::array<std::set<uint64_t>, 65> starts_;  // by size class
 };
 
 }  // namespace fake

@@ -1,4 +1,4 @@
-// Pages of this process and of memfds.
+// Implements Pages for memory of this process and for memfds.
 #include "fake/iommu/pages.h"
 
 #include <fcntl.h>
@@ -16,8 +16,8 @@ namespace {
 
 const uint64_t kPageSize = kernel::PageSize();
 
-// Keeps shared pages by a second mapping, as pinning does: when JavaScript unmaps the first, these pages stay, and a
-// new mapping at its addresses is not reached.
+// Keeps shared pages with a second mapping, as pinning does. If the program unmaps the first mapping, the pages stay,
+// and DMA does not access a new mapping at its addresses.
 class User : public Pages {
  public:
   User(uint64_t address, uint64_t length)
@@ -29,7 +29,7 @@ class User : public Pages {
     if (pages_) munmap(pages_, length_);
   }
 
-  // Pinning touches every page; madvise reports a page that would fault.
+  // Pinning accesses every page. madvise(2) reports a page that would fault.
   int Pin(uint64_t, uint64_t, bool writable) const override {
     const int advice = writable ? MADV_POPULATE_WRITE : MADV_POPULATE_READ;
     return pages_ && madvise(pages_, length_, advice) == 0 ? 0 : -EFAULT;
@@ -46,7 +46,7 @@ class User : public Pages {
  private:
   uint64_t page_offset_;
   uint64_t length_;
-  char* pages_ = nullptr;  // nullptr: not mapped, or private memory, which cannot be mapped twice
+  char* pages_ = nullptr;  // nullptr: the addresses are not mapped, or private memory, which cannot be mapped twice
 };
 
 class Memfd : public Pages {
@@ -54,7 +54,7 @@ class Memfd : public Pages {
   explicit Memfd(int fd) : fd_(fd) {}
   ~Memfd() override { close(fd_); }
 
-  // Only a memfd can be pinned (memfd_pin_folios: EINVAL), and it has no pages past its end.
+  // Only a memfd can be pinned (memfd_pin_folios(): EINVAL), and only up to its end.
   int Pin(uint64_t offset, uint64_t length, bool) const override {
     if (fcntl(fd_, F_GET_SEALS) < 0) return -EINVAL;
     struct stat info = {};

@@ -1,4 +1,5 @@
-// What an IOVA can lead to: host memory, a memfd, or a peer's BAR. The fake's DMA moves bytes through these.
+// Pages that can be mapped in an IOAS: host memory, a memfd, or a peer's BAR. The fake's DMA accesses them through this
+// interface.
 #pragma once
 
 #include <cstddef>
@@ -14,19 +15,19 @@ class Pages {
   Pages& operator=(const Pages&) = delete;
   virtual ~Pages() = default;
 
-  // Pins `length` bytes for a device: 0, or the negated errno with which the mapping fails.
+  // Pins `length` bytes for a device. Returns 0, or the negated errno with which the mapping fails.
   virtual int Pin(uint64_t offset, uint64_t length, bool writable) const = 0;
-  // Whether the pages belong to a file that the mapping holds, and not to a process.
+  // Whether the pages belong to a file and not to a process's memory.
   virtual bool IsFile() const { return false; }
-  // False: the bytes are out of reach, which is an IOMMU fault.
+  // Returns false if the bytes cannot be accessed, which is an IOMMU fault.
   virtual bool Read(uint64_t offset, void* buffer, std::size_t size) const = 0;
   virtual bool Write(uint64_t offset, const void* buffer, std::size_t size) const = 0;
 };
 
-// This process's own memory at `address`; offsets count from there. Only shared memory, such as a memfd's, can be
-// reached.
+// This process's memory at `address`. Offsets count from `address`. DMA can access only shared memory, such as a
+// memfd's.
 std::shared_ptr<Pages> UserPages(uint64_t address, uint64_t length);
-// A memfd's pages. The fd is duplicated. nullptr: out of fds.
+// The pages of a memfd, whose fd is duplicated. nullptr: no fd is free.
 std::shared_ptr<Pages> FilePages(int fd);
 
 }  // namespace fake
