@@ -249,7 +249,7 @@ function toAlloc(
   return { args, call, keepers };
 }
 
-/** Allocates on a pool thread. If the parent is closed meanwhile, it waits for this call and closes the page table. */
+/** Allocates on another thread. If the parent is closed meanwhile, it waits for this call and closes the page table. */
 async function make(parent: Parent, call: () => Promise<Hwpt>): Promise<Hwpt> {
   const hwpt = await parent.calls.add(call());
   if (parent.closed) throw closedError(parent instanceof Hwpt ? 'HWPT' : 'IOAS');

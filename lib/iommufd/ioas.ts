@@ -53,7 +53,7 @@ export interface IovaRanges {
   alignment: bigint;
 }
 
-/** A mapping that a pool thread is making, and the ranges that were unmapped in the meantime. */
+/** A mapping that another thread is making, and the ranges that were unmapped in the meantime. */
 interface UnderWay {
   unmapped: { first: bigint; end: bigint }[];
 }
@@ -205,7 +205,7 @@ export class Ioas extends EventEmitter<IoasEvents> {
     }
   }
 
-  /** Unmaps a mapping on a pool thread. @internal */
+  /** Unmaps a mapping on another thread. @internal */
   async unplaceLater(iova: bigint, length: bigint): Promise<void> {
     const { handle } = this;
     try {
@@ -362,7 +362,7 @@ export class Ioas extends EventEmitter<IoasEvents> {
     return { args: { iova, from, length }, call, placement, source };
   }
 
-  /** Maps on a pool thread. Rejects if the range was unmapped in the meantime. */
+  /** Maps on another thread. Rejects if the range was unmapped in the meantime. */
   async #mapLater(
     placement: Placement,
     args: KernelErrorArguments,
@@ -521,7 +521,7 @@ export class Ioas extends EventEmitter<IoasEvents> {
 
   /**
    * Unmaps everything, closes the page tables of this IOAS, detaches the devices that are attached to it, and destroys
-   * it. If calls are running on pool threads, this happens after the last of them. Running map calls fail with
+   * it. If calls are running on other threads, this happens after the last of them. Running map calls fail with
    * ERR_CLOSED. {@link destroy} is an alias.
    */
   close(): void {
@@ -557,7 +557,7 @@ export class Ioas extends EventEmitter<IoasEvents> {
   }
 
   /**
-   * close() on a pool thread, for `await using`: unpinning much host memory takes time. Waits for running calls. From
+   * close() on another thread, for `await using`: unpinning much host memory takes time. Waits for running calls. From
    * the start, every method throws ERR_CLOSED, and the mappings are 'closed'. If it fails, the kernel destroys the IOAS
    * with its iommufd.
    */

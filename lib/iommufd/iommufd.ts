@@ -207,7 +207,7 @@ export class Iommufd extends Closable {
   /**
    * Closes the devices that are bound to it, then the IOASes, then the fd. If closing one of them fails, the rest is
    * closed anyway, and the first error is thrown at the end. The kernel frees the remaining resources with the last fd.
-   * If calls are running on pool threads, the fd is closed after the last of them. `[Symbol.asyncDispose]()` waits for
+   * If calls are running on other threads, the fd is closed after the last of them. `[Symbol.asyncDispose]()` waits for
    * them, also after close().
    */
   override close(): void {
@@ -215,7 +215,7 @@ export class Iommufd extends Closable {
   }
 
   /**
-   * close() on pool threads, for `await using`: the kernel resets devices and unpins memory. Waits for running calls.
+   * close() on other threads, for `await using`: the kernel resets devices and unpins memory. Waits for running calls.
    * From the start, every method throws ERR_CLOSED.
    */
   async [Symbol.asyncDispose](): Promise<void> {

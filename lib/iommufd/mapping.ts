@@ -164,7 +164,7 @@ export class IoasMapping {
   }
 
   /**
-   * Unmaps on a pool thread, for `await using`: unpinning much host memory takes time. The state is 'closed' at once.
+   * Unmaps on another thread, for `await using`: unpinning much host memory takes time. The state is 'closed' at once.
    */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#life.closeLater();

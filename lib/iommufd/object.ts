@@ -89,7 +89,7 @@ export abstract class IommufdObject extends Closable {
     this.life.abandon();
   }
 
-  /** close() on a pool thread, for `await using`. Waits for running calls. */
+  /** close() on another thread, for `await using`. Waits for running calls. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.life.closeLater();
   }

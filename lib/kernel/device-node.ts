@@ -22,7 +22,7 @@ export interface Node {
   mayBeUnknown?: boolean;
 }
 
-/** Opens the node on a pool thread. @internal */
+/** Opens the node on another thread. @internal */
 export async function openNode(kernel: Kernel, node: Node): Promise<FdHandle> {
   const { path } = node;
   const fd = await kernelCallAsync({ path }, () => native.fdOpen(kernel.handle, path, true), { kernel });

@@ -1,4 +1,4 @@
-/** The calls on an object that are running on pool threads. Closing can wait for them. @internal */
+/** The calls on an object that are running on other threads. Closing can wait for them. @internal */
 export class Calls {
   readonly #underWay = new Set<Promise<unknown>>();
 

@@ -4,10 +4,10 @@
 // - Children are closed before their parent. If closing a child or the object itself fails, most objects are closed
 //   anyway, because the kernel frees their resources with the file. The first error is thrown at the end. An object
 //   with `canFail` stays open in this case and can be closed again.
-// - closeLater() is close() on a pool thread, for `[Symbol.asyncDispose]()`. The object counts as closed from the
+// - closeLater() is close() on another thread, for `[Symbol.asyncDispose]()`. The object counts as closed from the
 //   start. closeLater() waits for the calls that are running and never leaves the object open. Calls of closeLater() in
 //   the meantime return the same promise. After that promise has settled, closeLater() does not report its error again.
-// - If an object with `behindCalls` is closed while calls run on pool threads, it is destroyed after the last of them.
+// - If an object with `behindCalls` is closed while calls run on other threads, it is destroyed after the last of them.
 // - A child that could not be closed before its parent is abandoned. The kernel destroys it with the parent.
 // - If an open object is garbage collected, a warning names it (lost.ts), unless its parent keeps it (`kept`).
 import { closedError } from '../errors/errors';
@@ -18,7 +18,7 @@ import { expectClose, wasClosed } from './lost';
 export interface Child {
   close(): void;
   [Symbol.asyncDispose]?(): Promise<void>;
-  /** Whether calls on the object, or on objects built on it, are running on pool threads. */
+  /** Whether calls on the object, or on objects built on it, are running on other threads. */
   readonly areUnderWay?: boolean;
   abandon?(): void;
 }
@@ -34,7 +34,7 @@ export interface End<T> {
   first?(object: T): unknown[];
   /** The children, in the order in which the kernel requires them to be closed. */
   children?(object: T): Iterable<Child>;
-  /** Releases the kernel resource. Returns a promise if the class is closed on pool threads only. */
+  /** Releases the kernel resource. Returns a promise if the class is closed on other threads only. */
   close(object: T): unknown;
   closeLater?(object: T): Promise<void>;
   /** Releases the native handle without an explicit destroy, after closeLater() and when the object is abandoned. */
@@ -71,7 +71,7 @@ export class Lifetime {
     if (this.#closed) throw closedError(this.#end.what);
   }
 
-  /** The calls on the object that are running on pool threads. */
+  /** The calls on the object that are running on other threads. */
   get calls(): Calls {
     this.#calls ??= new Calls();
     return this.#calls;

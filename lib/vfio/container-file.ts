@@ -182,7 +182,7 @@ export abstract class ContainerFile extends Closable {
 
   /**
    * Closes the groups in the container and their devices. This also unmaps everything. If closing one of them fails,
-   * the rest is closed anyway, and the first error is thrown at the end. Calls that are running on pool threads finish.
+   * the rest is closed anyway, and the first error is thrown at the end. Calls that are running on other threads finish.
    * `[Symbol.asyncDispose]()` waits for them, also after close().
    */
   override close(): void {
@@ -190,7 +190,7 @@ export abstract class ContainerFile extends Closable {
   }
 
   /**
-   * close() on pool threads, for `await using`: the kernel resets devices and unpins memory. Waits for running calls.
+   * close() on other threads, for `await using`: the kernel resets devices and unpins memory. Waits for running calls.
    * From the start, every method throws ERR_CLOSED.
    */
   [Symbol.asyncDispose](): Promise<void> {

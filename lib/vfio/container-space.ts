@@ -15,7 +15,7 @@ const unmapFlags = { none: 0, all: 1 << 1, vaddr: 1 << 2 } as const;
 // Placements use IOMMUFD's flags: linux/iommufd.h
 const [mapWritable, mapReadable] = [2n, 4n];
 
-/** A mapping that a pool thread is making. `unmapped` is set if its range was unmapped in the meantime. */
+/** A mapping that another thread is making. `unmapped` is set if its range was unmapped in the meantime. */
 interface UnderWay {
   iova: bigint;
   length: bigint;
@@ -144,7 +144,7 @@ export abstract class ContainerSpace extends ContainerFile {
     this.call({ iova, length }, () => native.containerUnmap(handle, iova, length, unmapFlags.none, false));
   }
 
-  /** Unmaps a mapping on a pool thread. @internal */
+  /** Unmaps a mapping on another thread. @internal */
   async unplaceLater(iova: bigint, length: bigint): Promise<void> {
     const { handle } = this;
     const call = () => native.containerUnmap(handle, iova, length, unmapFlags.none, true);

@@ -89,7 +89,7 @@ export class DeviceFile {
     return { kernel: this.kernel, isBound, pasids: this.pasids };
   }
 
-  /** Registers a call that is running on a pool thread, and returns it. Closing the device waits for it. */
+  /** Registers a call that is running on another thread, and returns it. Closing the device waits for it. */
   track<T>(call: Promise<T>): Promise<T> {
     return this.#life.calls.add(call);
   }

@@ -491,7 +491,7 @@ export class VfioDevice extends Closable {
 
   /**
    * Closes the device's mapped regions and other dependent objects, detaches the device, and closes its fd. With the
-   * last fd, the kernel resets the device and revokes its dma-bufs permanently. If calls are running on pool threads,
+   * last fd, the kernel resets the device and revokes its dma-bufs permanently. If calls are running on other threads,
    * the fd is closed after the last of them. `[Symbol.asyncDispose]()` waits for them, also after close().
    */
   override close(): void {
@@ -499,7 +499,7 @@ export class VfioDevice extends Closable {
   }
 
   /**
-   * close() on a pool thread, for `await using`: the reset can take a second. Waits for running calls. From the start,
+   * close() on another thread, for `await using`: the reset can take a second. Waits for running calls. From the start,
    * every method throws ERR_CLOSED.
    */
   [Symbol.asyncDispose](): Promise<void> {

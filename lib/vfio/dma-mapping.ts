@@ -101,7 +101,7 @@ export class DmaMapping extends Closable {
     super.close();
   }
 
-  /** Unmaps on a pool thread, for `await using`: unpinning much host memory takes time. */
+  /** Unmaps on another thread, for `await using`: unpinning much host memory takes time. */
   async [Symbol.asyncDispose](): Promise<void> {
     // The mapping of a region must not outlive the device. If unmapping it fails, this object stays open.
     if (this.region) this.close();

@@ -240,7 +240,7 @@ export class VfioGroup extends Closable {
   }
 
   /**
-   * close() on a pool thread, for `await using`: the kernel resets the devices and unpins memory. Waits for running
+   * close() on another thread, for `await using`: the kernel resets the devices and unpins memory. Waits for running
    * calls. From the start, every method throws ERR_CLOSED.
    */
   [Symbol.asyncDispose](): Promise<void> {

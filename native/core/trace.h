@@ -1,4 +1,4 @@
-// A record of ioctls for an environment: those of its thread, and those that pool threads make for it.
+// A record of ioctls for an environment: those of its thread, and those that other threads make for it.
 #pragma once
 
 #include <atomic>
@@ -39,7 +39,7 @@ class Trace {
   static void SetCurrent(std::shared_ptr<Trace> trace);
   static bool Any() { return alive.load(std::memory_order_relaxed) > 0; }
 
-  // Sets the trace while a pool thread works for an environment.
+  // Sets the trace while another thread works for an environment.
   class Scope {
    public:
     explicit Scope(std::shared_ptr<Trace> trace) { SetCurrent(std::move(trace)); }
