@@ -132,7 +132,7 @@ void HoldBusErrors() {
 }
 
 void KeepBusErrors(Napi::Env env) {
-  Call(env, HoldBusErrors);
+  HoldBusErrors();
   Turns::Start(env);
 }
 

@@ -34,12 +34,6 @@ Array ToArray(const Napi::Value& value, napi_typedarray_type type) {
 }
 Napi::Value FromBytes(Napi::Env env, const std::vector<uint8_t>& bytes);
 
-// Calls core. Callback, which wraps each function of the addon, converts a core::Failure to a JavaScript error.
-template <typename Work>
-auto Call(Napi::Env, Work&& work) {
-  return work();
-}
-
 template <typename Work, typename Convert>
 class ThreadCall : public AsyncCall {
  public:

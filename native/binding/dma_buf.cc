@@ -10,26 +10,26 @@ namespace {
 // dmaBufIs(fd): boolean
 Napi::Value DmaBufIs(const Napi::CallbackInfo& info) {
   const auto fd = Unwrap<core::Fd>(info[0]);
-  return Napi::Boolean::New(info.Env(), Call(info.Env(), [&] { return core::IsDmaBuf(*fd); }));
+  return Napi::Boolean::New(info.Env(), core::IsDmaBuf(*fd));
 }
 
 // dmaBufSize(fd): bigint
 Napi::Value DmaBufSize(const Napi::CallbackInfo& info) {
   const auto fd = Unwrap<core::Fd>(info[0]);
-  return FromU64(info.Env(), Call(info.Env(), [&] { return core::DmaBufSize(*fd); }));
+  return FromU64(info.Env(), core::DmaBufSize(*fd));
 }
 
 // dmaBufSetName(fd, name)
 void DmaBufSetName(const Napi::CallbackInfo& info) {
   const auto fd = Unwrap<core::Fd>(info[0]);
   const std::string name = info[1].As<Napi::String>().Utf8Value();
-  Call(info.Env(), [&] { core::DmaBufSetName(*fd, name); });
+  core::DmaBufSetName(*fd, name);
 }
 
 // dmaBufFdinfo(fd): string
 Napi::Value DmaBufFdinfo(const Napi::CallbackInfo& info) {
   const auto fd = Unwrap<core::Fd>(info[0]);
-  return Napi::String::New(info.Env(), Call(info.Env(), [&] { return core::DmaBufFdinfo(*fd); }));
+  return Napi::String::New(info.Env(), core::DmaBufFdinfo(*fd));
 }
 
 // sync(flags)
@@ -65,7 +65,7 @@ napi_value Word(napi_env env, napi_callback_info info) {
 // of ranges; word() returns the buffer's state word (core/device_state.h).
 Napi::Value DmaBufExport(const Napi::CallbackInfo& info) {
   const auto fd = Unwrap<core::Fd>(info[0]);
-  const Registration registration = Call(info.Env(), [&] { return core::Export::Find(*fd); });
+  const Registration registration = core::Export::Find(*fd);
   if (!registration) return info.Env().Undefined();
   Record result(info.Env());
   result.Define("ranges", registration->ranges());
@@ -77,7 +77,7 @@ Napi::Value DmaBufExport(const Napi::CallbackInfo& info) {
 Napi::Value DmaBufExportSyncFile(const Napi::CallbackInfo& info) {
   const auto fd = Unwrap<core::Fd>(info[0]);
   const uint32_t flags = ToU32(info[1]);
-  return Wrap(info.Env(), Call(info.Env(), [&] { return core::DmaBufExportSyncFile(*fd, flags); }));
+  return Wrap(info.Env(), core::DmaBufExportSyncFile(*fd, flags));
 }
 
 // dmaBufImportSyncFile(fd, sync file, flags)
@@ -85,7 +85,7 @@ void DmaBufImportSyncFile(const Napi::CallbackInfo& info) {
   const auto fd = Unwrap<core::Fd>(info[0]);
   const auto sync_file = Unwrap<core::Fd>(info[1]);
   const uint32_t flags = ToU32(info[2]);
-  Call(info.Env(), [&] { core::DmaBufImportSyncFile(*fd, *sync_file, flags); });
+  core::DmaBufImportSyncFile(*fd, *sync_file, flags);
 }
 
 // dmaBufMap(fd, offset, length, writable): Mapping
@@ -95,7 +95,7 @@ Napi::Value DmaBufMap(const Napi::CallbackInfo& info) {
   const uint64_t length = ToU64(info[2]);
   const bool writable = info[3].ToBoolean();
   KeepBusErrors(info.Env());
-  return Wrap(info.Env(), Call(info.Env(), [&] { return core::MapDmaBuf(fd, offset, length, writable); }));
+  return Wrap(info.Env(), core::MapDmaBuf(fd, offset, length, writable));
 }
 
 }  // namespace

@@ -119,14 +119,14 @@ void MemoryWrite(const Napi::CallbackInfo& info) {
 // memorySeals(fd): number, fcntl(2)'s F_SEAL_… of a memfd
 Napi::Value MemorySeals(const Napi::CallbackInfo& info) {
   const auto fd = Unwrap<core::Fd>(info[0]);
-  return Napi::Number::New(info.Env(), Call(info.Env(), [&] { return core::GetSeals(*fd); }));
+  return Napi::Number::New(info.Env(), core::GetSeals(*fd));
 }
 
 // memorySeal(fd, seals): adds seals
 void MemorySeal(const Napi::CallbackInfo& info) {
   const auto fd = Unwrap<core::Fd>(info[0]);
   const auto seals = static_cast<int>(ToU32(info[1]));
-  Call(info.Env(), [&] { core::AddSeals(*fd, seals); });
+  core::AddSeals(*fd, seals);
 }
 
 }  // namespace

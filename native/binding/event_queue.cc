@@ -10,7 +10,7 @@ namespace {
 // faultQueueAllocate(iommufd): FaultQueue
 Napi::Value FaultQueueAllocate(const Napi::CallbackInfo& info) {
   const auto iommufd = Unwrap<core::Fd>(info[0]);
-  return Wrap(info.Env(), Call(info.Env(), [&] { return core::FaultQueue::Allocate(iommufd); }));
+  return Wrap(info.Env(), core::FaultQueue::Allocate(iommufd));
 }
 
 // faultQueueFile(queue): Fd. The queue cannot be destroyed while the fd is open.

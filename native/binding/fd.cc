@@ -25,14 +25,14 @@ Napi::Value FdOpen(const Napi::CallbackInfo& info) {
 Napi::Value FdDuplicate(const Napi::CallbackInfo& info) {
   const auto kernel = Unwrap<kernel::Kernel>(info[0]);
   const auto number = static_cast<int>(ToU32(info[1]));
-  return Wrap(info.Env(), Call(info.Env(), [&] { return core::Fd::Duplicate(kernel, number); }));
+  return Wrap(info.Env(), core::Fd::Duplicate(kernel, number));
 }
 
 // fdEventfd(kernel, count): Fd
 Napi::Value FdEventfd(const Napi::CallbackInfo& info) {
   const auto kernel = Unwrap<kernel::Kernel>(info[0]);
   const auto count = ToU32(info[1]);
-  return Wrap(info.Env(), Call(info.Env(), [&] { return core::Fd::Eventfd(kernel, count); }));
+  return Wrap(info.Env(), core::Fd::Eventfd(kernel, count));
 }
 
 // fdRead(fd, size, async): Uint8Array of the bytes read
@@ -68,13 +68,13 @@ Napi::Value FdNumber(const Napi::CallbackInfo& info) {
 // fdInode(fd): bigint
 Napi::Value FdInode(const Napi::CallbackInfo& info) {
   const auto fd = Unwrap<core::Fd>(info[0]);
-  return FromU64(info.Env(), Call(info.Env(), [&] { return fd->Identify().inode; }));
+  return FromU64(info.Env(), fd->Identify().inode);
 }
 
 // fdDevice(fd): 'MAJOR:MINOR' of a character device; undefined for any other file
 Napi::Value FdDevice(const Napi::CallbackInfo& info) {
   const auto fd = Unwrap<core::Fd>(info[0]);
-  const auto number = Call(info.Env(), [&] { return fd->Device(); });
+  const auto number = fd->Device();
   if (!number) return info.Env().Undefined();
   return Napi::String::New(info.Env(), std::to_string(number->major) + ":" + std::to_string(number->minor));
 }
@@ -82,7 +82,7 @@ Napi::Value FdDevice(const Napi::CallbackInfo& info) {
 // fdPath(fd): string
 Napi::Value FdPath(const Napi::CallbackInfo& info) {
   const auto fd = Unwrap<core::Fd>(info[0]);
-  return Napi::String::New(info.Env(), Call(info.Env(), [&] { return fd->Path(); }));
+  return Napi::String::New(info.Env(), fd->Path());
 }
 
 // fdShare(fd): Fd, a second handle of the same fd. The fd closes after both handles are closed.
@@ -104,11 +104,9 @@ void FdSetForeign(const Napi::CallbackInfo& info) { Unwrap<core::Fd>(info[0])->S
 Napi::Value FdLock(const Napi::CallbackInfo& info) {
   const auto kernel = Unwrap<kernel::Kernel>(info[0]);
   const auto number = static_cast<int>(ToU32(info[1]));
-  return Napi::Boolean::New(info.Env(), Call(info.Env(), [&] {
-                              const int result = kernel->Flock(number);
-                              if (result != -EWOULDBLOCK) core::Check(result, "flock");
-                              return result == 0;
-                            }));
+  const int result = kernel->Flock(number);
+  if (result != -EWOULDBLOCK) core::Check(result, "flock");
+  return Napi::Boolean::New(info.Env(), result == 0);
 }
 
 }  // namespace

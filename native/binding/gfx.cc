@@ -12,7 +12,7 @@ namespace {
 Napi::Value GfxProbe(const Napi::CallbackInfo& info) {
   const auto device = Unwrap<core::VfioDevice>(info[0]);
   const uint32_t kind = ToU32(info[1]);
-  return Napi::Boolean::New(info.Env(), Call(info.Env(), [&] { return core::ProbeGfxPlane(*device, kind); }));
+  return Napi::Boolean::New(info.Env(), core::ProbeGfxPlane(*device, kind));
 }
 
 // gfxPlane(device, kind, plane): NativePlane
@@ -21,7 +21,7 @@ Napi::Value GfxPlane(const Napi::CallbackInfo& info) {
   const auto device = Unwrap<core::VfioDevice>(info[0]);
   const uint32_t kind = ToU32(info[1]);
   const uint32_t type = ToU32(info[2]);
-  const auto plane = Call(env, [&] { return core::QueryGfxPlane(*device, kind, type); });
+  const auto plane = core::QueryGfxPlane(*device, kind, type);
   Record result(env);
   result.Define("format", plane.drm_format);
   result.Define("modifier", FromU64(env, plane.drm_format_mod));
@@ -41,7 +41,7 @@ Napi::Value GfxPlane(const Napi::CallbackInfo& info) {
 Napi::Value GfxDmaBuf(const Napi::CallbackInfo& info) {
   const auto device = Unwrap<core::VfioDevice>(info[0]);
   const uint32_t id = ToU32(info[1]);
-  return Wrap(info.Env(), Call(info.Env(), [&] { return core::GetGfxDmaBuf(*device, id); }));
+  return Wrap(info.Env(), core::GetGfxDmaBuf(*device, id));
 }
 
 }  // namespace

@@ -13,7 +13,7 @@ Napi::Value UdmabufCreate(const Napi::CallbackInfo& info) {
   const auto driver = Unwrap<core::Fd>(info[0]);
   const auto memfd = Unwrap<core::Fd>(info[1]);
   const core::UdmabufItem item = {memfd->number(), ToU64(info[2]), ToU64(info[3])};
-  return Wrap(info.Env(), Call(info.Env(), [&] { return core::CreateUdmabuf(*driver, item); }));
+  return Wrap(info.Env(), core::CreateUdmabuf(*driver, item));
 }
 
 // udmabufCreateList(driver, [fd number, offset, size, …]): Fd
@@ -25,7 +25,7 @@ Napi::Value UdmabufCreateList(const Napi::CallbackInfo& info) {
   for (std::size_t i = 0; i < items.size(); ++i) {
     items[i] = {static_cast<int>(words[kWords * i]), words[kWords * i + 1], words[kWords * i + 2]};
   }
-  return Wrap(info.Env(), Call(info.Env(), [&] { return core::CreateUdmabufList(*driver, items); }));
+  return Wrap(info.Env(), core::CreateUdmabufList(*driver, items));
 }
 
 // heapAllocate(heap, length, access, async): Fd. `access`: O_RDONLY, O_WRONLY or O_RDWR

@@ -51,12 +51,12 @@ void Invalidate(const Napi::CallbackInfo& info) {
   if (heeded.ElementLength() == 0) throw Napi::TypeError::New(info.Env(), "expected room for a number");
   int error = 0;
   heeded[0] = core::Invalidate(*object, ToU32(info[1]), ToU32(info[2]), ToBytes(info[3]), &error);
-  Call(info.Env(), [&] { core::Check(error, "ioctl", "IOMMU_HWPT_INVALIDATE"); });
+  core::Check(error, "ioctl", "IOMMU_HWPT_INVALIDATE");
 }
 
 // hwptSetDirtyTracking(hwpt, enable)
 void HwptSetDirtyTracking(const Napi::CallbackInfo& info) {
-  Call(info.Env(), [&] { Unwrap<core::Hwpt>(info[0])->SetDirtyTracking(info[1].ToBoolean()); });
+  Unwrap<core::Hwpt>(info[0])->SetDirtyTracking(info[1].ToBoolean());
 }
 
 // hwptGetDirtyBitmap(hwpt, iova, length, pageSize, keep): BigUint64Array
@@ -69,15 +69,14 @@ Napi::Value HwptGetDirtyBitmap(const Napi::CallbackInfo& info) {
   const uint64_t words = length / page_size / 64 + 1;
   if (words > uint64_t{1} << 26) throw Napi::RangeError::New(info.Env(), "too many pages");
   auto bitmap = Napi::BigUint64Array::New(info.Env(), words);
-  Call(info.Env(), [&] { hwpt->GetDirtyBitmap(iova, length, page_size, info[4].ToBoolean(), bitmap.Data()); });
+  hwpt->GetDirtyBitmap(iova, length, page_size, info[4].ToBoolean(), bitmap.Data());
   return bitmap;
 }
 
 // iommufdHwInfo(iommufd, device, type | undefined): { type, bytes, capabilities, maxPasidLog2 }
 Napi::Value IommufdHwInfo(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
-  const auto answer =
-      Call(env, [&] { return core::GetHwInfo(*Unwrap<core::Fd>(info[0]), ToU32(info[1]), ToOptionalU32(info[2])); });
+  const auto answer = core::GetHwInfo(*Unwrap<core::Fd>(info[0]), ToU32(info[1]), ToOptionalU32(info[2]));
   auto bytes = Napi::Uint8Array::New(env, answer.data.size());
   std::copy(answer.data.begin(), answer.data.end(), bytes.Data());
   Record result(env);
@@ -90,7 +89,7 @@ Napi::Value IommufdHwInfo(const Napi::CallbackInfo& info) {
 
 // iommufdDestroy(iommufd, id)
 void IommufdDestroy(const Napi::CallbackInfo& info) {
-  Call(info.Env(), [&] { core::IommufdObject::Destroy(*Unwrap<core::Fd>(info[0]), ToU32(info[1])); });
+  core::IommufdObject::Destroy(*Unwrap<core::Fd>(info[0]), ToU32(info[1]));
 }
 
 }  // namespace

@@ -17,7 +17,7 @@ void IrqSet(const Napi::CallbackInfo& info) {
   const auto device = Unwrap<core::VfioDevice>(info[0]);
   const auto set = ToIrqSet(info);
   const uint32_t count = ToU32(info[4]);
-  Call(info.Env(), [&] { core::SetIrqs(device->fd(), set, count); });
+  core::SetIrqs(device->fd(), set, count);
 }
 
 // irqSetChosen(device, action, index, start, Uint8Array): the action applies to the vectors whose byte is 1
@@ -26,7 +26,7 @@ void IrqSetChosen(const Napi::CallbackInfo& info) {
   const auto set = ToIrqSet(info);
   const auto array = ToArray<Napi::Uint8Array>(info[4], napi_uint8_array);
   const std::vector<uint8_t> chosen(array.Data(), array.Data() + array.ElementLength());
-  Call(info.Env(), [&] { core::SetIrqs(device->fd(), set, chosen); });
+  core::SetIrqs(device->fd(), set, chosen);
 }
 
 // irqSetEventfds(device, action, index, start, Int32Array): an fd number for each vector; -1 removes its eventfd
@@ -35,7 +35,7 @@ void IrqSetEventfds(const Napi::CallbackInfo& info) {
   const auto set = ToIrqSet(info);
   const auto array = ToArray<Napi::Int32Array>(info[4], napi_int32_array);
   const std::vector<int32_t> eventfds(array.Data(), array.Data() + array.ElementLength());
-  Call(info.Env(), [&] { core::SetIrqs(device->fd(), set, eventfds); });
+  core::SetIrqs(device->fd(), set, eventfds);
 }
 
 core::EventWrite ToEventWrite(const Napi::CallbackInfo& info) {
@@ -47,27 +47,27 @@ void IoeventfdAdd(const Napi::CallbackInfo& info) {
   const auto device = Unwrap<core::VfioDevice>(info[0]);
   const auto write = ToEventWrite(info);
   const auto eventfd = static_cast<int32_t>(ToU32(info[4]));
-  Call(info.Env(), [&] { core::SetIoeventfd(device->fd(), write, eventfd); });
+  core::SetIoeventfd(device->fd(), write, eventfd);
 }
 
 // ioeventfdRemove(device, offset, width, data)
 void IoeventfdRemove(const Napi::CallbackInfo& info) {
   const auto device = Unwrap<core::VfioDevice>(info[0]);
   const auto write = ToEventWrite(info);
-  Call(info.Env(), [&] { core::SetIoeventfd(device->fd(), write, -1); });
+  core::SetIoeventfd(device->fd(), write, -1);
 }
 
 // eventfdTake(fd): bigint, the count, which becomes 0
 Napi::Value EventfdTake(const Napi::CallbackInfo& info) {
   const auto fd = Unwrap<core::Fd>(info[0]);
-  return FromU64(info.Env(), Call(info.Env(), [&] { return core::TakeCount(*fd); }));
+  return FromU64(info.Env(), core::TakeCount(*fd));
 }
 
 // eventfdAdd(fd, count)
 void EventfdAdd(const Napi::CallbackInfo& info) {
   const auto fd = Unwrap<core::Fd>(info[0]);
   const uint64_t count = ToU64(info[1]);
-  Call(info.Env(), [&] { core::AddCount(*fd, count); });
+  core::AddCount(*fd, count);
 }
 
 }  // namespace

@@ -19,7 +19,7 @@ core::Ioas::Placement ToPlacement(const Napi::Value& iova, const Napi::Value& ac
 // ioasAllocate(iommufd): Ioas
 Napi::Value IoasAllocate(const Napi::CallbackInfo& info) {
   const auto iommufd = Unwrap<core::Fd>(info[0]);
-  return Wrap(info.Env(), Call(info.Env(), [&] { return core::Ioas::Allocate(iommufd); }));
+  return Wrap(info.Env(), core::Ioas::Allocate(iommufd));
 }
 
 // ioasMapFile(ioas, fd, start, length, iova | undefined, access, async): bigint
@@ -121,7 +121,7 @@ Napi::Value IoasUnmap(const Napi::CallbackInfo& info) {
 // ioasIovaRanges(ioas): { ranges: { start, last }[], alignment }
 Napi::Value IoasIovaRanges(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
-  const auto answer = Call(env, [&] { return Unwrap<core::Ioas>(info[0])->GetIovaRanges(); });
+  const auto answer = Unwrap<core::Ioas>(info[0])->GetIovaRanges();
   List ranges(env);
   for (const auto& [start, last] : answer.ranges) {
     Record range(env);

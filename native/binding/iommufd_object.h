@@ -18,7 +18,7 @@ void ObjectDestroy(const Napi::CallbackInfo& info) {
   auto& object = Unbox<T>(info[0]);
   if (!object) return;
   // If other threads use the object, the last of them destroys it, so that the kernel cannot reuse the id earlier.
-  if (object.use_count() == 1) Call(info.Env(), [&] { object->Destroy(); });
+  if (object.use_count() == 1) object->Destroy();
   object.reset();
 }
 

@@ -9,7 +9,7 @@ namespace {
 Napi::Value IoasAdopt(const Napi::CallbackInfo& info) {
   const auto iommufd = Unwrap<core::Fd>(info[0]);
   const uint32_t id = ToU32(info[1]);
-  return Wrap(info.Env(), Call(info.Env(), [&] { return core::Ioas::Adopt(iommufd, id); }));
+  return Wrap(info.Env(), core::Ioas::Adopt(iommufd, id));
 }
 
 // ioasAllowIovas(ioas, BigUint64Array [start, last, start, last, …])
@@ -19,24 +19,23 @@ void IoasAllowIovas(const Napi::CallbackInfo& info) {
   if (words.TypedArrayType() != napi_biguint64_array) throw Napi::TypeError::New(info.Env(), "expected 64-bit words");
   std::vector<uapi::iommu_iova_range> ranges(words.ElementLength() / 2);
   for (std::size_t i = 0; i < ranges.size(); ++i) ranges[i] = {words[2 * i], words[2 * i + 1]};
-  Call(info.Env(), [&] { Unwrap<core::Ioas>(info[0])->AllowIovas(ranges); });
+  Unwrap<core::Ioas>(info[0])->AllowIovas(ranges);
 }
 
 // ioasHugePages(ioas): boolean
 Napi::Value IoasHugePages(const Napi::CallbackInfo& info) {
-  return Napi::Boolean::New(info.Env(), Call(info.Env(), [&] { return Unwrap<core::Ioas>(info[0])->HugePages(); }));
+  return Napi::Boolean::New(info.Env(), Unwrap<core::Ioas>(info[0])->HugePages());
 }
 
 // ioasSetHugePages(ioas, enable)
 void IoasSetHugePages(const Napi::CallbackInfo& info) {
-  Call(info.Env(), [&] { Unwrap<core::Ioas>(info[0])->SetHugePages(info[1].ToBoolean()); });
+  Unwrap<core::Ioas>(info[0])->SetHugePages(info[1].ToBoolean());
 }
 
 // ioasPhysical(ioas, iova, length): { address, length }
 Napi::Value IoasPhysical(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
-  const auto [address, length] =
-      Call(env, [&] { return Unwrap<core::Ioas>(info[0])->NoIommuGetPhysical(ToU64(info[1]), ToU64(info[2])); });
+  const auto [address, length] = Unwrap<core::Ioas>(info[0])->NoIommuGetPhysical(ToU64(info[1]), ToU64(info[2]));
   Record result(env);
   result.Define("address", FromU64(env, address));
   result.Define("length", FromU64(env, length));
@@ -45,35 +44,31 @@ Napi::Value IoasPhysical(const Napi::CallbackInfo& info) {
 
 // iommufdRlimitMode(iommufd): number
 Napi::Value IommufdRlimitMode(const Napi::CallbackInfo& info) {
-  const uint64_t mode = Call(info.Env(), [&] { return core::RlimitMode(*Unwrap<core::Fd>(info[0])); });
+  const uint64_t mode = core::RlimitMode(*Unwrap<core::Fd>(info[0]));
   return Napi::Number::New(info.Env(), static_cast<double>(mode));
 }
 
 // iommufdSetRlimitMode(iommufd, mode)
 void IommufdSetRlimitMode(const Napi::CallbackInfo& info) {
-  Call(info.Env(), [&] { core::SetRlimitMode(*Unwrap<core::Fd>(info[0]), ToU32(info[1])); });
+  core::SetRlimitMode(*Unwrap<core::Fd>(info[0]), ToU32(info[1]));
 }
 
 // iommufdChangeProcess(iommufd)
-void IommufdChangeProcess(const Napi::CallbackInfo& info) {
-  Call(info.Env(), [&] { core::ChangeProcess(*Unwrap<core::Fd>(info[0])); });
-}
+void IommufdChangeProcess(const Napi::CallbackInfo& info) { core::ChangeProcess(*Unwrap<core::Fd>(info[0])); }
 
 // iommufdVfioIoas(iommufd): number | undefined
 Napi::Value IommufdVfioIoas(const Napi::CallbackInfo& info) {
-  const auto id = Call(info.Env(), [&] { return core::VfioIoas(*Unwrap<core::Fd>(info[0])); });
+  const auto id = core::VfioIoas(*Unwrap<core::Fd>(info[0]));
   return id ? Napi::Number::New(info.Env(), *id) : info.Env().Undefined();
 }
 
 // iommufdSetVfioIoas(iommufd, ioas)
 void IommufdSetVfioIoas(const Napi::CallbackInfo& info) {
-  Call(info.Env(), [&] { core::SetVfioIoas(*Unwrap<core::Fd>(info[0]), Unwrap<core::Ioas>(info[1])->id()); });
+  core::SetVfioIoas(*Unwrap<core::Fd>(info[0]), Unwrap<core::Ioas>(info[1])->id());
 }
 
 // iommufdClearVfioIoas(iommufd)
-void IommufdClearVfioIoas(const Napi::CallbackInfo& info) {
-  Call(info.Env(), [&] { core::ClearVfioIoas(*Unwrap<core::Fd>(info[0])); });
-}
+void IommufdClearVfioIoas(const Napi::CallbackInfo& info) { core::ClearVfioIoas(*Unwrap<core::Fd>(info[0])); }
 
 }  // namespace
 

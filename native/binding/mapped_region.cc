@@ -211,7 +211,7 @@ void MappingRetire(const Napi::CallbackInfo& info) {
 
 void InitMappedRegion(Napi::Env env, Napi::Object exports) {
   // Runs when the addon loads, not with the first mapping, so that a mapping adds no unexpected open fds.
-  Call(env, HoldBusErrors);
+  HoldBusErrors();
   Export<RegisterAccess>(env, exports, "registerAccess");
   Export<MappingRetire>(env, exports, "mappingRetire");
 }

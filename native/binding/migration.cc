@@ -12,13 +12,13 @@ namespace {
 // migrationFlags(device): bigint
 Napi::Value MigrationFlags(const Napi::CallbackInfo& info) {
   const auto device = Unwrap<core::VfioDevice>(info[0]);
-  return FromU64(info.Env(), Call(info.Env(), [&] { return core::GetMigrationFlags(*device); }));
+  return FromU64(info.Env(), core::GetMigrationFlags(*device));
 }
 
 // migrationState(device): number
 Napi::Value MigrationState(const Napi::CallbackInfo& info) {
   const auto device = Unwrap<core::VfioDevice>(info[0]);
-  return Napi::Number::New(info.Env(), Call(info.Env(), [&] { return core::GetMigrationState(*device); }));
+  return Napi::Number::New(info.Env(), core::GetMigrationState(*device));
 }
 
 // migrationSetState(device, state, async): Fd | undefined
@@ -36,20 +36,20 @@ Napi::Value MigrationSetState(const Napi::CallbackInfo& info) {
 // migrationDataSize(device): bigint
 Napi::Value MigrationDataSize(const Napi::CallbackInfo& info) {
   const auto device = Unwrap<core::VfioDevice>(info[0]);
-  return FromU64(info.Env(), Call(info.Env(), [&] { return core::GetMigrationDataSize(*device); }));
+  return FromU64(info.Env(), core::GetMigrationDataSize(*device));
 }
 
 // migrationEnablePrecopyInfo2(device)
 void MigrationEnablePrecopyInfo2(const Napi::CallbackInfo& info) {
   const auto device = Unwrap<core::VfioDevice>(info[0]);
-  Call(info.Env(), [&] { core::EnablePrecopyInfoV2(*device); });
+  core::EnablePrecopyInfoV2(*device);
 }
 
 // migrationPrecopyInfo(data): { flags, initialBytes, dirtyBytes }
 Napi::Value MigrationPrecopyInfo(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const auto data = Unwrap<core::Fd>(info[0]);
-  const auto answer = Call(env, [&] { return core::GetPrecopyInfo(*data); });
+  const auto answer = core::GetPrecopyInfo(*data);
   Record result(env);
   result.Define("flags", answer.flags);
   result.Define("initialBytes", FromU64(env, answer.initial_bytes));

@@ -123,7 +123,7 @@ Napi::Value PollStart(const Napi::CallbackInfo& info) {
   if (!info[2].IsFunction()) throw Napi::TypeError::New(info.Env(), "expected a function");
   const auto poll = std::make_shared<Poll>(Unwrap<core::Fd>(info[0]), static_cast<int>(ToU32(info[1])));
   auto owner = std::make_shared<PollOwner>(poll);
-  Call(info.Env(), [&] { poll->Start(info[2].As<Napi::Function>()); });
+  poll->Start(info[2].As<Napi::Function>());
   return Wrap(info.Env(), std::move(owner));
 }
 

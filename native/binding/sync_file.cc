@@ -18,14 +18,14 @@ Napi::String ToText(Napi::Env env, const char (&text)[size]) {
 // syncFileIs(fd): boolean
 Napi::Value SyncFileIs(const Napi::CallbackInfo& info) {
   const auto fd = Unwrap<core::Fd>(info[0]);
-  return Napi::Boolean::New(info.Env(), Call(info.Env(), [&] { return core::IsSyncFile(*fd); }));
+  return Napi::Boolean::New(info.Env(), core::IsSyncFile(*fd));
 }
 
 // syncFileInfo(fd): { name, status, fences: { driver, timeline, status, timestamp }[] }
 Napi::Value SyncFileInfo(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const auto fd = Unwrap<core::Fd>(info[0]);
-  const core::SyncFileInfo found = Call(env, [&] { return core::GetSyncFileInfo(*fd); });
+  const core::SyncFileInfo found = core::GetSyncFileInfo(*fd);
   List fences(env);
   for (uint32_t i = 0; i < found.fences.size(); ++i) {
     const uapi::sync_fence_info& fence = found.fences[i];
@@ -48,35 +48,35 @@ Napi::Value SyncFileMerge(const Napi::CallbackInfo& info) {
   const auto fd = Unwrap<core::Fd>(info[0]);
   const auto other = Unwrap<core::Fd>(info[1]);
   const std::string name = info[2].As<Napi::String>().Utf8Value();
-  return Wrap(info.Env(), Call(info.Env(), [&] { return core::MergeSyncFiles(*fd, *other, name); }));
+  return Wrap(info.Env(), core::MergeSyncFiles(*fd, *other, name));
 }
 
 // syncFileSetDeadline(fd, nanoseconds)
 void SyncFileSetDeadline(const Napi::CallbackInfo& info) {
   const auto fd = Unwrap<core::Fd>(info[0]);
   const uint64_t deadline = ToU64(info[1]);
-  Call(info.Env(), [&] { core::SetSyncFileDeadline(*fd, deadline); });
+  core::SetSyncFileDeadline(*fd, deadline);
 }
 
 // fenceCreate(timeline, value): Fd, a sync file
 Napi::Value FenceCreate(const Napi::CallbackInfo& info) {
   const auto timeline = Unwrap<core::Fd>(info[0]);
   const uint32_t value = ToU32(info[1]);
-  return Wrap(info.Env(), Call(info.Env(), [&] { return core::CreateFence(*timeline, value); }));
+  return Wrap(info.Env(), core::CreateFence(*timeline, value));
 }
 
 // timelineAdvance(timeline, count)
 void TimelineAdvance(const Napi::CallbackInfo& info) {
   const auto timeline = Unwrap<core::Fd>(info[0]);
   const uint32_t count = ToU32(info[1]);
-  Call(info.Env(), [&] { core::AdvanceTimeline(*timeline, count); });
+  core::AdvanceTimeline(*timeline, count);
 }
 
 // fenceDeadline(timeline, sync file): bigint, or undefined if no deadline was set
 Napi::Value FenceDeadline(const Napi::CallbackInfo& info) {
   const auto timeline = Unwrap<core::Fd>(info[0]);
   const auto sync_file = Unwrap<core::Fd>(info[1]);
-  const auto deadline = Call(info.Env(), [&] { return core::GetFenceDeadline(*timeline, *sync_file); });
+  const auto deadline = core::GetFenceDeadline(*timeline, *sync_file);
   return deadline ? FromU64(info.Env(), *deadline) : info.Env().Undefined();
 }
 

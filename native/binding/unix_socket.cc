@@ -23,7 +23,7 @@ Napi::Value SocketPair(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const auto kernel = Unwrap<kernel::Kernel>(info[0]);
   const auto type = static_cast<int>(ToU32(info[1]));
-  auto [one, other] = Call(env, [&] { return core::SocketPair(kernel, type); });
+  auto [one, other] = core::SocketPair(kernel, type);
   List result(env);
   result.Append(Wrap(env, std::move(one)));
   result.Append(Wrap(env, std::move(other)));
@@ -35,7 +35,7 @@ Napi::Value SocketConnect(const Napi::CallbackInfo& info) {
   const auto kernel = Unwrap<kernel::Kernel>(info[0]);
   const std::string path = ToText(info[1]);
   const auto type = static_cast<int>(ToU32(info[2]));
-  return Wrap(info.Env(), Call(info.Env(), [&] { return core::ConnectSocket(kernel, path, type); }));
+  return Wrap(info.Env(), core::ConnectSocket(kernel, path, type));
 }
 
 // socketListen(kernel, path, type, mode, backlog, refuseFds): Fd
@@ -46,14 +46,13 @@ Napi::Value SocketListen(const Napi::CallbackInfo& info) {
   const uint32_t mode = ToU32(info[3]);
   const auto backlog = static_cast<int>(ToU32(info[4]));
   const bool refuse_fds = info[5].ToBoolean();
-  return Wrap(info.Env(),
-              Call(info.Env(), [&] { return core::ListenSocket(kernel, path, type, mode, backlog, refuse_fds); }));
+  return Wrap(info.Env(), core::ListenSocket(kernel, path, type, mode, backlog, refuse_fds));
 }
 
 // socketAccept(socket): Fd | undefined
 Napi::Value SocketAccept(const Napi::CallbackInfo& info) {
   const auto socket = Unwrap<core::Fd>(info[0]);
-  auto accepted = Call(info.Env(), [&] { return core::AcceptSocket(*socket); });
+  auto accepted = core::AcceptSocket(*socket);
   return accepted ? Wrap(info.Env(), std::move(accepted)) : info.Env().Undefined();
 }
 
@@ -63,8 +62,7 @@ Napi::Value SocketSend(const Napi::CallbackInfo& info) {
   const auto bytes = ToArray<Napi::Uint8Array>(info[1], napi_uint8_array);
   const auto numbers = ToArray<Napi::Int32Array>(info[2], napi_int32_array);
   const std::vector<int> fds(numbers.Data(), numbers.Data() + numbers.ElementLength());
-  const auto moved =
-      Call(info.Env(), [&] { return core::SendMessage(*socket, bytes.Data(), bytes.ByteLength(), fds); });
+  const auto moved = core::SendMessage(*socket, bytes.Data(), bytes.ByteLength(), fds);
   return moved ? Napi::Number::New(info.Env(), static_cast<double>(*moved)) : info.Env().Undefined();
 }
 
@@ -84,7 +82,7 @@ Napi::Value FromMessage(Napi::Env env, std::optional<core::Message> message) {
 Napi::Value SocketReceive(const Napi::CallbackInfo& info) {
   const auto socket = Unwrap<core::Fd>(info[0]);
   const uint32_t size = ToU32(info[1]);
-  return FromMessage(info.Env(), Call(info.Env(), [&] { return core::ReceiveMessage(*socket, size); }));
+  return FromMessage(info.Env(), core::ReceiveMessage(*socket, size));
 }
 
 // socketHasRoom(socket): whether socketReceive() is sure not to block, whatever the message
@@ -97,7 +95,7 @@ Napi::Value SocketHasRoom(const Napi::CallbackInfo& info) {
 Napi::Value SocketReceiveSlowly(const Napi::CallbackInfo& info) {
   const auto socket = Unwrap<core::Fd>(info[0]);
   const uint32_t size = ToU32(info[1]);
-  return Wrap(info.Env(), Call(info.Env(), [&] { return std::make_shared<core::SlowReceive>(socket, size); }));
+  return Wrap(info.Env(), std::make_shared<core::SlowReceive>(socket, size));
 }
 
 // slowReceiveStart(slow): call it after slowReceiveReady()'s fd is watched
@@ -112,7 +110,7 @@ Napi::Value SlowReceiveReady(const Napi::CallbackInfo& info) {
 Napi::Value SlowReceiveTake(const Napi::CallbackInfo& info) {
   Unwrap<core::SlowReceive>(info[0]);
   const auto slow = std::move(Unbox<core::SlowReceive>(info[0]));
-  auto message = Call(info.Env(), [&] { return slow->Take(); });
+  auto message = slow->Take();
   core::SideThreads::Get().WaitBriefly();  // until the thread has released the socket
   return FromMessage(info.Env(), std::move(message));
 }
@@ -120,7 +118,7 @@ Napi::Value SlowReceiveTake(const Napi::CallbackInfo& info) {
 // socketPeek(socket): { size, fds } | undefined
 Napi::Value SocketPeek(const Napi::CallbackInfo& info) {
   const auto socket = Unwrap<core::Fd>(info[0]);
-  const auto waiting = Call(info.Env(), [&] { return core::PeekMessage(*socket); });
+  const auto waiting = core::PeekMessage(*socket);
   if (!waiting) return info.Env().Undefined();
   Record result(info.Env());
   result.Define("size", static_cast<double>(waiting->size));
@@ -131,13 +129,13 @@ Napi::Value SocketPeek(const Napi::CallbackInfo& info) {
 // socketRefuseFds(socket)
 void SocketRefuseFds(const Napi::CallbackInfo& info) {
   const auto socket = Unwrap<core::Fd>(info[0]);
-  Call(info.Env(), [&] { core::RefuseFds(*socket); });
+  core::RefuseFds(*socket);
 }
 
 // socketPeer(socket): { pid, uid, gid, groups }
 Napi::Value SocketPeer(const Napi::CallbackInfo& info) {
   const auto socket = Unwrap<core::Fd>(info[0]);
-  const core::Peer peer = Call(info.Env(), [&] { return core::PeerOf(*socket); });
+  const core::Peer peer = core::PeerOf(*socket);
   List groups(info.Env());
   for (uint32_t i = 0; i < peer.groups.size(); ++i) groups.Append(peer.groups[i]);
   Record result(info.Env());
@@ -151,7 +149,7 @@ Napi::Value SocketPeer(const Napi::CallbackInfo& info) {
 // socketUnread(socket): number of bytes
 Napi::Value SocketUnread(const Napi::CallbackInfo& info) {
   const auto socket = Unwrap<core::Fd>(info[0]);
-  return Napi::Number::New(info.Env(), Call(info.Env(), [&] { return core::UnreadOf(*socket); }));
+  return Napi::Number::New(info.Env(), core::UnreadOf(*socket));
 }
 
 // pidfdGetfd(kernel, pid, number): Fd
@@ -159,7 +157,7 @@ Napi::Value PidfdGetfd(const Napi::CallbackInfo& info) {
   const auto kernel = Unwrap<kernel::Kernel>(info[0]);
   const auto pid = static_cast<int>(ToU32(info[1]));
   const auto number = static_cast<int>(ToU32(info[2]));
-  return Wrap(info.Env(), Call(info.Env(), [&] { return core::TakeFrom(kernel, pid, number); }));
+  return Wrap(info.Env(), core::TakeFrom(kernel, pid, number));
 }
 
 }  // namespace

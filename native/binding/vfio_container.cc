@@ -24,14 +24,14 @@ core::VfioContainer ToContainer(const Napi::Value& value) { return core::VfioCon
 // containerApiVersion(container): number
 Napi::Value ContainerApiVersion(const Napi::CallbackInfo& info) {
   const auto container = ToContainer(info[0]);
-  return Napi::Number::New(info.Env(), Call(info.Env(), [&] { return container.GetApiVersion(); }));
+  return Napi::Number::New(info.Env(), container.GetApiVersion());
 }
 
 // containerExtension(container, extension): number
 Napi::Value ContainerExtension(const Napi::CallbackInfo& info) {
   const auto container = ToContainer(info[0]);
   const uint32_t extension = ToU32(info[1]);
-  return Napi::Number::New(info.Env(), Call(info.Env(), [&] { return container.CheckExtension(extension); }));
+  return Napi::Number::New(info.Env(), container.CheckExtension(extension));
 }
 
 // containerSetIommu(container, type, async)
@@ -48,7 +48,7 @@ Napi::Value ContainerSetIommu(const Napi::CallbackInfo& info) {
 // containerInfo(container): { flags, pageSizes, capOffset, bytes }
 Napi::Value ContainerInfo(const Napi::CallbackInfo& info) {
   const auto container = ToContainer(info[0]);
-  const auto answer = Call(info.Env(), [&] { return container.GetInfo(); });
+  const auto answer = container.GetInfo();
   Record result(info.Env());
   result.Define("flags", answer.info.flags);
   result.Define("pageSizes", FromU64(info.Env(), answer.info.iova_pgsizes));
@@ -83,12 +83,10 @@ Napi::Value ContainerMapRegion(const Napi::CallbackInfo& info) {
   const uint64_t iova = ToU64(info[4]);
   const uint32_t flags = ToU32(info[5]);
   const int protection = info[6].ToBoolean() ? PROT_READ | PROT_WRITE : PROT_READ;
-  return Wrap(info.Env(), Call(info.Env(), [&] {
-                const uint64_t start = offset % kernel::PageSize();
-                auto pages = device->Map(offset - start, start + length, protection);
-                container.MapDma(*pages, start, iova, flags);
-                return pages;
-              }));
+  const uint64_t start = offset % kernel::PageSize();
+  auto pages = device->Map(offset - start, start + length, protection);
+  container.MapDma(*pages, start, iova, flags);
+  return Wrap(info.Env(), std::move(pages));
 }
 
 // containerUnmap(container, iova, size, flags, async): bigint
@@ -107,7 +105,7 @@ Napi::Value ContainerUnmapDirty(const Napi::CallbackInfo& info) {
   const uint64_t iova = ToU64(info[1]);
   const uint64_t size = ToU64(info[2]);
   const uint64_t page_size = ToU64(info[3]);
-  const auto answer = Call(info.Env(), [&] { return container.UnmapDmaDirty(iova, size, page_size); });
+  const auto answer = container.UnmapDmaDirty(iova, size, page_size);
   Record result(info.Env());
   result.Define("unmapped", FromU64(info.Env(), answer.unmapped));
   result.Define("bitmap", FromWords(info.Env(), answer.bitmap));
@@ -118,7 +116,7 @@ Napi::Value ContainerUnmapDirty(const Napi::CallbackInfo& info) {
 void ContainerTrackDirtyPages(const Napi::CallbackInfo& info) {
   const auto container = ToContainer(info[0]);
   const bool start = info[1].ToBoolean();
-  Call(info.Env(), [&] { container.TrackDirtyPages(start); });
+  container.TrackDirtyPages(start);
 }
 
 // containerDirtyPages(container, iova, size, pageSize): BigUint64Array
@@ -127,7 +125,7 @@ Napi::Value ContainerDirtyPages(const Napi::CallbackInfo& info) {
   const uint64_t iova = ToU64(info[1]);
   const uint64_t size = ToU64(info[2]);
   const uint64_t page_size = ToU64(info[3]);
-  return FromWords(info.Env(), Call(info.Env(), [&] { return container.GetDirtyPages(iova, size, page_size); }));
+  return FromWords(info.Env(), container.GetDirtyPages(iova, size, page_size));
 }
 
 }  // namespace

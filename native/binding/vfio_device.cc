@@ -14,7 +14,7 @@ namespace {
 Napi::Value VfioDevice(const Napi::CallbackInfo& info) {
   const auto fd = Unwrap<core::Fd>(info[0]);
   const std::string address = info[1].As<Napi::String>();
-  return Wrap(info.Env(), Call(info.Env(), [&] { return std::make_shared<core::VfioDevice>(fd, address); }));
+  return Wrap(info.Env(), std::make_shared<core::VfioDevice>(fd, address));
 }
 
 // vfioClose(device, async): the fd closes when the last call and the last mapping that use it end.
@@ -102,7 +102,7 @@ Napi::Value VfioDetach(const Napi::CallbackInfo& info) {
 // vfioInfo(device): { flags, regions, irqs, capOffset, bytes }
 Napi::Value VfioInfo(const Napi::CallbackInfo& info) {
   const auto device = Unwrap<core::VfioDevice>(info[0]);
-  const auto answer = Call(info.Env(), [&] { return device->GetInfo(); });
+  const auto answer = device->GetInfo();
   Record result(info.Env());
   result.Define("flags", answer.info.flags);
   result.Define("regions", answer.info.num_regions);
@@ -116,7 +116,7 @@ Napi::Value VfioInfo(const Napi::CallbackInfo& info) {
 Napi::Value VfioRegionInfo(const Napi::CallbackInfo& info) {
   const auto device = Unwrap<core::VfioDevice>(info[0]);
   const uint32_t index = ToU32(info[1]);
-  const auto answer = Call(info.Env(), [&] { return device->GetRegionInfo(index); });
+  const auto answer = device->GetRegionInfo(index);
   Record result(info.Env());
   result.Define("flags", answer.info.flags);
   result.Define("size", FromU64(info.Env(), answer.info.size));
@@ -130,7 +130,7 @@ Napi::Value VfioRegionInfo(const Napi::CallbackInfo& info) {
 Napi::Value VfioIrqInfo(const Napi::CallbackInfo& info) {
   const auto device = Unwrap<core::VfioDevice>(info[0]);
   const uint32_t index = ToU32(info[1]);
-  const auto answer = Call(info.Env(), [&] { return device->GetIrqInfo(index); });
+  const auto answer = device->GetIrqInfo(index);
   Record result(info.Env());
   result.Define("flags", answer.flags);
   result.Define("count", answer.count);
@@ -142,7 +142,7 @@ Napi::Value VfioRead(const Napi::CallbackInfo& info) {
   const auto device = Unwrap<core::VfioDevice>(info[0]);
   const uint64_t offset = ToU64(info[1]);
   auto bytes = ToArray<Napi::Uint8Array>(info[2], napi_uint8_array);
-  const auto moved = Call(info.Env(), [&] { return device->Read(offset, bytes.Data(), bytes.ByteLength()); });
+  const auto moved = device->Read(offset, bytes.Data(), bytes.ByteLength());
   return Napi::Number::New(info.Env(), static_cast<double>(moved));
 }
 
@@ -151,7 +151,7 @@ Napi::Value VfioWrite(const Napi::CallbackInfo& info) {
   const auto device = Unwrap<core::VfioDevice>(info[0]);
   const uint64_t offset = ToU64(info[1]);
   const auto bytes = ToArray<Napi::Uint8Array>(info[2], napi_uint8_array);
-  const auto moved = Call(info.Env(), [&] { return device->Write(offset, bytes.Data(), bytes.ByteLength()); });
+  const auto moved = device->Write(offset, bytes.Data(), bytes.ByteLength());
   return Napi::Number::New(info.Env(), static_cast<double>(moved));
 }
 
@@ -161,7 +161,7 @@ Napi::Value VfioMap(const Napi::CallbackInfo& info) {
   const uint64_t offset = ToU64(info[1]);
   const uint64_t length = ToU64(info[2]);
   const int protection = info[3].ToBoolean() ? PROT_READ | PROT_WRITE : PROT_READ;
-  return Wrap(info.Env(), Call(info.Env(), [&] { return device->Map(offset, length, protection); }));
+  return Wrap(info.Env(), device->Map(offset, length, protection));
 }
 
 }  // namespace

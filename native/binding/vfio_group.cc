@@ -11,7 +11,7 @@ namespace {
 // groupStatus(group): flags
 Napi::Value GroupStatus(const Napi::CallbackInfo& info) {
   const auto group = Unwrap<core::Fd>(info[0]);
-  return Napi::Number::New(info.Env(), Call(info.Env(), [&] { return core::GetGroupStatus(*group); }));
+  return Napi::Number::New(info.Env(), core::GetGroupStatus(*group));
 }
 
 // groupSetContainer(group, container or iommufd, async)

@@ -24,7 +24,7 @@ Napi::Value VfioReset(const Napi::CallbackInfo& info) {
 // vfioHotResetInfo(device): { flags, devices: Uint32Array [devid, segment, bus, devfn, devid, …] }
 Napi::Value VfioHotResetInfo(const Napi::CallbackInfo& info) {
   const auto device = Unwrap<core::VfioDevice>(info[0]);
-  const auto answer = Call(info.Env(), [&] { return device->GetHotResetInfo(); });
+  const auto answer = device->GetHotResetInfo();
   auto words = Napi::Uint32Array::New(info.Env(), 4 * answer.devices.size());
   for (std::size_t i = 0; i < answer.devices.size(); ++i) {
     const auto& [devid, segment, bus, devfn] = answer.devices[i];

@@ -12,8 +12,7 @@ Napi::Value ViommuAllocate(const Napi::CallbackInfo& info) {
   auto parent = Unwrap<core::Hwpt>(info[0]);
   auto data = ToArray<Napi::Uint8Array>(info[3], napi_uint8_array);
   std::vector<uint8_t> bytes(data.Data(), data.Data() + data.ByteLength());
-  auto viommu = Call(info.Env(),
-                     [&] { return core::Viommu::Allocate(std::move(parent), ToU32(info[1]), ToU32(info[2]), &bytes); });
+  auto viommu = core::Viommu::Allocate(std::move(parent), ToU32(info[1]), ToU32(info[2]), &bytes);
   std::copy(bytes.begin(), bytes.end(), data.Data());
   return Wrap(info.Env(), std::move(viommu));
 }
@@ -21,26 +20,20 @@ Napi::Value ViommuAllocate(const Napi::CallbackInfo& info) {
 // vdeviceAllocate(viommu, device, virtualId): Vdevice
 Napi::Value VdeviceAllocate(const Napi::CallbackInfo& info) {
   auto viommu = Unwrap<core::Viommu>(info[0]);
-  return Wrap(info.Env(), Call(info.Env(), [&] {
-                return core::Vdevice::Allocate(std::move(viommu), ToU32(info[1]), ToU64(info[2]));
-              }));
+  return Wrap(info.Env(), core::Vdevice::Allocate(std::move(viommu), ToU32(info[1]), ToU64(info[2])));
 }
 
 // hwQueueAllocate(viommu, type, index, iova, length): HwQueue
 Napi::Value HwQueueAllocate(const Napi::CallbackInfo& info) {
   auto viommu = Unwrap<core::Viommu>(info[0]);
-  return Wrap(info.Env(), Call(info.Env(), [&] {
-                return core::HwQueue::Allocate(std::move(viommu), ToU32(info[1]), ToU32(info[2]), ToU64(info[3]),
-                                               ToU64(info[4]));
-              }));
+  return Wrap(info.Env(), core::HwQueue::Allocate(std::move(viommu), ToU32(info[1]), ToU32(info[2]), ToU64(info[3]),
+                                                  ToU64(info[4])));
 }
 
 // veventQueueAllocate(viommu, type, depth): VeventQueue
 Napi::Value VeventQueueAllocate(const Napi::CallbackInfo& info) {
   auto viommu = Unwrap<core::Viommu>(info[0]);
-  return Wrap(info.Env(), Call(info.Env(), [&] {
-                return core::VeventQueue::Allocate(std::move(viommu), ToU32(info[1]), ToU32(info[2]));
-              }));
+  return Wrap(info.Env(), core::VeventQueue::Allocate(std::move(viommu), ToU32(info[1]), ToU32(info[2])));
 }
 
 // veventQueueFile(queue): Fd. The queue cannot be destroyed while the fd is open.
