@@ -37,8 +37,8 @@ class VfioDevice {
   InfoWithCapabilities<uapi::vfio_device_info> GetInfo() const;
   InfoWithCapabilities<uapi::vfio_region_info> GetRegionInfo(uint32_t index) const;
   uapi::vfio_irq_info GetIrqInfo(uint32_t index) const;
-  // A reset revokes the exported dma-bufs when it begins. The caller's thread marks that before another thread makes the
-  // call.
+  // A reset revokes the exported dma-bufs when it begins. The caller's thread marks that before another thread makes
+  // the call.
   std::shared_ptr<Revoking> BeginRevoking() const { return std::make_shared<Revoking>(file_->state()); }
   void Reset(Revoking& revoking);
 
