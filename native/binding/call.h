@@ -38,13 +38,15 @@ template <typename Work, typename Convert>
 class ThreadCall : public AsyncCall {
  public:
   ThreadCall(Work work, Convert convert)
-      : trace_(core::Trace::Current()), work_(std::move(work)), convert_(std::move(convert)) {}
+      : trace_(core::Trace::Current()), work_(std::make_unique<Work>(std::move(work))), convert_(std::move(convert)) {}
 
  private:
+  using Value = std::invoke_result_t<Work>;
+
   void Execute() override {
     const core::Trace::Scope scope(trace_);
     try {
-      result_.emplace((*work_)());
+      result_ = std::make_unique<Value>((*work_)());
     } catch (...) {
       failure_ = std::current_exception();
     }
@@ -57,9 +59,9 @@ class ThreadCall : public AsyncCall {
   }
 
   std::shared_ptr<core::Trace> trace_;
-  std::optional<Work> work_;
+  std::unique_ptr<Work> work_;
   Convert convert_;
-  std::optional<std::invoke_result_t<Work>> result_;
+  std::unique_ptr<Value> result_;
   std::exception_ptr failure_;
 };
 

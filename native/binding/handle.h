@@ -75,8 +75,8 @@ napi_type_tag NewTypeTag();
 // One tag for all environments of this copy.
 template <typename T>
 const napi_type_tag& TypeTag() {
-  static const napi_type_tag tag = NewTypeTag();
-  return tag;
+  static const napi_type_tag kTag = NewTypeTag();
+  return kTag;
 }
 
 template <typename T>

@@ -27,8 +27,7 @@ Napi::Value SyncFileInfo(const Napi::CallbackInfo& info) {
   const auto fd = Unwrap<core::Fd>(info[0]);
   const core::SyncFileInfo found = core::GetSyncFileInfo(*fd);
   List fences(env);
-  for (uint32_t i = 0; i < found.fences.size(); ++i) {
-    const uapi::sync_fence_info& fence = found.fences[i];
+  for (const uapi::sync_fence_info& fence : found.fences) {
     Record object(env);
     object.Define("driver", ToText(env, fence.driver_name));
     object.Define("timeline", ToText(env, fence.obj_name));

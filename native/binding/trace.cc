@@ -26,8 +26,7 @@ Napi::Value TraceTake(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const auto [calls, dropped] = Unwrap<core::Trace>(info[0])->Take();
   List list(env);
-  for (uint32_t i = 0; i < calls.size(); ++i) {
-    const auto& call = calls[i];
+  for (const auto& call : calls) {
     Record entry(env);
     entry.Define("ioctl", call.ioctl);
     entry.Define("fd", call.fd);

@@ -69,7 +69,7 @@ Napi::Value SocketSend(const Napi::CallbackInfo& info) {
 Napi::Value FromMessage(Napi::Env env, std::optional<core::Message> message) {
   if (!message) return env.Undefined();
   List fds(env);
-  for (uint32_t i = 0; i < message->fds.size(); ++i) fds.Append(Wrap(env, std::move(message->fds[i])));
+  for (auto& fd : message->fds) fds.Append(Wrap(env, std::move(fd)));
   Record result(env);
   result.Define("bytes", FromBytes(env, message->bytes));
   result.Define("fds", fds);
@@ -137,7 +137,7 @@ Napi::Value SocketPeer(const Napi::CallbackInfo& info) {
   const auto socket = Unwrap<core::Fd>(info[0]);
   const core::Peer peer = core::PeerOf(*socket);
   List groups(info.Env());
-  for (uint32_t i = 0; i < peer.groups.size(); ++i) groups.Append(peer.groups[i]);
+  for (const gid_t group : peer.groups) groups.Append(group);
   Record result(info.Env());
   result.Define("pid", peer.credentials.pid);
   result.Define("uid", peer.credentials.uid);

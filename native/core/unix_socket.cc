@@ -93,7 +93,7 @@ void SlowReceive::Start() {
 }
 
 std::optional<Message> SlowReceive::Take() {
-  if (outcome_->failure) throw *outcome_->failure;
+  if (const auto& failure = outcome_->failure) throw Failure(*failure);
   return std::exchange(outcome_->message, std::nullopt);
 }
 
