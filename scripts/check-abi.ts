@@ -14,7 +14,7 @@ import { leftOut } from './abi/left-out';
 const systemHeaders = '/usr/include';
 // The kernel's headers must define this name to be compared. Linux 6.19 added it.
 const newest = 'VFIO_DEVICE_FEATURE_DMA_BUF';
-// Kernel headers that one of our headers corresponds to, besides the one of the same name. They may come from the
+// Kernel headers, besides the one of the same name, whose constants one of our headers declares. They may come from the
 // compiler's own include folders.
 const alsoIncludes: Record<string, readonly string[]> = { 'dma_buf.h': ['linux/magic.h'] };
 

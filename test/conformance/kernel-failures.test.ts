@@ -9,7 +9,7 @@ import { conformsOnlyOn } from './record';
 import { addresses, MiB } from './rig';
 
 const injection = '/sys/kernel/debug/fail_iommufd';
-// It affects calls of this thread only, not of pool threads.
+// The fault injection of this thread only: calls on pool threads do not fail.
 const failNth = `/proc/self/task/${String(process.pid)}/fail-nth`;
 
 /** Runs `call` with its n-th check failing. Returns false if it has fewer checks. */
@@ -26,7 +26,7 @@ function failing(n: number, call: () => void): boolean {
   return left === 0;
 }
 
-/** Creates the objects that a scenario uses, and closes at its end. */
+/** Creates the objects that a scenario uses and closes at its end. */
 function build() {
   const iommufd = Iommufd.open();
   const [ioas, other] = [iommufd.allocIoas(), iommufd.allocIoas()];

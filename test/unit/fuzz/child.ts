@@ -34,8 +34,8 @@ fs.rmSync = (path, options) => {
 };
 
 /**
- * Whether this round overwrites properties that the types declare read-only. Unhandled rejections in such a round may
- * not come from the library.
+ * Whether this round overwrites properties that the types declare read-only. Unhandled rejections in such a round are
+ * ignored, as code outside the library can cause them.
  */
 let wild = false;
 process.on('unhandledRejection', (reason) => {
