@@ -1,5 +1,6 @@
-// A machine composed of three: frames go from a drive into a display's video memory, and from there, by a DMA engine, into
-// the drive's Controller Memory Buffer. In the middle of it the drive is reset; a moment later the frames go on.
+// Three devices work together: a drive transfers frames into a display's video memory, and a DMA engine copies them
+// from there into the drive's Controller Memory Buffer. Halfway the drive is reset, and the transfers resume shortly
+// after.
 import assert from 'node:assert/strict';
 import { randomFillSync } from 'node:crypto';
 import { PeerSpace, videoMemory } from 'vfio-dmabuf';

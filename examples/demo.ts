@@ -1,7 +1,7 @@
-// One device's memory, reached by another device's DMA: the whole path in one program.
+// Exports the memory of one device as a dma-buf, and accesses it by another device's DMA.
 //
-// The exporter is a device with memory behind a BAR (here an NVMe drive with a Controller Memory Buffer), the peer a DMA
-// engine. On other hardware than QEMU's edu device, give the engine a driver like edu.ts.
+// The exporter is a device with memory behind a BAR (here an NVMe drive with a Controller Memory Buffer), the peer a
+// DMA engine. For hardware other than QEMU's edu device, write a driver like edu.ts for the engine.
 import { parseArgs } from 'node:util';
 import { defaultKernel, DmaMemory, Iommufd, VfioDevice } from 'vfio-dmabuf';
 import { addressOf, reference } from 'vfio-dmabuf/fake';

@@ -1,5 +1,5 @@
-// Which devices an example runs on: those of the command line (--ssd 03:00.0), or the reference machine's, which the fake
-// kernel and the virtual machine have.
+// The devices that an example uses: from the command line (--ssd 03:00.0), or those of the reference machine, which the
+// fake kernel and the virtual machine have.
 import { parseArgs } from 'node:util';
 import { addressOf, reference } from 'vfio-dmabuf/fake';
 
@@ -12,7 +12,7 @@ export function devices<Role extends string>(...roles: Role[]): Record<Role, str
 
 let steps = 0;
 
-/** Says what was done, as it is done. */
+/** Prints a step of the example. */
 export function step(title: string, ...details: string[]): void {
   console.log(`${String((steps += 1))}. ${title}`);
   for (const detail of details) console.log(`   ${detail}`);

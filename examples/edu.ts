@@ -1,4 +1,4 @@
-// A driver for the DMA engine of QEMU's edu device: what a device driver looks like on this library.
+// A driver for the DMA engine of QEMU's edu device: an example of a device driver that uses this library.
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { MappedRegion, VfioDevice } from 'vfio-dmabuf';
 
@@ -6,10 +6,10 @@ const registers = { source: 0x80, destination: 0x88, count: 0x90, command: 0x98 
 const run = 1;
 const toMemory = 2;
 const bufferAddress = 0x40000n;
-const atOnce = 2048; // QEMU's device does not fill its buffer to the last byte
-const patience = 5000; // ms; QEMU's device takes 100
+const atOnce = 2048; // QEMU's device cannot fill its buffer up to the last byte
+const patience = 5000; // milliseconds; a transfer of QEMU's device takes 100
 
-/** A DMA engine that moves bytes between IOVAs and a buffer of its own of 4096 bytes. */
+/** A DMA engine that copies bytes between IOVAs and its internal buffer of 4096 bytes. */
 export class Edu {
   readonly #registers: MappedRegion;
 
@@ -18,17 +18,17 @@ export class Edu {
     this.#registers = device.region(0).map();
   }
 
-  /** From `iova` into the buffer. */
+  /** Copies `length` bytes from `iova` into the buffer. */
   async load(iova: bigint, length: number): Promise<void> {
     await this.#transfer(iova, bufferAddress, length, run);
   }
 
-  /** From the buffer to `iova`. */
+  /** Copies `length` bytes from the buffer to `iova`. */
   async store(iova: bigint, length: number): Promise<void> {
     await this.#transfer(bufferAddress, iova, length, run | toMemory);
   }
 
-  /** Through the buffer, from `source` to `destination`. */
+  /** Copies `length` bytes from `source` to `destination` through the buffer. */
   async copy(source: bigint, destination: bigint, length: number): Promise<void> {
     for (let done = 0; done < length; done += atOnce) {
       const part = Math.min(atOnce, length - done);

@@ -1,5 +1,5 @@
-// Another process, which takes what is shared at a socket: it shows how an RDMA application would register it, and reaches it
-// with a device of its own. `importer.ts PATH DEVICE`, or called by share.ts.
+// Another process, which receives shared dma-bufs from a socket. It shows how an RDMA application registers a dma-buf,
+// and accesses it with a device of its own. Run `importer.ts PATH DEVICE`; share.ts also calls it.
 import assert from 'node:assert/strict';
 import { randomFillSync } from 'node:crypto';
 import { PeerSpace, ShareClient, type SharedBuffer } from 'vfio-dmabuf';
@@ -8,7 +8,7 @@ import { Edu } from './edu';
 
 const say = (text: string) => console.log(`   importer ${String(process.pid)}: ${text}`);
 
-/** libibverbs' ibv_reg_dmabuf_mr(3): the whole buffer, with keys that count from 0. */
+/** The arguments of libibverbs' ibv_reg_dmabuf_mr(3) for the whole buffer, with keys that count from 0. */
 const registration = ({ dmaBuf, size }: SharedBuffer) =>
   `ibv_reg_dmabuf_mr(pd, 0, ${hex(size)}, 0, ${String(dmaBuf.fd)}, IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_READ)`;
 
@@ -37,7 +37,7 @@ export async function importBuffers(path: string, engineAddress: string, reached
   const restored = new Promise((resolve) => client.once('restored', resolve));
   reached();
 
-  // The mapping dies when the device takes the buffer back, and must be made anew.
+  // The mapping is invalid after the buffer is revoked, and must be made again.
   await restored;
   say(`told that its device took it back: generation ${String(buffer.generation)}, ${buffer.state} again`);
   mapping.close();

@@ -1,4 +1,4 @@
-// One drive reads straight into another's Controller Memory Buffer, and writes from there: the blocks never pass through
+// One drive reads directly into another's Controller Memory Buffer and writes from it. The blocks do not pass through
 // host memory.
 import assert from 'node:assert/strict';
 import { randomFillSync } from 'node:crypto';
@@ -27,7 +27,7 @@ run(async () => {
   randomFillSync(sent);
   await disk.write(0n, count, memory.iova);
 
-  // Each into the other's.
+  // Each drive reads into the other's CMB.
   for (const [from, to] of [
     [disk, ssd],
     [ssd, disk],

@@ -1,5 +1,5 @@
-// A DMA engine rings an NVMe drive's doorbell: a command is in the drive's queue, and it is a peer, not the CPU, that tells
-// the drive so. This is how a NIC starts a drive's work by itself.
+// A DMA engine rings an NVMe drive's doorbell: the command is already in the drive's queue, and a peer instead of the
+// CPU submits it. A NIC can start a drive's work in this way.
 import assert from 'node:assert/strict';
 import { randomFillSync } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';

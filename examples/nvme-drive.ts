@@ -1,4 +1,4 @@
-// A driver for NVMe drives, as small as one can be: an admin queue, and one pair of queues to read and write blocks with.
+// A minimal driver for NVMe drives: an admin queue, and one pair of queues to read and write blocks.
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
   DmaMemory,
@@ -12,7 +12,7 @@ import {
 const registers = { cc: 0x14, csts: 0x1c, aqa: 0x24, asq: 0x28, acq: 0x30 } as const;
 const page = 4096;
 const depth = 64; // entries of a queue
-/** Pages of the memory that the drive reaches: two pairs of queues, a list of addresses, and what the drive tells of itself. */
+/** Pages of the DMA memory: two pairs of queues, a PRP list, and the controller's identify data. */
 const pages = {
   adminCommands: 0,
   adminCompletions: 1,
@@ -22,13 +22,13 @@ const pages = {
   identity: 5,
   all: 6,
 } as const;
-const patience = 20_000; // ms
+const patience = 20_000; // milliseconds
 const most = 256; // blocks of a command
 
-/** A command's own words, by their numbers; 10 to 15 are the command's. */
+/** Command dwords by their numbers; 10 to 15 are specific to the command. */
 type Words = Record<number, number>;
 
-/** A pair of queues. */
+/** A submission queue and its completion queue. */
 interface Queue {
   id: number;
   commands: number; // its page
@@ -42,10 +42,10 @@ const queue = (id: number, commands: number, completions: number): Queue => ({
   ...{ id, commands, completions, tail: 0, head: 0, phase: 1 },
 });
 
-/** A command that is in its queue, and that the drive has not been told of: `value` to its doorbell does that. */
+/** A command in the submission queue. Writing `value` to the queue's doorbell submits it. */
 export interface Prepared {
   value: number;
-  /** Resolves when the drive has executed it. */
+  /** Resolves when the drive has completed the command. */
   done: () => Promise<void>;
 }
 
@@ -71,7 +71,7 @@ export class NvmeDrive {
     this.#view = new DataView(this.#memory.buffer);
   }
 
-  /** Takes a drive that is attached to `ioas` into service: at the start, and after each reset. */
+  /** Initializes a drive that is attached to `ioas`: at the start, and after each reset. */
   static async start(device: VfioDevice, ioas: Ioas): Promise<NvmeDrive> {
     Object.assign(device.command, { memory: true, busMaster: true });
     const drive = new NvmeDrive(device);
@@ -119,7 +119,7 @@ export class NvmeDrive {
     [this.blocks, this.blockSize] = [bytes.readBigUInt64LE(0), 1 << (bytes[128 + 4 * format + 2] ?? 9)];
   }
 
-  /** Puts a command into its queue, and does not ring the doorbell. */
+  /** Puts a command into its queue, without ringing the doorbell. */
   #prepare(to: Queue, opcode: number, prp1: bigint, prp2: bigint, words: Words): Prepared {
     const at = to.commands * page + to.tail * 64;
     const all: Words = { 0: (to.tail << 16) | opcode, 1: 1, ...words };
@@ -150,7 +150,10 @@ export class NvmeDrive {
     await done();
   }
 
-  /** A command to read or write up to 256 blocks at `iova`, a page's start. One at a time: there is one list of addresses. */
+  /**
+   * Prepares a command that reads or writes up to 256 blocks at `iova`, which must be page-aligned. Only one at a time,
+   * as there is one PRP list.
+   */
   prepare(what: 'read' | 'write', block: bigint, count: number, iova: bigint): Prepared {
     const size = count * this.blockSize;
     for (let i = 1; i * page < size; i += 1) {
@@ -171,12 +174,12 @@ export class NvmeDrive {
     }
   }
 
-  /** Blocks of the drive to `iova`: memory, or a peer's. */
+  /** Reads blocks of the drive to `iova`, which maps memory or a peer's BAR. */
   async read(block: bigint, count: number, iova: bigint): Promise<void> {
     await this.#move('read', block, count, iova);
   }
 
-  /** What is at `iova` to blocks of the drive. */
+  /** Writes from `iova` to blocks of the drive. */
   async write(block: bigint, count: number, iova: bigint): Promise<void> {
     await this.#move('write', block, count, iova);
   }
@@ -190,7 +193,10 @@ export class NvmeDrive {
     }
   }
 
-  /** Out of service: what waits for the drive ends. It must not reach its queues any more: reset or close the device first. */
+  /**
+   * Ends pending waits, and closes the driver's objects. The drive must not access its queues afterwards: reset or
+   * close the device first.
+   */
   close(): void {
     this.#closed = true;
     this.#doorbells.close();

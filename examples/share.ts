@@ -1,5 +1,5 @@
-// A drive's Controller Memory Buffer, shared with another process: what `vfio-dmabuf share` does on the command line. A fake
-// kernel is in one process only: there the importer is, too.
+// Shares a drive's Controller Memory Buffer with another process, as `vfio-dmabuf share` does on the command line. A
+// fake kernel exists in one process only, so on it the importer runs in the same process.
 import assert from 'node:assert/strict';
 import { fork } from 'node:child_process';
 import { once } from 'node:events';

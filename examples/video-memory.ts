@@ -1,5 +1,5 @@
-// A display's video memory, filled by a drive and read by a DMA engine: the picture is on the drive, goes from there straight
-// into the frame buffer, and is looked at in a PNG file of what the frame buffer then holds.
+// A display's video memory, filled by a drive and read by a DMA engine. The drive transfers the picture directly into
+// the frame buffer, and the example writes the contents of the frame buffer to a PNG file.
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -14,7 +14,7 @@ const file = process.env['PICTURE'] ?? join(tmpdir(), 'video-memory.png');
 const [width, height] = [320, 200];
 const size = width * height * 4;
 
-/** Colours across, a circle in the middle: blue, green, red and nothing, as displays have them. */
+/** Draws a colour gradient with a circle in the middle. The bytes of a pixel are blue, green, red and unused. */
 function draw(pixels: Uint8Array): void {
   for (let y = 0; y < height; y += 1) {
     for (let x = 0; x < width; x += 1) {
@@ -63,7 +63,7 @@ run(async () => {
   step('The drive reads it into the video memory', `every pixel is there: ${file} is made from what the display has`);
 
   const engine = new Edu(space.device(engineAddress));
-  const part = 4096; // its buffer
+  const part = 4096; // size of the engine's buffer
   await engine.copy(window.iova + BigInt(size - part), memory.iova + length, part);
   assert(Buffer.from(memory.buffer, Number(length), part).equals(picture.subarray(size - part)));
   step(`${engineAddress} reads the last ${String(part)} bytes of it back, by DMA: the same`);

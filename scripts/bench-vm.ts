@@ -1,4 +1,4 @@
-// npm run bench:vm [-- --json]: the library beside the same loops in C, in one boot of the virtual machine.
+// npm run bench:vm [-- --json]: compares the library with the same loops in C, in one boot of the virtual machine.
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -22,7 +22,7 @@ interface Result {
   turns: number;
   /** Nanoseconds per operation. */
   operations: { operation: string; c: number; library: number; ratio: number; difference: number }[];
-  /** Outside the virtual machine, on the fake kernel. */
+  /** Nanoseconds per operation outside the virtual machine, on the fake kernel. */
   native: Record<string, number>;
 }
 
@@ -34,7 +34,7 @@ function build(): string {
   return program;
 }
 
-/** C and the library take turns: each is a process, as a device can be bound but once. */
+/** The C program and the library alternate. Each run is a process of its own, as a device can be bound only once. */
 function script(program: string, shared: string): string {
   return [
     `uname -r >${shared}/kernel`,

@@ -1,4 +1,4 @@
-// npm run bench [-- --json]: what the library itself costs on this machine's CPU, on the fake kernel.
+// npm run bench [-- --json]: measures the library's own cost on this machine's CPU, on the fake kernel.
 import { parseArgs } from 'node:util';
 import { measureOnFake } from './bench/on-fake';
 import { emptyLoop, operations, row } from './bench/operations';

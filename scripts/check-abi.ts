@@ -1,10 +1,10 @@
 // Compares native/uapi with the kernel's own headers: every struct's size, each field's offset and size, every constant
 // and request code.
 //
-//   npm run check:abi [-- DIR]      DIR holds linux/vfio.h; else $VFIO_DMABUF_UAPI, else /usr/include if new enough
+//   npm run check:abi [-- DIR]      DIR has linux/vfio.h; default: $VFIO_DMABUF_UAPI, or /usr/include if new enough
 //
-// Our headers declare structs and constants under the kernel's names. So one probe program, which prints what each of
-// these names is, compiles against ours and against the kernel's, and must print the same twice.
+// Our headers declare structs and constants under the kernel's names. One probe program, which prints the value of each
+// name, is compiled with our headers and with the kernel's, and must print the same.
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -12,17 +12,18 @@ import path from 'node:path';
 import { leftOut } from './abi/left-out';
 
 const systemHeaders = '/usr/include';
-// What headers must know to be worth comparing with: Linux 6.19 brought it.
+// The kernel's headers must define this name to be compared. Linux 6.19 added it.
 const newest = 'VFIO_DEVICE_FEATURE_DMA_BUF';
-// Kernel headers that one of ours draws on beside its namesake. The compiler's own folders may supply these.
+// Kernel headers, besides the one of the same name, whose constants one of our headers declares. They may come from the
+// compiler's own include folders.
 const alsoIncludes: Record<string, readonly string[]> = { 'dma_buf.h': ['linux/magic.h'] };
 
-// Ours for what the kernel publishes no header of: the structs are in its sources only.
+// Our headers of interfaces that have no kernel header: their structs are only in the kernel's sources.
 const unpublished: readonly string[] = ['sw_sync.h'];
 
 type Kind = 'struct' | 'field' | 'constant';
 
-/** One thing to compare: what it is called in the report, and the C++ statement that prints it. */
+/** One item to compare: its name in the report, and the C++ statement that prints it. */
 interface Item {
   kind: Kind;
   name: string;
@@ -43,7 +44,7 @@ function unread(header: string, text: string): Error {
   return new Error(`${header}: check-abi cannot read this declaration: ${text.trim().split('\n')[0] ?? ''}`);
 }
 
-/** The text up to where the brace at `open` closes. */
+/** Returns the text up to the brace that closes the one at `open`. */
 function braced(header: string, text: string, open: number): string {
   let depth = 0;
   for (let at = open; at < text.length; at++) {
@@ -53,7 +54,10 @@ function braced(header: string, text: string, open: number): string {
   throw unread(header, text.slice(open));
 }
 
-/** The fields of a struct's body as offsetof takes them. The members of an unnamed union or struct are the struct's. */
+/**
+ * The fields of a struct's body, in the form that offsetof takes. Members of an unnamed union or struct count as the
+ * struct's.
+ */
 function fieldsOf(header: string, body: string): { name: string; flexible: boolean }[] {
   const fields: { name: string; flexible: boolean }[] = [];
   let rest = body.trim();
@@ -80,7 +84,7 @@ function fieldsOf(header: string, body: string): { name: string; flexible: boole
   return fields;
 }
 
-/** What there is to compare in one of our headers. A declaration that this cannot read is an error, never skipped. */
+/** Returns the items of one of our headers. Throws an error for a declaration that it cannot parse. */
 export function parseHeader(header: string, source: string): Item[] {
   const text = source.replace(/\/\/.*$/gm, '').replace(/\/\*.*?\*\//gs, '');
   const namespace = /\bnamespace\s+uapi\s*\{/.exec(text);
@@ -121,7 +125,7 @@ export function parseHeader(header: string, source: string): Item[] {
   return items;
 }
 
-// ---- Asking a compiler ----
+// ---- Running a compiler ----
 
 /** $CXX, or the first C++ compiler that runs, with its arguments. */
 function findCompiler(): string[] {
@@ -133,8 +137,8 @@ function findCompiler(): string[] {
 }
 
 /**
- * Compiles and runs the probe against one set of headers. Returns what each item is there; an item for which the
- * compiler has an error is not there, and maps to undefined.
+ * Compiles and runs the probe with one set of headers. Returns the printed value of each item; undefined if the
+ * compiler reports an error for the item.
  */
 function probe(
   items: readonly Item[],
@@ -145,8 +149,8 @@ function probe(
   const [compiler, ...compilerArguments] = findCompiler() as [string, ...string[]];
   const source = path.join(folder, 'probe.cc');
   const program = path.join(folder, 'probe');
-  // No libc header is included, so that none can meet the kernel's. A value counts as the bits of its own width: the
-  // kernel's (1 << 31) is an int, ours is unsigned.
+  // No libc header is included, so that none conflicts with the kernel's. A value is compared by the bits of its own
+  // width: the kernel's (1 << 31) is an int, ours is unsigned.
   const lines = [
     ...prologue,
     'extern "C" int printf(const char*, ...);',
@@ -170,7 +174,7 @@ function probe(
     );
     if (compiled.error) throw compiled.error;
     if (compiled.status === 0) break;
-    // Each item is one line of the probe: what the compiler says of that line, it says of that item.
+    // Each item is one line of the probe, so a compiler error on a line belongs to its item.
     const blamed = [...compiled.stderr.matchAll(/probe\.cc:(\d+):/g)]
       .map(([, line]) => Number(line) - first)
       .filter((index) => index >= 0 && index < items.length && !absent.has(index));
@@ -193,7 +197,7 @@ function ourHeaders(native: string): string[] {
   return names.filter((name) => !unpublished.includes(name)).sort();
 }
 
-/** The requests of the kernel's headers that ours lack and that are not left out with a reason. */
+/** The requests of the kernel's headers that ours lack and that left-out.ts does not list. */
 export function lacking(native: string, kernel: string): string[] {
   const read = (file: string) => readFileSync(file, 'utf8');
   const headers = ourHeaders(native).filter((name) => name !== 'ioctl.h');
@@ -210,7 +214,7 @@ export function lacking(native: string, kernel: string): string[] {
     .filter((request) => !ours.has(request) && leftOut[request] === undefined);
 }
 
-/** The kernel's header of one of ours: dma_buf.h is linux/dma-buf.h, sync_file.h is linux/sync_file.h. */
+/** The kernel's header for one of ours: linux/dma-buf.h for dma_buf.h, linux/sync_file.h for sync_file.h. */
 function kernelHeader(kernel: string, header: string): string {
   const found = [header, header.replaceAll('_', '-')].find((name) => existsSync(path.join(kernel, 'linux', name)));
   if (found === undefined) throw new Error(`${kernel} has no linux/${header.replaceAll('_', '-')} to compare with`);
@@ -226,11 +230,11 @@ function kernelHeader(kernel: string, header: string): string {
 export function compareAbi(native: string, kernel: string): HeaderReport[] {
   const headers = ourHeaders(native)
     .map((header) => ({ header, items: parseHeader(header, readFileSync(path.join(native, 'uapi', header), 'utf8')) }))
-    .filter(({ items }) => items.length > 0); // ioctl.h only has functions
+    .filter(({ items }) => items.length > 0); // ioctl.h has only functions
   const include = (name: string): string => `#include <${name}>`;
   const ours = headers.map(({ header }) => include(`uapi/${header}`));
   const theirs = headers.flatMap(({ header }) => [kernelHeader(kernel, header), ...(alsoIncludes[header] ?? [])]);
-  // Given as -isystem, the compiler's own folder would hide the C++ library's wrappers of it.
+  // As -isystem, the compiler's own include folder would hide the C++ library's wrappers of its headers.
   const isystem = path.resolve(kernel) === systemHeaders ? [] : ['-isystem', kernel];
 
   const items = headers.flatMap((header) => header.items);
@@ -268,7 +272,7 @@ function newEnough(folder: string): boolean {
   return existsSync(header) && readFileSync(header, 'utf8').includes(newest);
 }
 
-/** The kernel headers to compare with; undefined when none were named and the system's are too old. */
+/** The kernel headers to compare with; undefined when none were given and the system's are too old. */
 function chooseKernelHeaders(given: string | undefined): string | undefined {
   const named = given ?? process.env['VFIO_DMABUF_UAPI'];
   if (!named) return newEnough(systemHeaders) ? systemHeaders : undefined;

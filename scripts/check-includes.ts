@@ -1,9 +1,9 @@
-// npm run check:includes: what each folder of native/ includes, by the table in native/README.md, and that each file
-// begins with a comment that states its subject.
+// npm run check:includes: checks the includes of each folder of native/ against the table in native/README.md, and that
+// each file begins with a comment that states its subject.
 import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 
-/** The allowed includes of each folder, from the ground up. */
+/** The includes that each folder is allowed, lowest folder first. */
 export function readFloors(markdown: string): Map<string, readonly string[]> {
   const namesIn = (cell: string): string[] => [...cell.matchAll(/`([^`]+)`/g)].map(([, name]) => name ?? '');
   const floors = new Map<string, readonly string[]>();
@@ -16,7 +16,7 @@ export function readFloors(markdown: string): Map<string, readonly string[]> {
   return floors;
 }
 
-/** What is wrong with one file, given by its path in native/. */
+/** Returns the faults of one file. `file` is its path in native/. */
 export function faultsOf(file: string, source: string, floors: ReadonlyMap<string, readonly string[]>): string[] {
   const folder = path.dirname(file);
   const allowed = floors.get(folder);

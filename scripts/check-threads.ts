@@ -1,4 +1,4 @@
-// Runs Clang's thread-safety analysis on the C++ sources, by the rules written with native/kernel/mutex.h, and shows
+// Runs Clang's thread-safety analysis on the C++ sources, by the annotations of native/kernel/mutex.h, and shows
 // Clang's own warnings.
 //
 //   npm run check:threads [-- FILE...]      $CLANGXX names another clang++ than 19
@@ -18,7 +18,7 @@ async function main(files: readonly string[]): Promise<number> {
     );
     return 1;
   }
-  // The same command with another compiler: its first word is replaced, and nothing is written.
+  // The same command with another compiler as its first word, and without output files.
   const argsFor = (_file: string, command: string): string[] => {
     return ['-c', `exec '${clang}' ${command.replace(/^\S+ /, '')} -fsyntax-only -Wthread-safety -Werror`];
   };

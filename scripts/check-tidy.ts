@@ -7,7 +7,7 @@ import { checkEach, findProgram, out } from './native-check';
 const chosen = process.env['CLANG_TIDY'];
 
 async function main(files: readonly string[]): Promise<number> {
-  // Other versions than 19 have other checks, so they must be asked for.
+  // Versions other than 19 have other checks, so the user must choose them explicitly.
   const clangTidy = findProgram(chosen, ['clang-tidy-19', 'clang-tidy']);
   if (clangTidy === undefined) {
     console.error(

@@ -1,6 +1,6 @@
-// Runs cmake-js with the Node headers that are already on this machine, so that it need not download any:
+// Runs cmake-js with the Node headers that are already on this machine, so that it does not download any:
 //
-//   npm run build:cmake [-- cmake-js options]      configure and build, in build/cmake unless -O says another folder
+//   npm run build:cmake [-- cmake-js options]      configures and builds, in build/cmake unless -O names another folder
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { homedir } from 'node:os';
@@ -8,18 +8,18 @@ import path from 'node:path';
 
 export const root = path.resolve(__dirname, '..');
 
-/** A folder whose include/node holds the headers of the Node that runs now; undefined when there is none. */
+/** The folder whose include/node has the headers of the running Node; undefined: there is none. */
 function nodeFolder(): string | undefined {
   const cache = process.env['XDG_CACHE_HOME'] ?? path.join(homedir(), '.cache');
   const candidates = [
     path.resolve(process.execPath, '../..'),
     process.env['npm_config_nodedir'],
-    path.join(cache, 'node-gyp', process.versions.node), // what `npm install` downloaded to build the addon
+    path.join(cache, 'node-gyp', process.versions.node), // downloaded by `npm install` to build the addon
   ];
   return candidates.find((folder) => folder !== undefined && existsSync(path.join(folder, 'include/node/uv.h')));
 }
 
-/** Runs one cmake-js command to its end. Returns its exit code. */
+/** Runs one cmake-js command. Returns its exit code. */
 export function cmakeJs(command: 'configure' | 'build', options: readonly string[]): number {
   const folder = nodeFolder();
   const { status, error } = spawnSync(
@@ -33,7 +33,7 @@ export function cmakeJs(command: 'configure' | 'build', options: readonly string
 
 function main(options: readonly string[]): number {
   const out = options.some((option) => /^(-O|--out)/.test(option)) ? [] : ['-O', 'build/cmake'];
-  // cmake-js's own `build` would not notice that an option changed since the folder was configured.
+  // cmake-js's own `build` does not notice that an option has changed since the folder was configured.
   return cmakeJs('configure', [...out, ...options]) || cmakeJs('build', [...out, ...options]);
 }
 

@@ -1,5 +1,6 @@
-// npm run example NAME: one of examples/ on the fake kernel; with --vm on a real kernel in the virtual machine; with
-// devices of this machine (--ssd 03:00.0 …) on its own kernel. `all`: each of those that need no more than that.
+// npm run example NAME: runs one of examples/ on the fake kernel. With --vm it runs on a real kernel in the virtual
+// machine; with devices of this machine (--ssd 03:00.0 …) on this machine's kernel. `all` runs each example that needs
+// no further arguments.
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';

@@ -1,4 +1,7 @@
-/** Ends the process with the status that a script's main function resolves to; 125 and a message if it throws. */
+/**
+ * Exits with the status that a script's main function resolves to. If the function throws, prints a message and exits
+ * with 125.
+ */
 export function exitWith(main: Promise<number>): void {
   main.then(
     (status) => {

@@ -7,10 +7,10 @@ import path from 'node:path';
 
 import { cmakeJs, root } from './cmake';
 
-/** Where CMake is configured, and leaves compile_commands.json. */
+/** The folder where CMake is configured, with compile_commands.json. */
 export const out = 'build/cmake';
 
-/** The first of some programs that may be used: what the user chose, or one of version 19. */
+/** The program that the user chose, or else the first of `names` that is version 19; undefined: it does not run. */
 export function findProgram(chosen: string | undefined, names: readonly string[]): string | undefined {
   return (chosen ? [chosen] : names).find((name) => {
     const { status, stdout } = spawnSync(name, ['--version'], { encoding: 'utf8' });
@@ -26,11 +26,11 @@ function compileCommands(): Map<string, string> {
   return new Map(entries.map(({ file, command }) => [file, command]));
 }
 
-/** Prints what the program has to say about one file. Resolves to whether that was nothing. */
+/** Runs the program on one file and prints its output. Resolves to true if there was none. */
 function checkOne(program: string, args: readonly string[]): Promise<boolean> {
   return new Promise((resolve) => {
     execFile(program, args, { cwd: root, maxBuffer: Infinity }, (error, stdout, stderr) => {
-      // On success stderr only counts the warnings of other people's headers.
+      // On success stderr only counts the warnings in headers of other projects.
       if (error) process.stderr.write(stdout.trim() ? stdout : stderr);
       resolve(!error);
     });

@@ -1,8 +1,10 @@
-// npm run soak -- --cycles N [--vm]: N cycles of map and unmap, and a share of other operations; nothing may grow.
-// npm run soak -- --interrupts N [--vm]: N interrupts in bursts; none may be lost, and the event loop must stay alive.
-// npm run soak -- --fds N [--seed N] [--vm]: N fds to other processes and back, some of which are killed; none may leak.
+// npm run soak -- --cycles N [--vm]: N cycles of map and unmap, and a share of other operations. Memory and fds must
+// not grow.
+// npm run soak -- --interrupts N [--vm]: N interrupts in bursts. None may be lost, and the event loop must not block.
+// npm run soak -- --fds N [--seed N] [--vm]: sends N fds to other processes and back, and kills some of these. No fd
+// may leak.
 // npm run soak -- --threads N --seconds S [--seed N] [--vm]: worker threads that compete for the same devices and share
-// them, and switch a device's memory off while others load from its registers.
+// them, and disable a device's memory decoding while others load from its registers.
 import { spawnSync } from 'node:child_process';
 import { parseArgs } from 'node:util';
 import { reference } from '../lib/fake';
@@ -23,7 +25,7 @@ const { values } = parseArgs({
   },
 });
 
-// So that rss tells of leaks: what the allocator and V8 only keep for later would be twenty times the bound.
+// Makes rss show leaks: memory that the allocator and V8 only cache would be twenty times the bound.
 const frugal = { MALLOC_ARENA_MAX: '1', MALLOC_TRIM_THRESHOLD_: '65536', MALLOC_MMAP_THRESHOLD_: '131072' };
 
 function command(): string[] {
@@ -48,7 +50,7 @@ async function main(): Promise<number> {
     if (signal) console.log(`FAILED: ended by ${signal}`);
     return status ?? 1;
   }
-  // What the kernel itself complains about counts, too.
+  // Warnings in the kernel's log are failures, too.
   const quiet = '! dmesg | grep -E "WARNING:|BUG:|Oops|refcount_t|hung task|kmemleak"';
   return runInVm({
     machine: reference,

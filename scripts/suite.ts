@@ -1,4 +1,5 @@
-// The tests that `npm test` runs, run otherwise: in another folder, by another Node, in processes whose exit status counts.
+// Runs the tests of `npm test` in other ways: in another folder, with another Node, or in processes whose exit status
+// counts.
 import { spawn } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
@@ -7,7 +8,7 @@ import { root } from './cmake';
 
 const { scripts } = JSON.parse(readFileSync(path.join(root, 'package.json'), 'utf8')) as { scripts: { test: string } };
 
-/** For a shell, in a checkout with node_modules/.bin in PATH. */
+/** The shell command. It needs a checkout with node_modules/.bin in PATH. */
 export const suiteCommand = scripts.test;
 
 export interface SuiteResult {
@@ -19,17 +20,17 @@ export interface SuiteResult {
 export interface SuiteOptions {
   /** A checkout. */
   folder: string;
-  /** The folder of the `node` to run it with. */
+  /** The folder of the `node` program to use. */
   bin: string;
   env?: NodeJS.ProcessEnv;
   /**
-   * The files are divided among so many processes of mocha, none of which has workers. mocha does not look at how its workers end,
-   * and a sanitizer reports leaks when a process ends.
+   * Divides the files among this many processes of mocha, without mocha's workers. mocha ignores the exit status of its
+   * workers, and a sanitizer reports leaks when a process exits.
    */
   processes?: number;
 }
 
-/** The files of the suite, in so many parts. */
+/** Divides the files of the suite into this many parts. */
 function divide(folder: string, parts: number): string[][] {
   const files = readdirSync(path.join(folder, 'test'), { recursive: true, encoding: 'utf8' })
     .filter((file) => /^(?:unit|conformance)\/.*\.test\.ts$/.test(file))
@@ -53,13 +54,13 @@ function run(command: string, args: readonly string[], { folder, bin, env }: Sui
     mocha.once('error', reject);
     mocha.once('close', (status) => {
       const passed = Number(/^\s*(\d+) passing/m.exec(output)?.[1] ?? 0);
-      // A run that found no test is no success.
+      // A run without any test is a failure.
       resolve({ ok: status === 0 && passed > 0, passed });
     });
   });
 }
 
-/** Runs the suite. Prints a dot for each case, and what failed. */
+/** Runs the suite. Prints a dot for each case, and the failures. */
 export async function runSuite(options: SuiteOptions): Promise<SuiteResult> {
   const { folder, processes } = options;
   if (processes === undefined) return run(suiteCommand, [], options);

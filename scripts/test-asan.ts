@@ -1,5 +1,5 @@
-// npm run test:asan: the whole suite on an addon that is built with AddressSanitizer, LeakSanitizer and
-// UndefinedBehaviorSanitizer. First a planted leak must be found, or the silence about others would mean nothing.
+// npm run test:asan: runs the whole suite on an addon that is built with AddressSanitizer, LeakSanitizer and
+// UndefinedBehaviorSanitizer. First it checks that LeakSanitizer finds a planted leak.
 import { execFileSync, spawnSync } from 'node:child_process';
 import { chmodSync, copyFileSync, cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
@@ -27,7 +27,7 @@ function build(plantLeak: boolean): void {
   if (status !== 0) throw new Error(`the build with sanitizers failed (${status})`);
 }
 
-/** The sanitizers' runtimes, which must be in the process before the addon is. */
+/** The sanitizers' runtimes. The process must load them before the addon. */
 function runtimes(): string[] {
   const found = [...execFileSync('ldd', [addon], { encoding: 'utf8' }).matchAll(/=> (\S*lib(?:asan|ubsan)\S*)/g)];
   if (found.length !== 2) throw new Error('the addon is not linked with libasan and libubsan: build it with g++');
@@ -35,8 +35,8 @@ function runtimes(): string[] {
 }
 
 /**
- * Puts a `node` into `bin` that has the runtimes in it, and that the processes which a test starts by
- * `process.execPath` have in them, too: nobody else (a compiler, a shell) gets them.
+ * Writes a wrapper named `node` into `bin` that preloads the runtimes. Processes that a test starts by
+ * `process.execPath` preload them, too. Other programs (a compiler, a shell) do not.
  */
 function makeNode(bin: string): string {
   const node = path.join(bin, 'node');
@@ -60,7 +60,7 @@ function requirePlantedLeak(node: string): void {
 }
 
 async function main(): Promise<number> {
-  // The addon is looked for in build/Release first, and there the developer's own stays: so the suite runs in a copy.
+  // The addon is loaded from build/Release first, which holds the developer's own build. So the suite runs in a copy.
   const folder = mkdtempSync(path.join(tmpdir(), 'vfio-dmabuf-asan-'));
   try {
     const copy = path.join(folder, 'checkout');

@@ -1,6 +1,6 @@
-// npm run test:broken [-- ASSERTION...]: the suite with every second test broken on purpose at that assertion (the first
-// unless told; a large number: at the test's end), then with the others. A broken test must fail, and no other; the run must end
-// by itself, and leave no process and no file behind.
+// npm run test:broken [-- ASSERTION...]: runs the suite with every second test made to fail at that assertion (default:
+// the first; a number that is too large: at the test's end), and then with the other tests. Exactly the broken tests
+// must fail. The run must end by itself, and leave no process and no file behind.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
@@ -13,7 +13,7 @@ import { suiteCommand } from './suite';
 
 const longest = 20 * 60_000;
 const folder = mkdtempSync(path.join(existsSync('/dev/shm') ? '/dev/shm' : tmpdir(), 'vfio-dmabuf-broken-'));
-chmodSync(folder, 0o755); // some tests become another user
+chmodSync(folder, 0o755); // some tests run as another user
 
 interface Results {
   passes: { fullTitle: string }[];
@@ -26,7 +26,7 @@ const titles = (file: string) =>
     .split('\n')
     .map((line) => JSON.parse(line) as string);
 
-/** Processes that were started with this variable in their environment, and still run. */
+/** The running processes that have this variable in their environment. */
 function left(variable: string): string[] {
   return readdirSync('/proc').filter((pid) => {
     if (!/^\d+$/.test(pid) || Number(pid) === process.pid) return false;
@@ -38,7 +38,7 @@ function left(variable: string): string[] {
   });
 }
 
-/** Returns what was wrong. */
+/** Runs the suite. Returns the faults. */
 async function run(remainder: number, assertion: number): Promise<string[]> {
   const name = `${String(remainder)}-${String(assertion)}`;
   const [broken, results, temporary] = ['titles', 'json', 'files'].map((kind) =>
@@ -69,7 +69,7 @@ async function run(remainder: number, assertion: number): Promise<string[]> {
   for (const { fullTitle } of passes)
     if (meant.has(fullTitle)) wrong.push(`passed, though it was broken: ${fullTitle}`);
   for (const pid of left(VFIO_DMABUF_TEST_BREAK)) wrong.push(`process ${pid} is left`);
-  const files = readdirSync(temporary).filter((name) => !name.startsWith('tsx-')); // the cache of tsx
+  const files = readdirSync(temporary).filter((name) => !name.startsWith('tsx-')); // except the cache of tsx
   for (const file of files) wrong.push(`${file} is left in the temporary folder`);
   console.log(
     `assertion ${String(assertion)}, half ${String(remainder)}: ${String(failures.length)} failed of ${String(meant.size)} ` +

@@ -1,5 +1,5 @@
-// npm run test:doctor [-- --old-kernel IMAGE]: what `vfio-dmabuf doctor` says on real kernels, in the situations that people
-// are in: each time the one thing to do, and the right one.
+// npm run test:doctor [-- --old-kernel IMAGE]: runs `vfio-dmabuf doctor` on real kernels, in common situations. In
+// each, the first bad finding must be the expected one.
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -16,21 +16,21 @@ process.once('exit', () => {
   rmSync(shared, { recursive: true, force: true });
 });
 
-/** A host, and what is wrong with it. */
+/** A host and its misconfiguration. */
 interface Situation {
   title: string;
   host: Partial<VmOptions>;
   user?: 'nobody';
-  /** Shell commands before, and after: what fails there fails the whole. */
+  /** Shell commands to run before and after. If one fails, the test fails. */
   before?: string;
   after?: string;
-  /** The first finding that is bad; undefined: all is well. */
+  /** The first bad finding; undefined: there is none. */
   wrong?: string;
   fix?: string[];
   says: RegExp;
 }
 
-/** As users have it: an emulated processor takes half a minute to compile it. */
+/** The compiled command, as users run it: an emulated processor takes half a minute to compile the TypeScript. */
 const cli = 'node dist/cli/main.js';
 
 const situations: Situation[] = [
@@ -65,7 +65,7 @@ const situations: Situation[] = [
     : [
         {
           title: 'a kernel that is too old',
-          // One device: to open and close all of them takes this kernel minutes.
+          // Only one device: this kernel takes minutes to open and close all of them.
           host: { image: values['old-kernel'], vfio: ['ssd'] },
           wrong: 'map-file',
           says: /too old: dma-bufs of VFIO are mapped from Linux 6\.19 on/,

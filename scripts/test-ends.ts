@@ -1,5 +1,5 @@
-// npm run test:ends [-- --vm]: what processes and workers leave behind that end in mid-life, on the fake kernel or on a
-// real one in the virtual machine.
+// npm run test:ends [-- --vm]: checks that processes and workers which end at any step leave nothing behind, on the
+// fake kernel or on a real one in the virtual machine.
 import { spawnSync } from 'node:child_process';
 import { parseArgs } from 'node:util';
 import { reference } from '../lib/fake';
@@ -32,7 +32,7 @@ async function main(): Promise<number> {
     const env = { ...process.env, VFIO_DMABUF_KERNEL: 'fake' };
     return spawnSync(program, args, { stdio: 'inherit', env }).status ?? 1;
   }
-  // What the kernel itself complains about counts, too.
+  // Warnings in the kernel's log are failures, too.
   const quiet = '! dmesg | grep -E "WARNING:|BUG:|Oops|refcount_t"';
   return runInVm({
     machine: reference,

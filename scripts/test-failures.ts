@@ -1,5 +1,6 @@
-// npm run test:failures [-- PART-OF-A-TITLE] [-- --every-code]: every scenario of the conformance suite on the fake kernel,
-// with each of its system calls failing once, by EMFILE, ENOMEM, EINTR and EIO in turn; or by each of them.
+// npm run test:failures [-- PART-OF-A-TITLE] [-- --every-code]: runs every scenario of the conformance suite on the
+// fake kernel, with each of its system calls failing once. The errors are EMFILE, ENOMEM, EINTR and EIO in turn; with
+// --every-code each call fails with each of them.
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { availableParallelism } from 'node:os';
@@ -12,13 +13,13 @@ const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: { 'every-code': { type: 'boolean', default: false } },
 });
-const parts = 3 * availableParallelism(); // scenarios wait for interrupts, and more often that none comes
+const parts = 3 * availableParallelism(); // more parts than CPUs: scenarios often wait for interrupts
 const rounds = values['every-code'] ? 4 : 1;
 
 async function run(part: number): Promise<Report | undefined> {
   const args = [part, parts, rounds].map(String);
   const child = fork(join(__dirname, '../test/failures/run.ts'), [...args, ...positionals.slice(0, 1)], {
-    // Cases that end early leave promises that nobody waits for any more.
+    // Scenarios that end early leave rejected promises that have no handler yet.
     execArgv: ['--import', 'tsx', '--expose-gc', '--disable-warning=PromiseRejectionHandledWarning'],
   });
   let report: Report | undefined;

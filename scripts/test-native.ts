@@ -1,6 +1,6 @@
-// npm run test:native: small programs of native code alone. How a SIGBUS is shared with other native code's handlers, as
-// several optimizers compile it; and which instructions a register access is, here and, where its compiler is
-// installed, on 64-bit Arm (g++-aarch64-linux-gnu).
+// npm run test:native: tests of native code outside Node. They check that SIGBUS handlers of other native code still
+// work, at several optimization levels, and which instructions a register access compiles to: on this machine's
+// architecture and, if its compiler is installed, on 64-bit Arm (g++-aarch64-linux-gnu).
 import { spawnSync } from 'node:child_process';
 import { mkdirSync } from 'node:fs';
 import path from 'node:path';
@@ -18,7 +18,7 @@ function check(title: string, good: boolean, detail = ''): void {
   if (!good) failures += 1;
 }
 
-/** What a program prints; undefined: there is no such program. */
+/** Runs a program. Returns its output; undefined: there is no such program. */
 function run(command: string, args: readonly string[]): { text: string; end: string } | undefined {
   const { error, stdout, stderr, status, signal } = spawnSync(command, args, {
     cwd: root,

@@ -1,5 +1,6 @@
-// npm run test:node [-- LINE...]: the suite on the newest Node of each line (20, 22, 24 and 26 unless told), with the addon
-// as it is built: one build must serve all. The programs come from the npm registry, and are kept in the user's cache.
+// npm run test:node [-- LINE...]: runs the suite on the newest Node of each release line (default: 20, 22, 24 and 26),
+// with the addon as it is built: one build must work with all of them. The Node programs come from the npm registry,
+// and are kept in the user's cache.
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { homedir } from 'node:os';
@@ -19,7 +20,7 @@ const npm = (...args: string[]): string =>
 const newest = (versions: string[]): string | undefined =>
   versions.sort((a, b) => a.localeCompare(b, 'en', { numeric: true })).at(-1);
 
-/** The newest version of a line: what the registry says, or what is in the cache when nobody answers. */
+/** The newest version of a release line: from the registry, or from the cache if the registry is not reachable. */
 function findVersion(line: string): string {
   let known: string[];
   try {
@@ -34,7 +35,7 @@ function findVersion(line: string): string {
   return version;
 }
 
-/** The folder with this version's `node`, downloaded if need be. */
+/** The folder of this version's `node`. Downloads it if necessary. */
 function fetchNode(version: string): string {
   const folder = path.join(cache, `${name}-${version}`);
   if (!existsSync(folder)) {
@@ -43,7 +44,7 @@ function fetchNode(version: string): string {
     try {
       npm('pack', '--silent', '--pack-destination', partial, `${name}@${version}`);
       execFileSync('tar', ['-xzf', path.join(partial, `${name}-${version}.tgz`), '-C', partial, 'package/bin/node']);
-      renameSync(path.join(partial, 'package/bin'), folder); // at once: an interrupted download leaves no half
+      renameSync(path.join(partial, 'package/bin'), folder); // only when the download is complete
     } finally {
       rmSync(partial, { recursive: true, force: true });
     }

@@ -1,7 +1,7 @@
-// npm run test:p2p [-- --record]: the verdicts on every pair of devices, of the library and of a real kernel, in a machine
-// with every kind of way (test/p2p/fabric.ts): on a CPU that the kernel does not trust, on one that it does, and with the
-// kernel parameter that was advised. --record: writes the machine down as test/hosts/virtual-machine.json, with
-// the verdicts.
+// npm run test:p2p [-- --record]: compares the verdicts of the library and of a real kernel on every pair of devices,
+// in a machine with every kind of PCI path (test/p2p/fabric.ts). It boots with a CPU that the kernel does not trust,
+// with one that it trusts, and with the kernel parameter that the library advised. With --record it writes the machine
+// and the verdicts to test/hosts/virtual-machine.json.
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -22,7 +22,7 @@ process.once('exit', () => {
 
 const amd = { old: { vendor: 'AuthenticAMD', family: 15 }, zen: { vendor: 'AuthenticAMD', family: 0x17 } };
 
-/** Boots, and returns what was seen of each pair, which the library and the kernel agree on. */
+/** Boots the machine. Returns the verdict on each pair, on which the library and the kernel agree. */
 async function boot(cpu: { vendor: string; family: number }, parameters: readonly string[] = []): Promise<Pair[]> {
   const [pairs, host] = [join(shared, 'pairs.json'), join(shared, 'host.json')];
   const status = await runInVm({

@@ -1,5 +1,5 @@
-// npm run test:package: packs the package, installs the tarball elsewhere, and uses it there as its users do: require,
-// import, and a strict TypeScript program.
+// npm run test:package: packs the package, installs the tarball in another folder, and uses it there as users do: by
+// require, by import, and from a strict TypeScript program.
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -21,8 +21,8 @@ function filesBelow(name: string): string[] {
     .map((entry) => relative(checkout, join(entry.parentPath, entry.name)));
 }
 
-// What must be in the tarball, and nothing else may: no tests, nothing that was built here, and nothing in dist/ that no
-// source is left for.
+// The tarball must have exactly these files: no tests, nothing that was built here, and nothing in dist/ whose source
+// was removed.
 const compiled = ['.js', '.js.map', '.d.ts', '.d.ts.map'];
 const sources = filesBelow('lib');
 const expected = [
@@ -88,7 +88,7 @@ function main(): void {
   const use = 'Iommufd.open({ kernel: new FakeKernel() }).close();';
   run('import', 'node', '--input-type=module', '-e', `${named} ${use}`);
 
-  // The checkout's compiler and Node's types; the package itself is the installed one.
+  // The TypeScript compiler and Node's types come from the checkout; the package itself is the installed one.
   for (const name of ['@types', 'undici-types']) {
     symlinkSync(join(checkout, 'node_modules', name), join(folder, 'node_modules', name));
   }
@@ -106,7 +106,7 @@ function main(): void {
     if (output !== 'reference 4096n 10400\n') throw new Error(`it printed ${output}`);
   }
 
-  // As left by a package manager that runs no install scripts.
+  // The state after a package manager that runs no install scripts.
   rmSync(join(folder, 'node_modules/vfio-dmabuf/build'), { recursive: true });
   const code = run(
     'without the addon',

@@ -1,4 +1,4 @@
-// npm run test:release: what takes long and seldom finds anything, by hand and before a release; `.ci/run` has shorter forms.
+// npm run test:release: slow tests that seldom fail, to run by hand before a release. `.ci/run` runs shorter forms.
 import { spawnSync } from 'node:child_process';
 
 import { root } from './cmake';

@@ -1,5 +1,5 @@
 // npm run test:tsan: several threads use core and the fake kernel at once (test/native/threads.cc), under
-// ThreadSanitizer. Outside Node, which is not built for ThreadSanitizer and has races of its own.
+// ThreadSanitizer. The program runs outside Node, which is not built for ThreadSanitizer and has data races of its own.
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
@@ -21,7 +21,7 @@ function compile(): number {
   return configured || cmakeJs('build', ['-O', out, '--target', 'threads']);
 }
 
-/** Where addresses are chosen from more bits than this, they may lie where older ThreadSanitizers want their own. */
+/** Whether the kernel randomizes more address bits than older ThreadSanitizers support. */
 function addressesAreTooRandom(): boolean {
   return Number(readFileSync('/proc/sys/vm/mmap_rnd_bits', 'utf8')) > 28;
 }

@@ -1,6 +1,6 @@
-// npm run test:vm: the conformance suite on the fake kernel and on a real one, compared case by case. A difference in a
-// value or an errno is a bug of the fake, and fails. With --old-kernel IMAGE: how the library fails on a kernel that is
-// too old. With --write-table docs/abi.md is made anew from what was seen.
+// npm run test:vm: runs the conformance suite on the fake kernel and on a real one, and compares each case. A different
+// value or errno is a bug of the fake kernel, and the test fails. --old-kernel IMAGE tests the library's errors on a
+// kernel that is too old. --write-table generates docs/abi.md from the recorded ioctls.
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -23,7 +23,7 @@ const { values } = parseArgs({
 });
 const timeout = Number(values.timeout);
 
-// In a virtual machine on a busy computer a child process alone can take half a minute.
+// On a busy computer, starting a child process in the virtual machine can take half a minute.
 const patience = ['--timeout', '180000'];
 const mocha = (spec: string, ...more: string[]) => ['node_modules/.bin/mocha', spec, ...patience, ...more];
 const suite = mocha(
@@ -54,7 +54,7 @@ function runOnFake(): Record<string, Case> {
 async function runOnLinux(): Promise<{ status: number; cases: Record<string, Case> }> {
   const shared = join(folder, 'guest');
   const record = join(shared, 'system.json');
-  // What the kernel itself complains about counts, too.
+  // Warnings in the kernel's log are failures, too.
   const quiet = '! dmesg | grep -E "WARNING:|BUG:|Oops|refcount_t"';
   const status = await runInVm({
     machine: reference,
@@ -71,7 +71,7 @@ function read(record: string): Record<string, Case> {
   return JSON.parse(readFileSync(record, 'utf8')) as Record<string, Case>;
 }
 
-/** What both sides must agree on. */
+/** The part of a case's record that must be equal on both kernels. */
 function seenBy(side: Case | undefined): object | undefined {
   return side && { ...side, ioctls: undefined };
 }
@@ -102,7 +102,7 @@ function compare(fake: Record<string, Case>, system: Record<string, Case>): numb
   return differences;
 }
 
-/** Whether every ioctl has its method, and cases that show it on both kernels. */
+/** Generates the table of the ABI. Returns whether every ioctl has a method, and cases that show it on both kernels. */
 function tabulate(fake: Record<string, Case>, system: Record<string, Case>): boolean {
   const { text, missing } = abiTable(fake, system, kernelName());
   if (values['write-table']) writeFileSync(join(__dirname, '../docs/abi.md'), text);
@@ -110,12 +110,12 @@ function tabulate(fake: Record<string, Case>, system: Record<string, Case>): boo
   return missing.length === 0;
 }
 
-/** 'Linux 7.3.4', as the image's file name tells it. */
+/** 'Linux 7.3.4', from the image's file name. */
 function kernelName(): string {
   return `Linux ${/\d+(?:\.\d+)+/.exec(basename(kernelImage()))?.[0] ?? ''}`.trim();
 }
 
-/** On a kernel from before the feature: what is missing must say so. */
+/** Runs the tests on a kernel without dma-bufs of VFIO devices: errors must name the missing feature. */
 function runOnOld(image: string): Promise<number> {
   const command = mocha('test/old-kernel/*.test.ts');
   return runInVm({ machine: reference, command, environment: { VFIO_DMABUF_KERNEL: 'system' }, timeout, image });

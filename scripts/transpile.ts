@@ -1,5 +1,5 @@
-// The checkout's TypeScript as plain JavaScript in build/plain, at the same paths: for processes that must start fast in
-// the virtual machine, and for worker threads, whose first file tsx does not load.
+// Transpiles the checkout's TypeScript to JavaScript in build/plain, at the same paths. It serves processes that must
+// start fast in the virtual machine, and worker threads, whose first file tsx does not load.
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { ModuleKind, ScriptTarget, transpileModule } from 'typescript';
@@ -7,12 +7,12 @@ import { ModuleKind, ScriptTarget, transpileModule } from 'typescript';
 const checkout = resolve(__dirname, '..');
 const compilerOptions = { module: ModuleKind.CommonJS, target: ScriptTarget.ES2022, esModuleInterop: true };
 
-/** Where a source file's JavaScript is. */
+/** The path of a source file's JavaScript. */
 export function plain(source: string): string {
   return join(checkout, 'build/plain', source.replace(/\.ts$/, '.js'));
 }
 
-/** Transpiles lib, examples and these folders. Types are not checked: `npm run check:types` does. */
+/** Transpiles lib, examples and these folders. It does not check types; `npm run check:types` does. */
 export function transpile(...folders: string[]): void {
   for (const folder of ['lib', 'examples', ...folders]) {
     for (const name of readdirSync(join(checkout, folder), { recursive: true, encoding: 'utf8' })) {

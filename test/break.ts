@@ -11,7 +11,7 @@ type Load = (request: string, ...rest: unknown[]) => unknown;
 
 const assertModule = 'node:assert/strict';
 const counts = new Map<string | undefined, number>();
-/** Assertions until the current test fails; Infinity: it does not. */
+/** The number of assertions until the current test fails; Infinity: it does not fail. */
 let left = Infinity;
 
 function countDown(): void {
@@ -19,7 +19,7 @@ function countDown(): void {
   if (left === 0) throw new Error(onPurpose);
 }
 
-/** The assertions, each of which counts. */
+/** Wraps the assertions so that each call counts. */
 function counted<T extends object>(assertions: T): T {
   const wrap = (member: unknown): unknown =>
     typeof member === 'function' && member.name !== 'AssertionError'
@@ -33,7 +33,7 @@ function counted<T extends object>(assertions: T): T {
   return new Proxy(wrap(assertions) as T, { get: (target, name) => wrap(Reflect.get(target, name)) });
 }
 
-/** A hook for mocha that breaks tests, if the environment asks for it. */
+/** Returns a mocha hook that makes tests fail if the environment requests it. */
 export function breakTests(): (this: Context) => void {
   const [remainder, assertion, file = ''] = (process.env['VFIO_DMABUF_TEST_BREAK'] ?? '').split(':');
   if (assertion === undefined) return () => undefined;

@@ -1,4 +1,4 @@
-// Closes what a test opened, however the test ends: processes, timers, folders, and other objects.
+// Closes processes, timers, folders and other objects that a test opened, whether the test passes or fails.
 import { spawn, type ChildProcess, type ChildProcessByStdio, type StdioOptions } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -11,17 +11,19 @@ type Step = () => unknown;
 let steps: Step[] = [];
 
 export interface StartOptions {
-  /** Beside this process's own. */
+  /** Variables in addition to this process's own. */
   env?: NodeJS.ProcessEnv;
   fds?: readonly number[];
 }
 
-/** Runs when the current test has ended, passed or failed. Later steps run first. */
+/** Registers a step that runs when the current test has ended, passed or failed. Steps run in reverse order. */
 export function afterwards(step: Step): void {
   steps.push(step);
 }
 
-/** Runs the steps of the test that has ended. Each runs, even if another one throws; the first error is thrown. */
+/**
+ * Runs the steps of the test that has ended. A step that throws does not prevent the others; the first error is thrown.
+ */
 export async function cleanUp(): Promise<void> {
   const due = steps.reverse();
   steps = [];
@@ -36,11 +38,11 @@ export async function cleanUp(): Promise<void> {
   if (errors.length > 0) throw errors[0];
 }
 
-/** A process whose input and output are pipes, and which has `fds` from 3 on. It is killed when the test ends. */
+/** Starts a process whose input and output are pipes, with `fds` from 3 on. It is killed when the test ends. */
 export function start(program: string, args: readonly string[], { env, fds = [] }: StartOptions = {}) {
   const stdio: StdioOptions = ['pipe', 'pipe', 'inherit', ...fds];
   const child = spawn(program, args, { env: { ...process.env, ...env }, stdio });
-  child.on('error', () => undefined); // a program that cannot be started: the test sees that nothing comes from it
+  child.on('error', () => undefined); // the program cannot be started: the test notices the missing output
   afterwards(() => stop(child));
   return child as ChildProcessByStdio<Writable, Readable, null>;
 }
@@ -52,7 +54,7 @@ async function stop(child: ChildProcess): Promise<void> {
   await exit;
 }
 
-/** setInterval(), that is cleared when the test ends. */
+/** setInterval() with a timer that is cleared when the test ends. */
 export function every(milliseconds: number, step: () => void): NodeJS.Timeout {
   const timer = setInterval(step, milliseconds);
   afterwards(() => {
@@ -61,7 +63,7 @@ export function every(milliseconds: number, step: () => void): NodeJS.Timeout {
   return timer;
 }
 
-/** A new, empty folder that is removed when the test ends. */
+/** Creates an empty folder that is removed when the test ends. */
 export function temporaryFolder(): string {
   const folder = mkdtempSync(join(tmpdir(), 'vfio-dmabuf-test-'));
   afterwards(() => {

@@ -7,7 +7,7 @@ import { accessSync, constants, existsSync, readFileSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import type { AsyncFunc, Context } from 'mocha';
 
-/** Says what is missing; undefined: nothing. */
+/** Returns what is missing, in words; undefined: nothing is missing. */
 export type Need = () => string | undefined;
 
 function isExecutable(file: string): boolean {
@@ -26,7 +26,7 @@ const program =
       ? undefined
       : `${name} is not installed`;
 
-/** Python 3.9, the first with socket.send_fds(). */
+/** Python 3.9, the first version with socket.send_fds(). */
 export const python: Need = () => {
   const missing = program('python3')();
   if (missing !== undefined) return missing;
@@ -34,17 +34,17 @@ export const python: Need = () => {
   return status === 0 ? undefined : 'python3 does not run, or is older than 3.9';
 };
 export const qemu = program('qemu-system-x86_64');
-/** Of util-linux. */
+/** A program of util-linux. */
 export const prlimit = program('prlimit');
 export const sed = program('sed');
-/** A C++ compiler: what scripts/check-abi.ts runs. */
+/** A C++ compiler, which scripts/check-abi.ts runs. */
 export const compiler: Need = () => {
   const chosen = process.env['CXX'];
   const found = chosen !== undefined || ['g++', 'c++', 'clang++'].some((name) => program(name)() === undefined);
   return found ? undefined : 'no C++ compiler is installed';
 };
 
-/** So many files open at once. */
+/** A limit that allows this many open files. */
 export const openFiles =
   (count: number): Need =>
   () => {
@@ -54,20 +54,20 @@ export const openFiles =
       : `it opens ${String(count)} files, and the limit is ${limit} (ulimit -n)`;
   };
 
-/** The C library's headers, where errno's numbers are the generic ones. */
+/** The C library's headers, on an architecture whose errno values are the generic ones. */
 export const errnoHeaders: Need = () =>
   existsSync('/usr/include/asm-generic/errno.h') ? undefined : 'the C library has no headers here';
 
 const capabilities = { chown: 0n, setgid: 6n, setuid: 7n } as const;
 
-/** The right to become another user, and to give files to one. */
+/** The permission to change the user id, and to change the owner of files. */
 export const superuser: Need = () => {
   const effective = BigInt(`0x${/^CapEff:\s*(\w+)$/m.exec(readFileSync('/proc/self/status', 'latin1'))?.[1] ?? '0'}`);
   const has = (bit: bigint) => ((effective >> bit) & 1n) === 1n;
   return process.geteuid?.() === 0 && Object.values(capabilities).every(has) ? undefined : 'only root can do this';
 };
 
-/** The first of the needs that is not met, in words. */
+/** Describes the first of the needs that is not met. */
 export function missing(needs: readonly Need[]): string | undefined {
   for (const need of needs) {
     const what = need();
@@ -78,7 +78,7 @@ export function missing(needs: readonly Need[]): string | undefined {
 
 const everything = process.env['VFIO_DMABUF_TEST_ALL'] === '1';
 
-/** it(), for a test that has needs. */
+/** it() for a test that has needs. */
 export function itNeeds(needs: readonly Need[], title: string, body: (this: Context) => unknown): void {
   const what = missing(needs);
   if (what === undefined) it(title, body as AsyncFunc);

@@ -1,12 +1,12 @@
 // Setup of all tests: selects the fake kernel unless the environment selects another one, closes what the tests opened,
-// and can record their results.
+// and can record the tests' results.
 import { breakTests } from './break';
 import { cleanUp } from './cleanup';
 import { writeRecord } from './conformance/record';
 
 process.env['VFIO_DMABUF_KERNEL'] ??= 'fake';
 
-// With --parallel, what a file's tests came to is sent as JSON: errors may have bigints in them.
+// With --parallel, mocha sends test results as JSON, and errors may contain bigints.
 const bigints = BigInt.prototype as { toJSON?: () => string };
 const beforeAll = () => {
   delete bigints.toJSON;

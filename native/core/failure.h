@@ -1,4 +1,4 @@
-// What core throws when a call to the kernel fails. Core throws nothing else.
+// The exception that core throws when a call to the kernel fails. Core throws no other exceptions.
 #pragma once
 
 namespace core {
@@ -9,7 +9,7 @@ struct Failure {
   const char* ioctl;    // "IOMMU_IOAS_MAP_FILE", or nullptr
 };
 
-// The result of a Kernel's method, or a Failure when it is a negated errno.
+// Returns the result of a Kernel's method. Throws a Failure if it is a negated errno.
 template <typename T>
 T Check(T result, const char* syscall, const char* ioctl = nullptr) {
   if (result < 0) throw Failure{static_cast<int>(-result), syscall, ioctl};

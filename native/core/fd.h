@@ -1,5 +1,5 @@
-// An fd that closes itself, and the kernel it belongs to. Whoever uses the fd, on any thread, holds a shared_ptr: the
-// number cannot be closed, and so cannot be given to another file, while a call is under way.
+// An fd that closes itself, and its kernel. A user on any thread keeps a shared_ptr. So the fd stays open during a
+// call, and its number cannot be reused for another file.
 #pragma once
 
 #include <atomic>
@@ -14,7 +14,7 @@
 
 namespace core {
 
-// A character device's number; none: the file is no character device.
+// A character device's number; nullopt: the file is no character device.
 struct DeviceNumber {
   unsigned major;
   unsigned minor;
@@ -32,18 +32,19 @@ class Fd {
   Fd& operator=(const Fd&) = delete;
   ~Fd();
 
-  // Another process sent it, or can send files into its queue: its close may wait, and runs on a thread for that.
+  // Marks an fd that another process sent, or whose queue can receive files from other processes. Its close may block,
+  // so it runs on another thread.
   void SetForeign() { foreign_ = true; }
   bool foreign() const { return foreign_; }
 
   static std::shared_ptr<Fd> Open(std::shared_ptr<kernel::Kernel> kernel, const char* path, int flags);
-  // An eventfd that does not block.
+  // Creates an eventfd with O_NONBLOCK.
   static std::shared_ptr<Fd> Eventfd(std::shared_ptr<kernel::Kernel> kernel, unsigned count);
-  // A duplicate of an fd that this object does not own.
+  // Duplicates an fd that this object does not own.
   static std::shared_ptr<Fd> Duplicate(std::shared_ptr<kernel::Kernel> kernel, int number);
 
-  // `name` is the request's name in the kernel's headers, for errors and traces. Every ioctl of core is one of these
-  // two: Ioctl() throws a Failure, Ask() returns the negated errno.
+  // `name` is the request's name in the kernel's headers, for errors and traces. Every ioctl of core uses one of these
+  // two functions: Ioctl() throws a Failure, Ask() returns the negated errno.
   int Ioctl(uapi::request_t request, const char* name, void* argument) const {
     return Check(Ask(request, name, argument), "ioctl", name);
   }
@@ -61,7 +62,7 @@ class Fd {
   }
   Identity Identify() const;
   std::optional<DeviceNumber> Device() const;
-  std::string Path() const;  // what it is open on: '/dev/vfio/devices/vfio0'
+  std::string Path() const;  // the path of the open file: '/dev/vfio/devices/vfio0'
 
   int number() const { return number_; }
   const std::shared_ptr<kernel::Kernel>& kernel() const { return kernel_; }
@@ -74,7 +75,7 @@ class Fd {
   std::atomic<bool> foreign_ = false;
 };
 
-// An fd that is foreign.
+// Wraps an fd and marks it as foreign.
 std::shared_ptr<Fd> ForeignFd(std::shared_ptr<kernel::Kernel> kernel, int number);
 
 }  // namespace core

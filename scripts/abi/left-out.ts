@@ -1,6 +1,6 @@
-// What the table of the ABI cannot show as the rest, and why.
+// Exceptions of the ABI table, with their reasons.
 
-/** In the kernel's headers, and not wrapped. */
+/** Requests of the kernel's headers that are not wrapped. */
 export const leftOut: Readonly<Partial<Record<string, string>>> = {
   VFIO_EEH_PE_OP: 'POWER only',
   VFIO_IOMMU_ENABLE: 'POWER only',
@@ -17,7 +17,7 @@ export const leftOut: Readonly<Partial<Record<string, string>>> = {
   DMA_BUF_SET_NAME_A: 'the form of 32-bit systems',
 };
 
-/** Wrapped, and nothing in the virtual machine can do it: why. */
+/** Wrapped requests that no device of the virtual machine supports. */
 export const noTestBed: Readonly<Partial<Record<string, string>>> = {
   VFIO_DEVICE_FEATURE_ZPCI_ERROR: 's390 only',
   VFIO_DEVICE_FEATURE_BUS_MASTER: 'devices on a CDX bus only, which no emulated machine has',

@@ -1,11 +1,11 @@
-// Which public method makes which ioctl: what the docstrings say.
+// Finds the public methods that make each ioctl, by their docstrings.
 import { readdirSync } from 'node:fs';
 import path from 'node:path';
 import ts from 'typescript';
 
 const lib = path.resolve(__dirname, '../../lib');
 
-/** The summary of a declaration's docstring, and its remarks: not what it says of arguments and errors. */
+/** The summary and the remarks of a declaration's docstring, without its tags for parameters and errors. */
 function docOf(node: ts.Node): string {
   return ts
     .getJSDocCommentsAndTags(node)
@@ -18,17 +18,17 @@ function isInternal(node: ts.Node): boolean {
   return ts.getJSDocTags(node).some(({ tagName }) => tagName.text === 'internal');
 }
 
-/** 'VfioDevice.reset', 'cdevPath', …; undefined for what has no name. */
+/** 'VfioDevice.reset', 'cdevPath', …; undefined: the node has no name. */
 function nameOf(node: ts.Node): string | undefined {
   if (ts.isFunctionDeclaration(node)) return node.name && `${node.name.text}()`;
   if (!ts.isClassElement(node) || !node.name || !ts.isClassLike(node.parent)) return undefined;
   const owner = node.parent.name?.text ?? '';
-  if (owner === 'KernelError') return undefined; // names ioctls as examples
+  if (owner === 'KernelError') return undefined; // its docstrings name ioctls as examples
   const call = ts.isMethodDeclaration(node) ? '()' : '';
   return `${owner}.${node.name.getText()}${call}`;
 }
 
-/** By the ioctl's name, the methods whose docstrings name it. */
+/** The methods whose docstrings name an ioctl, by the ioctl's name. */
 export function methodsOf(ioctls: readonly string[]): Map<string, string[]> {
   const methods = new Map<string, string[]>(ioctls.map((name) => [name, []]));
   const visit = (node: ts.Node) => {

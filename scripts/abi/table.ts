@@ -1,5 +1,5 @@
-// docs/abi.md: each ioctl and feature, its method, the conformance cases that exercise it, and where it was seen working.
-// Made from native/uapi, the docstrings of lib, and what the cases of a run on both kernels did.
+// Generates docs/abi.md: each ioctl and feature, its method, the conformance cases that exercise it, and the devices on
+// which it worked. The sources are native/uapi, the docstrings of lib, and the records of a run on both kernels.
 import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import type { Case } from '../../test/conformance/record';
@@ -19,10 +19,10 @@ const titles: Record<string, string> = {
   'dma_heap.h': 'dma-heap',
 };
 const features = /^VFIO_DEVICE_FEATURE_(?!GET$|SET$|PROBE$|MASK$|CLEAR_MASTER$|SET_MASTER$)/;
-/** Names under which the library tells of a request. */
+/** Names that the library uses for a request instead of the header's. */
 const alias: Partial<Record<string, string>> = { DMA_BUF_SET_NAME_B: 'DMA_BUF_SET_NAME' };
 
-/** The ioctls and features of one of our headers. */
+/** The ioctls and features that one of our headers declares. */
 function requestsOf(header: string): string[] {
   const source = readFileSync(path.join(uapi, header), 'utf8');
   const requests = new Set([...source.matchAll(/\bconstexpr request_t (\w+) =/g)].map(([, name]) => name));
@@ -40,7 +40,7 @@ interface Row {
   system: string;
 }
 
-/** 'edu, nvme; refused: EINVAL' from the outcomes that the cases saw. */
+/** Formats the recorded results of an ioctl: 'edu, nvme; refused: EINVAL'. */
 function verdict(ioctl: string, cases: Cases): string {
   const outcomes = new Set(Object.values(cases).flatMap(({ ioctls }) => ioctls?.[ioctl] ?? []));
   const parse = (outcome: string) => /^(?:(.*): )?(\w+)$/.exec(outcome);
@@ -64,7 +64,7 @@ function rowsOf(header: string, fake: Cases, system: Cases): Row[] {
   }));
 }
 
-/** What is missing in a row, in words. */
+/** Describes what a row lacks. */
 function missing({ ioctl, methods, fake, system }: Row): string[] {
   return [
     ...(methods.length === 0 ? [`${ioctl}: no public method's docstring names it`] : []),
@@ -121,10 +121,10 @@ function markdown(rows: ReadonlyMap<string, readonly Row[]>, kernel: string, cou
   ].join('\n');
 }
 
-/** The table, and what is missing in it. */
+/** Generates the table. Returns it and a description of what it lacks. */
 export function abiTable(fake: Cases, system: Cases, kernel: string): { text: string; missing: string[] } {
   const headers = readdirSync(uapi)
-    .filter((header) => titles[header] !== undefined) // not those of test beds
+    .filter((header) => titles[header] !== undefined) // without the headers for test beds
     .sort((a, b) => Object.keys(titles).indexOf(a) - Object.keys(titles).indexOf(b));
   const rows = new Map(headers.map((header) => [header, rowsOf(header, fake, system)]));
   const text = markdown(rows, kernel, Object.keys(fake).length);

@@ -1,4 +1,5 @@
-// The library's side of bench.cc: the same operations, the same counts. Prints a "NAME NANOSECONDS" line for each round.
+// The library's counterpart of bench.cc: the same operations and counts. Prints a "NAME NANOSECONDS" line for each
+// round.
 //   bench.ts ADDRESS-OF-EXPORTER ADDRESS-OF-PEER
 import { setImmediate } from 'node:timers/promises';
 import { DmaMemory, Iommufd, VfioDevice } from '../../lib';
@@ -7,9 +8,9 @@ const rounds = 5;
 const cmbSize = 16n << 20n;
 
 /**
- * Rounds of a loop, after as many to warm up. Each operation has a loop of its own: a shared one that is given a
- * function would measure the call of that function, too. A round ends when the event loop has turned once, so that the
- * finalizers of what it left behind are paid for.
+ * Measures rounds of a loop, after as many rounds to warm up. Each operation has its own loop: a shared loop would also
+ * measure the call of a function. A round ends after one turn of the event loop, so that its time includes the
+ * finalizers of its objects.
  */
 async function measure(name: string, count: number, loop: (count: number) => void): Promise<void> {
   const times: number[] = [];
@@ -38,7 +39,7 @@ async function main([exporterAddress = '', peerAddress = '']: string[]): Promise
   });
 
   using registers = peer.region(0).map({ length: 4096n });
-  // Reads as the complement of what was written. A value of 2^31 and more would cost V8 an allocation.
+  // The register reads as the complement of the written value. V8 would allocate a heap number for values from 2^31 on.
   registers.write32(4, ~0x1234 >>> 0);
   await measure('read32', 100_000, (count) => {
     let sum = 0;

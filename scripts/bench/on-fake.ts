@@ -5,8 +5,8 @@ import { addressOf, reference } from '../../lib/fake';
 import { parseTimes, type Times } from './operations';
 
 /**
- * The library on the fake kernel, on this machine's CPU. The fake's registers are calls into a model and its ioctls
- * are work of its own; its memory BAR is plain memory, so that reading that shows what an accessor itself costs.
+ * Measures the library on the fake kernel, on this machine's CPU. The fake kernel's registers call a model, and its
+ * ioctls do work of their own. Its memory BAR is plain memory, so reads of that BAR show the cost of an accessor.
  */
 export function measureOnFake(): Times {
   const devices = [addressOf(reference, 'ssd'), addressOf(reference, 'engine')];

@@ -1,4 +1,4 @@
-/** What bench.cc and bench.ts measure, by the names they print. */
+/** The operations that bench.cc and bench.ts measure, by the names that they print. */
 export const operations: Record<string, string> = {
   export: 'export and close a dma-buf',
   'map-unmap': 'map and unmap a dma-buf of 16 MiB',
@@ -11,10 +11,10 @@ export const operations: Record<string, string> = {
   sync: 'SYNC a udmabuf, begin and end',
 };
 
-/** What only bench.ts measures: no C compiler leaves it in. */
+/** Measured only by bench.ts, as C compilers remove an empty loop. */
 export const emptyLoop = { 'empty-loop': 'a turn of an empty loop' };
 
-/** A line of a table. */
+/** Formats a row of a table. */
 export function row(title: string, ...cells: string[]): string {
   return title.padEnd(42) + cells.map((cell) => cell.padStart(12)).join('');
 }
@@ -23,8 +23,9 @@ export function row(title: string, ...cells: string[]): string {
 export type Times = Map<string, number>;
 
 /**
- * "NAME NANOSECONDS" lines, one for each round; the median of each name. Not the fastest: rounds in which the garbage
- * collector runs are part of what the library costs, and a few that something else disturbed do not move a median.
+ * Parses "NAME NANOSECONDS" lines, one for each round. Returns the median for each name. The minimum would leave out
+ * rounds with garbage collection, which is part of the library's cost; the median is not affected by a few disturbed
+ * rounds.
  */
 export function parseTimes(text: string): Times {
   const samples = new Map<string, number[]>();

@@ -1,5 +1,5 @@
-// The same operations again and again: memory and fds must stay as they are after the first of them.
-//   node --expose-gc cycles.js CYCLES [kernel]     with 'kernel', the kernel's own memory must stay, too
+// Repeats the same operations. Memory and fds must not grow after the first cycles.
+//   node --expose-gc cycles.js CYCLES [kernel]     with 'kernel', the kernel's own memory must not grow, either
 import { setImmediate as turn } from 'node:timers/promises';
 import { DmaMemory, Iommufd, VfioDevice } from '../../lib';
 import { addressOf, reference } from '../../lib/fake';
@@ -7,10 +7,10 @@ import { growth, row, takeSample } from './sample';
 
 const MiB = 1 << 20;
 const rounds = 10;
-// Between one event loop turn and the next; finalizers run in those.
+// Cycles in each turn of the event loop. Finalizers run between turns.
 const atOnce = 1000;
 const slow = 50;
-// A leak of 5 bytes in each of a million cycles is more than that.
+// A leak of 5 bytes in each of a million cycles exceeds these.
 const bounds = { rss: 4 * MiB, heap: MiB, external: MiB / 4, fds: 0 };
 
 const cycles = Number(process.argv[2]);
@@ -25,7 +25,7 @@ async function main(): Promise<number> {
   const cmb = { region: 2, offset: 0n, length: BigInt(MiB) };
   using buffer = ssd.exportDmaBuf(cmb);
 
-  // Each with its share of the cycles.
+  // The operations, each with its share of the cycles.
   const operations: [title: string, share: number, run: () => unknown][] = [
     ['map and unmap a dma-buf', 1, () => ioas.mapDmaBuf(buffer, { iova: 0x1000_0000n }).close()],
     ['export and close', 0.1, () => ssd.exportDmaBuf(cmb).close()],

@@ -1,5 +1,6 @@
-// File descriptors to other processes and back, while some of those are killed in the middle: none may be lost or leaked.
-//   node fds.js COUNT SEED        `node fds.js echo`: a client, which sends back what it gets
+// Sends file descriptors to other processes and back, while some of those processes are killed. No fd may be lost or
+// leaked.
+//   node fds.js COUNT SEED        `node fds.js echo`: a client, which sends back what it receives
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -9,7 +10,7 @@ import { DmaMemory, FdChannel, KernelError, type FdMessage } from '../../lib';
 const perMessage = 40;
 const perClient = 500;
 
-/** Numbers from 0 to `below`, the same for the same seed. */
+/** Numbers from 0 to `below` - 1, the same for the same seed. */
 function random(seed: number): (below: number) => number {
   let state = seed;
   return (below) => {
@@ -28,7 +29,7 @@ async function echo(): Promise<void> {
   }
 }
 
-/** Undefined: the client is gone. */
+/** Resolves to undefined when the client has exited. */
 async function receive(channel: FdChannel): Promise<FdMessage | undefined> {
   try {
     return await channel.receive();
@@ -45,7 +46,7 @@ interface Sums {
   killed: number;
 }
 
-/** One client's life, and in half of the cases its death by SIGKILL. */
+/** Serves one client. Half of the clients are killed by SIGKILL. */
 async function serve(
   memories: readonly DmaMemory[],
   inodes: ReadonlySet<number>,
@@ -100,7 +101,7 @@ async function main(count: number, seed: number): Promise<void> {
   const memories = Array.from({ length: 10 }, () => DmaMemory.alloc(4096));
   const inodes = new Set(memories.map(({ fd }) => fstatSync(fd).ino));
   const sums: Sums = { sent: 0, back: 0, clients: 0, killed: 0 };
-  await serve(memories, inodes, pick, { ...sums }); // what Node opens once
+  await serve(memories, inodes, pick, { ...sums }); // opens what Node opens once per process
   const before = openFds();
   while (sums.back < count) await serve(memories, inodes, pick, sums);
   const after = openFds();

@@ -1,5 +1,5 @@
-// Interrupts in bursts from software, and one by one from a device, while everything is listened to: none may be lost, and the event
-// loop must stay alive meanwhile.
+// Interrupts in bursts from software, and one by one from a device, with a listener on every vector. None may be lost,
+// and the event loop must not block.
 //   node interrupts.js COUNT
 import { EventEmitter, once } from 'node:events';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
@@ -9,17 +9,17 @@ import { addressOf, FakeKernel, reference } from '../../lib/fake';
 
 const count = Number(process.argv[2]);
 const kernel = process.env['VFIO_DMABUF_KERNEL'] === 'system' ? undefined : new FakeKernel();
-/** Of all interrupts, how many the engine sends: each is a message across the bus. */
+/** The share of interrupts that the engine sends. Each is a message across the bus. */
 const share = 0.1;
 const burst = 64;
-const longestSilence = 2000; // ms, of the event loop
+const longestSilence = 2000; // milliseconds that the event loop may be blocked
 
-const raise = 0x60; // edu: an interrupt for each write
+const raise = 0x60; // edu: a write raises an interrupt
 const acknowledge = 0x64;
 
 const heard = new EventEmitter();
 
-/** Adds up what comes of a vector, until the index is disabled. */
+/** Adds up the counts of a vector, until the index is disabled. */
 async function sum(index: InterruptIndex, vector: number, sums: bigint[]): Promise<void> {
   for await (const come of index.listen(vector)) {
     sums[vector] = (sums[vector] ?? 0n) + come;
@@ -31,7 +31,7 @@ function flags(length: number, seed: number): boolean[] {
   return Array.from({ length }, (_, vector) => (((seed * 2654435761) >>> (vector % 31)) & 1) === 1);
 }
 
-/** Triggers from software, in calls of many kinds, until there were `most`; returns how many of each vector. */
+/** Triggers up to `most` interrupts from software, by several kinds of calls. Returns the number for each vector. */
 async function trigger(index: InterruptIndex, most: number): Promise<number[]> {
   const vectors = index.vectors.length;
   const made = new Array<number>(vectors).fill(0);
@@ -58,8 +58,8 @@ async function trigger(index: InterruptIndex, most: number): Promise<number[]> {
 }
 
 /**
- * Has the device send them, each when the last one came: an interrupt controller has a bit for each kind of message, not a
- * count, and those that come before the last was taken are one.
+ * Makes the device send interrupts, each after the previous one was counted. An interrupt controller has one pending
+ * bit for each message and no count, so interrupts that arrive before the first is handled become one.
  */
 async function send(device: VfioDevice, most: number): Promise<number[]> {
   const { write32 } = device.region(0).map();
@@ -92,7 +92,7 @@ async function main(): Promise<void> {
     delay.enable();
     const start = performance.now();
     const made = await storm(index);
-    index.disable(); // what was counted is told first
+    index.disable(); // listeners receive the pending counts first
     await Promise.all(listening);
     const took = (performance.now() - start) / 1000;
     delay.disable();

@@ -1,7 +1,8 @@
-// Devices that one thread has bound and lets others use through duplicates of its fds: their numbers, in shared memory.
-// A number is good only while its owner keeps it open; so an owner waits for those who are just duplicating it.
+// Devices that one thread has bound and that others use through duplicates of its fds. The fd numbers are in shared
+// memory. A number is valid only while its owner keeps the fd open, so an owner waits for threads that are duplicating
+// it.
 
-const words = 3; // of each device: the device's fd and the iommufd's, each plus one, and how many are taking
+const words = 3; // for each device: its fd + 1, the iommufd + 1, the number of threads that are duplicating them
 const [device, iommufd, takers] = [0, 1, 2];
 
 export class Offers {
@@ -20,7 +21,7 @@ export class Offers {
     Atomics.store(this.#words, words * index + device, fds.device + 1);
   }
 
-  /** When it returns, nobody uses the numbers any more. */
+  /** Withdraws the offer. When it returns, no thread uses the numbers. */
   withdraw(index: number): void {
     Atomics.store(this.#words, words * index + device, 0);
     const at = words * index + takers;
@@ -29,7 +30,7 @@ export class Offers {
     }
   }
 
-  /** Calls `duplicate` with numbers that stay open for as long as it runs; undefined: nothing is offered. */
+  /** Calls `duplicate` with fds that stay open during the call. Returns undefined if nothing is offered. */
   take<T>(index: number, duplicate: (fds: { device: number; iommufd: number }) => T): T | undefined {
     Atomics.add(this.#words, words * index + takers, 1);
     try {

@@ -1,15 +1,15 @@
-// What a process holds, and what the kernel holds for it.
+// Samples the memory and fds of this process, and the memory of the kernel.
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import { setImmediate as turn } from 'node:timers/promises';
 
-/** Bytes, but for the count of fds. */
+/** Values are in bytes, except the number of fds. */
 export interface Sample {
   rss: number;
   heap: number;
   external: number;
   fds: number;
-  /** The kernel's own memory that it cannot take back, on the whole machine. */
+  /** The kernel's unreclaimable memory, on the whole machine. */
   kernel: number;
 }
 
@@ -21,7 +21,7 @@ function kernelMemory(): number {
 
 const collect = globalThis.gc ?? (() => assert.fail('run with --expose-gc'));
 
-/** After all garbage is gone, and what waits for that is done. */
+/** Takes a sample after garbage collection and finalizers. */
 export async function takeSample(): Promise<Sample> {
   for (let i = 0; i < 5; i += 1) {
     collect();
@@ -39,7 +39,10 @@ export function row(title: string, sample: Sample): string {
   return `${title.padEnd(26)} ${memory.join('  ')}  fds ${String(sample.fds)}`;
 }
 
-/** How much each may grow, and by how much it did where that is too much. */
+/**
+ * Compares two samples. `bounds` has the allowed growth of each value. Returns the values that grew more, with their
+ * growth.
+ */
 export function growth(start: Sample, end: Sample, bounds: Sample): string[] {
   const names = Object.keys(bounds) as (keyof Sample)[];
   return names

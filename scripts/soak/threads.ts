@@ -11,10 +11,10 @@ import { Offers } from './offers';
 import type { Tally, Work } from './worker';
 
 const [threads = 0, seconds = 0, seed = 0] = process.argv.slice(2).map(Number);
-// Of the process, when the threads are gone; heap arenas and code of theirs stay.
+// Bounds for the process after its threads have ended. Their heap arenas and code stay allocated.
 const MiB = 1 << 20;
 const bounds = { rss: 32 * MiB, heap: MiB, external: MiB / 4, fds: 0, kernel: Infinity };
-const stuckAfter = 60; // seconds without a step of a thread
+const stuckAfter = 60; // seconds without a step of any thread
 
 const kernel = process.env['VFIO_DMABUF_KERNEL'] === 'system' ? undefined : new FakeKernel();
 
@@ -32,7 +32,7 @@ async function run(duration: number): Promise<Tally[]> {
     const stuck = now.findIndex((steps, i) => i > 0 && steps === before[i]);
     if (stuck > 0 && tallies.length < threads) {
       console.log(`FAILED: thread ${String(stuck - 1)} is stuck; counts ${now.join(' ')}`);
-      process.abort(); // for a core to look at
+      process.abort(); // leaves a core dump
     }
     before = now;
   }, 1000 * stuckAfter);
@@ -65,7 +65,7 @@ async function main(): Promise<number> {
   console.log(row('at the end', end));
   print(tallies);
   if (kernel) assert.equal(kernel.openFiles, 0);
-  // Nobody has the devices any more.
+  // No thread has the devices open now.
   using iommufd = Iommufd.open(kernel ? { kernel } : {});
   for (const role of ['engine', 'ssd', 'display']) VfioDevice.openSync(addressOf(reference, role), { iommufd });
   const failures = growth(start, end, bounds);

@@ -1,5 +1,5 @@
-// One thread of the soak: takes a device, its own or another thread's, does this and that with it, lets go of it, and
-// again. What the others do to the same device meanwhile makes some calls fail; which may, and how, is written with each.
+// One thread of the soak: repeatedly opens or duplicates a device, uses it and closes it. Some calls fail because of
+// other threads that use the same device. Each operation lists the errors that it may fail with.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parentPort, workerData } from 'node:worker_threads';
 import { DmaMemory, Iommufd, VfioDevice, type DmaBuf, type Ioas, type IoasMapping, type MappedRegion } from '../../lib';
@@ -12,11 +12,11 @@ export interface Work {
   seconds: number;
   token: FakeKernelToken | undefined;
   offers: SharedArrayBuffer;
-  /** A lock on the DMA engine, then a count of steps for each worker. */
+  /** A lock on the DMA engine, then each worker's count of steps. */
   shared: SharedArrayBuffer;
 }
 
-/** How often each thing was done, and how often it failed as it may. */
+/** How often each operation ran, and how often it failed with an allowed error. */
 export type Tally = Record<string, number>;
 
 const { index, seed, seconds, token, offers: offersMemory, shared } = workerData as Work;
@@ -26,7 +26,7 @@ const words = new Int32Array(shared);
 const tally: Tally = {};
 
 let state = (seed * 1000 + index + 1) >>> 0;
-/** Xorshift: the same seed, the same choices. */
+/** Xorshift: the same seed gives the same numbers. */
 function random(below: number): number {
   state ^= state << 13;
   state ^= state >>> 17;
@@ -37,7 +37,7 @@ const pick = <T>(items: readonly T[]): T | undefined => items[random(items.lengt
 
 const roles = ['engine', 'ssd', 'display'] as const;
 type Role = (typeof roles)[number];
-// What can be exported, and mapped as memory or registers.
+// The BARs that can be exported, and mapped as memory or registers.
 const bars: Record<Role, { memory: number | undefined; registers: number | undefined }> = {
   engine: { memory: undefined, registers: 0 },
   ssd: { memory: 2, registers: 0 },
@@ -57,7 +57,7 @@ interface Holding {
   memories: DmaMemory[];
 }
 
-/** Does it; a failure of another kind than these is the soak's end. */
+/** Runs an operation. An error that is not allowed ends the soak. */
 async function attempt(name: string, allowed: readonly string[], run: () => unknown): Promise<boolean> {
   Atomics.add(words, 1 + index, 1);
   try {
@@ -73,11 +73,11 @@ async function attempt(name: string, allowed: readonly string[], run: () => unkn
   }
 }
 
-/** Binds it, if no other thread has it. */
+/** Binds a device, unless another thread has bound it. */
 async function own(role: Role): Promise<Holding | undefined> {
   const iommufd = Iommufd.open(kernel ? { kernel } : {});
   let device: VfioDevice | undefined;
-  // EINVAL: bound already.
+  // EINVAL: the device is bound already.
   await attempt('bind', ['EINVAL'], async () => {
     device = await VfioDevice.open(addressOf(reference, role), { iommufd });
   });
@@ -91,7 +91,7 @@ async function own(role: Role): Promise<Holding | undefined> {
   return hold(role, true, iommufd, device);
 }
 
-/** Another thread's, through duplicates. */
+/** Opens duplicates of another thread's device and iommufd. */
 function share(role: Role): Holding | undefined {
   const opts = kernel ? { kernel } : {};
   const taken = offers.take(roles.indexOf(role), (fds) => ({
@@ -108,7 +108,7 @@ function hold(role: Role, owner: boolean, iommufd: Iommufd, device: VfioDevice):
   return { role, owner, iommufd, ioas, device, maps: [], buffers: [], mappings: [], memories: [] };
 }
 
-/** The engine has one set of registers: transfers of several threads must not mix. */
+/** The engine has one set of registers, so transfers of several threads must not overlap. */
 async function withEngine(run: () => Promise<void>): Promise<void> {
   while (Atomics.compareExchange(words, 0, 0, 1) !== 0) await sleep(1);
   try {
@@ -124,7 +124,7 @@ async function untilIdle(registers: MappedRegion): Promise<void> {
   while ((registers.read32(engine.command) & 1) !== 0) await sleep(5);
 }
 
-/** One transfer into memory of our own, which others may keep from arriving. */
+/** One transfer into this thread's memory. Other threads may prevent its completion. */
 async function transfer({ device, ioas }: Holding): Promise<void> {
   await device.attach(ioas);
   const memory = DmaMemory.alloc(4096, kernel ? { kernel } : {});
@@ -157,16 +157,16 @@ async function transfer({ device, ioas }: Holding): Promise<void> {
 
 const off = 'ERR_MEMORY_DISABLED';
 
-/** Each thing that can be done with what is held, with the failures that other threads can cause. */
+/** The operations on open objects, with the errors that other threads can cause. */
 const things: Record<string, { may: string[]; only?: (held: Holding) => boolean; run: (held: Holding) => unknown }> = {
   attach: { may: [], run: ({ device, ioas }) => device.attach(ioas) },
   detach: { may: [], run: ({ device }) => device.detach() },
-  // EAGAIN: another thread is at it.
+  // EAGAIN: another thread is resetting the device.
   reset: { may: ['EAGAIN'], run: ({ device }) => device.reset() },
   'two resets at once': { may: ['EAGAIN'], run: ({ device }) => Promise.all([device.reset(), device.reset()]) },
   'memory off and on': {
     may: [],
-    // Also while others load from its registers.
+    // Also while other threads load from its registers.
     only: ({ role }) => role !== 'engine',
     run: async ({ device }) => {
       device.command.memory = false;
@@ -202,7 +202,7 @@ const things: Record<string, { may: string[]; only?: (held: Holding) => boolean;
     },
   },
   'unmap a region': { may: [], only: ({ maps }) => maps.length > 0, run: ({ maps }) => maps.pop()?.close() },
-  // EIO: memory is off.
+  // EIO: memory decoding is disabled.
   'read through the kernel': {
     may: ['EIO'],
     run: ({ device, role }) => device.region(bars[role].memory ?? 0).read32(0),
@@ -214,7 +214,7 @@ const things: Record<string, { may: string[]; only?: (held: Holding) => boolean;
     run: ({ device, role, buffers }) =>
       buffers.push(device.exportDmaBuf({ region: bars[role].memory ?? 0, offset: 0n, length: 16n * page })),
   },
-  // ENODEV: revoked, as memory is off or the device is in reset.
+  // ENODEV: the dma-buf is revoked, as memory decoding is disabled or the device is being reset.
   'map a dma-buf': {
     may: ['ENODEV'],
     only: ({ buffers, mappings }) => buffers.length > 0 && mappings.length < 16,
@@ -223,7 +223,7 @@ const things: Record<string, { may: string[]; only?: (held: Holding) => boolean;
       if (buffer) mappings.push(ioas.mapDmaBuf(buffer));
     },
   },
-  // EEXIST: a remap that failed has given the IOVAs up, and another mapping of this thread took them.
+  // EEXIST: a failed remap has released the IOVAs, and another mapping of this thread uses them.
   remap: {
     may: ['ENODEV', 'EEXIST'],
     only: ({ mappings }) => mappings.length > 0,
@@ -268,7 +268,7 @@ async function useFor(held: Holding, count: number): Promise<void> {
   }
 }
 
-/** Calls under way are left behind, some objects are closed by hand, and what they belong to closes the rest. */
+/** Closes some objects in random order, and then all of them, while calls are under way. */
 async function letGo(held: Holding): Promise<void> {
   const left: Promise<unknown>[] = [];
   if (random(3) === 0) left.push(attempt('a reset under close', ['EAGAIN', 'ERR_CLOSED'], () => held.device.reset()));

@@ -1,9 +1,11 @@
-// Finds the kernel image that the virtual machine boots, or builds it.
+// Finds or builds the kernel image that the virtual machine boots.
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 
-/** What `VFIO_DMABUF_BZIMAGE` names, or what build-kernel.sh has built before or builds now. */
+/**
+ * The image that `VFIO_DMABUF_BZIMAGE` names, or the one that build-kernel.sh has built. Builds it if it is missing.
+ */
 export function kernelImage(): string {
   const named = process.env['VFIO_DMABUF_BZIMAGE'];
   if (named !== undefined && named !== '') {

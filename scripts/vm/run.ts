@@ -1,4 +1,4 @@
-// npm run vm -- COMMAND…: runs a command in the reference machine, on a real kernel. Exits with its status.
+// npm run vm -- COMMAND…: runs a command in the reference machine, on a real kernel. Exits with the command's status.
 import { tmpdir } from 'node:os';
 import { parseArgs } from 'node:util';
 import { reference } from '../../lib/fake';

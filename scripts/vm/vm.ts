@@ -1,5 +1,6 @@
-// Boots a machine on a real kernel and runs one command in it. The guest's root file system is the host's, read-only,
-// so that Node and the checkout are simply there; /tmp is its own, and one folder is shared for writing.
+// Boots a virtual machine on a real kernel and runs one command in it. The guest's root file system is the host's,
+// mounted read-only, so Node and the checkout are available. The guest has its own /tmp, and one writable folder is
+// shared.
 import { spawn, spawnSync } from 'node:child_process';
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -11,36 +12,36 @@ import { kernelImage } from './kernel-image';
 
 export interface VmOptions {
   machine: Machine;
-  /** More of QEMU's arguments: devices that no {@link Machine} has. */
+  /** Further QEMU arguments, for devices that no {@link Machine} has. */
   hardware?: readonly string[];
-  /** Run in the checkout, with these variables. */
+  /** The command, which runs in the checkout, and its environment variables. */
   command: readonly string[];
   environment?: Readonly<Record<string, string>>;
-  /** A folder of the host, writable at the same path in the guest. */
+  /** A folder of the host that the guest mounts writable at the same path. */
   shared?: string;
-  /** Seconds until the machine is given up. */
+  /** Seconds after which the machine is killed. */
   timeout: number;
-  /** Default: VFIO_DMABUF_BZIMAGE, or one that is built. */
+  /** The kernel image. Default: VFIO_DMABUF_BZIMAGE, or one that is built. */
   image?: string;
-  /** Which of the machine's roles VFIO has; the others keep the kernel's own drivers. Default: all. */
+  /** The machine's roles that are bound to vfio-pci; the others keep the kernel's own drivers. Default: all. */
   vfio?: readonly string[];
-  /** Whether the kernel uses the IOMMU. Default true. */
+  /** Whether the kernel enables the IOMMU. Default: true. */
   iommu?: boolean;
-  /** More of the kernel's command line. */
+  /** Further parameters of the kernel's command line. */
   parameters?: readonly string[];
 }
 
 const checkout = resolve(__dirname, '../..');
-// Not under /tmp, which the guest covers with a file system of its own.
+// Not in /tmp, over which the guest mounts its own file system.
 const stages = '/var/tmp';
 const exitMark = 'vfio-dmabuf-vm: exit ';
 
 const quote = (word: string) => `'${word.replaceAll("'", `'\\''`)}'`;
 
-/** What tsx has compiled on the host already, by content: in the guest that takes long. */
+/** The cache of files that tsx has compiled on the host, by content. Compiling in the guest takes long. */
 const compiled = () => join(tmpdir(), `tsx-${String(process.geteuid?.() ?? 0)}`);
 
-/** Pid 1 of the guest: mounts, gives the machine's devices to vfio-pci, runs the command, powers off. */
+/** The init process of the guest: mounts file systems, binds the devices to vfio-pci, runs the command, powers off. */
 function initScript(options: VmOptions, stage: string): string {
   const { machine, command, environment = {}, shared, vfio } = options;
   const variables = { PATH: process.env['PATH'] ?? '/usr/bin:/bin', HOME: '/tmp', TERM: 'dumb', ...environment };
@@ -50,7 +51,7 @@ function initScript(options: VmOptions, stage: string): string {
     '#!/bin/bash',
     ...Object.entries(variables).map(([name, value]) => `export ${name}=${quote(value)}`),
     'mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t debugfs debug /sys/kernel/debug',
-    // The checkout stays where it is, also if that is below /tmp.
+    // The checkout keeps its path, even if that is below /tmp.
     `mount -t tmpfs run /run; mkdir /run/checkout; mount --bind ${quote(checkout)} /run/checkout`,
     'mount -t tmpfs tmp /tmp; mkdir -p /dev/shm; mount -t tmpfs shm /dev/shm',
     `mkdir -p ${quote(checkout)} && mount --move /run/checkout ${quote(checkout)}`,
@@ -75,12 +76,12 @@ function initScript(options: VmOptions, stage: string): string {
       ),
     ...(machine.mdevs ?? []).map(({ type }, i) => {
       const types = `/sys/class/mdev_bus/${mdevDriver(type)}/mdev_supported_types/${type}`;
-      return `[ -e ${types} ] && echo ${mdevUuid(i)} >${types}/create`; // an older kernel may not have the driver
+      return `[ -e ${types} ] && echo ${mdevUuid(i)} >${types}/create`; // an older kernel may lack the driver
     }),
     'ip link set lo up 2>/dev/null',
     `cd ${quote(checkout)} && { ${command.map(quote).join(' ')}; } </dev/null`,
     `echo "${exitMark}$?"`,
-    // Nothing is spawned from here on: the file system may be gone.
+    // A loop without child processes: the file system may be gone.
     'echo o >/proc/sysrq-trigger; while :; do :; done',
     '',
   ].join('\n');
@@ -94,13 +95,13 @@ function findQemu(): string {
   return qemu;
 }
 
-/** KVM works only where the CPU has its extensions, whatever /dev/kvm says. */
+/** KVM works only if the CPU has virtualization extensions, even if /dev/kvm exists. */
 export function accelerator(): 'kvm' | 'tcg' {
   return /\b(?:vmx|svm)\b/.test(readFileSync('/proc/cpuinfo', 'utf8')) ? 'kvm' : 'tcg';
 }
 
-// With a thread for each of the guest's CPUs, which is QEMU's default, Node dies of SIGSEGV in one of eight starts (QEMU
-// 7.2, Node 20 with mocha and tsx, without this addon); with one thread for all, in none of thirty.
+// With a thread for each of the guest's CPUs, which is QEMU's default, Node crashes with SIGSEGV in one of eight starts
+// (QEMU 7.2, Node 20 with mocha and tsx, without this addon). With one thread for all, it crashed in none of thirty.
 const acceleratorOptions = { kvm: 'kvm', tcg: 'tcg,thread=single' };
 
 function qemuCommand(options: VmOptions, stage: string): string[] {
@@ -112,11 +113,11 @@ function qemuCommand(options: VmOptions, stage: string): string[] {
     ...['-nodefaults', '-display', 'none', '-serial', 'stdio', '-monitor', 'none', '-no-reboot'],
     ...['-virtfs', shareAs('/', 'hostfs', ',readonly=on')],
     ...(options.shared === undefined ? [] : ['-virtfs', shareAs(options.shared, 'shared', '')]),
-    // Last: a second host bridge takes no devices of its own, and would be given those above.
+    // Last: devices after a second host bridge would be attached to it.
     ...(options.hardware ?? []),
     ...['-kernel', options.image ?? kernelImage()],
     '-append',
-    // On a busy host the kernel's test whether the timer's interrupt arrives fails, and it panics: it need not test.
+    // On a busy host the kernel's check of the timer interrupt fails, and the kernel panics; this skips the check.
     [
       'console=ttyS0 panic=-1 loglevel=1 no_timer_check vfio_pci.enable_sriov=1 root=hostfs rootfstype=9p',
       `rootflags=trans=virtio,ro,msize=1048576,cache=loose init=${join(stage, 'init')}`,
@@ -126,7 +127,7 @@ function qemuCommand(options: VmOptions, stage: string): string[] {
   ];
 }
 
-/** Runs the command, its output on our stdout as it comes. Resolves to its exit code. */
+/** Runs the command and streams its output to stdout. Resolves to its exit code. */
 export async function runInVm(options: VmOptions): Promise<number> {
   const qemu = findQemu();
   const stage = mkdtempSync(join(stages, 'vfio-dmabuf-vm-'));
@@ -162,7 +163,7 @@ function boot(qemu: string, args: string[], timeout: number): Promise<number> {
         else if (status === undefined) process.stdout.write(`${line}\n`);
       }
     });
-    // A refused DMA is what tests ask for; QEMU reports each.
+    // Tests provoke DMA that the IOMMU refuses; QEMU prints a message for each.
     createInterface(machine.stderr).on('line', (line) => {
       if (!/vtd_|compression of faults/.test(line)) process.stderr.write(`${line}\n`);
     });

@@ -1,7 +1,7 @@
-// A program that runs as an unprivileged user, for the cases that need one. Prints the errors it gets as JSON.
+// A program that runs as an unprivileged user, for the cases that need one. Prints its errors as JSON.
 //
 //   as-nobody.ts open PATH              opens a device file
-//   as-nobody.ts pin ADDRESS BYTES      maps that much host memory for a device, under its limit of locked memory
+//   as-nobody.ts pin ADDRESS BYTES      maps BYTES of host memory for a device, under its limit of locked memory
 //   as-nobody.ts attach ADDRESS BYTES   maps the memory first, and then attaches the device
 //   as-nobody.ts rlimit                 sets the iommufd's rlimitMode
 //   as-nobody.ts hand-over ADDRESS      maps 64 KiB for a device, passes the iommufd to a child process, and prints how

@@ -1,5 +1,5 @@
 // Opens devices of the reference machine through their IOMMU groups, in one container, for the cases of a describe
-// block. These devices must not be bound through a character device at the same time.
+// block. No case may bind these devices through a character device at the same time.
 import { randomFillSync } from 'node:crypto';
 import { readlinkSync } from 'node:fs';
 import { basename, join } from 'node:path';
@@ -7,7 +7,7 @@ import { defaultKernel, DmaMemory, VfioContainer, VfioDevice, VfioGroup } from '
 import { addressOf, reference } from '../../lib/fake';
 import { Edu } from '../../examples/edu';
 
-/** The number of the IOMMU group of the device that plays a role. */
+/** The number of the IOMMU group of the device with this role. */
 export function groupOf(role: string): number {
   const link = join(defaultKernel().sysfs, 'bus/pci/devices', addressOf(reference, role), 'iommu_group');
   return Number(basename(readlinkSync(link)));
@@ -34,7 +34,7 @@ export class ContainerRig {
     return device;
   }
 
-  /** All that a case left open is closed, last first. */
+  /** Closes all objects that a case left open, in reverse order. */
   stop(): void {
     for (let last = this.#open.at(-1); last; last = this.#open.at(-1)) {
       last.close();
@@ -50,13 +50,13 @@ export class ContainerRig {
     return device;
   }
 
-  /** Closed when the case ends, last first. */
+  /** Registers an object to close when the case ends. Objects are closed in reverse order. */
   keep<T extends { close(): void }>(object: T): T {
     this.#open.push(object);
     return object;
   }
 
-  /** A group of its own, in no container. */
+  /** Opens a group that is in no container. */
   group(role: string): VfioGroup {
     return this.keep(VfioGroup.open(groupOf(role)));
   }
@@ -65,7 +65,7 @@ export class ContainerRig {
     return new Edu(this.device('engine'));
   }
 
-  /** Host memory with random bytes, and its mapping. */
+  /** Allocates host memory with random bytes, and maps it. */
   async memory(size = 8192, iova?: bigint): Promise<{ bytes: Buffer; memory: DmaMemory; iova: bigint }> {
     const memory = this.keep(DmaMemory.alloc(size));
     const bytes = Buffer.from(memory.buffer);
@@ -75,7 +75,7 @@ export class ContainerRig {
   }
 }
 
-/** A container with these devices' groups, made anew for each case of this describe block. */
+/** Opens a container with the groups of these devices, for each case of this describe block. */
 export function useContainer(...roles: string[]): ContainerRig {
   const rig = new ContainerRig(roles);
   beforeEach(() => rig.start());

@@ -250,7 +250,7 @@ describe('host memory in a container', () => {
 
 describe('a BAR in a container', () => {
   const rig = useContainer('engine', 'display');
-  /** Of the video memory, where no other case looks. */
+  /** An offset in the video memory that no other case uses. */
   const offset = 8n * MiB;
   beforeEach(() => {
     rig.device('display').command.memory = true;

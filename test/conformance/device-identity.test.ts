@@ -38,7 +38,7 @@ function groupOf(address: string): { number: number; path: string } {
   return { number, path: `/dev/vfio/${String(number)}` };
 }
 
-/** Runs `body` while whoever opens `path` opens what is at `target`. */
+/** Runs `body` while an open of `path` opens the file at `target`. */
 async function replacing(path: string, target: string, body: () => unknown): Promise<void> {
   const kernel = defaultKernel();
   const put = (by: string) => {
@@ -194,7 +194,7 @@ describe('a node in another place', () => {
         for (const name of [made, linked]) {
           using device = await VfioDevice.open(name, { address: addresses.engine });
           assert.equal(observe(device.address), addresses.engine);
-          // Who has it open is told by the number, too.
+          // planUnbind() uses the device number, too, to find the process that has the device open.
           const { objections } = planUnbind(addresses.engine);
           assert(objections[0]?.includes(` ${String(process.pid)};`), String(objections));
           assert.equal(observe(planUnbind(addresses.display).objections.length), 0);
@@ -214,7 +214,7 @@ describe('a sysfs that does not tell the number', () => {
     rmSync(join(kernel.sysfs, 'dev'), { recursive: true });
     using found = await VfioDevice.open('/dev/vfio/devices/vfio2', { kernel });
     unlessFailing(() => {
-      assert.equal(observe(found.address), address); // without /sys/dev, too
+      assert.equal(observe(found.address), address); // even without /sys/dev
     });
     rmSync(join(kernel.sysfs, 'bus/pci/devices', address, 'vfio-dev/vfio2/dev'));
     rmSync(join(kernel.sysfs, 'class/misc'), { recursive: true });

@@ -30,7 +30,7 @@ describe('opening a device', () => {
     using first = VfioDevice.openSync(addresses.engine);
     const number = /vfio(\d+)/.exec(readlinkSync(`/proc/self/fd/${String(first.fd)}`))?.[1];
     first.close();
-    // The fake's fds lead elsewhere, and its devices are numbered in the machine's order.
+    // The fake kernel's fds have other targets, and it numbers its devices in the machine's order.
     const device = await VfioDevice.open(`/dev/vfio/devices/vfio${number ?? '2'}`, { iommufd });
     assert.equal(observe(device.config.read32(0)), 0x11e8_1234);
   });

@@ -1,4 +1,4 @@
-// Synchronization of dma-bufs: CPU access, the fences of the devices that use a dma-buf, and waiting for them.
+// Synchronization of dma-bufs: CPU access, the fences of devices that use a dma-buf, and waiting for them.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -100,7 +100,7 @@ describe('the fences of a dma-buf', () => {
   const rig = useRig('ssd');
   const timeline = () => rig.keep(FenceTimeline.open());
   const udmabuf = () => rig.keep(rig.keep(DmaMemory.alloc(8192)).exportDmaBuf());
-  /** A buffer that a device is writing or reading until the timeline advances. */
+  /** A dma-buf that a device reads or writes until the timeline advances. */
   const busy = (access: Access, buffer = udmabuf()) => {
     const source = timeline();
     const fence = rig.keep(source.createFence(1));
@@ -280,7 +280,7 @@ describe('the fences of a dma-buf', () => {
   });
 });
 
-/** A fence of another thread's: its fd, and how to have it signaled a little after. */
+/** A fence that another thread signals after a short time: its fd, and a function that starts the delay. */
 async function signalLater(): Promise<AsyncDisposable & { fd: number; go: () => void }> {
   const script = `
     require(${JSON.stringify(require.resolve('tsx/cjs'))});

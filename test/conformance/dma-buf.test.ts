@@ -126,7 +126,7 @@ describe('DMA memory', () => {
     try {
       moved = structuredClone(memory.buffer, { transfer: [memory.buffer] });
     } catch (error) {
-      // Node 22 and later refuse; Node 20 gives a copy.
+      // Node 22 and later refuse; Node 20 makes a copy.
       assert.equal((error as Error).name, 'DataCloneError');
     }
     memory.close();
@@ -137,7 +137,7 @@ describe('DMA memory', () => {
     const memory = DmaMemory.alloc(4096);
     const { buffer } = memory;
     new Uint8Array(buffer).fill(0xff);
-    // Node 22 and later have it.
+    // Node 22 and later have transfer().
     const moved = (buffer as { transfer?: () => ArrayBuffer }).transfer?.();
     memory.close();
     assert(new Uint8Array(moved ?? new ArrayBuffer(4096)).every((byte) => byte === 0));

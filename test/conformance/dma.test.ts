@@ -89,7 +89,7 @@ describe('DMA', () => {
       return rig.ioas.mapMemorySync(closed);
     })();
     await collectGarbage();
-    // The kernel gives out the addresses that have just become free.
+    // The kernel reuses the addresses that were just freed.
     const others = Array.from({ length: 4 }, () => rig.keep(DmaMemory.alloc(1 << 20)));
     const memory = await rig.memory();
     const engine = await rig.engine();

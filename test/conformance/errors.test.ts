@@ -1,4 +1,4 @@
-// Hints of errors. The library finds an error's cause in the kernel's state, so the hints must be the same on every
+// Hints of errors. The library determines an error's cause from the kernel's state, so the hints must be equal on every
 // kernel.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
@@ -8,7 +8,7 @@ import { DmaMemory, Iommufd, KernelError, VfioDevice } from '../../lib';
 import { conforms, conformsOnlyOn, observe, refuses, unlessFailing } from './record';
 import { addresses, cmb, MiB, page, useRig } from './rig';
 
-/** Refused with `code`, and with the same hint everywhere. */
+/** Asserts that the call fails with `code`, and with the same hint on every kernel. */
 async function hinted(code: string, hint: RegExp, call: () => unknown): Promise<void> {
   const error = await refuses(code, call);
   assert(error instanceof KernelError);
@@ -95,7 +95,7 @@ describe('the cause of an error', () => {
       rig.device('engine').attach(rig.ioas),
     );
     rig.ioas.unmap();
-    // Beyond the IOMMU's address width: no reserved region says so.
+    // Beyond the IOMMU's address width, which no reserved region shows.
     rig.ioas.mapDmaBuf(buffer(page), { iova: 1n << 48n });
     await hinted('EADDRINUSE', /^a mapping of the IOAS lies where/, () => rig.device('engine').attach(rig.ioas));
   });
@@ -118,7 +118,7 @@ describe('the cause of an error', () => {
 });
 
 describe('an error of the system', () => {
-  /** What nobody is told, under a limit of locked memory. */
+  /** The error of an unprivileged process under a limit of locked memory. */
   function told(limit: string, ...args: string[]): { code: string; hint: string } {
     const program = [process.execPath, '--import', 'tsx', join(__dirname, 'as-nobody.ts'), ...args];
     const child = spawnSync('prlimit', [`--memlock=${limit}`, ...program], { encoding: 'utf8' });

@@ -17,7 +17,7 @@ describe('a fault queue', () => {
     mock = rig.keep(MockDevice.attach(rig.keep(rig.iommufd.allocIoas()), { pasid: true }));
     hwpt = rig.keep(rig.ioas.allocHwptSync(mock, { faultQueue: faults, pasid: true }));
   });
-  /** Moves the device there, until the case ends. */
+  /** Attaches the device to this page table until the case ends. */
   const onto = (table: Hwpt) => {
     mock.replace(table);
     rig.keep({
@@ -26,7 +26,7 @@ describe('a fault queue', () => {
       },
     });
   };
-  /** What does not depend on which numbers were free. */
+  /** The fields that do not depend on which ids were free. */
   const seen = ({ device, ...group }: PageRequestGroup) => observe({ ...group, its: device === mock.id });
 
   conforms('has a number, and nothing to read', () => {
@@ -86,7 +86,7 @@ describe('a fault queue', () => {
     seen(value);
     faults.respond(value, 'success');
     await requests.return();
-    // Nothing was lost.
+    // No page request was lost.
     for await (const group of faults.listen()) {
       assert.equal(seen(group).group, 2);
       faults.respond(group, 'success');

@@ -1,4 +1,4 @@
-// Channels that transfer file descriptors: between objects of this process, and with sockets of Python.
+// Channels that transfer file descriptors: between objects of this process, and to sockets of Python.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
@@ -26,7 +26,7 @@ import { cmb, collectGarbage, MiB, useRig } from './rig';
 
 const kinds = ['seqpacket', 'stream'] as const satisfies ChannelKind[];
 
-/** What comes over a stream, line by line. */
+/** The lines that a stream receives. */
 async function* linesOf(channel: FdChannel): AsyncGenerator<string, undefined> {
   let rest = '';
   for await (const message of channel) {
@@ -90,10 +90,10 @@ describe('a channel for fds', () => {
       const all = Promise.all(sending);
       all.catch((error: unknown) => {
         report(error);
-        one.close(); // nobody need wait for the rest
+        one.close(); // ends the wait for the rest
       });
       assert.equal(await isPending(all), true);
-      source.close(); // the peer gets what was meant
+      source.close(); // the message has its own duplicates
       let [bytes, fds] = [0, 0];
       const seen: number[] = [];
       while (bytes < 800_000) {
@@ -192,7 +192,7 @@ describe('a channel for fds', () => {
     await device.attach(ioas);
     await device.detach();
     await refuses('EBUSY', () => {
-      iommufd.rlimitMode = 'process'; // that is said before there is anything
+      iommufd.rlimitMode = 'process'; // it must be set before any object exists
     });
   });
 
@@ -332,7 +332,7 @@ describe('a channel for fds', () => {
       const server = rig.keep(FdServer.listen(path));
       await refuses('EADDRINUSE', () => FdServer.listen(path));
       await refuses('EPROTOTYPE', () => FdChannel.connect(path, { kind: 'stream' }));
-      // A process that dies leaves its socket's file, which nothing listens on.
+      // A killed process leaves its socket's file, which has no listener.
       const left = `${path}-left`;
       const gone = FdServer.listen(`${path}-gone`);
       linkSync(gone.path, left);
@@ -381,7 +381,7 @@ describe('a channel for fds', () => {
       spawnSync('prlimit', ['--pid', String(process.pid), `--nofile=${soft}:`], { stdio: 'inherit' });
     await one.send('too many', new Array<DmaMemory>(100).fill(source));
     await one.send('next', [source]);
-    limit(String(before + 20)); // enough to start prlimit once more
+    limit(String(before + 20)); // enough fds to start prlimit once more
     try {
       await refuses('ERR_FDS_LOST', () => other.receive());
       const message = await next(other);
@@ -438,7 +438,7 @@ describe('a channel for fds', () => {
     const sets = (await ask('query-fdsets')) as { 'fdset-id': number; fds: { fd: number; opaque: string }[] }[];
     assert.deepEqual(observe(sets.map(({ fds }) => fds.map(({ opaque }) => opaque))), [['cmb']]);
     assert.deepEqual([sets[0]?.['fdset-id'], sets[0]?.fds[0]?.fd], [set, fd]);
-    // And back again: what QEMU has is what it was given.
+    // QEMU's fd must refer to the same file as the one that it received.
     const back = rig.keep(ReceivedFd.fromProcess(child.pid ?? 0, fd ?? -1));
     assert.equal(inodeOf(back.fd), inodeOf(exported.fd));
     await ask('closefd', { fdname: 'cmb' });
@@ -451,7 +451,7 @@ describe('a channel for fds', () => {
       const child = start('python3', ['-c', `import socket, os, mmap\ns = socket.socket(fileno=3)\n${script}`], {
         fds: [channel.fd],
       });
-      channel.close(); // the child has it
+      channel.close(); // the child inherited it
       const [output, [status]] = await Promise.all([text(child.stdout), once(child, 'exit') as Promise<[number]>]);
       assert.equal(status, 0);
       return output.trim();

@@ -7,7 +7,7 @@ import { useRig } from './rig';
 
 const vbe = { width: 0x502, height: 0x504, bits: 0x506, enable: 0x508, virtualWidth: 0x50c, x: 0x510, y: 0x512 };
 
-/** Switches a mode on. Each case has one of its own: the display remembers them. */
+/** Sets a display mode. Each case uses a different mode, as the display remembers its planes. */
 function setMode(device: VfioDevice, mode: Partial<Record<keyof typeof vbe, number>>): void {
   device.resetSync();
   const registers = device.region(2);
@@ -26,12 +26,12 @@ describe('a virtual display', () => {
     for (const device of rig.devices) if (device === display) device.resetSync();
   });
 
-  /** The plane, asked for until it is there: at most twice. */
+  /** Gets the plane. The first call fails with ENOMEM. */
   async function plane() {
     await refuses('ENOMEM', () => display.gfx.plane());
     const found = display.gfx.plane();
     assert(found);
-    const { id, ...seen } = found; // numbers go on from case to case
+    const { id, ...seen } = found; // ids continue from case to case
     observe(seen);
     return { ...seen, id };
   }
@@ -108,7 +108,7 @@ describe('a virtual display', () => {
     assert.equal(observe(picture.name), 'a picture');
     picture.beginCpuAccess('r');
     picture.endCpuAccess('r');
-    // IOMMUFD imports from vfio-pci only.
+    // IOMMUFD imports dma-bufs of vfio-pci only.
     await refuses('EOPNOTSUPP', () => rig.ioas.mapDmaBuf(picture));
   });
 

@@ -1,4 +1,4 @@
-// A device behaves the same whether it was opened by its character device or through its group: regions, numbers of
+// A device behaves the same, whether it was opened by its character device or through its group: regions, numbers of
 // interrupts, reset, hot reset, low power, dma-bufs.
 import assert from 'node:assert/strict';
 import { Iommufd, VfioContainer, VfioDevice } from '../../lib';

@@ -1,4 +1,4 @@
-// IOMMU groups: VFIO's older interface for opening devices.
+// IOMMU groups, VFIO's older interface for opening devices.
 import assert from 'node:assert/strict';
 import { closeSync, openSync } from 'node:fs';
 import { Iommufd, VfioContainer, VfioDevice, VfioGroup } from '../../lib';

@@ -1,5 +1,5 @@
-// A process that inherits an iommufd as fd 3: it takes over the pinned memory (changeProcess()), and then unmaps it in
-// the IOAS with the given id. Prints how many KiB it had pinned as JSON.
+// A process that inherits an iommufd as fd 3. It takes over the accounting of the pinned memory (changeProcess()), and
+// then unmaps the memory in the IOAS with the given id. Prints as JSON how many KiB it had pinned.
 import { Iommufd } from '../../lib';
 import { pinned } from './pinned';
 

@@ -6,12 +6,12 @@ import { DmaBuf, DmaHeap, DmaMemory, type MappedDmaBuf } from '../../lib';
 import { conforms, observe, refuses, unlessFailing } from './record';
 import { cmb, MiB, page, useRig } from './rig';
 
-/** DMA memory with random bytes, and these. */
+/** Fills DMA memory with random bytes, and returns these. */
 function filled(memory: DmaMemory): Buffer {
   return randomFillSync(Buffer.from(memory.buffer));
 }
 
-/** What a mapping holds, read. */
+/** Reads all bytes of a mapping. */
 function contents(mapped: MappedDmaBuf): Buffer {
   const bytes = Buffer.alloc(Number(mapped.length));
   mapped.read(0, bytes);
@@ -336,7 +336,7 @@ describe('a dma-buf mapped for the CPU', () => {
       mapped.close();
       assert.equal(observe(mapped.closed), true);
       assert(view.every((byte) => byte === 0));
-      view.fill(1); // and is nobody's
+      view.fill(1); // writes to private zero pages
       await refuses('ERR_CLOSED', () => mapped.buffer);
       await refuses('ERR_CLOSED', () => mapped.read(0, new Uint8Array(1)));
       await refuses('ERR_CLOSED', () => mapped.write(0, new Uint8Array(1)));

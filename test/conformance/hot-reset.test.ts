@@ -109,11 +109,11 @@ describe('two functions of a device', () => {
     await second.attach(ioas);
     await first.attach(other);
     assert.equal(observe(second.ioas === other), true);
-    ioas.close(); // EBUSY if the second were still there
+    ioas.close(); // EBUSY if the second were still attached
     second.attachSync(other);
     await second.detach();
     assert.equal(observe(first.ioas === other), true);
-    // Alone, it moves alone.
+    // The second is detached, so the first is attached alone.
     const third = iommufd.allocIoas();
     first.attachSync(third);
     observe([first.ioas === third, second.ioas]);
@@ -129,7 +129,7 @@ describe('two functions of a device', () => {
     await second.attachPasid(one, 1);
     await second.attachPasid(other, 2);
     first.attachPasidSync(other, 1);
-    one.close(); // EBUSY if the second were still there
+    one.close(); // EBUSY if the second were still attached
     await first.detachPasid(1);
     other.close();
     assert.deepEqual(observe([one.closed, other.closed]), [true, true]);

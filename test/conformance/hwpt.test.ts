@@ -1,4 +1,5 @@
-// Hardware page tables, on the mock device's IOMMU, which has every feature, and on the machine's IOMMU, which has not.
+// Hardware page tables, on the mock device's IOMMU, which has every feature, and on the machine's IOMMU, which lacks
+// some.
 import assert from 'node:assert/strict';
 import { DmaMemory, Iommufd, type Hwpt, type HwptData } from '../../lib';
 import { Edu } from '../../examples/edu';
@@ -219,7 +220,7 @@ describe('a HWPT', () => {
 
   conforms('of another IOMMU does not take the device', async () => {
     const its = rig.keep(rig.ioas.allocHwptSync(rig.device('engine')));
-    // Not by replace(): Linux 7.3 does not look there, and crashes.
+    // Not by replace(), which lacks this check in Linux 7.3 and crashes the kernel.
     await refuses('EINVAL', () => MockDevice.attach(its));
   });
 
@@ -262,7 +263,7 @@ describe('a HWPT', () => {
     const device = rig.keep(MockDevice.attach(own, { pasid: true }));
     const plain = rig.keep(rig.ioas.allocHwptSync(mock));
     const table = rig.keep(rig.ioas.allocHwptSync(mock, { pasid: true }));
-    rig.keep(device); // it goes before its page tables
+    rig.keep(device); // so that it is closed before its page tables
     await refuses('EINVAL', () => {
       device.attachPasid(7, plain);
     });
@@ -355,7 +356,7 @@ describe('dirty tracking', () => {
   let hwpt: Hwpt;
   beforeEach(async () => {
     mock = rig.keep(MockDevice.attach(rig.keep(rig.iommufd.allocIoas())));
-    // One page table entry for each page, however the memory lies.
+    // One page table entry for each page, even if the memory is contiguous.
     rig.ioas.hugePages = false;
     hwpt = rig.keep(await rig.ioas.allocHwpt(mock, { dirtyTracking: true }));
     await rig.ioas.mapMemory(rig.keep(DmaMemory.alloc(64 * 4096)), { iova: first });

@@ -5,9 +5,9 @@ import { vfioFeatures, VfioDevice, type PciCapability } from '../../lib';
 import { conforms, observe, refuses } from './record';
 import { addresses, page, useRig } from './rig';
 
-/** What does not change while the device is used. */
+/** The fields of a capability that are constant while the device is used. */
 function plain({ bytes, ...capability }: PciCapability) {
-  // Of an emulated physical function, each reset loses the number.
+  // A reset of an emulated physical function clears numVfs.
   return { ...capability, size: bytes.length, ...(capability.type === 'sr-iov' && { numVfs: undefined }) };
 }
 

@@ -8,7 +8,7 @@ import { addresses, useRig, type Rig } from './rig';
 
 const registers = { status: 0x24, raise: 0x60, acknowledge: 0x64 } as const;
 const patience = 5000;
-/** What is wrongly on its way has come by then. */
+/** Milliseconds in which a wrong interrupt would arrive. */
 const quiet = 30;
 
 let rig: Rig;
@@ -22,7 +22,7 @@ const raise = (causes = 1) => {
 const acknowledge = () => {
   engine().region(0).write32(registers.acknowledge, 0xffff_ffff);
 };
-/** The command register's bit, until the case ends. */
+/** Sets the command register's INTx disable bit until the case ends. */
 const disableIntx = () => {
   const { command } = engine();
   rig.keep({
@@ -34,7 +34,7 @@ const disableIntx = () => {
 };
 const eventfd = (count = 0) => rig.keep(Eventfd.create({ count }));
 
-/** Waits until an eventfd has counted so much, and whether more comes. */
+/** Waits until an eventfd's count reaches `wanted`, and a little longer. Returns the total. */
 async function counted(event: Eventfd, wanted: bigint): Promise<bigint> {
   let sum = event.take();
   const deadline = Date.now() + patience;
@@ -46,7 +46,7 @@ async function counted(event: Eventfd, wanted: bigint): Promise<bigint> {
   return observe(sum + event.take());
 }
 
-/** What an iterator gives until it is so much. */
+/** Adds up the counts of an iterator until they reach `wanted`. */
 async function heard(counts: AsyncIterator<bigint, undefined>, wanted: bigint): Promise<bigint> {
   let sum = 0n;
   while (sum < wanted) {
@@ -366,7 +366,7 @@ describe('INTx', () => {
       acknowledge();
     }
     await counts.return();
-    // What comes in between waits for the next listener.
+    // An interrupt without a listener is kept for the next listener.
     raise();
     const next = listening(intx());
     assert.equal(await heard(next, 1n), 1n);
@@ -555,7 +555,7 @@ describe('INTx', () => {
     await refuses('EBADF', () => {
       intx().unmaskBy(999_999);
     });
-    // It goes when its last fd is closed.
+    // The kernel removes it when its last fd is closed.
     first.close();
     await sleep(quiet);
     intx().unmaskBy(eventfd());
@@ -765,7 +765,7 @@ describe('MSI', () => {
   conforms('of many, one after the other, none is lost', async () => {
     msi().enable();
     let sum = 0n;
-    raise(); // and waits for who listens
+    raise(); // kept for the next listener
     for await (const count of listening(msi())) {
       sum += count;
       if (sum >= 50n) break;
@@ -846,7 +846,7 @@ describe('MSI-X', () => {
     msix().trigger(0, 65);
     const counts = observe(events.map((event) => event.take()));
     assert(counts.every((count, vector) => count === 0n || msix().vectors.includes(vector)));
-    // The library takes away what the kernel left, as well as it can.
+    // The library disables the vectors that the kernel left enabled. An injected failure can prevent that.
     unlessFailing(() => {
       assert.deepEqual(counts, [1n, 0n, 0n, 0n, 1n]);
     });
@@ -1046,7 +1046,7 @@ describe('listening to interrupts', () => {
     msix().on('interrupt', (_, count) => {
       sum += count;
     });
-    let most = 20; // when each call fails once
+    let most = 20; // fewer with injected failures
     unlessFailing(() => {
       most = 2000;
     });

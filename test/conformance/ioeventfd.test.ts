@@ -1,4 +1,4 @@
-// ioeventfds: writes to registers that eventfds trigger.
+// ioeventfds: the kernel writes to a register when an eventfd is signaled.
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Eventfd, VfioDevice } from '../../lib';
@@ -143,7 +143,7 @@ describe('an ioeventfd', () => {
     async () => {
       const runs: true[] = [];
       unlessFailing(() => runs.push(true));
-      if (runs.length === 0) return; // one call failing after the other would take hours
+      if (runs.length === 0) return; // failing each call in turn would take hours
       const eventfd = rig.keep(Eventfd.create());
       const rings = Array.from({ length: 1000 }, (_, value) =>
         rig.keep(memory().ioeventfd({ offset: 0, width: 4, value, eventfd })),

@@ -105,7 +105,7 @@ describe('ioas', () => {
     using other = Iommufd.open();
     const ioas = other.allocIoas();
     await refuses('ERR_OTHER_IOMMUFD', () => rig.device('engine').attach(ioas));
-    // Through a duplicate the library cannot know, and the kernel looks for the number.
+    // Through a duplicate, the library cannot recognize the iommufd, and the kernel looks up the id.
     using copy = Iommufd.fromFd(other.fd);
     const ids = Array.from({ length: 8 }, () => copy.allocIoas());
     await refuses('ENOENT', () => rig.device('engine').attach(ids.at(-1) ?? ioas));

@@ -1,5 +1,6 @@
 // Failures inside the real kernel: IOMMUFD's fault injection (CONFIG_IOMMUFD_TEST, Documentation/fault-injection) makes
-// the first, second, … allocation or check of a call fail, until the call succeeds. The test does this for each call.
+// the first, second, … allocation or check of a call fail, until the call succeeds. The test repeats this for each
+// call.
 import assert from 'node:assert/strict';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { DmaMemory, Iommufd, KernelError, VfioDevice } from '../../lib';
@@ -8,10 +9,10 @@ import { conformsOnlyOn } from './record';
 import { addresses, MiB } from './rig';
 
 const injection = '/sys/kernel/debug/fail_iommufd';
-// Of this thread: what it calls fails, pool threads are left alone.
+// The fault injection of this thread only: calls on pool threads do not fail.
 const failNth = `/proc/self/task/${String(process.pid)}/fail-nth`;
 
-/** Runs `call` with its n-th check failing. False: it has fewer. */
+/** Runs `call` with its n-th check failing. Returns false if it has fewer checks. */
 function failing(n: number, call: () => void): boolean {
   writeFileSync(failNth, String(n));
   try {
@@ -25,7 +26,7 @@ function failing(n: number, call: () => void): boolean {
   return left === 0;
 }
 
-/** Everything that a scenario starts from, and what it closes at its end. */
+/** Creates the objects that a scenario uses and closes at its end. */
 function build() {
   const iommufd = Iommufd.open();
   const [ioas, other] = [iommufd.allocIoas(), iommufd.allocIoas()];

@@ -11,13 +11,13 @@ import { addresses, MiB, page, useRig } from './rig';
 
 const kept: { close(): void }[] = [];
 
-/** Closed when the case ends, whatever it has closed before. */
+/** Registers an object to close when the case ends, even if the case has closed it. */
 function keep<T extends { close(): void }>(object: T): T {
   kept.push(object);
   return object;
 }
 
-/** For a describe block: what its cases keep is closed. */
+/** Closes the registered objects after each case of a describe block. */
 function closeKept(): void {
   afterEach(async () => {
     for (let last = kept.at(-1); last; last = kept.at(-1)) {
@@ -28,7 +28,7 @@ function closeKept(): void {
   });
 }
 
-/** A small world of its own, all of it open. */
+/** Opens an iommufd with devices, mappings and mapped registers. */
 async function build() {
   const iommufd = keep(Iommufd.open());
   const ioas = iommufd.allocIoas();
@@ -45,14 +45,14 @@ async function build() {
 
 type World = Awaited<ReturnType<typeof build>>;
 
-/** Whether everything is closed that hangs on the iommufd. */
+/** The states of the iommufd and the objects that belong to it. */
 function closedStates({ iommufd, ioas, ssd, engine, host, peer, registers }: World): unknown[] {
   return [iommufd.closed, ioas.closed, ssd.closed, engine.closed, registers.closed, host.state, peer.state];
 }
 
 const allClosed = [true, true, true, true, true, 'closed', 'closed'];
 
-/** The devices are free, and nothing is open that was not. */
+/** Asserts that the devices can be opened, and that at most `fds` fds are open. */
 async function assertFree(fds: number): Promise<void> {
   assert(openFds() <= fds, `${String(openFds() - fds)} fds are open`);
   using iommufd = Iommufd.open();
@@ -64,7 +64,7 @@ async function assertFree(fds: number): Promise<void> {
 describe('closing', () => {
   closeKept();
 
-  // What Node opens once, for pool threads and promises, is open from here on.
+  // Makes Node open the fds that it keeps for pool threads and promises.
   before(async () => {
     const { iommufd, buffer, memory } = await build();
     for (const object of [iommufd, buffer, memory]) object.close();
@@ -200,7 +200,7 @@ describe('a call under way', () => {
 describe('a mapping under way', () => {
   const rig = useRig('engine');
 
-  /** Nothing is mapped that no object knows. */
+  /** Asserts that the IOAS has no mappings, neither in the library nor in the kernel. */
   function assertEmpty(ioas: Ioas): void {
     assert.equal(ioas.mappings.length, 0);
     assert.equal(ioas.unmap(), 0n);
@@ -230,7 +230,7 @@ describe('a mapping under way', () => {
       try {
         rig.ioas.unmap();
       } catch (error) {
-        // The kernel came upon it while it was half made. Then it is still to be.
+        // The kernel refused to unmap a mapping that was still being made. The mapping then succeeds.
         if ((error as { code: unknown }).code !== 'EBUSY') throw error;
         (await underWay).close();
         continue;
@@ -242,7 +242,7 @@ describe('a mapping under way', () => {
       if ((failure as { code?: unknown }).code !== 'ERR_CLOSED') throw failure;
       assertEmpty(rig.ioas);
     }
-    // Elsewhere does not count.
+    // An unmap of other IOVAs has no effect on the mapping.
     const mapping = rig.ioas.mapMemory(memory, { iova: 0x1000_0000n });
     await refuses('ENOENT', () => rig.ioas.unmap(0x2000_0000n, page));
     assert.equal(observe((await mapping).state), 'live');
@@ -290,7 +290,7 @@ describe('a device in two processes', () => {
 describe('a device in two threads', () => {
   const rig = useRig('ssd', 'engine');
 
-  /** A worker that runs `code` with the library as `lib`, the same kernel as `kernel`, and `fds`. */
+  /** Runs `code` in a worker, with the library as `lib`, the same kernel as `kernel`, and `fds`. */
   async function inWorker(code: string, fds: number[]): Promise<unknown> {
     const script = `
       require(${JSON.stringify(require.resolve('tsx/cjs'))});
@@ -303,7 +303,7 @@ describe('a device in two threads', () => {
     const kernel = defaultKernel();
     const token = kernel instanceof FakeKernel ? kernel.token : undefined;
     const worker = new Worker(script, { eval: true, workerData: { token, fds } });
-    // Both are listened for from the start: they may come at once.
+    // Listens for both from the start, as they may arrive together.
     try {
       const [[answer]] = await Promise.all([once(worker, 'message') as Promise<[unknown]>, once(worker, 'exit')]);
       return answer;

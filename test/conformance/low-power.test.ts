@@ -6,7 +6,9 @@ import { defaultKernel, VfioDevice, type IoasMapping } from '../../lib';
 import { conforms, observe, onFake, refuses } from './record';
 import { addresses, cmb, page, useRig } from './rig';
 
-/** The kernel suspends a device a moment after it was told that it may. The fake does so at once. */
+/**
+ * Waits until the device is suspended. The kernel suspends it shortly after low power entry, the fake kernel at once.
+ */
 async function untilAsleep(device: VfioDevice): Promise<void> {
   if (onFake) return;
   const path = `${defaultKernel().sysfs}/bus/pci/devices/${device.address ?? ''}/power/runtime_status`;

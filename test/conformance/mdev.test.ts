@@ -163,7 +163,7 @@ describe('a mediated device', () => {
     const memory = rig.device('framebuffer').region(0);
     const mapped = rig.keep(memory.map({ length: 16384n }));
     mapped.write32(0x2000, 0x1234_5678);
-    // The sample's reads and writes count from two pages on.
+    // In the sample, offsets of reads and writes start at the third page.
     assert.equal(observe(memory.read32(0)), 0x1234_5678);
     memory.write32(0x1000, 0x9abc_def0);
     assert.equal(observe(mapped.read32(0x3000)), 0x9abc_def0);

@@ -1,4 +1,4 @@
-// Migration: the states of a device and their transitions, the data that it saves and resumes, and moveTo().
+// Migration: a device's states and their transitions, the data that it saves and resumes, and moveTo().
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { buffer } from 'node:stream/consumers';
@@ -11,7 +11,7 @@ const states = ['stop', 'running', 'stop-copy', 'resuming', 'running-p2p', 'pre-
 const dualSize = 96;
 const headerSize = 24;
 
-/** Two bytes in the ports' FIFOs, and a register of each that keeps what it is given. */
+/** Puts two bytes into each port's FIFO, and a value into its scratch register. */
 function fill(device: VfioDevice, seed: number): void {
   for (const [i, port] of [device.region(0), device.region(1)].entries()) {
     port.write8(2, 7);
@@ -23,11 +23,11 @@ function fill(device: VfioDevice, seed: number): void {
 
 const drain = (port: Region) => [port.read8(7), port.read8(5), port.read8(0), port.read8(0), port.read8(5)];
 
-/** The reason that a stream gives, as `refuses` wants it. */
+/** A promise that rejects with a stream's error, for `refuses`. */
 const failure = (stream: NodeJS.ReadableStream | NodeJS.WritableStream) =>
   new Promise<never>((_, reject) => stream.once('error', reject));
 
-/** The cause is looked for on the device. */
+/** Checks the hint. The library determines the cause with calls to the device, which may fail, too. */
 function hints(error: Error, cause: RegExp): void {
   unlessFailing(() => {
     assert.match(error.message, cause);
@@ -42,14 +42,15 @@ describe('migration', () => {
     source = rig.device('serial');
     target = rig.device('serialTwin');
   });
-  // A device that is closed while it is resuming keeps that state, and the sample cannot leave it again.
+  // A device that is closed while it is resuming stays in that state, and the sample driver can only leave it by a
+  // reset.
   const reset = () => {
     for (const device of rig.devices) device.resetSync();
   };
-  beforeEach(reset); // one that was not open at the end was not reset
+  beforeEach(reset); // a device that was closed at the end of a case was not reset
   afterEach(reset);
 
-  /** What moves the data of the state that was asked for. */
+  /** Changes the state. Returns the object that transfers the state's data. */
   async function begin(device: VfioDevice, state: MigrationState): Promise<MigrationData> {
     const data = await device.migration.setState(state);
     assert(data, `nothing moves in ${state}`);
@@ -135,7 +136,7 @@ describe('migration', () => {
     const bytes = await data.read();
     assert.equal(observe(bytes.length), dualSize);
     observe(bytes.subarray(0, headerSize).toString('hex'));
-    // Of the ports what was written above: the rest may be older.
+    // Only the written bytes of the ports; the rest may be older data.
     for (const port of [bytes.subarray(24, 60), bytes.subarray(60, 96)]) {
       observe([port[7], port.subarray(8, 10).toString('hex'), port.subarray(24, 28).toString('hex'), port[33]]);
     }
@@ -351,7 +352,7 @@ describe('migration', () => {
     const seen = async (call: () => Promise<unknown>) => {
       await endsWith({ name: 'AbortError' }, call);
       const seen = observe([source.migration.state, target.migration.state]);
-      // The way back can fail, too.
+      // The return to the previous state can fail, too.
       unlessFailing(() => {
         assert.deepEqual(seen, ['running', 'running']);
       });

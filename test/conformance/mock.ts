@@ -1,6 +1,6 @@
-// Mock devices: Linux built with CONFIG_IOMMUFD_TEST creates them with a request on an iommufd. Their IOMMU has every
-// feature (drivers/iommu/iommufd/selftest.c). The fake kernel answers the same request. The library does not have the
-// request: a small program that inherits the iommufd makes it, or a test function of the fake.
+// Mock devices. Linux built with CONFIG_IOMMUFD_TEST creates them with a request on an iommufd. Their IOMMU has every
+// feature (drivers/iommu/iommufd/selftest.c). The fake kernel supports the same request. The library does not: a small
+// program that inherits the iommufd makes the request, or a test function of the fake kernel.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -29,14 +29,14 @@ const op = {
 
 const deviceFlags = { noDirty: 1, pasid: 4 } as const;
 
-/** What the mock IOMMU's page tables can map: from here, to here (included), in pages of this size. */
+/** The range of IOVAs (`last` is inclusive) and the page size of the mock IOMMU's page tables. */
 export const mockAperture = { start: 1n << 24n, last: (1n << 31n) - 1n, page: 2048n } as const;
-/** The driver's own type of HWPT data and of hw info. */
+/** The mock driver's types of HWPT data and of hw info. */
 export const mockType = { hwpt: 0xdead, hwInfo: 0xfeed_beef } as const;
 
 let program: string | undefined;
 
-/** Built when first needed: the guest has a compiler. */
+/** Compiles the program on first use. The guest has a compiler. */
 function build(): string {
   const folder = mkdtempSync(join(tmpdir(), 'mock-device-'));
   process.once('exit', () => {
@@ -65,10 +65,10 @@ function request(iommufd: Iommufd, command: Buffer, bitmap?: Uint8Array): number
   return Number(result);
 }
 
-/** One field of a command: its place, its width in bytes, its value. */
+/** One field of a command: its offset, its width in bytes, its value. */
 type Field = readonly [offset: number, width: 4 | 8, value: number | bigint];
 
-/** Runs a test command; the struct comes back as the kernel left it. */
+/** Runs a test command. Returns the struct as the kernel changed it. */
 function run(iommufd: Iommufd, number: number, id: number, fields: readonly Field[], bitmap?: Uint8Array): Buffer {
   aboutDevice('mock device');
   const command = Buffer.alloc(72);
@@ -87,7 +87,7 @@ function run(iommufd: Iommufd, number: number, id: number, fields: readonly Fiel
   return command;
 }
 
-/** Marks a range of an IOAS as reserved until the IOAS goes. */
+/** Reserves a range of an IOAS until the IOAS is destroyed. */
 export function reserveIovas(ioas: Ioas, start: bigint, length: bigint): void {
   run(ioas.iommufd, op.addReserved, ioas.id, [
     [16, 8, start],
@@ -95,13 +95,13 @@ export function reserveIovas(ioas: Ioas, start: bigint, length: bigint): void {
   ]);
 }
 
-/** A device without hardware, bound to an iommufd and attached. Close it, or close the iommufd. */
+/** A device without hardware, bound to an iommufd and attached. Close the device or the iommufd. */
 export class MockDevice {
   readonly iommufd: Iommufd;
   readonly #id: number;
-  /** The number of the mock object that holds it. */
+  /** The id of the mock object that contains the device. */
   readonly stdevId: number;
-  /** Of the HWPT that served it first. */
+  /** The id of the HWPT to which it was attached first. */
   readonly hwptId: number;
   readonly #pasids = new Set<number>();
   #closed = false;
@@ -113,15 +113,15 @@ export class MockDevice {
     this.#id = answer.readUInt32LE(24);
   }
 
-  /** Its number in the iommufd, as a VfioDevice has one. */
+  /** Its id in the iommufd, as for a VfioDevice. */
   get id(): number {
     aboutDevice('mock device');
     return this.#id;
   }
 
   /**
-   * @param opts `dirtyTracking: false`: its IOMMU has none (default true). `pasid`: it takes PASIDs of 20 bits (default
-   *   false)
+   * @param opts `dirtyTracking`: whether its IOMMU supports dirty tracking (default true). `pasid`: whether it supports
+   * PASIDs, of 20 bits (default false).
    */
   static attach(table: Ioas | Hwpt, opts: { dirtyTracking?: boolean; pasid?: boolean } = {}): MockDevice {
     const { dirtyTracking = true, pasid = false } = opts;
@@ -129,7 +129,7 @@ export class MockDevice {
     return new MockDevice(table.iommufd, run(table.iommufd, op.make, table.id, [[28, 4, flags]]));
   }
 
-  /** Moves it to another IOAS or HWPT; returns the number of the HWPT. */
+  /** Attaches it to another IOAS or HWPT. Returns the id of the HWPT. */
   replace(table: Ioas | Hwpt): number {
     return run(this.iommufd, op.replace, this.stdevId, [[16, 4, table.id]]).readUInt32LE(16);
   }
@@ -148,7 +148,7 @@ export class MockDevice {
     this.#pasids.delete(pasid);
   }
 
-  /** Throws EINVAL unless the PASID is attached to the HWPT; undefined: to none. */
+  /** Throws EINVAL unless the PASID is attached to the HWPT; undefined: it must not be attached. */
   checkPasid(pasid: number, hwpt: Hwpt | undefined): void {
     this.#pasid(op.pasidCheck, pasid, hwpt?.id ?? 0);
   }
@@ -160,7 +160,9 @@ export class MockDevice {
     ]);
   }
 
-  /** As if the device had written to these pages: IOVA and page size. Returns how many. Wants dirty tracking on. */
+  /**
+   * Marks pages as dirty, as if the device had written to them. Returns their number. Dirty tracking must be enabled.
+   */
   static setDirty(hwpt: Hwpt, iovas: readonly bigint[], page = 4096n): number {
     const sorted = [...iovas].sort((a, b) => (a < b ? -1 : 1));
     const first = sorted[0] ?? 0n;
@@ -178,17 +180,17 @@ export class MockDevice {
     return Number(run(hwpt.iommufd, op.dirty, hwpt.id, fields, bitmap).readBigUInt64LE(56));
   }
 
-  /** Whether an entry (0 to 3) of a nested HWPT's TLB holds the value. */
+  /** Whether an entry (0 to 3) of a nested HWPT's IOTLB has this value. */
   static tlbHolds(hwpt: Hwpt, entry: number, value: number): boolean {
     return holds(() => run(hwpt.iommufd, op.checkTlb, hwpt.id, pair(entry, value)));
   }
 
-  /** The same of the device's own cache; 0xbaddad to begin with. */
+  /** Whether an entry of the device's own cache has this value; initially 0xbaddad. */
   cacheHolds(entry: number, value: number): boolean {
     return holds(() => run(this.iommufd, op.checkCache, this.id, pair(entry, value)));
   }
 
-  /** A page request. */
+  /** Makes the device send a page request. */
   triggerIopf(opts: { pasid?: number; group?: number; perm?: number; address: bigint }): void {
     const { pasid = 0, group = 0, perm = 0, address } = opts;
     run(this.iommufd, op.triggerFault, 0, [
@@ -200,12 +202,12 @@ export class MockDevice {
     ]);
   }
 
-  /** An event of its vIOMMU. */
+  /** Makes the device cause an event of its vIOMMU. */
   triggerVevent(): void {
     run(this.iommufd, op.triggerEvent, 0, [[16, 4, this.id]]);
   }
 
-  /** Detaches, unbinds and destroys it. */
+  /** Detaches, unbinds and destroys the device. */
   close(): void {
     if (this.#closed || this.iommufd.closed) return;
     for (const pasid of this.#pasids) this.detachPasid(pasid);

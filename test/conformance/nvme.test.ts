@@ -14,7 +14,7 @@ describe('NVMe', () => {
     const drive = await NvmeDrive.start(device, rig.ioas);
     rig.keep({
       close: () => {
-        device.resetSync(); // it knows addresses that others will have
+        device.resetSync(); // it has IOVAs that others will reuse
         drive.close();
       },
     });
@@ -35,7 +35,7 @@ describe('NVMe', () => {
     const { submissionQueues, completionQueues, ...rest } = ssd.cmb ?? assert.fail('no CMB');
     assert.deepEqual(observe([submissionQueues, completionQueues]), [true, false]);
     assert.deepEqual(rest, { region, offset: 0n, length: size, lists: true, readData: true, writeData: true });
-    disk.registers.write32(0x50, 0); // Linux's own driver may have enabled it, and no reset undoes that
+    disk.registers.write32(0x50, 0); // Linux's own driver may have enabled the CMB; a reset keeps it
     assert.equal(observe(disk.cmb), undefined);
     assert.deepEqual(observe(disk.enableCmb()), ssd.cmb);
     assert.deepEqual(disk.cmb, ssd.cmb);

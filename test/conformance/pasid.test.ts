@@ -1,4 +1,4 @@
-// PASIDs. No device of the machine does DMA with a PASID: the cases only attach and detach page tables.
+// PASIDs. No device of the machine does DMA with a PASID, so the cases only attach and detach page tables.
 import assert from 'node:assert/strict';
 import { Iommufd, VfioDevice } from '../../lib';
 import { conforms, observe, refuses, unlessFailing } from './record';
@@ -41,7 +41,7 @@ describe('a PASID', () => {
       await device.detach();
       await device.detachPasid(1);
       device.detachPasidSync(2);
-      hwpt.close(); // takes the last with it
+      hwpt.close(); // also detaches the last PASID
       assert.equal(observe(hwpt.closed), true);
     },
   );
@@ -54,7 +54,7 @@ describe('a PASID', () => {
     ];
     await device.attachPasid(first, 1);
     await device.attachPasid(second, 1);
-    first.close(); // EBUSY if the PASID were still there
+    first.close(); // EBUSY if the PASID were still attached
     await device.detachPasid(1);
     second.close();
     assert.deepEqual(observe([first.closed, second.closed]), [true, true]);

@@ -1,5 +1,5 @@
-// PeerSpace: one address space for several devices, shared ranges that are restored after a reset, and closing in
-// order.
+// PeerSpace: one address space for several devices, shared ranges that are restored after a reset, and the order of
+// closing.
 import assert from 'node:assert/strict';
 import { randomFillSync } from 'node:crypto';
 import { readlinkSync } from 'node:fs';
@@ -96,7 +96,7 @@ describe('a peer space', () => {
         assert.equal(observe(driver()), 'vfio-pci');
         await space.close();
         assert.equal(observe(driver()), 'nvme');
-        bindToVfio(disk); // by somebody else
+        bindToVfio(disk); // as another process would
         await space.close();
         assert.equal(observe(driver()), 'vfio-pci');
         unbindFromVfio(disk);

@@ -6,10 +6,10 @@ import { KernelError } from '../../lib';
 import { itNeeds, type Need } from '../needs';
 import { startWitness, witness, type Ioctls } from './witness';
 
-/** What one case saw. */
+/** The record of one case. */
 export interface Case {
   outcome: 'passed' | 'failed' | 'not run';
-  /** Why it was not run here. */
+  /** The reason why it was not run here. */
   reason?: string;
   observations: unknown[];
   error?: string;
@@ -22,10 +22,10 @@ let current: Case | undefined;
 const recordPath = process.env['VFIO_DMABUF_RECORD'];
 if (recordPath !== undefined) startWitness();
 
-/** The kernel that the suite runs on. */
+/** Whether the suite runs on the fake kernel. */
 export const onFake = (process.env['VFIO_DMABUF_KERNEL'] ?? 'fake').startsWith('fake');
 
-/** Notes a value that every kernel must agree on, and returns it. */
+/** Records a value that must be equal on every kernel, and returns it. */
 export function observe<T>(value: T): T {
   current?.observations.push(value);
   return value;
@@ -36,36 +36,34 @@ let failing = false;
 
 let reported: unknown[] = [];
 
-/** Notes an error that the library gave to a listener. */
+/** Records an error that the library passed to a listener. */
 export function report(error: unknown): void {
   reported.push(error);
 }
 
-/** What was reported since the last time. */
+/** Returns the errors since the last call. */
 export function takeReports(): unknown[] {
   const errors = reported;
   reported = [];
   return errors;
 }
 
-/** From now on, cases are run with system calls that fail. */
+/** Declares that the following cases run with injected failures of system calls. */
 export function startFailing(): void {
   failing = true;
 }
 
-/** For runs in which some system call fails with `code`: then {@link refuses} passes such an error on. */
+/** Sets the injected error code. {@link refuses} then passes on errors with this code. */
 export function expectFailure(code: string | undefined): void {
   expected = code;
 }
 
-/** Checks what the library finds out besides: where a call for that fails, it does without. */
+/** Checks a result that the library omits if a call for it fails. */
 export function unlessFailing(check: () => void): void {
   if (expected === undefined) check();
 }
 
-/**
- * Expects a failure with `code`, and notes code, errno and ioctl. KernelErrors must say what to do about it.
- */
+/** Expects a failure with `code`, and records code, errno and ioctl. A KernelError must have a hint. */
 export async function refuses(code: string, call: () => unknown): Promise<Error & { code: string }> {
   let error: unknown;
   try {
@@ -86,7 +84,7 @@ export async function refuses(code: string, call: () => unknown): Promise<Error 
   return seen;
 }
 
-/** Expects a failure with an error that is not the library's: an AbortError, or one that was handed in. */
+/** Expects a failure with an error that the library did not create: an AbortError, or one that the caller passed in. */
 export async function endsWith(wanted: { name: string; message?: string }, call: () => unknown): Promise<void> {
   try {
     await call();
@@ -98,7 +96,7 @@ export async function endsWith(wanted: { name: string; message?: string }, call:
   assert.fail(`expected ${wanted.name}, and it succeeded`);
 }
 
-/** Whether a promise is still pending after the event loop has turned some times. */
+/** Whether a promise is still pending after 30 ms. */
 export async function isPending(promise: Promise<unknown>): Promise<boolean> {
   return Promise.race([promise.then(() => false), sleep(30, true)]);
 }
@@ -125,12 +123,14 @@ export function conforms(title: string, body: Body, needs: readonly Need[] = [],
   });
 }
 
-/** A case with other programs in it. It is not run with failing calls: what they do then is not this library's. */
+/**
+ * A case with other programs. It does not run with injected failures, as the behaviour of other programs then varies.
+ */
 export function conformsBeside(needs: readonly Need[], title: string, body: Body): void {
   conforms(title, body, needs, () => !failing);
 }
 
-/** A case that only one side can run. The other lists it with the reason. */
+/** A case that can run on one kind of kernel only. On the other it is skipped, and its title has the reason. */
 export function conformsOnlyOn(side: 'fake' | 'system', reason: string, title: string, body: Body): void {
   if ((side === 'fake') === onFake) {
     conforms(title, body);
@@ -143,7 +143,7 @@ export function conformsOnlyOn(side: 'fake' | 'system', reason: string, title: s
   });
 }
 
-/** Writes all cases to the file that VFIO_DMABUF_RECORD names, if it names one. */
+/** Writes all records to the file that VFIO_DMABUF_RECORD names; does nothing if the variable is not set. */
 export function writeRecord(): void {
   if (recordPath === undefined) return;
   const plain = (_: string, value: unknown) => (typeof value === 'bigint' ? `0x${value.toString(16)}` : value);

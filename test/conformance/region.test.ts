@@ -173,7 +173,7 @@ describe('a mapped region', () => {
     const wide = new BigUint64Array(2);
     memory.read(1024 + 8, wide);
     observe([...wide]);
-    memory.write64(0, 0n); // another case may have drawn here
+    memory.write64(0, 0n); // another case may have written here
     memory.write(0, Uint8Array.of(1, 2, 3));
     memory.write(4, Uint16Array.of(0x0504, 0x0706));
     assert.equal(observe(memory.read64(0)), 0x0706_0504_0003_0201n);

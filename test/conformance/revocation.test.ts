@@ -55,7 +55,7 @@ describe('revocation', () => {
       },
     ],
   ];
-  /** Where the power state of a device is in its config space. */
+  /** The config space offset of the power management control register. */
   const powerControl = 0x64;
   causes.push([
     'power state D3hot and back',
@@ -66,7 +66,7 @@ describe('revocation', () => {
       config.write8(powerControl, 0);
     },
   ]);
-  /** Of the ssd's PCI Express capability. */
+  /** The config space offset of the ssd's PCI Express device control register. */
   const deviceControl = 0x88;
   causes.push(
     [
@@ -304,7 +304,7 @@ describe('revocation', () => {
     config.write8(5, 0);
     assert.equal(observe(peer.state), 'live');
     const display = rig.ioas.mapDmaBuf(rig.exported('display', 0, page));
-    // No function-level reset among its capabilities.
+    // The display lacks function-level reset, so this has no effect.
     rig.device('display').config.write16(deviceControl, 0x8000);
     assert.equal(observe(display.state), 'live');
     assert.equal(await reaches(peer), true);
@@ -336,7 +336,7 @@ describe('revocation', () => {
     assert.equal(observe(mapping.state), 'revoked');
     const { message } = await refuses('ENODEV', () => rig.ioas.mapDmaBuf(buffer));
     assert.match(message, /dead/);
-    // Not even when the device is open again.
+    // It stays invalid when the device is open again.
     await other.bind(iommufd);
     await refuses('ENODEV', () => rig.ioas.mapDmaBuf(buffer));
     assert.equal(observe(mapping.state), 'revoked');
@@ -424,7 +424,7 @@ describe('revocation', () => {
   });
 
   describe('as an event', () => {
-    /** What an IOAS says from now on. */
+    /** Collects the events of an IOAS. */
     function listen(): string[] {
       const heard: string[] = [];
       rig.ioas.on('revoked', (mapping) => heard.push(`revoked 0x${mapping.iova.toString(16)}`));
@@ -489,7 +489,7 @@ describe('revocation', () => {
         autoRemap: true,
       });
       rig.device('ssd').command.memory = false;
-      // Another hand at the same IOAS.
+      // Another user of the same IOAS.
       await refuses('ENODEV', () => {
         mapping.remap();
       });

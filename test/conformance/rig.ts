@@ -1,5 +1,5 @@
 // Opens the devices of the reference machine and binds them to one iommufd, for the cases of a describe block. Each
-// case gets its own IOAS; what it leaves open is closed after it.
+// case gets its own IOAS. The objects that it leaves open are closed after it.
 import { randomFillSync } from 'node:crypto';
 import { setImmediate as turn } from 'node:timers/promises';
 import { setFlagsFromString } from 'node:v8';
@@ -14,14 +14,14 @@ export const addresses = {
   display: addressOf(reference, 'display'),
   engine: addressOf(reference, 'engine'),
   ports: addressOf(reference, 'ports'),
-  /** Has SR-IOV, and `virtual0` and `virtual1`. */
+  /** Has SR-IOV, with the virtual functions `virtual0` and `virtual1`. */
   physical: addressOf(reference, 'physical'),
   virtual0: addressOf(reference, 'virtual0'),
   virtual1: addressOf(reference, 'virtual1'),
   /** Two functions of one device. `twin0` is a display; `twin1` has one BAR, smaller than a page. */
   twin0: addressOf(reference, 'twin0'),
   twin1: addressOf(reference, 'twin1'),
-  /** Its CMB has to be enabled. */
+  /** Its CMB must be enabled first. */
   disk: addressOf(reference, 'disk'),
   serial: addressOf(reference, 'serial'),
   serialTwin: addressOf(reference, 'serialTwin'),
@@ -34,14 +34,14 @@ type Role = keyof typeof addresses;
 
 export const page = 4096n;
 export const MiB = 1n << 20n;
-/** Of the ssd: BAR 2 is all Controller Memory Buffer. */
+/** The ssd's BAR 2 consists of the Controller Memory Buffer. */
 export const cmb = { region: 2, size: 16n * MiB };
-/** Of the display: BAR 0 is video memory. */
+/** The display's BAR 0 is video memory. */
 export const vram = { region: 0, size: 16n * MiB };
 
 export class Rig {
   iommufd!: Iommufd;
-  /** The case's own, with nothing attached to it. */
+  /** The IOAS of the case, initially without devices. */
   ioas!: Ioas;
   readonly #roles: readonly Role[];
   readonly #devices = new Map<Role, VfioDevice>();
@@ -53,7 +53,7 @@ export class Rig {
 
   async start(): Promise<void> {
     this.#devices.clear();
-    this.#open.length = 0; // what did not close is gone with the iommufd
+    this.#open.length = 0; // the close of the iommufd has closed the rest
     this.iommufd = Iommufd.open();
     for (const role of this.#roles) {
       this.#devices.set(role, await VfioDevice.open(addresses[role], { iommufd: this.iommufd }));
@@ -67,9 +67,9 @@ export class Rig {
     });
   }
 
-  /** Everything that a case may have changed is as it was. */
+  /** Restores the state before the case. */
   endCase(): void {
-    // What fails to close is still there for the next try.
+    // An object whose close fails stays in the list for the next attempt.
     for (let last = this.#open.at(-1); last; last = this.#open.at(-1)) {
       last.close();
       this.#open.pop();
@@ -86,7 +86,7 @@ export class Rig {
     this.iommufd.close();
   }
 
-  /** After a failed case, whose traces are not known: all is closed, in whatever state it is, and opened anew. */
+  /** Restores the state after a failed case, by closing and reopening everything. */
   async restart(): Promise<void> {
     for (const object of [...this.#open.reverse(), this.ioas, ...this.devices, this.iommufd]) {
       try {
@@ -95,11 +95,11 @@ export class Rig {
         // The case has failed already.
       }
     }
-    await collectGarbage(); // what only the case knew may hold a device open
+    await collectGarbage(); // unreachable objects of the case may have a device open
     await this.start();
   }
 
-  /** All that are open. */
+  /** All open devices. */
   get devices(): VfioDevice[] {
     return [...this.#devices.values()].filter(({ closed }) => !closed);
   }
@@ -110,25 +110,25 @@ export class Rig {
     return device;
   }
 
-  /** Another object for the device of this role, from now on. */
+  /** Replaces the object of the device with this role. */
   replace(role: Role, device: VfioDevice): void {
     this.#devices.set(role, device);
   }
 
-  /** Closed when the case ends, last first. */
+  /** Registers an object to close when the case ends. Objects are closed in reverse order. */
   keep<T extends { close(): void }>(object: T): T {
     this.#open.push(object);
     return object;
   }
 
-  /** The DMA engine, attached to the case's IOAS. */
+  /** A driver for the DMA engine, which is attached to the case's IOAS. */
   async engine(): Promise<Edu> {
     const device = this.device('engine');
     await device.attach(this.ioas);
     return new Edu(device);
   }
 
-  /** Host memory with random bytes, and its mapping. */
+  /** Allocates host memory with random bytes, and maps it. */
   async memory(size = 8192): Promise<{ bytes: Buffer; iova: bigint }> {
     const memory = this.keep(DmaMemory.alloc(size));
     const bytes = Buffer.from(memory.buffer);
@@ -137,13 +137,13 @@ export class Rig {
     return { bytes, iova };
   }
 
-  /** A dma-buf of a device's BAR. */
+  /** Exports a dma-buf of a device's BAR. */
   exported(role: Role, region: number, length: bigint, offset = 0n) {
     return this.keep(this.device(role).exportDmaBuf({ region, offset, length }));
   }
 }
 
-/** A rig for the cases of this describe block. */
+/** Opens a rig for the cases of this describe block. */
 export function useRig(...roles: Role[]): Rig {
   const rig = new Rig(roles);
   before(() => rig.start());
@@ -160,7 +160,7 @@ export function useRig(...roles: Role[]): Rig {
   return rig;
 }
 
-/** All that can be garbage goes, and what waits for that is done. */
+/** Runs the garbage collector and waits for finalizers. */
 export async function collectGarbage(): Promise<void> {
   setFlagsFromString('--expose-gc');
   const collect = runInNewContext('gc') as () => void;
@@ -170,7 +170,7 @@ export async function collectGarbage(): Promise<void> {
   }
 }
 
-/** Bytes of a device's BAR, read through the kernel. */
+/** Reads bytes of a device's BAR by system calls. */
 export function barBytes(device: VfioDevice, region: number, offset: bigint, length: number): Buffer {
   const bytes = Buffer.alloc(length);
   device.region(region).read(offset, bytes);

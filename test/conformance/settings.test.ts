@@ -283,7 +283,7 @@ describe('an iommufd that is handed over', () => {
     'a fake kernel is of one process',
     'is charged to the process that takes it over, and can be used there',
     () => {
-      // Not as root: what CAP_IPC_LOCK pins is charged to nobody.
+      // Not as root: memory that a process with CAP_IPC_LOCK pins is not accounted.
       const child = asNobody('hand-over', addresses.engine);
       assert.deepEqual(observe(JSON.parse(child)), {
         before: 64,

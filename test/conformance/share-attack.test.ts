@@ -34,7 +34,7 @@ const refusesFds: Need = () => {
   return major > 6 || (major === 6 && minor >= 16) ? undefined : 'Linux 6.16 is the first that refuses fds';
 };
 
-/** A Python program with `lingering()`, which says when it has done its part, and stays. */
+/** Starts a Python program with `lingering()`. It prints a line when its attack is done, and keeps running. */
 async function hostile(script: string, fds: readonly number[] = []): Promise<void> {
   const child = start('python3', ['-c', `${lingering}\n${script}\nprint("done", flush=True)\ntime.sleep(60)`], { fds });
   const [line] = (await once(createInterface(child.stdout), 'line')) as [string];
@@ -113,7 +113,7 @@ describe('others who attack', () => {
           sent.catch(() => undefined);
           full = await Promise.race([sent.then(() => false), sleep(20, true)]);
         }
-        const sending = one.send('on', message?.fds); // a duplicate waits
+        const sending = one.send('on', message?.fds); // a duplicate is queued
         sending.catch(() => undefined);
         for (const fd of message?.fds ?? []) fd.close();
         one.close();
@@ -126,7 +126,7 @@ describe('others who attack', () => {
       const channel = await receiveFrom(
         'send(channel, b"x", [lingering()] + [socket.socket() for _ in range(98)] + [lingering()])',
       );
-      // Another process sets the limit: this one may have no fd left to start it.
+      // Another process sets the limit, as this process may have no fd left to start one afterwards.
       const setter = start('python3', [
         '-c',
         `import resource, sys
@@ -276,7 +276,7 @@ time.sleep(60)`;
       assert.deepEqual(observe(readdirSync(folder)), ['socket']);
       assert.equal(observe((statSync(path).mode & 0o777).toString(8)), '666');
       renameSync(path, join(folder, 'moved'));
-      symlinkSync('moved', path); // leads to its own socket, and is not it
+      symlinkSync('moved', path); // a symbolic link to the server's own socket, which is a different file
       rig.keep(FdChannel.connect(path));
       server.close();
       assert.deepEqual(observe(readdirSync(folder).sort()), ['moved', 'socket']);
@@ -339,7 +339,7 @@ while True:
     conforms('a socket that was left behind is replaced', async () => {
       const left = join(folder, 'left');
       const dead = FdServer.listen(path);
-      linkSync(path, left); // what is left when a server is killed
+      linkSync(path, left); // the socket's file that a killed server leaves
       dead.close();
       await refuses('ECONNREFUSED', () => FdChannel.connect(left));
       rig.keep(FdServer.listen(left));
@@ -453,7 +453,7 @@ time.sleep(60)`,
   });
 
   describe('by telling what is not so', () => {
-    /** The outcome of connecting to a server that says this. */
+    /** The result of connecting to a server that sends this greeting. */
     const meet = async (hello: string | Uint8Array, fds: FdSource[], then: [string, FdSource[]][] = []) => {
       using server = FdServer.listen(path);
       const accepting = server.accept();
@@ -516,7 +516,7 @@ time.sleep(60)`,
       const memory = rig.keep(DmaMemory.alloc(4096));
       await refuses('ERR_NOT_DMA_BUF', () => meet(hello(real), [memory]));
       assert.equal(observe((await meet(hello(real), [buffer]))[0]?.size), MiB);
-      // What other processes sent is closed on another thread.
+      // Received fds are closed on another thread.
       for (let i = 0; i < 200 && openFds() > before + 1; i += 1) await sleep(10);
       assert.equal(openFds(), before + 1); // the memory
     });

@@ -12,7 +12,7 @@ import { openFds } from './fds';
 import { conforms, conformsBeside, observe, refuses, report, unlessFailing } from './record';
 import { addresses, cmb, MiB, page, useRig, vram } from './rig';
 
-/** What the one comes to, unless the other fails: then nobody need wait for it. */
+/** Resolves to the result of `promise`; rejects earlier if `other` fails. */
 async function unlessFailed<T>(promise: Promise<T>, other: Promise<unknown>): Promise<T> {
   promise.catch(() => undefined);
   return Promise.race([promise, other.then(() => promise)]);
@@ -48,7 +48,7 @@ describe('sharing dma-bufs', () => {
     });
     return client;
   };
-  /** The client's next news of this kind, or its end. */
+  /** Waits for the client's next event of this kind. Rejects if the server closes the connection. */
   const told = async (client: ShareClient, event: 'revoked' | 'restored') => {
     const check = () => {
       if (client.closed) throw new Error('the server is gone');
@@ -230,10 +230,10 @@ describe('sharing dma-bufs', () => {
     const client = (script: string) =>
       start('python3', ['-c', `import socket, os, json, time\npath = ${JSON.stringify(path)}\n${script}`]);
     const connected = 's = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET); s.connect(path)\n';
-    /** What becomes of a client that does this, while another is served. */
+    /** The reason why the server drops a client that runs this script, while it serves another client. */
     const fate = async (server: ShareServer, script: string): Promise<string> => {
       const good = await connect();
-      await sleep(50); // both its ends wait, each with a duplicate of its socket
+      await sleep(50); // both ends wait, each with a duplicate of its socket
       const fds = openFds();
       const outcome = new Promise<string>((resolve) => {
         server.once('gone', (_, why) => resolve(why));
@@ -242,7 +242,7 @@ describe('sharing dma-bufs', () => {
       const child = client(`${connected}s.recv(65536)\n${script}`);
       const why = await outcome;
       child.stdout.resume();
-      await once(child, 'close'); // with its pipes
+      await once(child, 'close'); // and its pipes are closed
       assert(openFds() <= fds);
       const reset = told(good, 'restored');
       await rig.device('ssd').reset();
@@ -270,7 +270,7 @@ print(hello["vfioDmabufShare"], [b["name"] for b in hello["buffers"]], len(fds))
       const server = serve();
       const many = '[os.dup(0) for _ in range(200)]';
       const sends = `try: socket.send_fds(s, [b"x"], ${many})\nexcept PermissionError: pass`;
-      // Linux 6.16 refuses them when they are sent.
+      // Linux 6.16 refuses the fds when they are sent.
       assert.match(await fate(server, sends), /it said something|it closed/);
       assert.match(observe(await fate(server, 's.send(b"x" * 100000)')), /more than 65536 bytes/);
     });

@@ -1,7 +1,7 @@
 // Measures how long the event loop is blocked, and makes fds whose close blocks.
 import { setTimeout as sleep } from 'node:timers/promises';
 
-/** What a run does to the event loop: its longest silence, in milliseconds. */
+/** Returns how long a function blocks the event loop at most, in milliseconds. */
 export async function longestSilence(run: () => Promise<void>): Promise<number> {
   let [last, longest] = [performance.now(), 0];
   const look = () => {
@@ -12,7 +12,7 @@ export async function longestSilence(run: () => Promise<void>): Promise<number> 
   const timer = setInterval(look, 5);
   try {
     await run();
-    await sleep(100); // what was put off
+    await sleep(100); // deferred work
   } finally {
     clearInterval(timer);
   }
@@ -20,12 +20,12 @@ export async function longestSilence(run: () => Promise<void>): Promise<number> 
   return longest;
 }
 
-/** More would be a close that waits (see {@link lingering}); less is a computer that has other things to do. */
+/** In milliseconds. A close that waits takes longer (see {@link lingering}); a busy computer delays less. */
 export const tolerable = 3000;
 
 /**
- * Python: `lingering()` is a TCP socket with data that its peer, which stays open here, does not read. Who closes it last
- * waits for `seconds`.
+ * Python: `lingering()` is a TCP socket with data that its peer, which stays open here, does not read. Closing its last
+ * fd blocks for `seconds`.
  */
 export const lingering = `
 import socket, struct, os, time, sys, json

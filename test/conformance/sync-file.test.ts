@@ -7,7 +7,7 @@ import { FenceTimeline } from '../../lib/fake';
 import { conforms, endsWith, isPending, observe, refuses } from './record';
 import { useRig } from './rig';
 
-/** Without what differs from run to run: contexts are counted by the kernel, and times pass. */
+/** A sync file's information without fields that vary: context numbers and timestamps. */
 function plain(file: SyncFile) {
   const { name, fences, ...rest } = file.info();
   return {

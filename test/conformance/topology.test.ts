@@ -1,4 +1,4 @@
-// The PCI topology that the library reads from the machine's sysfs, and its conclusions.
+// The PCI topology that the library reads from the machine's sysfs, and its P2PDMA verdicts.
 import assert from 'node:assert/strict';
 import { defaultKernel, PciTopology, type PciFunction } from '../../lib';
 import { conforms, observe } from './record';
@@ -20,7 +20,7 @@ describe('the PCI topology', () => {
 
   conforms('has the devices, the root ports above them, and the host bridge', () => {
     const { functions, hostBridges } = read();
-    // Not the virtual functions: QEMU's lose their config space when other cases reset the physical one.
+    // Without the virtual functions: QEMU's lose their config space when other cases reset the physical function.
     for (const role of roles) {
       const found = functions.get(addresses[role]);
       assert(found?.parent);

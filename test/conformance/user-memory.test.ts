@@ -1,4 +1,4 @@
-// ioctl arguments at the end of the caller's memory, and arrays in them that extend past that end.
+// ioctl arguments at the end of the caller's memory, and arrays in them that extend beyond that end.
 import assert from 'node:assert/strict';
 import { constants } from 'node:os';
 import { defaultKernel } from '../../lib/kernel/default-kernel';
@@ -24,10 +24,10 @@ const requests = {
 };
 
 const featureGetDmaBuf = (1 << 16) | 11;
-/** No memory is there. */
+/** An address that is not mapped. */
 const nowhere = 0x1000n;
 
-/** Little-endian words: 32 bits each, or 64 if they are bigints. */
+/** Little-endian words: 32 bits each, or 64 bits for bigints. */
 function bytesOf(...words: (number | bigint)[]): Uint8Array {
   const parts = words.map((word) => {
     const part = Buffer.alloc(typeof word === 'bigint' ? 8 : 4);
@@ -42,7 +42,10 @@ function ioctl(fd: number, request: number, bytes: Uint8Array): number {
   return native.ioctlAtPageEnd(defaultKernel().handle, fd, request, bytes);
 }
 
-/** The request fails, with this error, and nothing else happens. It is none of the library's: none fails in its place. */
+/**
+ * Asserts that the request fails with this error and has no other effect. The library makes no such request, so
+ * injected failures do not apply.
+ */
 function fails(code: keyof typeof constants.errno, fd: number, request: number, bytes: Uint8Array): void {
   const result = observe(ioctl(fd, request, bytes));
   assert.equal(result, -constants.errno[code]);
@@ -71,7 +74,7 @@ describe("the end of the caller's memory", () => {
 
   conformsBeside([], 'interrupts: EINVAL beyond argsz, EFAULT beyond the memory', () => {
     const { fd } = rig.device('ssd');
-    const [none, eventfds] = [0x21, 0x24]; // to trigger, with nothing or with eventfds
+    const [none, eventfds] = [0x21, 0x24]; // flags of a trigger, with no data or with eventfds
     const set = (argsz: number, flags: number, count: number) => bytesOf(argsz, flags, 2, 0, count);
     fails('EINVAL', fd, requests.deviceSetIrqs, set(20, eventfds, 1));
     fails('EINVAL', fd, requests.deviceSetIrqs, set(23, eventfds, 1));

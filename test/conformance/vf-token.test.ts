@@ -145,7 +145,7 @@ describe('a VF token', () => {
     assert.equal(devices.length, 3);
     await refuses('ERR_NOT_OWNED', () => physical.hotReset());
     const device = await VfioDevice.open(addresses.virtual0, { iommufd, vfToken: token });
-    // Not even when they are the same iommufd's.
+    // Not allowed, even if both devices are bound to the same iommufd.
     assert.equal(observe(physical.hotResetInfo()).allowed, false);
     assert.equal(observe(device.hotResetInfo()).allowed, false);
     await refuses('ERR_NOT_OWNED', () => {

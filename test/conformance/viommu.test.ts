@@ -19,7 +19,7 @@ describe('a virtual IOMMU', () => {
     parent = rig.keep(rig.ioas.allocHwptSync(mock, { nestParent: true }));
     viommu = rig.keep(rig.iommufd.allocViommu(mock, parent, { type: selftest }));
   });
-  /** Moves the device there, until the case ends. */
+  /** Attaches the device to this page table until the case ends. */
   const onto = (table: Hwpt) => {
     mock.replace(table);
     rig.keep({

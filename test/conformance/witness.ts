@@ -6,7 +6,7 @@ import { basename, join } from 'node:path';
 import { defaultKernel, ioctlChannel, type IoctlMessage } from '../../lib';
 import { publish } from '../../lib/addon/trace';
 
-/** By the ioctl's name: 'edu: ok', 'nvme: EINVAL', 'ok' (of no device), … */
+/** Results by the ioctl's name: 'edu: ok', 'nvme: EINVAL', 'ok' (without a device), … */
 export type Ioctls = Record<string, string[]>;
 
 const list = (folder: string) => {
@@ -17,7 +17,7 @@ const list = (folder: string) => {
   }
 };
 
-/** QEMU's and the kernel's names for what the machine has, by vendor and device. */
+/** Names that QEMU and the kernel use for the machine's devices, by vendor and device ID. */
 const names: Partial<Record<string, string>> = {
   '0x1234 0x11e8': 'edu',
   '0x1b36 0x0010': 'nvme',
@@ -51,15 +51,15 @@ function deviceOf(file: string): string {
 }
 
 let current: Map<string, Set<string>> | undefined;
-/** What stands for a device where the fd is no device's. */
+/** The kind that is recorded if the fd does not belong to a device. */
 let standIn = '';
 
-/** Says that the IOMMUFD calls of this case are about a device that is not VFIO's, as a test's mock device. */
+/** Declares that this case's IOMMUFD calls concern a device that is not VFIO's, for example a mock device. */
 export function aboutDevice(kind: string): void {
   standIn = kind;
 }
 
-/** From now on ioctls are witnessed. */
+/** Starts recording ioctls. */
 export function startWitness(): void {
   subscribe(ioctlChannel, (message) => {
     if (!current) return;
@@ -71,7 +71,7 @@ export function startWitness(): void {
   });
 }
 
-/** Runs a case; returns the ioctls of its own, not of what prepared it. */
+/** Runs a case. Returns the ioctls of the case itself, without those of its setup. */
 export async function witness(body: () => Promise<void> | void): Promise<Ioctls> {
   publish();
   const seen = (current = new Map<string, Set<string>>());

@@ -1,6 +1,6 @@
-// A part of `npm run test:failures` (scripts/test-failures.ts): scenarios of the conformance suite on the fake kernel, again
-// and again, with their first, second, third … system call failing, until they run through. Each time there must be a coded
-// error, and afterwards nothing may be left open or mapped. What was seen is sent to the parent.
+// One part of `npm run test:failures` (scripts/test-failures.ts). Repeats scenarios of the conformance suite on the
+// fake kernel with their first, second, third … system call failing, until they run without a failure. Each failure
+// must cause an error with a code, and leave nothing open or mapped. The results are sent to the parent.
 //   run.ts PART PARTS ROUNDS [PART-OF-A-TITLE]
 import assert from 'node:assert/strict';
 import { readdirSync } from 'node:fs';
@@ -13,13 +13,13 @@ import { cleanUp } from '../cleanup';
 import { expectFailure, report, startFailing, takeReports } from '../conformance/record';
 import { contextOf, loadScenarios, Skipped, type Context, type Scenario, type Step } from './suite';
 
-/** What a part has seen. */
+/** The results of a part. */
 export interface Report {
   scenarios: number;
   injected: number;
   faults: [fault: string, times: number][];
   absorbed: [call: string, times: number][];
-  /** How long each scenario took, in seconds. */
+  /** The duration of each scenario, in seconds. */
   times: [title: string, seconds: number][];
 }
 
@@ -33,26 +33,26 @@ const folder = join(__dirname, '../conformance');
 process.env['VFIO_DMABUF_KERNEL'] = 'fake';
 const kernel = toFake(defaultKernel());
 
-/** What went wrong that should not: not coded, hidden, or left behind. */
+/** The faults: errors without a code, hidden errors, and files that were left open. */
 const faults = new Map<string, number>();
-/** Calls whose failure made no difference, and how often. */
+/** Calls whose failure had no effect, and how often. */
 const absorbed = new Map<string, number>();
 let injected = 0;
-/** What is being tried. */
+/** The current step. */
 let where = 'the start';
 
 function count(map: Map<string, number>, key: string): void {
   map.set(key, (map.get(key) ?? 0) + 1);
 }
 
-/** What a listener threw, and what nobody waits for: nobody else is there to catch it. */
+/** An error from a listener, or of a rejected promise without a handler. Only this handler receives them. */
 let uncaught: unknown;
 process.on('uncaughtException', (error) => {
   uncaught = error;
   report(error);
 });
 
-/** Takes a step, and says so if it takes for ever. */
+/** Runs a step with a time limit. */
 async function take(step: Step, context: Context): Promise<void> {
   const done = new AbortController();
   const late = setTimeout(longest, undefined, { signal: done.signal }).then(() => {
@@ -66,7 +66,7 @@ async function take(step: Step, context: Context): Promise<void> {
   }
 }
 
-/** Runs a scenario whole. What fails in cleaning up is done once more. */
+/** Runs a scenario with its setup and cleanup. Steps of the cleanup that fail are repeated once. */
 async function attempt(scenario: Scenario): Promise<unknown> {
   const context = contextOf(scenario);
   let failure: unknown;
@@ -101,10 +101,10 @@ function toFake(chosen: Kernel): FakeKernel {
 
 const text = (error: unknown) => (error instanceof Error ? error.message : inspect(error));
 
-/** Whether nothing is open that was not before. */
+/** Whether only the files are open that were open before. */
 const clean = (fds: number) => openFds() <= fds && kernel.openFiles === 0;
 
-/** Lets the garbage collector take what nobody holds. */
+/** Runs the garbage collector. */
 async function collect(): Promise<void> {
   for (let i = 0; i < 3; i += 1) {
     globalThis.gc?.();
@@ -112,7 +112,9 @@ async function collect(): Promise<void> {
   }
 }
 
-/** `failure`: what the scenario ended with, which errors that a listener was told of before explain. */
+/**
+ * Judges an injected failure. `failure` is the scenario's error. An injected error that a listener received is correct.
+ */
 function judge(failure: unknown, call: string, injectedCode: string): void {
   injected += 1;
   if (takeReports().some((error) => (error as { code?: unknown }).code === injectedCode)) return;
@@ -120,14 +122,14 @@ function judge(failure: unknown, call: string, injectedCode: string): void {
     count(absorbed, call);
     return;
   }
-  // `await using` tells two errors in one.
+  // `await using` combines two errors into one.
   const { error: last } = failure as { error?: unknown };
   const { code } = (last ?? failure) as { code?: unknown };
   if (typeof code === 'string' && code !== 'ERR_ASSERTION') return;
   count(faults, `${where}: ${text(failure)}`);
 }
 
-/** Fails call after call of one scenario, with the codes in turn, from another one on in each round. */
+/** Fails the calls of one scenario one after the other, with the codes in turn. Each round begins with another code. */
 async function failEach(scenario: Scenario, first: number): Promise<void> {
   const fds = openFds();
   for (let round = 0; round < rounds; round += 1) {
@@ -142,14 +144,14 @@ async function failEach(scenario: Scenario, first: number): Promise<void> {
       expectFailure(undefined);
       where = `${scenario.title}, call ${String(n)} (${call ?? 'none'}) fails with ${code}`;
       if (call === undefined) {
-        // Some scenarios race: what fails without cause must do so twice.
+        // Some scenarios have races: an error without an injected failure must occur twice.
         if (failure !== undefined && (await attempt(scenario)) !== undefined)
           count(faults, `${where}, and yet: ${text(failure)}`);
         break;
       }
-      if (failure !== undefined) await setImmediate(); // listeners hear of errors a little later
+      if (failure !== undefined) await setImmediate(); // listeners receive errors later
       judge(failure, call, code);
-      // What a scenario does not wait for after an error is given the time to end.
+      // Waits for calls that the scenario did not await after an error.
       for (let i = 0; i < patience && !clean(fds); i += 1) await setImmediate();
       if (clean(fds)) continue;
       count(faults, `${where}: leaves ${String(openFds() - fds)} fds, ${String(kernel.openFiles)} files of the kernel`);
@@ -185,14 +187,14 @@ async function main(): Promise<void> {
     run += 1;
   }
   const report: Report = { scenarios: run, injected, faults: [...faults], absorbed: [...absorbed], times };
-  process.send?.(report, () => process.exit(0)); // even if something was left that keeps the process alive
+  process.send?.(report, () => process.exit(0)); // even if a leak keeps the process alive
 }
 
 process.on('exit', (code) => {
   if (code === unfinished) console.log(`ended in the middle of ${where}: something never came to its end`);
 });
 process.exitCode = unfinished;
-process.channel?.unref(); // what waits for ever is seen by the event loop's end
+process.channel?.unref(); // the event loop ends when a wait would never end
 main().catch((error: unknown) => {
   console.error(error);
   process.exitCode = 1;

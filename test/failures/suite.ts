@@ -1,7 +1,7 @@
-// The conformance suite as scenarios that can be run again and again: this file stands in for mocha's functions while the
-// suite's files are loaded.
+// Loads the conformance suite as scenarios that can be repeated: this file replaces mocha's functions while the suite's
+// files are loaded.
 
-/** What mocha's hooks and cases are given as `this`, as far as the suite uses it. */
+/** The part of mocha's `this` that the suite's hooks and cases use. */
 export interface Context {
   test: { fullTitle: () => string };
   skip: () => never;
@@ -9,7 +9,7 @@ export interface Context {
 
 export type Step = (this: Context) => unknown;
 
-/** A case with everything that has to run before and after it. */
+/** A case with all its hooks. */
 export interface Scenario {
   title: string;
   before: Step[];
@@ -17,7 +17,7 @@ export interface Scenario {
   after: Step[];
 }
 
-/** Thrown by a case that does not run here. */
+/** Thrown by a case that is skipped here. */
 export class Skipped extends Error {}
 
 class Block {
@@ -33,13 +33,13 @@ class Block {
     this.parent = parent;
   }
 
-  /** From the outermost to this one. */
+  /** The blocks from the outermost to this one. */
   get path(): Block[] {
     return [...(this.parent?.path ?? []), this];
   }
 }
 
-/** Loads test files; returns their cases. */
+/** Loads test files. Returns their cases. */
 export async function loadScenarios(files: readonly string[]): Promise<Scenario[]> {
   const scenarios: Scenario[] = [];
   let current = new Block('', undefined);

@@ -1,8 +1,8 @@
-// A host's PCI functions as a tree of descriptions, written as /sys and /proc/cpuinfo are: to test and try what only reads.
+// Describes a host's PCI functions as a tree, and writes it in the format of /sys and /proc/cpuinfo for tests.
 import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 
-/** A link's speed in GT/s and its width, and what the function could do. */
+/** A link's speed in GT/s and its width, and the maximum of the function. */
 export interface Link {
   speed: number;
   width: number;
@@ -11,18 +11,18 @@ export interface Link {
 }
 
 export interface HostFunction {
-  /** '01:00.0', in domain 0 unless it says another. */
+  /** '01:00.0', in domain 0 unless it has another. */
   at: string;
   vendor: number;
   device: number;
   classCode: number;
   driver?: string;
-  /** A PCI Express function: what kind, as the PCI Express Capabilities register has it. */
+  /** The device/port type of a PCI Express function, as in the PCI Express Capabilities register. */
   port?: number;
-  /** The Access Control Services' control register; undefined: it has none. */
+  /** The Access Control Services' control register; undefined: the function has no such capability. */
   acs?: number;
   bars?: { size: number; prefetchable?: boolean }[];
-  /** The sizes that BAR 1 could have, as the bits of the Resizable BAR capability: bit 0 is 1 MiB. */
+  /** The supported sizes of BAR 1, as the bits of the Resizable BAR capability: bit 0 is 1 MiB. */
   resizable?: number;
   link?: Link;
   group?: number;
@@ -31,17 +31,17 @@ export interface HostFunction {
 }
 
 export interface Host {
-  /** What /proc/cpuinfo says. */
+  /** The contents of /proc/cpuinfo. */
   cpu: { vendor: string; family: number };
-  /** By bus: '0000:00'. */
+  /** The bus is '0000:00', for example. */
   hostBridges: { bus: string; numaNode?: number; functions: HostFunction[] }[];
-  /** Of every group; default: message-signalled interrupts of an x86. */
+  /** The reserved regions of every group; default: the message-signalled interrupts of an x86. */
   reserved?: string;
 }
 
 /** PCI Express Base Specification 6.0, 7.5.3.2: device/port type */
 export const ports = { endpoint: 0, rootPort: 4, upstream: 5, downstream: 6 } as const;
-/** The bits of the ACS control register that Linux sets where there is an IOMMU, and those without redirection. */
+/** The bits of the ACS control register that Linux sets if there is an IOMMU, and the bits without redirection. */
 export const acs = { isolating: 0x1d, plain: 0x11 } as const;
 
 const msi = '0x00000000fee00000 0x00000000feefffff msi\n';
@@ -152,7 +152,7 @@ class Writer {
   }
 }
 
-/** Writes `sys` and `proc/cpuinfo` into `folder`, and returns where sysfs is then. */
+/** Writes `sys` and `proc/cpuinfo` into `folder`. Returns the path of its sysfs. */
 export function writeHost(folder: string, { cpu, hostBridges, reserved = msi }: Host): string {
   const sys = join(folder, 'sys');
   mkdirSync(join(folder, 'proc'), { recursive: true });

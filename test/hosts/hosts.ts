@@ -1,4 +1,4 @@
-// Hosts, most of them made as such are built: for tests, and to try the command line on (write.ts).
+// Hosts, most of them modelled on typical hardware: for tests, and to try the command line (write.ts).
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { P2pVerdict } from '../../lib';
@@ -62,7 +62,7 @@ function bridge({ acs: control, link, ...port }: Port, behind: HostFunction[]): 
   };
 }
 
-/** A laptop: AMD, one host bridge, each device behind a root port of its own. */
+/** A laptop: AMD, one host bridge, each device behind its own root port. */
 const laptop: Host = {
   cpu: { vendor: 'AuthenticAMD', family: 25 },
   hostBridges: [
@@ -90,7 +90,7 @@ const laptop: Host = {
   ],
 };
 
-/** A server with two sockets of Intel's: two root ports in use on each, no switch. */
+/** A server with two Intel sockets: two root ports in use on each, no switch. */
 const twoSockets: Host = {
   cpu: { vendor: 'GenuineIntel', family: 6 },
   hostBridges: [
@@ -120,7 +120,10 @@ const twoSockets: Host = {
   ],
 };
 
-/** Four switches, each with two GPUs and two network cards, below two sockets that nobody vouches for. */
+/**
+ * Four switches, each with two GPUs and two network cards, below two sockets that are not in the kernel's list of host
+ * bridges.
+ */
 function gpuServer(control: number): Host {
   const isolated = control === acs.isolating;
   const root = (index: number): number => 0x10 + 0x20 * index;
@@ -160,7 +163,7 @@ function gpuServer(control: number): Host {
   };
 }
 
-/** Made, by name. */
+/** The described hosts, by name. */
 export const hosts: Readonly<Record<string, Host>> = {
   laptop,
   'two-sockets': twoSockets,
@@ -168,14 +171,17 @@ export const hosts: Readonly<Record<string, Host>> = {
   'gpu-server-acs': gpuServer(acs.isolating),
 };
 
-/** A real one: test/p2p/fabric.ts in QEMU, with what Linux 7.3.4 made of every pair (`npm run test:p2p -- --record`). */
+/**
+ * A recorded host: test/p2p/fabric.ts in QEMU, with the verdicts of Linux 7.3.4 on every pair (`npm run test:p2p --
+ * --record`).
+ */
 export function virtualMachine(): { host: RecordedHost; verdicts: [from: string, to: string, P2pVerdict, number][] } {
   return JSON.parse(readFileSync(join(__dirname, 'virtual-machine.json'), 'utf8')) as ReturnType<typeof virtualMachine>;
 }
 
 export const hostNames: readonly string[] = [...Object.keys(hosts), 'virtual-machine'];
 
-/** Writes the host of this name as files, and returns where sysfs is then. */
+/** Writes the host of this name as files. Returns the path of its sysfs. */
 export function writeNamed(folder: string, name: string): string {
   const made = hosts[name];
   if (made) return writeHost(folder, made);

@@ -1,13 +1,13 @@
-// A real host, as far as the topology is told from it: recorded from its /sys and /proc, and written again elsewhere.
+// Records the part of a host's /sys and /proc that the topology depends on, and writes it as files elsewhere.
 import { existsSync, mkdirSync, readdirSync, readFileSync, realpathSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 
 export interface RecordedHost {
-  /** By path: their text. */
+  /** The text of each file, by path. */
   files: Record<string, string>;
-  /** By path: the bytes in hexadecimal up to the last that is not 0, and how many there are. */
+  /** By path: the bytes in hexadecimal up to the last that is not 0, and the size. */
   config: Record<string, { bytes: string; size: number }>;
-  /** By path: the target, from the root on. */
+  /** The target of each link from the root on, by path. */
   links: Record<string, string>;
   folders: string[];
 }
@@ -20,10 +20,10 @@ const links = ['driver', 'iommu_group', 'physfn'];
 const devices = '/sys/bus/pci/devices';
 const groups = '/sys/kernel/iommu_groups';
 
-/** What the kernel's rules ask of the first CPU. */
+/** The lines about the first CPU that the kernel's rules use. */
 const cpuinfo = () => /^vendor_id.*\ncpu family.*\n/m.exec(readFileSync('/proc/cpuinfo', 'utf8'))?.[0] ?? '';
 
-/** This host. Only root sees all of config space. */
+/** Records this host. Only root can read all of config space. */
 export function recordHost(): RecordedHost {
   const host: RecordedHost = { files: { '/proc/cpuinfo': cpuinfo() }, config: {}, links: {}, folders: [] };
   const link = (path: string) => (host.links[path] = realpathSync(path));
@@ -48,7 +48,7 @@ export function recordHost(): RecordedHost {
   return host;
 }
 
-/** Writes it below `folder`, and returns where sysfs is then. */
+/** Writes the host below `folder`. Returns the path of its sysfs. */
 export function writeRecorded(folder: string, host: RecordedHost): string {
   const place = (path: string) => {
     mkdirSync(dirname(join(folder, path)), { recursive: true });

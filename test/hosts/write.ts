@@ -1,4 +1,4 @@
-// Writes a host as files, to try the command line on:
+// Writes a host as files, to try the command line:
 //
 //   npx tsx test/hosts/write.ts gpu-server /tmp/gpu-server && npx vfio-dmabuf topology --root /tmp/gpu-server
 import { hostNames, writeNamed } from './hosts';

@@ -1,5 +1,5 @@
-// Bus errors among the handlers of other native code, which JavaScript cannot install: bus_errors CASE. A case prints
-// what happens; scripts/test-native.ts knows what should.
+// Bus errors with SIGBUS handlers of other native code, which JavaScript cannot install: bus_errors CASE. A case prints
+// its events; scripts/test-native.ts has the expected output.
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -20,7 +20,7 @@ namespace {
 
 const auto kPage = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
 
-// A page of a file that was cut off: an access raises SIGBUS.
+// Maps a page of an empty file. An access raises SIGBUS.
 void* MapNothing(int protection = PROT_READ | PROT_WRITE) {
   const int fd = memfd_create("nothing", MFD_CLOEXEC);
   void* page = mmap(nullptr, kPage, protection, MAP_SHARED, fd, 0);
@@ -138,7 +138,7 @@ const Case kCases[] = {
      }},
     {"a range that goes while another thread faults",
      [] {
-       // The addresses are another's as soon as the range is gone: nobody may put zeros there any more.
+       // After the range is removed, its addresses may be reused. The handler must not map zeros there any more.
        Install(TryAgain);
        core::CatchBusErrors();
        void* page = MapNothing();

@@ -1,4 +1,4 @@
-// Each register access as a function of its own, for scripts/test-native.ts to look at the instructions.
+// Each register access as its own function. scripts/test-native.ts checks the instructions.
 #include "core/registers.h"
 
 #define VFIO_DMABUF_ACCESS(bits)                                                                             \
@@ -10,7 +10,7 @@ VFIO_DMABUF_ACCESS(16)
 VFIO_DMABUF_ACCESS(32)
 VFIO_DMABUF_ACCESS(64)
 
-// What a block access does: no access is merged with another.
+// The accesses of a block access must not be merged.
 extern "C" void load_two(const volatile uint32_t* at, uint32_t* out) {
   out[0] = core::LoadRegister(at);
   out[1] = core::LoadRegister(at + 1);

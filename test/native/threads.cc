@@ -1,7 +1,7 @@
-// Everything that core and the fake kernel promise to several threads, at once, for ThreadSanitizer to watch
-// (npm run test:tsan). Each thread works on a device and an iommufd of its own in one round, and on those that all
-// share in the next. Alone, every call must succeed and every byte arrive; together, calls may fail, as others reset
-// the device meanwhile, but not all of them.
+// Exercises core and the fake kernel with several threads under ThreadSanitizer (npm run test:tsan). In one round each
+// thread has its own device and iommufd, in the next round all threads share them. Without sharing, every call must
+// succeed and every byte must arrive. With sharing, some calls may fail, as other threads reset the device, but most
+// must succeed.
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -50,11 +50,11 @@ void Require(bool good, const char* what) {
   std::_Exit(1);
 }
 
-// How many calls on what is shared succeeded, and how many failed as they may.
+// The numbers of calls on shared objects that succeeded, and that failed with an allowed error.
 std::atomic<unsigned> succeeded = 0;
 std::atomic<unsigned> refused = 0;
 
-// The errno, or 0.
+// Returns the errno, or 0.
 template <typename Work>
 int Try(const Work& work) {
   try {
@@ -94,7 +94,7 @@ void WriteConfig(core::VfioDevice& device, uint64_t offset, uint16_t value) {
   device.Write(offset, &value, sizeof(value));
 }
 
-// One transfer of a page between the engine's buffer and an IOVA.
+// Transfers one page between the engine's buffer and an IOVA.
 void Transfer(const core::Mapping& registers, uint64_t iova, bool to_memory) {
   constexpr uint64_t kBuffer = 0x40000;
   registers.Store<uint64_t>(0x80, to_memory ? kBuffer : iova);
@@ -103,7 +103,7 @@ void Transfer(const core::Mapping& registers, uint64_t iova, bool to_memory) {
   registers.Store<uint64_t>(0x98, to_memory ? 3 : 1);
 }
 
-// What all threads use at once.
+// The objects that all threads use.
 struct Shared {
   std::shared_ptr<fake::FakeKernel> kernel;
   std::shared_ptr<core::Fd> iommufd;
@@ -127,11 +127,11 @@ Shared MakeShared() {
   return shared;
 }
 
-// A device's whole life, by one thread, beside those of others. `iommufd` and `ioas` may be shared.
+// Uses a device from open to close on one thread, while other threads use theirs. `iommufd` and `ioas` may be shared.
 void UseOwnDevice(const Shared& shared, unsigned thread, const std::shared_ptr<core::Fd>& iommufd,
                   const core::Ioas& ioas) {
   const auto& kernel = shared.kernel;
-  const uint64_t iova = (uint64_t{thread} + 1) << 32;  // of this thread, in whatever IOAS
+  const uint64_t iova = (uint64_t{thread} + 1) << 32;  // unique to this thread in any IOAS
   core::VfioDevice device(OpenDevice(kernel, thread), "");
   device.Bind(iommufd);
   device.Attach(ioas.id());
@@ -155,25 +155,25 @@ void UseOwnDevice(const Shared& shared, unsigned thread, const std::shared_ptr<c
     Require(std::memcmp(bytes, bytes + kPage, kPage) == 0, "a transfer lost bytes");
   }
 
-  device.Reset(*device.BeginRevoking());  // the engine reads zeros from the dead import
+  device.Reset(*device.BeginRevoking());  // the engine reads zeros from the revoked import
   Transfer(*registers, iova + 2 * kPage, false);
   Transfer(*registers, iova + kPage, true);
   Require(bytes[kPage] == 0, "a transfer from a revoked buffer");
   Require(ioas.Unmap(iova, 3 * kPage) == 3 * kPage, "unmapped too little");
 
-  // Known to the fake only when it looks: a duplicate made and closed behind its back.
+  // A duplicate that is made and closed without the fake kernel's knowledge. The fake kernel finds it only by a check.
   const int duplicate = dup(buffer->number());
   registers->Retire();
   device.Detach();
   close(duplicate);
 }
 
-// The device, IOAS, dma-buf and mapping that all threads share, by objects that are shared and by some of one's own.
+// Uses the shared device, IOAS, dma-buf and mapping, through shared objects and through the thread's own.
 void UseSharedDevice(const Shared& shared, unsigned thread, unsigned round) {
   const auto& [kernel, iommufd, ioas, device, registers, whole] = shared;
   core::VfioDevice own(core::Fd::Duplicate(kernel, device->fd().number()), "");
   const uint64_t iova = (uint64_t{thread} + 1) << 32;
-  const uint64_t page = thread * kPage;  // of the device's memory: each thread's bytes are its own
+  const uint64_t page = thread * kPage;  // each thread has its own page of the device's memory
 
   const auto mapped = own.Map(kRegisters, kPage, PROT_READ | PROT_WRITE);
   const auto memory = own.Map((uint64_t{kMemoryRegion} << 40) + page, kPage, PROT_READ | PROT_WRITE);
@@ -223,7 +223,7 @@ void UseSharedDevice(const Shared& shared, unsigned thread, unsigned round) {
   ioas->GetIovaRanges();
   kernel->TakeFaults();
 
-  // The last fd of a buffer, closed behind the fake's back while others look for such.
+  // Closes the last fd of a buffer without the fake kernel's knowledge, while other threads check for such buffers.
   const int last = dup(buffer->number());
   buffer.reset();
   close(last);
@@ -258,7 +258,7 @@ int main() {
       }
     });
   }
-  shared.reset();  // the last thread's copies go in that thread
+  shared.reset();  // the last thread to end releases the objects
   for (auto& thread : threads) thread.join();
   threads.clear();
   Require(kernel->OpenFiles() == 0, "files are left open");

@@ -1,5 +1,5 @@
-// On a kernel from before the feature (Linux 6.12) everything older works, and what is missing says so. Run by
-// `npm run test:vm -- --old-kernel IMAGE`.
+// On a kernel without dma-bufs of VFIO devices (Linux 6.12), everything older works, and errors name the missing
+// feature. Run by `npm run test:vm -- --old-kernel IMAGE`.
 import assert from 'node:assert/strict';
 import { DmaMemory, Iommufd, KernelError, VfioContainer, VfioDevice, type Ioas } from '../../lib';
 import { addressOf, reference } from '../../lib/fake';

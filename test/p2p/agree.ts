@@ -1,7 +1,7 @@
-// In the virtual machine: the library's verdict on every pair of devices against the kernel's own. Of two drives the kernel
-// is made to speak: one reads a block into the other's Controller Memory Buffer. What it makes of other pairs is worked out
-// from its source (rules.ts). Writes what it saw as JSON.
-//   agree.ts FILE [HOST]     HOST: where the host is recorded
+// Runs in the virtual machine, and compares the library's verdict on every pair of devices with the kernel's. For two
+// drives it uses the kernel itself: one drive reads a block into the other's Controller Memory Buffer. For other pairs
+// it uses the rules of the kernel's source (rules.ts). Writes the results as JSON.
+//   agree.ts FILE [HOST]     HOST: the file for the recorded host
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
@@ -12,25 +12,25 @@ import { PciTopology, type P2pPath, type PciFunction } from '../../lib';
 import { recordHost } from '../hosts/recorded';
 import { decide } from './rules';
 
-/** What came of a read, and what the kernel has thus decided. */
+/** The kernel's decision for each result of a read. */
 const meanings: Readonly<Record<string, P2pPath['verdict']>> = {
   ok: 'host-bridge', // through the IOMMU
-  // By bus address: a switch would route it, but QEMU sends everything through the IOMMU, which knows no such address.
+  // By bus address: a switch would route it, but QEMU sends everything through the IOMMU, which has no mapping for it.
   wrong: 'direct',
   [String(constants.errno.EINVAL)]: 'unsupported',
 };
 
-/** A pair, as the parent is told of it. */
+/** The result for a pair, as the parent receives it. */
 export interface Pair {
   from: string;
   to: string;
-  /** Of drives, their serial numbers. */
+  /** Serial numbers for drives. */
   names: [string, string];
   verdict: P2pPath['verdict'];
   distance: number;
-  /** Who else said so. */
+  /** The origin of the kernel's verdict. */
   judge: 'kernel' | 'its source';
-  /** What the kernel should be started with, to make it better. */
+  /** A kernel parameter that would improve the verdict. */
   advice?: string | undefined;
 }
 
@@ -39,7 +39,7 @@ const program = join(mkdtempSync(join(tmpdir(), 'p2p-')), 'read-into');
 const compiler = spawnSync('cc', ['-o', program, join(__dirname, 'read-into.c')], { encoding: 'utf8' });
 assert.equal(compiler.status, 0, compiler.stderr);
 
-/** '/dev/nvme0n1' of the drive with this address, if the kernel has it. */
+/** '/dev/nvme0n1' of the drive with this address; undefined: the kernel has no such drive. */
 function diskOf({ address }: PciFunction): string | undefined {
   const controllers = join(folder, address, 'nvme');
   const [controller] = existsSync(controllers) ? readdirSync(controllers) : [];
@@ -56,13 +56,13 @@ function name({ address }: PciFunction): string {
 
 const log = () => spawnSync('dmesg', { encoding: 'utf8' }).stdout;
 
-/** What the kernel's log has to say where this came out. */
+/** The messages in the kernel's log that belong to a verdict. */
 const witnesses: Partial<Record<P2pPath['verdict'], (client: string) => string>> = {
   unsupported: (client) => `${client}: cannot be used for peer-to-peer DMA`,
   direct: (client) => `Request device [${client}] fault addr`,
 };
 
-/** What the kernel makes of a disk's DMA to another drive's memory. */
+/** The kernel's verdict on a disk's DMA to another drive's memory. */
 async function ask(disk: string, to: PciFunction, from: PciFunction): Promise<Pick<Pair, 'verdict' | 'advice'>> {
   const before = log().length;
   const { status, stdout } = spawnSync(program, [disk, memoryOf(from)], { encoding: 'utf8' });
@@ -72,7 +72,7 @@ async function ask(disk: string, to: PciFunction, from: PciFunction): Promise<Pi
   let said = '';
   for (const [result, witness] of Object.entries(witnesses)) {
     const isSaid = () => (said = log().slice(before)).includes(witness(to.address));
-    for (let i = 0; i < 50 && result === verdict && !isSaid(); i += 1) await sleep(20); // it is told a little later
+    for (let i = 0; i < 50 && result === verdict && !isSaid(); i += 1) await sleep(20); // the message may be delayed
     assert.equal(isSaid(), result === verdict, `${stdout}, and yet: ${said}`);
   }
   return { verdict, advice: /pci=disable_acs_redir=\S+/.exec(said)?.[0] };

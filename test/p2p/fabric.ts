@@ -1,6 +1,6 @@
-// A machine with every kind of way between two devices that QEMU can make: root ports with and without Access Control
+// A machine with every kind of path between two devices that QEMU supports: root ports with and without Access Control
 // Services, two functions below one of them, a switch, devices on the root bus, a second host bridge, conventional PCI.
-// Its drives have a Controller Memory Buffer each.
+// Each of its drives has a Controller Memory Buffer.
 
 const drive = (id: string, at: string): string[] => [
   ...['-drive', `file=null-co://,if=none,id=${id}-disk,file.size=16M,file.read-zeroes=on,format=raw`],
@@ -10,7 +10,7 @@ const device = (what: string): string[] => ['-device', what];
 const rootPort = (id: string, number: number, more = ''): string[] =>
   device(`pcie-root-port,bus=pcie.0,addr=${(0x10 + number).toString(16)}.0,id=${id},chassis=${String(number)}${more}`);
 
-/** QEMU's arguments, beside those of an empty machine. Drives are told by their serial numbers. */
+/** QEMU's arguments, in addition to those of an empty machine. Serial numbers identify the drives. */
 export const fabric: readonly string[] = [
   ...rootPort('isolated', 1),
   ...drive('isolated', 'bus=isolated'),

@@ -1,5 +1,5 @@
-// The kernel's decision (calc_map_type_and_dist() of drivers/pci/p2pdma.c, Linux 7.3), taken step by step on the bytes of
-// config space: slow and plain, to hold the library's own way of counting against.
+// The kernel's decision (calc_map_type_and_dist() of drivers/pci/p2pdma.c, Linux 7.3), computed step by step from the
+// bytes of config space. It is slow and simple, to check the library's faster method.
 import { readFileSync, realpathSync } from 'node:fs';
 
 const devices = '/sys/bus/pci/devices';
@@ -26,7 +26,7 @@ function redirects(address: string): boolean {
   return false;
 }
 
-/** AMD's from family 17h on; QEMU's q35 is not on the list of host bridges. */
+/** AMD CPUs from family 17h on pass; QEMU's q35 is not in the kernel's list of host bridges. */
 function hostPasses(): boolean {
   const cpuinfo = readFileSync('/proc/cpuinfo', 'utf8');
   const family = Number(/^cpu family\s*: (\d+)/m.exec(cpuinfo)?.[1]);

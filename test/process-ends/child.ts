@@ -1,5 +1,5 @@
-// Lives up to a step and ends: as a process that is told how in a line on stdin, so that it can be started ahead of
-// time; or as a worker, which is ended by others.
+// Runs the steps up to a given one, and ends. A process reads its task from a line on stdin, so that it can be started
+// early; a worker is terminated by its parent.
 import { writeSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
@@ -24,7 +24,7 @@ export interface WorkerTask {
   token?: FakeKernelToken;
 }
 
-/** What is held when the end comes. */
+/** The objects that are open at the end. */
 export const held: Life[] = [];
 
 async function work({ step, token }: WorkerTask): Promise<void> {

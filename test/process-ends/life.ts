@@ -1,4 +1,4 @@
-// The life of everything that a program can hold, step by step: each step comes on top of those before it.
+// Creates everything that a program can have open, step by step. Each step adds to those before it.
 import { readFile } from 'node:fs/promises';
 import { setImmediate as turn, setTimeout as sleep } from 'node:timers/promises';
 import { setFlagsFromString } from 'node:v8';
@@ -8,7 +8,7 @@ import { addressOf, FenceTimeline, reference } from '../../lib/fake';
 
 export const addresses = { engine: addressOf(reference, 'engine'), ssd: addressOf(reference, 'ssd') };
 
-/** A step after which calls sleep in the kernel until somebody signals a fence. */
+/** A step after which calls sleep in the kernel until a fence is signaled. */
 export const withoutBound = 'resets wait for a fence';
 
 const manyPages = 4 << 20; // bytes; pinning them takes some milliseconds
@@ -28,7 +28,7 @@ export interface Life {
 
 type Full = Required<Life>;
 
-/** As many at once as nobody waits for. What they answer is not what matters here. */
+/** Makes several calls at once without waiting for them. Their results are ignored. */
 function underWay(call: () => Promise<unknown>): void {
   for (let i = 0; i < calls; i += 1) call().catch(() => undefined);
 }
@@ -101,7 +101,7 @@ const leaves: Record<string, { after: string; step: (life: Full) => unknown }> =
       buffer.importSyncFile(life.fences.createFence(1), 'w');
       underWay(() => ssd.reset());
       await sleep(100);
-      await readFile('/proc/self/comm'); // Node's own pool has threads left
+      await readFile('/proc/self/comm'); // some of Node's pool threads are still free
     },
   },
   'all of it is garbage': {
@@ -122,7 +122,7 @@ export const steps: readonly string[] = [...Object.keys(setUp), ...Object.keys(l
   (step) => step !== withoutBound,
 );
 
-/** Lives up to `step`. What calls that are under way look at is kept. */
+/** Runs the steps up to `step`. The returned object keeps the memory that calls under way use. */
 export async function live(step: string, kernel: Kernel | undefined): Promise<Life> {
   const life = { kernel } as Full;
   const leaf = leaves[step];

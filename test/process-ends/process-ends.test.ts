@@ -1,6 +1,7 @@
-// A process or a worker that ends, at whichever step and however, leaves nothing: the next one opens, binds, attaches
-// and uses the same devices at once. "At once" is in the handler of the event that tells of the end, without a retry.
-// On the fake kernel each process has a kernel of its own: there only the workers share, and the others just end well.
+// When a process or a worker ends, at any step and in any way, its devices are free: the next one opens, binds,
+// attaches and uses them at once. "At once" is in the handler of the event that reports the end, without a retry. On
+// the fake kernel each process has a kernel of its own. There only workers share devices, and processes must just end
+// without an error.
 import assert from 'node:assert/strict';
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
@@ -29,7 +30,7 @@ const ways: Record<Way, { code: number | null; signal: NodeJS.Signals | null }> 
   'process.exit() under a worker': { code: 7, signal: null },
 };
 
-/** Everything that a successor does before it first waits. */
+/** Everything that a successor does before its first await. */
 function takeDevices(kernel: Kernel) {
   const iommufd = Iommufd.open({ kernel });
   try {
@@ -50,7 +51,7 @@ interface Taken {
   error?: unknown;
 }
 
-/** Bytes go from memory through the engine into the drive's CMB. */
+/** Transfers bytes from memory through the engine into the drive's CMB. */
 async function useDevices({ devices, error }: Taken): Promise<void> {
   if (!devices) throw error;
   const { ioas, engine, ssd } = devices;
@@ -65,13 +66,13 @@ async function useDevices({ devices, error }: Taken): Promise<void> {
   assert(arrived.equals(bytes), 'the DMA did not arrive');
 }
 
-/** What this process has open, by name. */
+/** The names of this process's open files. */
 function openFiles(): string[] {
   const names = readdirSync('/proc/self/fd').map((fd) => {
     try {
       return readlinkSync(`/proc/self/fd/${fd}`);
     } catch {
-      return ''; // that of the listing itself
+      return ''; // the fd of the directory listing
     }
   });
   return names.filter((name) => /vfio|iommu|memfd|dmabuf/.test(name)).sort();
@@ -84,12 +85,12 @@ describe(`the end, on the ${isFake ? 'fake' : 'system’s'} kernel`, function ()
   let next: ChildProcess | undefined;
   const slowest = { what: '', ms: 0 };
 
-  /** A child that waits for its task: the next is started while this one works. */
+  /** Starts a child that waits for its task. The next child starts while this one works. */
   function startChild(): ChildProcess {
     return spawn(process.execPath, [child], { stdio: 'pipe', env: { ...process.env, TMPDIR: folder } });
   }
 
-  /** For handlers: what it throws, useDevices() throws later. */
+  /** Takes the devices in an event handler. useDevices() later throws its error. */
   function takeAtOnce(what: string): Taken {
     const start = performance.now();
     try {
@@ -113,7 +114,7 @@ describe(`the end, on the ${isFake ? 'fake' : 'system’s'} kernel`, function ()
     console.log(`    the slowest open, bind and attach: ${slowest.ms.toFixed(1)} ms, after ${slowest.what}`);
   });
 
-  /** Gives a child its task; resolves to what its end left to take. */
+  /** Gives a child its task. Resolves to the devices that were taken at its end. */
   async function endChild(step: string, way: Way, within = patience): Promise<Taken> {
     const current = next ?? startChild();
     next = startChild();
@@ -186,7 +187,7 @@ describe(`the end, on the ${isFake ? 'fake' : 'system’s'} kernel`, function ()
       const start = performance.now();
       await worker.terminate();
       assert(performance.now() - start < 5000);
-      // Its fences were signaled when it ended, and so the resets come to their end.
+      // The end of the worker signaled its fences, so the resets complete.
       let taken = takeAtOnce('terminate()');
       for (let i = 0; i < 100 && taken.error; i += 1) {
         await sleep(50);

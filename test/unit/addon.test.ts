@@ -1,4 +1,4 @@
-// Loading the native addon, in installations that have one, have none, or have one that does not load.
+// Loading the native addon, in installations with an addon, without one, and with one that cannot be loaded.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';

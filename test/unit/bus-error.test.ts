@@ -1,5 +1,5 @@
-// Memory that is taken away ends nothing, whoever else wants SIGBUS; and what is not the library's goes to them. Each case
-// has a process of its own.
+// An access to memory that was removed does not end the process, even if other code handles SIGBUS, too. Other code's
+// bus errors go to its own handlers. Each case has its own process.
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { join } from 'node:path';

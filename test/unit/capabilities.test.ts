@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { deviceCapabilities, parseChain, regionCapabilities } from '../../lib/vfio/capabilities';
 
-/** An info struct of 32 bytes with capabilities behind it. */
+/** An info struct of 32 bytes, followed by capabilities. */
 function info(...capabilities: { at: number; id: number; next: number; words?: number[] }[]) {
   const bytes = new Uint8Array(128);
   const view = new DataView(bytes.buffer);

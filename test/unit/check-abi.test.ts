@@ -1,4 +1,4 @@
-// check:abi finds what differs from the kernel headers.
+// check:abi finds differences from the kernel headers.
 import assert from 'node:assert/strict';
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
@@ -7,7 +7,7 @@ import { compareAbi, parseHeader } from '../../scripts/check-abi';
 import { temporaryFolder } from '../cleanup';
 import { compiler, itNeeds } from '../needs';
 
-// A kernel header with what makes the real ones hard to compare: request codes that need another header's macros,
+// A kernel header with the difficult elements of the real ones: request codes that need another header's macros,
 // enumerators, a sign bit, an unnamed union and a flexible array.
 const kernelHeader = `
 #include <linux/types.h>
@@ -66,7 +66,7 @@ describe('check:abi', function () {
     writeFileSync(path.join(folder, 'kernel/linux/some-thing.h'), kernelHeader);
   });
 
-  /** What differs when `before` in our header is `after`. */
+  /** The reported differences when `before` in our header is replaced by `after`. */
   function differences(before = '', after = ''): string[] {
     assert.ok(ourHeader.includes(before));
     writeFileSync(path.join(folder, 'ours/uapi/some_thing.h'), ourHeader.replace(before, after));

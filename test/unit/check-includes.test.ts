@@ -1,3 +1,4 @@
+// check:includes finds includes that the table of native/README.md does not allow, and files without a subject.
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import path from 'node:path';

@@ -1,5 +1,5 @@
-// The rules of lib/lifetime/lifetime.ts, for every class of the package that can be closed. Classes and members are found by
-// looking, so that what is added later is held to them.
+// The rules of lib/lifetime/lifetime.ts, for every class of the package that has close(). The classes and members are
+// found by reflection, so that later additions are tested.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
@@ -17,7 +17,7 @@ interface Closable {
   [Symbol.asyncDispose]?(): Promise<void>;
 }
 
-/** Their close() is something else. */
+/** Classes whose close() does something else. */
 const others: Readonly<Record<string, string>> = {
   FakeKernel: 'removes its sysfs tree; what is open on it stays usable',
   NvmeController: 'closes its mapped registers',
@@ -25,7 +25,7 @@ const others: Readonly<Record<string, string>> = {
   WakeUp: 'ends with low power',
 };
 
-/** What a closed object still tells: what it remembers, without the kernel. */
+/** Members that still work on a closed object, as they need no kernel call. */
 const remembered: Readonly<Record<string, readonly string[]>> = {
   DmaMapping: ['addressValid'],
   Eventfd: ['ref', 'unref'],
@@ -42,7 +42,7 @@ const remembered: Readonly<Record<string, readonly string[]>> = {
   VfioGroup: ['container'],
 };
 
-/** They stay open when the kernel refuses to take them back, and can be closed again. */
+/** Classes whose objects stay open when the kernel refuses to release them, and can be closed again. */
 const canFail = [
   ...['DmaMapping', 'FaultQueue', 'HwQueue', 'Hwpt', 'Ioas', 'IoasMapping', 'Ioeventfd', 'PeerShare', 'Vdevice'],
   ...['VeventQueue', 'Viommu'],
@@ -69,7 +69,10 @@ function memberName({ id, owner = '' }: Member): string {
 
 const isClosed = (object: Closable) => object.closed ?? object.state === 'closed';
 
-/** One object of each class, one of which is to be closed. Afterwards nothing is open. */
+/**
+ * Calls `use` with an object of the named class, in a fixture with one object of each class. Asserts that nothing is
+ * open afterwards.
+ */
 async function withObjects(name: string, use: (object: Closable, fixture: Fixture) => unknown): Promise<void> {
   const fixture = new Fixture(kernel, []);
   try {
@@ -90,7 +93,10 @@ async function withObjects(name: string, use: (object: Closable, fixture: Fixtur
   assert.equal(kernel.openFiles, 0);
 }
 
-/** The fixture's mock device is nobody's object: an iommufd is closed all the same, and tells that its IOAS is in use. */
+/**
+ * Calls a close function. The fixture's mock device has no JavaScript object: an iommufd is closed, but reports that
+ * its IOAS is in use (EBUSY).
+ */
 async function closed(close: () => unknown): Promise<void> {
   try {
     await close();
@@ -181,7 +187,7 @@ describe('every class that can be closed', function () {
         });
       });
 
-      // A mapping of a BAR in a container stays open, as its device must not be closed before it is unmapped.
+      // Excluded: a mapping of a BAR in a container stays open, as it must be unmapped before its device is closed.
       if (!(Symbol.asyncDispose in prototype) || name === 'DmaMapping') return;
       it('is closed on a pool thread also when the kernel refuses, and tells that once', async () => {
         await withObjects(name, async (object) => {
@@ -189,7 +195,7 @@ describe('every class that can be closed', function () {
           const code = await codeOf(() => object[Symbol.asyncDispose]?.());
           const failed = kernel.failedCall !== undefined;
           kernel.failCall(0, 'EIO');
-          // An iommufd has the mock device's error, too; a device leaves it to the kernel to take its interrupts away.
+          // An iommufd also has the mock device's error. A device reports none, as the kernel disables its interrupts.
           const told = name === 'Iommufd' ? ['EIO', 'EBUSY'] : name === 'VfioDevice' ? ['undefined'] : ['EIO'];
           if (failed) assert.ok(told.includes(String(code)), String(code));
           assert.equal(isClosed(object), true);
@@ -202,7 +208,7 @@ describe('every class that can be closed', function () {
   it('a device that cannot begin to close stays open, and can be closed again', async () => {
     using iommufd = Iommufd.open({ kernel });
     const device = VfioDevice.openSync(kernel.addressOf('ssd'), { iommufd });
-    // The kernel must be told to stop this before the device goes.
+    // The ioeventfd must be removed in the kernel before the device is closed.
     const ring = device.region(2).ioeventfd({ offset: 0x4000, width: 4, value: 1 });
     kernel.failCall(1, 'EIO');
     assert.equal(await codeOf(() => device[Symbol.asyncDispose]()), 'EIO');

@@ -1,4 +1,4 @@
-// Errors have their hints, whichever entry point of the package a program begins with.
+// Errors have hints, whichever entry point of the package a program imports first.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';

@@ -1,4 +1,4 @@
-// The kernel's names for errnos.
+// The kernel's names of errno values.
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { constants } from 'node:os';
@@ -6,10 +6,10 @@ import { errnoName } from '../../lib/addon/errno';
 import { errnoHeaders, itNeeds, type Need } from '../needs';
 
 const headers = ['errno-base.h', 'errno.h'].map((name) => `/usr/include/asm-generic/${name}`);
-/** Some architectures have numbers of their own. */
+/** Some architectures have errno values of their own. */
 const genericNumbers: Need = () =>
   constants.errno.ENOTEMPTY === 39 ? undefined : 'this architecture has errno numbers of its own';
-// Names that stand for another one's number.
+// Names that are aliases of other names.
 const aliases = ['EWOULDBLOCK', 'EDEADLOCK', 'ENOTSUP'];
 
 describe('errno names', () => {

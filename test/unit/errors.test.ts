@@ -1,4 +1,4 @@
-// What errors say. The kernel's part is in test/conformance; here is what takes another machine, another user or another
+// Messages and hints of errors. test/conformance has those of the kernel; the cases here need another machine, user or
 // limit than the one that the tests run on.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
@@ -27,7 +27,7 @@ import { itNeeds, prlimit, superuser, type Need } from '../needs';
 
 const page = 4096n;
 
-/** The error of a call that the kernel refused so. */
+/** The library's error for a call that the kernel refused with `code`. */
 function failed(call: string, code: string, args: Arguments = {}, around: Around = {}): KernelError {
   const errno = constants.errno[code as keyof typeof constants.errno];
   const [syscall, ioctl] = /^[A-Z]/.test(call) ? ['ioctl', call] : [call, undefined];
@@ -50,7 +50,7 @@ function caught(call: () => unknown): KernelError {
 
 describe('hints', () => {
   const iommufd = ['ENOTTY', 'E2BIG', 'EOPNOTSUPP', 'EINVAL', 'ENOENT', 'ENOMEM', 'EOVERFLOW', 'EBUSY'];
-  // Every call and errno that the kernel's behaviour is written down for.
+  // Every call and errno that has a known cause in the kernel.
   const rows: Record<string, string[]> = {
     open: ['ENOENT', 'EACCES', 'EPERM', 'ENODEV', 'EMFILE'],
     VFIO_DEVICE_BIND_IOMMUFD: ['EINVAL', 'EBUSY', 'EPERM', 'EACCES', 'EAGAIN', 'EBADF', 'EBADFD', 'ENOTTY'],
@@ -187,7 +187,7 @@ describe('errors of opening', () => {
   });
 
   it('give commands with a udev rule that sh takes', () => {
-    // Character devices that everybody may open: what stands in the way of opening would be a security module.
+    // A character device that everybody may open, so only a security module could refuse it.
     assert.match(
       hintOf('EACCES', '/dev/null'),
       /\/dev\/null belongs to \S+ with mode 0\d+, which allows it: a security module/,
@@ -255,7 +255,7 @@ describe('a device that VFIO does not have', () => {
     drive('nvme');
     unlinkSync(join(folder(), 'iommu_group'));
     assert.match(refused(), /no IOMMU is on \(.*class\/iommu is empty\).*intel_iommu=on/);
-    // The one that a kernel has to test itself, whatever the machine has.
+    // The IOMMU of the kernel's selftest, which exists independently of the hardware.
     mkdirSync(join(kernel.sysfs, 'class/iommu/iommufd_selftest_iommu.0'), { recursive: true });
     assert.match(refused(), /class\/iommu is empty/);
     mkdirSync(join(kernel.sysfs, 'class/iommu/dmar0'), { recursive: true });
@@ -421,7 +421,7 @@ describe('errors of mapping', () => {
 });
 
 describe('the limit of locked memory', () => {
-  /** What a child under a limit is told, with or without CAP_IPC_LOCK. */
+  /** The hint that a child process under a limit prints, with or without CAP_IPC_LOCK. */
   function told(limit: string, length: bigint, user: 'root' | 'nobody', attached = true): string {
     const program = `
       const { hintFor } = require(${JSON.stringify(join(__dirname, '../../lib/hints'))});

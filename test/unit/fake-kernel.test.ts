@@ -1,4 +1,4 @@
-// A fake kernel in several threads, and what it leaves behind.
+// A fake kernel that several threads use, and cleanup of its sysfs folder.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
@@ -23,7 +23,7 @@ const bind = `
   const iommufd = Iommufd.open({ kernel });
   const engine = VfioDevice.openSync(kernel.addressOf('engine'), { iommufd });`;
 
-/** A process that makes a fake kernel, with its sysfs in `folder`, and ends. */
+/** Runs a process that makes a fake kernel, with its sysfs in `folder`, and executes `end`. */
 function run(folder: string, end: string) {
   const code = `${load} process.env.TMPDIR = ${JSON.stringify(folder)}; const kernel = new FakeKernel(); ${end}`;
   return spawnSync(process.execPath, ['-e', code], { encoding: 'utf8' });
@@ -36,7 +36,7 @@ describe('a fake kernel', function () {
     const folder = mkdtempSync(join(tmpdir(), 'fake-'));
     try {
       const fails = (machine: string) => `try { new FakeKernel({ ...reference, ${machine} }); } catch { failed += 1; }`;
-      // In TypeScript before its sysfs, in native code, and with its sysfs half-written.
+      // The error occurs in TypeScript before the sysfs is written, in native code, and with a half-written sysfs.
       const machines = [
         'ports: [{}]',
         "mdevs: [{ role: 'x', type: 'nonsense' }]",
@@ -62,7 +62,7 @@ describe('a fake kernel', function () {
       const address = kernel.addressOf('engine');
       await assert.rejects(VfioDevice.open(address, { iommufd }), { code: 'EINVAL' });
       assert.equal(kernel.openFiles, 3);
-      // The worker's own device, through the number of its fd.
+      // Opens the worker's device by the number of its fd.
       using same = await VfioDevice.open(fd, { kernel });
       same.command.busMaster = true;
       same.close();
@@ -90,7 +90,7 @@ describe('a fake kernel', function () {
 
     it('has nothing open any more when a worker was terminated with calls that had just ended', async () => {
       using kernel = new FakeKernel();
-      // It never comes to take its devices and memory: the event loop does not turn.
+      // The event loop blocks, so the worker never receives its devices and memory.
       const worker = startWorker(
         `const kernel = FakeKernel.attach(workerData); ${bind}
         for (let i = 0; i < 4; i += 1) VfioDevice.open(kernel.addressOf('ssd'), { iommufd });
@@ -123,11 +123,11 @@ describe('a fake kernel', function () {
       rmSync(folder, { recursive: true });
     });
 
-    /** What a process leaves there that makes a fake kernel and ends in this way. */
+    /** The files that are left when a process makes a fake kernel and then executes `end`. */
     function left(end: string): string[] {
       const { stderr } = run(folder, end);
       assert(!stderr.includes('KernelError'), stderr);
-      // tsx puts a cache into such a folder.
+      // tsx puts its cache into the same folder.
       return readdirSync(folder).filter((name) => !name.startsWith('tsx'));
     }
 
@@ -161,7 +161,7 @@ describe('a fake kernel', function () {
       const [killed = '', ...more] = left('process.kill(process.pid, "SIGKILL");');
       assert.match(killed, /^vfio-dmabuf-fake-/);
       assert.deepEqual(more, []);
-      // What only looks like one: a file, another name.
+      // Similar names that must stay: a file, and a folder with another name.
       writeFileSync(join(folder, 'vfio-dmabuf-fake-abcdef'), '');
       mkdirSync(join(folder, 'vfio-dmabuf-fake-of-mine'));
       const after = left('');

@@ -1,4 +1,5 @@
-// The fake's NVMe drive under commands that no driver gives: it answers with a status, and always comes to an end.
+// The fake NVMe drive executes commands that no driver would submit. It completes each with a status, and always
+// terminates.
 import assert from 'node:assert/strict';
 import { DmaMemory, Iommufd, VfioDevice, type Ioas, type MappedRegion } from '../../lib';
 import { FakeKernel } from '../../lib/fake';
@@ -7,7 +8,7 @@ const page = 4096;
 const at = { admin: 0x10_0000n, adminDone: 0x10_1000n, io: 0x10_2000n, ioDone: 0x10_3000n, data: 0x10_4000n };
 const [depth, namespaceOne] = [64, 1];
 
-/** Commands for a drive. Its queues are at the start of its memory, which it has at `at.admin` plus `base`. */
+/** Submits commands to a drive. The queues are at the start of the memory, at the IOVA `at.admin` plus `base`. */
 class Driver {
   readonly bar: MappedRegion;
   readonly #view: DataView;
@@ -46,13 +47,13 @@ class Driver {
     this.bar.write32(0x1000 + 8 * queue, tail);
   }
 
-  /** A command's status; undefined: it was not completed. */
+  /** A command's status; undefined: it is not completed. */
   status(queue: 0 | 1, entry: number): number | undefined {
     const word = this.#view.getUint32(this.#done(queue, entry), true);
     return (word >>> 16) & 1 ? (word >>> 17) & 0x7ff : undefined;
   }
 
-  /** Gives one command. Its status. */
+  /** Submits one command. Returns its status. */
   give(queue: 0 | 1, opcode: number, prp: [bigint, bigint], words: Record<number, number>): number | undefined {
     const tail = this.#tails[queue];
     this.put(queue, tail, opcode, prp, words);
@@ -102,14 +103,14 @@ describe("the fake's NVMe drive", () => {
     drive.createQueues();
     assert.equal(drive.give(0, 0x55, [0n, 0n], {}), 0x01); // no such command
     assert.equal(drive.give(0, 6, [at.data, 0n], { 10: 0x77 }), 0x02);
-    assert.equal(drive.give(0, 1, [at.data, 0n], { 10: 0x3f0002, 11: (9 << 16) | 1 }), 0x100); // no such completion queue
-    assert.equal(drive.give(0, 1, [at.data, 0n], { 10: 0x3f0001, 11: (1 << 16) | 1 }), 0x101); // it is there already
+    assert.equal(drive.give(0, 1, [at.data, 0n], { 10: 0x3f0002, 11: (9 << 16) | 1 }), 0x100); // no such CQ
+    assert.equal(drive.give(0, 1, [at.data, 0n], { 10: 0x3f0001, 11: (1 << 16) | 1 }), 0x101); // already exists
     assert.equal(drive.give(0, 5, [at.data + 8n, 0n], { 10: 0x3f0002, 11: 1 }), 0x13);
-    assert.equal(drive.give(0, 4, [0n, 0n], { 10: 1 }), 0x10c); // a queue that is in use
+    assert.equal(drive.give(0, 4, [0n, 0n], { 10: 1 }), 0x10c); // the queue is in use
     assert.equal(drive.give(1, 2, [at.data, 0n], { 1: 7 }), 0x0b);
     assert.equal(drive.give(1, 2, [at.data, 0n], { 12: 0xffff }), 0x02); // more than MDTS
     assert.equal(drive.give(1, 2, [at.data, 0n], { 10: 131_072 }), 0x80);
-    assert.equal(drive.give(1, 2, [0xdead_0000n, 0n], {}), 0x04); // nothing is mapped there
+    assert.equal(drive.give(1, 2, [0xdead_0000n, 0n], {}), 0x04); // not mapped
     assert.deepEqual(
       kernel.takeFaults().map(({ iova, reason }) => [iova, reason]),
       [[0xdead_0000n, 'unmapped']],
@@ -125,7 +126,7 @@ describe("the fake's NVMe drive", () => {
     for (let i = 0; i < 7; i += 1) view.setBigUint64(inMemory + 8 * i, at.data + BigInt((i + 1) * page), true);
     assert.equal(drive.give(1, 1, [at.data, list], { 12: 63 }), 0);
     for (const offset of [1n, 4n, 4095n]) assert.equal(drive.give(1, 1, [at.data, list + offset], { 12: 63 }), 0x13);
-    // One entry on the list's page, which leads to itself.
+    // The list's page has room for one entry, which points to itself.
     const end = list + BigInt(page) - 8n;
     view.setBigUint64(Number(end - at.admin), end, true);
     assert.equal(drive.give(1, 1, [at.data, end], { 12: 63 }), 0x13);
@@ -135,7 +136,7 @@ describe("the fake's NVMe drive", () => {
 
   it('comes to an end when its own data reconfigures it', () => {
     drive.createQueues();
-    // A block that switches the controller off and on again, with queues of two entries, when it is read to the registers.
+    // Reading this block into the registers disables and enables the controller again, with queues of two entries.
     const block = new DataView(memory.buffer, Number(at.data - at.admin), 2 * page);
     block.setUint32(page + 0x14, (4 << 20) | (6 << 16) | 1, true);
     for (const base of [0, page]) {
@@ -170,7 +171,7 @@ describe("the fake's NVMe drive", () => {
       for (const [i, address] of addresses.entries()) view.setBigUint64(offset + 8 * i, address, true);
       return at.admin + BigInt(offset);
     };
-    // What a drive reads into the other's doorbells: of one queue, with these tails one after the other.
+    // Stores a block with these tails, one in each page, which the drive reads into the doorbell of the other's queue.
     const store = (driver: Driver, tails: number[]) => {
       const [start, list] = [Number(driver.base) + 4 * page, Number(driver.base) + 8 * page];
       new Uint8Array(memory.buffer, start, tails.length * page).fill(0xff);
@@ -187,7 +188,7 @@ describe("the fake's NVMe drive", () => {
       other.put(1, i, 2, [doorbells.of, 0n], { 12: 7 });
       drive.put(1, i, 2, [doorbells.ofOther, list], { 12: 23 });
     }
-    drive.ring(1, 0); // 63 commands: each makes the other execute 128, which ring the first
+    drive.ring(1, 0); // 63 commands: each makes the other execute 128, which ring the doorbell of the first
     const done = () =>
       Array.from({ length: depth - 1 }, (_, i) => drive.status(1, i + 1)).filter((status) => status === 0).length;
     const first = done();
@@ -205,6 +206,6 @@ describe("the fake's NVMe drive", () => {
     assert.equal(drive.give(1, 1, [inside + 0x3000n, 0n], {}), 0);
     assert.equal(drive.give(1, 2, [at.data, 0n], {}), 0);
     assert.equal(Buffer.from(memory.buffer, Number(at.data - at.admin), 12).toString(), 'from the CMB');
-    assert.equal(drive.give(1, 2, [inside + 0xff_f000n, inside + 0x100_0000n], { 12: 15 }), 0x04); // behind its end
+    assert.equal(drive.give(1, 2, [inside + 0xff_f000n, inside + 0x100_0000n], { 12: 15 }), 0x04); // beyond its end
   });
 });

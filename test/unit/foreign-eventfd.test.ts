@@ -1,4 +1,4 @@
-// Eventfds that other programs have open as well, and that block.
+// Eventfds without O_NONBLOCK that other programs also have open.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
@@ -12,7 +12,10 @@ const nonBlocking = 0o4000;
 const flagsOf = (fd: number) =>
   Number.parseInt(/^flags:\s*(\d+)$/m.exec(readFileSync(`/proc/self/fdinfo/${String(fd)}`, 'latin1'))?.[1] ?? '', 8);
 
-/** Two objects for an eventfd that blocks: Node clears O_NONBLOCK of the file that a child has as its standard input. */
+/**
+ * Two objects for one eventfd that blocks: Node clears O_NONBLOCK of a file that it passes to a child as standard
+ * input.
+ */
 function blocking(): [Eventfd, Eventfd] {
   const theirs = Eventfd.create({ kernel });
   spawnSync(process.execPath, ['--version'], { stdio: [theirs.fd, 'ignore', 'inherit'] });

@@ -1,5 +1,5 @@
-// Calls everything that the package exports with everything that a program could pass in, on a fake kernel. To look for
-// more than the default does, or to see a failure again:
+// Calls everything that the package exports with any kind of value, on a fake kernel. To test longer than by default,
+// or to repeat a failure:
 //
 //   VFIO_DMABUF_FUZZ_SEED=7 VFIO_DMABUF_FUZZ_CALLS=1000000 npx mocha test/unit/fuzz.test.ts
 import assert from 'node:assert/strict';
@@ -13,7 +13,7 @@ import { lastCalls, type Report } from './fuzz/log';
 
 const seed = process.env['VFIO_DMABUF_FUZZ_SEED'] ?? '1';
 const calls = process.env['VFIO_DMABUF_FUZZ_CALLS'] ?? '5000';
-// What a call may take at the most, and the child to start.
+// The child's time limit in milliseconds: its start, and 5 for each call.
 const patience = 60_000 + Number(calls) * 5;
 
 describe('fuzzed arguments', function () {
@@ -38,7 +38,7 @@ describe('fuzzed arguments', function () {
     return code === 0 && report ? { report } : { death: signal ?? `exit code ${String(code)}` };
   };
   let outcome: ReturnType<typeof start> | undefined;
-  /** What the child found: it is started by the first test that asks. */
+  /** The child's report. The first test that needs it starts the child. */
   const ask = async (): Promise<Report> => {
     const found = await (outcome ??= start());
     if ('report' in found) return found.report;
@@ -76,7 +76,7 @@ describe('fuzzed arguments', function () {
     ]) {
       assert.ok(members.includes(id), `${id} is not among ${members.join(', ')}`);
     }
-    // Most arguments are bad, and yet many calls get through to the kernel.
+    // Most arguments are invalid, but many calls must still reach the kernel.
     assert.ok(
       succeeded > 0.1 * (succeeded + rejected) && rejected > 0.1 * (succeeded + rejected),
       JSON.stringify({ succeeded, rejected }),

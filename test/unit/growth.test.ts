@@ -1,5 +1,5 @@
-// What n operations cost, against what 16 n cost: never much more than 16 times as much. Machines differ; laws of growth
-// do not.
+// Compares the time of 16 n operations with that of n: it must not be much more than 16 times as long. The ratio does
+// not depend on the machine's speed.
 import assert from 'node:assert/strict';
 import { closeSync, openSync } from 'node:fs';
 import { DmaMemory, Iommufd, VfioDevice, type IoasMapping } from '../../lib';
@@ -7,7 +7,7 @@ import { FakeKernel } from '../../lib/fake';
 import { itNeeds, openFiles } from '../needs';
 
 const factor = 16;
-/** A quadratic cost would be 256. */
+/** With a quadratic cost the ratio would be 256. */
 const most = 64;
 
 /** Nanoseconds of CPU time of this process. */
@@ -18,9 +18,12 @@ function cost(work: () => void): number {
   return user + system;
 }
 
-/** Asserts the law for `work(n)`, which brings everything back to where it was. The best of three, as others disturb. */
+/**
+ * Asserts the bound for `work(n)`, which must restore the initial state. Uses the best of three runs, as other
+ * processes interfere.
+ */
 function grows(n: number, work: (count: number) => void): void {
-  work(n); // compiles
+  work(n); // compiles the code
   const best = (count: number) => Math.min(...Array.from({ length: 3 }, () => cost(() => work(count))));
   const [few, many] = [best(n), best(factor * n)];
   assert(many < most * Math.max(few, 1000), `${String(n)}: ${String(few)} us, 16 times as many: ${String(many)} us`);

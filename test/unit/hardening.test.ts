@@ -1,4 +1,4 @@
-// What the compiler and the linker made of the addon, read from its ELF file: nothing but Node is needed.
+// Checks the hardening by compiler and linker in the addon's ELF file. Node is the only requirement.
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
@@ -30,7 +30,7 @@ interface Symbol_ {
   defined: boolean;
 }
 
-/** A little-endian ELF file of 64 bits. */
+/** A little-endian 64-bit ELF file. */
 class Elf {
   readonly #bytes: Buffer;
   readonly machine: number;
@@ -99,7 +99,7 @@ class Elf {
     return this.#bytes.subarray(offset, offset + length);
   }
 
-  /** The bits of a GNU property that all objects had which were linked. */
+  /** The bits of a GNU property. The linker keeps the bits that all linked objects have. */
   property(wanted: number): number {
     for (const { type, offset, size } of this.segments) {
       if (type !== PT_NOTE) continue;
@@ -118,7 +118,7 @@ class Elf {
   }
 }
 
-/** The property of an object file that the compiler adds to each program: what it lacks, no program gets. */
+/** The missing properties of the start files that the compiler links into each program. No program can have these. */
 function ofStartFiles(): string[] {
   try {
     return ['crti.o', 'crtbeginS.o'].map((name) =>
@@ -160,7 +160,7 @@ describe('the addon as the linker made it', () => {
   });
 
   it('calls the checked functions of the C library (_FORTIFY_SOURCE)', function () {
-    // musl has none, and sanitizers do without.
+    // musl has no such functions, and sanitizers do not use them.
     const { glibcVersionRuntime } = (process.report.getReport() as { header: { glibcVersionRuntime?: string } }).header;
     if (sanitized || glibcVersionRuntime === undefined) this.skip();
     const checked = [...imported].filter((name) => /^__\w+_chk(@|$)/.test(name) && !name.startsWith('__stack'));
@@ -170,7 +170,7 @@ describe('the addon as the linker made it', () => {
   it('begins its functions with landing pads (CET, BTI)', function () {
     const pads: Record<number, string[]> = {
       [EM_X86_64]: ['f30f1efa'], // endbr64
-      [EM_AARCH64]: ['5f2403d5', '3f2303d5'], // bti c; paciasp, which is one, too
+      [EM_AARCH64]: ['5f2403d5', '3f2303d5'], // bti c; paciasp also is a landing pad
     };
     const wanted = pads[elf.machine];
     if (!wanted) this.skip();
@@ -180,8 +180,8 @@ describe('the addon as the linker made it', () => {
   });
 
   it('says that it has them, where the toolchain’s own objects say so', function () {
-    // The linker writes the note only if every object has it, the compiler's start files included. Debian's lack it, so
-    // there the note is not to be had; the landing pads are there all the same.
+    // The linker writes the note only if every object has it, including the compiler's start files. Debian's start
+    // files lack it, so the note is missing there, although the addon has the landing pads.
     const wanted = properties[elf.machine];
     const startFiles = ofStartFiles();
     if (!wanted || startFiles.length === 0) this.skip();

@@ -1,6 +1,6 @@
-// JavaScript does its worst: no program can make the library crash, show what is not there, or take a call for done that
-// the kernel refused. Each kind has a process of its own; when that dies, the test fails, and says at which name.
-// VFIO_DMABUF_HOSTILE=long attacks also the names that the program does not come by.
+// Hostile JavaScript: no program can crash the library, make it report a mapping that does not exist, or make a call
+// that the kernel refused look successful. Each kind of attack has its own process. If that crashes, the test fails and
+// prints the property name. VFIO_DMABUF_HOSTILE=long also attacks names that the program does not access.
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
@@ -29,7 +29,7 @@ describe('hostile JavaScript', function () {
   }
 
   it('attacks the names of the addon and of the library', () => {
-    // Of each kind of place that a name is collected from, one.
+    // One name from each kind of source.
     for (const name of ['mapFd', 'maxPasidLog2', 'errno', 'iova', 'autoRemap', 'signal', 'fds', 'then', '0']) {
       assert(names.includes(name), name);
     }
@@ -46,12 +46,12 @@ describe('hostile JavaScript', function () {
       /napi_create_(type_|range_)?error\(\w+, (?!nullptr)/,
       /Napi::(Object|Array|Function)::New/,
       /ThrowAsJavaScriptException/,
-      /HotFunction\([^)]*&/, // data that somebody else owns
+      /HotFunction\([^)]*&/, // data with another owner
     ];
     for (const file of readdirSync(folder)) {
       const text = readFileSync(join(folder, file), 'utf8').replace(/\/\/.*$/gm, '');
       for (const pattern of forbidden) {
-        if (file === 'object.h' && pattern.source.startsWith('Napi::(')) continue; // where they are made
+        if (file === 'object.h' && pattern.source.startsWith('Napi::(')) continue; // this file creates them
         assert.doesNotMatch(text, pattern, `${file}: ${pattern.source}`);
       }
       if (!/^fake_kernel\.cc$|^vfio_reset\.cc$/.test(file)) assert.doesNotMatch(text, /\.Get\(/, file);

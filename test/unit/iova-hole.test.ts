@@ -1,4 +1,4 @@
-// Where there is room in an I/O address space.
+// Free ranges in an I/O address space.
 import assert from 'node:assert/strict';
 import { findHole } from '../../lib/vfio/iova-hole';
 

@@ -1,4 +1,4 @@
-// A kernel without IOMMUFD, as Debian's are: devices come through their groups without being asked for.
+// On a kernel without IOMMUFD, such as Debian's, devices are opened through their groups by default.
 import assert from 'node:assert/strict';
 import { DmaMemory, examineHost, Iommufd, VfioContainer, VfioDevice } from '../../lib';
 import { FakeKernel, legacy } from '../../lib/fake';

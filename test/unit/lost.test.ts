@@ -1,4 +1,5 @@
-// Objects that nobody closes: with NODE_DEBUG=vfio-dmabuf each is named, with the place where it was made.
+// With NODE_DEBUG=vfio-dmabuf, a warning for each object that was garbage-collected without close(), with the place
+// that created it.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';

@@ -1,4 +1,4 @@
-// The machines' descriptions.
+// The descriptions of machines.
 import assert from 'node:assert/strict';
 import { existsSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { basename, join } from 'node:path';

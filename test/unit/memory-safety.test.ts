@@ -1,5 +1,5 @@
-// No program can crash the process or touch freed memory, whatever it does. Each case has a process of its own: when that
-// dies, the test fails, and says how.
+// No program can crash the process or access freed memory. Each case runs in its own process. If that crashes, the test
+// fails and prints how.
 import assert from 'node:assert/strict';
 import { execFile, type ExecFileException } from 'node:child_process';
 import { join } from 'node:path';
@@ -10,7 +10,7 @@ import { cases } from './memory-safety/cases';
 
 const patience = 25_000;
 
-/** Of cases that open more files than others. */
+/** The needs of cases that open many files. */
 const needs: Partial<Record<string, Need[]>> = {
   'closing everything while calls are under way': [openFiles(1024)],
 };

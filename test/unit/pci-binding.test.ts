@@ -1,4 +1,4 @@
-// A bind that fails half-way leaves a device as it was.
+// A bind that fails halfway restores the device's previous state.
 import assert from 'node:assert/strict';
 import { existsSync, mkdirSync, readFileSync, symlinkSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';

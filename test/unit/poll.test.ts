@@ -1,4 +1,4 @@
-// Waiting for fds through the event loop.
+// Waiting for fds with the event loop.
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -84,7 +84,7 @@ describe('waiting for an fd', () => {
   });
 
   it('leaves files blocking that others have open, too', async () => {
-    // A socket, and the reading end of a pipe whose writing end waits on it.
+    // A socket, and the read end of a pipe whose write end stays open.
     const script = `sleep 20 | "$0" "$@" 4<&0`;
     const args = ['-c', script, process.execPath, '--import', 'tsx', join(__dirname, 'poll/flags.ts')];
     const child = spawn('sh', args, { stdio: ['ignore', 'pipe', 'inherit', 'pipe'], detached: true });

@@ -1,4 +1,4 @@
-// Which parts of a region can be mapped and exported.
+// The parts of a region that can be mapped and exported.
 import assert from 'node:assert/strict';
 import { Iommufd, VfioDevice } from '../../lib';
 import { FakeKernel } from '../../lib/fake';

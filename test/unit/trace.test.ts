@@ -1,4 +1,4 @@
-// The ioctls on the diagnostics channel.
+// The diagnostics channel publishes each ioctl.
 import assert from 'node:assert/strict';
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { setImmediate as turn } from 'node:timers/promises';

@@ -1,5 +1,5 @@
-// Lives through one case of test/unit/bus-error.test.ts: child.ts CASE. Says 'guarded' when bus errors in what the library
-// has mapped ended nothing.
+// Runs one case of test/unit/bus-error.test.ts: child.ts CASE. Prints 'guarded' when bus errors in memory that the
+// library has mapped did not end the process.
 import assert from 'node:assert/strict';
 import { ftruncateSync, readdirSync, readlinkSync } from 'node:fs';
 import { setImmediate as turn, setTimeout as sleep } from 'node:timers/promises';
@@ -18,13 +18,16 @@ function mapped() {
   return { registers: ssd.region(2).map(), buffers: [heap.allocSync(size), heap.allocSync(size)] };
 }
 
-/** The fake keeps a BAR in a memfd, and a heap's memory in the dma-buf's file: what is cut off raises SIGBUS. */
+/**
+ * Truncates the memory. The fake kernel keeps a BAR in a memfd, and a heap's memory in the dma-buf's file, so accesses
+ * raise SIGBUS.
+ */
 function takeAway(buffers: { fd: number }[]): void {
   const bars = readdirSync('/proc/self/fd').filter((fd) => {
     try {
       return readlinkSync(`/proc/self/fd/${fd}`).includes('fake-bar');
     } catch {
-      return false; // that of the listing itself
+      return false; // the fd of the directory listing
     }
   });
   assert(bars.length > 0);

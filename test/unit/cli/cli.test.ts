@@ -1,4 +1,4 @@
-// The command line on the fake kernel and on made sysfs trees.
+// The command line on the fake kernel and on generated sysfs trees.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
@@ -31,7 +31,7 @@ describe('vfio-dmabuf', function () {
       /^ok {4}8 devices {2}bound to vfio-pci, can be opened, and exports its memory: 01:00\.0, /m,
     );
     assert.match(told.stdout, /This host can do it/);
-    // No colour, and no line cut, where no terminal is.
+    // Without a terminal, the output has no colours and no truncated lines.
     assert(!told.stdout.includes('\u001b'));
     const { healthy, findings } = JSON.parse(run('doctor', '--json').stdout) as {
       healthy: boolean;
@@ -122,7 +122,7 @@ describe('vfio-dmabuf', function () {
     it('ends once when two signals come', async () => {
       const { server, exit, line } = share('--range', '0:1M');
       await line();
-      // Both are pending when the process goes on.
+      // Both signals are pending when the process continues.
       for (const signal of ['SIGSTOP', 'SIGTERM', 'SIGINT', 'SIGCONT'] as const) server.kill(signal);
       assert.deepEqual(await exit, [0, null]);
       assert(!existsSync(path));
@@ -137,7 +137,7 @@ describe('vfio-dmabuf', function () {
       server.kill('SIGUSR2');
       assert.equal((await receive(client)).event, 'revoked');
       assert.equal((await receive(client)).event, 'restored');
-      server.stdout.destroy(); // its next line cannot be written: it ends
+      server.stdout.destroy(); // the next write to stdout fails, so it ends
       connect();
       assert.deepEqual(await exit, [0, null]);
       assert(!existsSync(path));
@@ -173,7 +173,7 @@ describe('binding to vfio-pci', () => {
     symlinkSync('../../../../bus/pci/drivers/nvme', join(device(), 'driver'));
   });
 
-  /** A device of a class, below the PCI device. */
+  /** Adds a device of a class below the PCI device. */
   function add(kind: 'block' | 'net', name: string, files: Record<string, string>): void {
     const folder = join(device(), kind, name);
     mkdirSync(folder, { recursive: true });
@@ -202,7 +202,7 @@ describe('binding to vfio-pci', () => {
         objections: [],
       },
     );
-    // Another device of the tree has it already.
+    // The other device of the tree is already bound to vfio-pci.
     assert.deepEqual(planBind('02:00.0', { sysfs }).steps, []);
     const back = planUnbind('02:00.0', { sysfs });
     assert.deepEqual(

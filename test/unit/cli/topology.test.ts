@@ -1,4 +1,4 @@
-// vfio-dmabuf devices and topology, on hosts that are files and on the fake machine.
+// vfio-dmabuf devices and topology, on recorded or described hosts and on the fake machine.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -52,7 +52,7 @@ function many(): Host {
 const overlap = (a: Rectangle, b: Rectangle): boolean =>
   a.x < b.x + b.width && b.x < a.x + a.width && a.y < b.y + b.height && b.y < a.y + a.height;
 
-/** Where lines are drawn, as thin rectangles, each with the places that it may touch. */
+/** The lines of the picture as thin rectangles, each with the boxes that it may touch. */
 function linesOf({ trunks }: Picture): Rectangle[] {
   return trunks.flatMap(({ from, x, to }) => {
     const ys = [from.y, ...to.map(({ y }) => y)];
@@ -65,7 +65,7 @@ function linesOf({ trunks }: Picture): Rectangle[] {
   });
 }
 
-/** Every tag that is opened is closed, in order, and text has no bare markup. */
+/** Asserts that every tag is closed in the right order, and that text has no unescaped markup. */
 function assertWellFormed(svg: string): void {
   const open: string[] = [];
   for (const [, close, name, empty] of svg.matchAll(/<(\/?)([a-z]+)(?: [a-zA-Z-]+="[^"<]*")*(\/?)>/g)) {
@@ -273,7 +273,7 @@ describe('vfio-dmabuf devices and topology', function () {
         const all: Rectangle[] = [...drawn.boxes, ...drawn.cells, ...drawn.legend];
         for (const [i, one] of all.entries()) {
           assert(one.x >= 0 && one.y >= 0 && one.x + one.width <= drawn.width && one.y + one.height <= drawn.height);
-          // Cells by their neighbours alone: there are thousands.
+          // There are thousands of cells, so each is compared with its neighbours only.
           const others = i < drawn.boxes.length ? all : all.slice(i, i + devices);
           for (const other of others) assert(one === other || !overlap(one, other), JSON.stringify([one, other]));
         }

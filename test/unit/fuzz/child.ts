@@ -1,4 +1,4 @@
-// The fuzzer, in a process of its own: a crash ends this one, and not the tests.
+// The fuzzer. It runs in its own process, so that a crash does not end the tests.
 //
 //   child.ts SEED CALLS JOURNAL
 import fs from 'node:fs';
@@ -18,12 +18,12 @@ const calls = Number(callsText);
 const callsPerRound = 100;
 
 const log = new Log(journal);
-// Many fake kernels write their sysfs: in memory that is fast.
+// In memory, as many fake kernels write a sysfs tree.
 const folder = fs.mkdtempSync(join(fs.existsSync('/dev/shm') ? '/dev/shm' : tmpdir(), 'vfio-dmabuf-fuzz-'));
 process.env['TMPDIR'] = folder;
 process.env['VFIO_DMABUF_KERNEL'] = 'fake';
 
-// Whatever it is told: what the library removes lies in here.
+// The fuzzed calls must only remove files in this folder.
 const { rmSync } = fs;
 fs.rmSync = (path, options) => {
   if (typeof path === 'string' && !resolve(path).startsWith(folder)) {
@@ -33,7 +33,10 @@ fs.rmSync = (path, options) => {
   rmSync(path, options);
 };
 
-/** Properties that the types call read-only are overwritten in this round: whose promises those are is not ours to say. */
+/**
+ * Whether this round overwrites properties that the types declare read-only. Unhandled rejections in such a round are
+ * ignored, as code outside the library can cause them.
+ */
 let wild = false;
 process.on('unhandledRejection', (reason) => {
   if (wild) return;
@@ -60,7 +63,7 @@ async function main(): Promise<void> {
   const reached = new Set<Class>();
   let others = makeOthers();
   let kernel = new FakeKernel();
-  // All before the first round, so that each can be repeated alone.
+  // All members are found before the first round, so that each round can be repeated alone.
   for (const { value } of others) surface.learn(value);
 
   for (let number = seed; log.report.calls < calls; number += 1) {
@@ -70,7 +73,7 @@ async function main(): Promise<void> {
     for (let i = 0; i < callsPerRound; i += 1) await round.step();
     await round.end(`seed ${number}`);
     if (wild && number % 8 === 1) others = makeOthers();
-    // A kernel cannot see that another one closed a duplicate of its fd.
+    // A kernel does not notice that another one closed a duplicate of its fd.
     if (wild || !fs.existsSync(kernel.sysfs) || kernel.openFiles > 0) {
       fixture.closeQuietly(kernel);
       kernel = new FakeKernel();

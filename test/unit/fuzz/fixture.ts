@@ -1,5 +1,5 @@
-// Objects of every class, to call on and to pass in: live, closed, and of another kernel; and calls that succeed, for
-// the fuzzer to spoil.
+// Objects of every class, as receivers and arguments of the fuzzer's calls: open, closed, and of another kernel. Also
+// valid calls, which the fuzzer modifies.
 import {
   DmaBuf,
   DmaHeap,
@@ -46,7 +46,7 @@ function enabled(index: InterruptIndex): InterruptIndex {
 
 const vfToken = '01234567-89ab-cdef-0123-456789abcdef';
 
-/** A device of the fake kernel's own, whose IOMMU can do everything (IOMMU_TEST_OP_MOCK_DOMAIN_FLAGS). */
+/** A mock device of the fake kernel, whose IOMMU has every feature (IOMMU_TEST_OP_MOCK_DOMAIN_FLAGS). */
 function mockDevice(kernel: FakeKernel, iommufd: Iommufd) {
   const command = Buffer.alloc(72);
   command.writeUInt32LE(command.length, 0);
@@ -56,10 +56,10 @@ function mockDevice(kernel: FakeKernel, iommufd: Iommufd) {
   return { iommufd, id: command.readUInt32LE(24) };
 }
 
-/** The objects of one kernel, or what is left of them when they are closed. */
+/** The open and closed objects of one kernel. */
 let sockets = 0;
 
-/** In the abstract namespace: nothing is left when it is closed. */
+/** A name in the abstract namespace, which leaves no file when the socket is closed. */
 function socketPath(): string {
   sockets += 1;
   return `@vfio-dmabuf-fuzz-${String(process.pid)}-${String(sockets)}`;
@@ -74,7 +74,7 @@ function build(kernel: FakeKernel) {
   const [serial, serialTwin, framebuffer] = ['serial', 'serialTwin', 'framebuffer'].map((role) =>
     VfioDevice.openSync(kernel.addressOf(role), { iommufd }),
   ) as [VfioDevice, VfioDevice, VfioDevice];
-  // What they are in outlasts a close.
+  // Device state persists when a device is closed.
   for (const device of [serial, serialTwin]) device.resetSync();
   framebuffer.region(2).write(0x502, new Uint8Array(new Uint16Array([128, 128, 32, 1]).buffer));
   const unbound = VfioDevice.openSync(kernel.addressOf('ports'), { kernel });
@@ -181,7 +181,7 @@ function isCloseable(value: unknown): value is Closeable {
   return typeof value === 'object' && value !== null && 'close' in value && typeof value.close === 'function';
 }
 
-/** An object of the library's. */
+/** An object of the library. */
 export type ObjectSample = Sample & { value: object };
 
 export class Fixture {
@@ -191,7 +191,7 @@ export class Fixture {
   readonly #others: readonly ObjectSample[];
   #buffer: ArrayBuffer;
 
-  /** @param others objects to pass in besides: closed ones, and such of another kernel */
+  /** @param others further objects to pass as arguments: closed ones, and ones of another kernel */
   constructor(kernel: FakeKernel, others: readonly ObjectSample[]) {
     this.objects = build(kernel);
     this.#others = others;
@@ -199,7 +199,7 @@ export class Fixture {
     for (const [name, object] of Object.entries(this.objects)) if (object) this.add(name, object);
   }
 
-  /** @param forged made by other ways than the published ones */
+  /** @param forged whether it was made without the published functions */
   add(label: string, object: object, forged = false): void {
     const name = classOf(object);
     const sample = { label, value: object, forged };
@@ -213,20 +213,20 @@ export class Fixture {
     return this.#samples;
   }
 
-  /** The DMA memory's pages, or, when that is closed, 8 bytes. */
+  /** The DMA memory's pages; 8 other bytes if the memory is closed. */
   get buffer(): ArrayBuffer {
     if (this.#buffer.byteLength === 0) this.#buffer = new ArrayBuffer(8);
     return this.#buffer;
   }
 
-  /** The same, taken out of its ArrayBuffer where Node can do that (from 22 on). */
+  /** The same bytes, transferred to another ArrayBuffer if Node has transfer() (from 22 on). */
   takeBuffer(): ArrayBuffer {
     const { buffer } = this;
     const { transfer } = buffer as { transfer?: () => ArrayBuffer };
     return transfer?.call(buffer) ?? buffer;
   }
 
-  /** Any object of the library's. */
+  /** A random object of the library. */
   any(random: Random): ObjectSample {
     return random.percent(85) ? random.pick(this.#samples) : random.pick(this.#others);
   }
@@ -239,7 +239,7 @@ export class Fixture {
     return others.length > 0 ? random.pick(others) : { label: 'undefined', value: undefined };
   }
 
-  /** With a label for what is passed to a call that should succeed. */
+  /** Adds a label to an argument of a call that should succeed. */
   describe(value: unknown): Sample {
     const known = this.#samples.find((sample) => sample.value === value);
     if (known) return known;
@@ -257,21 +257,21 @@ export class Fixture {
       if (isCloseable(object)) object.close();
       else if (object instanceof Counts) void object.return(); // it may wait for another kernel's eventfd
     } catch {
-      // What close() has to say is judged when it is called for its own sake.
+      // Errors of close() are judged in calls that test close().
     }
   }
 
-  /** Closes all, children before parents. */
+  /** Closes all objects, children before parents. */
   close(): void {
     for (const { value } of [...this.#samples].reverse()) if (value !== this.objects.kernel) this.closeQuietly(value);
   }
 }
 
-/** Closed objects, and live ones of a kernel of their own. */
+/** Closed objects, and open ones of another kernel. */
 export function makeOthers(): ObjectSample[] {
   const closed = new Fixture(new FakeKernel(), []);
   const foreign = new Fixture(new FakeKernel(), []);
-  // Nobody closes these, to end what waits for a fence or for a peer.
+  // These objects stay open, so waits for a fence or for a peer must end first.
   foreign.objects.timeline.advance(100);
   const { channel, otherEnd, client, fdServer, shareServer } = foreign.objects;
   for (const waited of [channel, otherEnd, client, fdServer, shareServer]) waited.close();
@@ -283,14 +283,16 @@ export function makeOthers(): ObjectSample[] {
 }
 
 /**
- * Calls that are only made as they should be. A fence that is never signaled, in a dma-buf, holds up for ever whoever waits
- * for it in the kernel, as the real one does.
+ * Calls that are made only with valid arguments. A dma-buf with a fence that is never signaled blocks its waiters in
+ * the kernel forever, on the fake kernel as on the real one.
  */
 export const onlyValid: ReadonlySet<string> = new Set(['DmaBuf#importSyncFile']);
 const migrationStates = ['stop', 'running', 'stop-copy', 'resuming', 'running-p2p', 'pre-copy', 'pre-copy-p2p'];
 const loggedRanges = { ranges: [{ iova: 0, length: 1 << 20 }], pageSize: 4096 };
 
-/** Calls that succeed while nothing is closed. What is not listed here is only called at random. */
+/**
+ * Calls that succeed while nothing is closed. Functions that are not listed here are called with random arguments only.
+ */
 export const validCalls: Record<string, (objects: Objects, random: Random) => unknown[]> = {
   'Iommufd.open': ({ kernel }) => [{ kernel }],
   'Iommufd.fromFd': ({ iommufd, kernel }) => [iommufd.fd, { kernel }],

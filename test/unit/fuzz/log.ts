@@ -1,22 +1,22 @@
-// What the child tells its parent: in a journal the calls that it is about to make, as it may not live to tell more; in
-// a report what was wrong with their outcomes.
+// The child's output for its parent: a journal with each call before it is made, in case the child crashes, and a
+// report of the faults.
 import { openSync, readFileSync, writeSync } from 'node:fs';
 
 const lines = 8;
 const width = 1024;
 const most = 20;
 
-/** What the child found. */
+/** The child's results. */
 export interface Report {
   calls: number;
   succeeded: number;
   rejected: number;
-  /** What could be called. */
+  /** The functions that can be called. */
   members: string[];
   failures: string[];
 }
 
-/** The last calls in a journal, the newest last. */
+/** The last calls in a journal, in their order. */
 export function lastCalls(journal: string): string {
   const bytes = readFileSync(journal);
   return Array.from({ length: lines }, (_, i) => bytes.toString('utf8', i * width, (i + 1) * width).trim())
@@ -34,7 +34,7 @@ export class Log {
     this.#journal = openSync(journal, 'w');
   }
 
-  /** Something is about to be done. */
+  /** Writes a step to the journal before it is made. */
   note(text: string): void {
     this.#current = text;
     const { calls } = this.report;
@@ -45,7 +45,7 @@ export class Log {
     this.report.calls += 1;
   }
 
-  /** Something is wrong. Of each `kind` one case is enough. */
+  /** Reports a fault. Only the first fault of each `kind` is kept. */
   fail(what: string, kind: string, where = this.#current): void {
     if (this.#kinds.has(kind) || this.#kinds.size === most) return;
     this.#kinds.add(kind);

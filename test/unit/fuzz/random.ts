@@ -1,10 +1,10 @@
-/** The same numbers for the same seed (xorshift). */
+/** A pseudo-random number generator (xorshift): the same seed gives the same numbers. */
 export class Random {
   #state: number;
 
   constructor(seed: number) {
     this.#state = (seed * 0x9e3779b1 + 0x7f4a7c15) | 0 || 1;
-    for (let i = 0; i < 8; i += 1) this.#next(); // so that seeds that are close to each other part
+    for (let i = 0; i < 8; i += 1) this.#next(); // separates the sequences of similar seeds
   }
 
   #next(): number {

@@ -1,4 +1,4 @@
-// One round of the fuzzer: calls with spoiled arguments, and what must hold afterwards.
+// One round of the fuzzer: calls with modified arguments, and the checks after them.
 import { readdirSync, fstatSync, readlinkSync } from 'node:fs';
 import { Readable, Writable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -11,10 +11,13 @@ import { exported, optionNames, type Member, type Surface } from './surface';
 import { any, optionsObject, primitive, type Sample } from './values';
 import { complaint } from './verdict';
 
-const patience = 5000; // ms, for a promise when everything is closed
-const mostMemory = 1 << 24; // more would be pinned when it is mapped
+const patience = 5000; // milliseconds until a promise must settle after everything is closed
+const mostMemory = 1 << 24; // mapping more would pin too much
 
-/** The files that the library opened, by inode, with the names that the fake gives them; BARs are a kernel's own. */
+/**
+ * The files that the library opened, by inode, with the names from the fake kernel. BARs belong to a kernel and are
+ * left out.
+ */
 function openFiles(): Map<number, string> {
   const files = new Map<number, string>();
   for (const fd of readdirSync('/proc/self/fd')) {
@@ -22,13 +25,13 @@ function openFiles(): Map<number, string> {
       const name = readlinkSync(`/proc/self/fd/${fd}`);
       if (name.startsWith('/memfd:') && !name.startsWith('/memfd:fake-bar')) files.set(fstatSync(Number(fd)).ino, name);
     } catch {
-      // The folder's own fd.
+      // This is the fd of the directory listing.
     }
   }
   return files;
 }
 
-/** Some calls on objects of their own. */
+/** Makes some calls on objects of its own. */
 export class Round {
   readonly #random: Random;
   readonly #surface: Surface;
@@ -41,8 +44,8 @@ export class Round {
   readonly #streams: (Readable | Writable)[] = [];
 
   /**
-   * @param wild what is internal is called, too, and properties that the types call read-only are written: then nothing
-   *   is promised but that nothing crashes
+   * @param wild also calls internal functions and writes properties that the types declare read-only. Then the only
+   * requirement is that nothing crashes.
    */
   constructor(random: Random, surface: Surface, fixture: Fixture, log: Log, wild: boolean) {
     this.#random = random;
@@ -55,13 +58,13 @@ export class Round {
     }
     this.#members = surface.members.flatMap((member) => {
       if (member.kind === 'internal' && !wild) return [];
-      // Few calls close things or make whole kernels, or nothing would be left to call on.
+      // Calls that close objects or create kernels are rare, so that enough open objects remain.
       const rare = /close|destroy|dispose|forget|gone|release|^new FakeKernel|^defaultKernel/i.test(member.id);
       return Array.from({ length: rare ? 1 : 8 }, () => member);
     });
   }
 
-  /** Keeps an object that came out of a call: to call on, and to close. */
+  /** Keeps an object that a call returned, to use it in other calls and to close it. */
   #keep(label: string, value: unknown, forged: boolean): void {
     if (value instanceof Readable || value instanceof Writable) this.#streams.push(value);
     if (Array.isArray(value)) for (const item of value.slice(0, 4) as unknown[]) this.#keep(label, item, forged);
@@ -90,7 +93,7 @@ export class Round {
     try {
       return validCalls[member.id]?.(this.#fixture.objects, this.#random).map((value) => this.#fixture.describe(value));
     } catch {
-      return undefined; // what it needs is closed
+      return undefined; // an object that it needs is closed
     }
   }
 
@@ -105,7 +108,7 @@ export class Round {
     return [...args.slice(0, at), random.percent(40) ? primitive(random) : wild(), ...args.slice(at + 1)];
   }
 
-  /** One call. */
+  /** Makes one call. */
   async step(): Promise<void> {
     if (this.#wild && this.#random.percent(10)) {
       this.#write();
@@ -139,14 +142,14 @@ export class Round {
       }
       const settled = result.then(succeed, reject);
       this.#pending.push(settled);
-      // The rest runs while other calls are made.
+      // Other calls overlap with the rest.
       if (this.#random.percent(50)) await Promise.race([settled, sleep(20)]);
     } catch (error) {
       reject(error);
     }
   }
 
-  /** Writes a property that the types call read-only. */
+  /** Writes a property that the types declare read-only. */
   #write(): void {
     const victim = this.#fixture.any(this.#random);
     const keys = Reflect.ownKeys(victim.value);
@@ -157,7 +160,7 @@ export class Round {
     try {
       Reflect.defineProperty(victim.value, key, { value, configurable: true, writable: true });
     } catch {
-      // A trap.
+      // A proxy's trap threw.
     }
   }
 
@@ -166,21 +169,21 @@ export class Round {
     return [...openFiles()].filter(([inode]) => !this.#openBefore.has(inode)).map(([, file]) => file);
   }
 
-  /** Closes everything, which must end what is still under way and leave nothing open. */
+  /** Closes everything. This must end all calls under way and leave nothing open. */
   async end(name: string): Promise<void> {
     this.#log.note(`the end of ${name}`);
     this.#fixture.close();
     const all = Promise.all(this.#pending).then(() => true);
     const timer = new AbortController();
-    // What does not settle need not keep the process alive: the timer does.
+    // The timer keeps the process alive while promises are pending.
     const late = sleep(patience, false, { signal: timer.signal }).catch(() => false);
     const settled = await Promise.race([all, late]);
     timer.abort();
-    this.#fixture.close(); // what came out of the last promises
-    for (const stream of this.#streams) stream.on('error', () => undefined).destroy(); // it may be another kernel's
+    this.#fixture.close(); // objects that the last promises resolved to
+    for (const stream of this.#streams) stream.on('error', () => undefined).destroy(); // may belong to another kernel
     if (this.#wild) return;
     if (!settled) this.#log.fail('a promise never settles', 'settles');
-    // What is closed behind a call that was under way is so only now, on a pool thread.
+    // Files of calls that were under way are closed later, on a pool thread.
     const deadline = Date.now() + patience;
     let left = this.#left();
     while (left.length > 0 && Date.now() < deadline) {

@@ -1,4 +1,4 @@
-// Everything of the library that can be called, found by looking: what is added later is found, too.
+// Finds everything in the library that can be called, by reflection, so that later additions are included.
 import { EventEmitter } from 'node:events';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -6,17 +6,18 @@ import { types } from 'node:util';
 import * as main from '../../../lib';
 import * as fake from '../../../lib/fake';
 
-/** Something that can be called. */
+/** A function, method, accessor or constructor. */
 export interface Member {
   /** 'Ioas#mapDmaBuf', 'Iommufd.open', 'get Ioas#closed', 'new DmaBuf', 'defaultKernel()'. */
   id: string;
-  /** The class's name; undefined for a function of a module. */
+  /** The class's name; undefined: a function of a module. */
   owner: string | undefined;
-  /** Called on an instance, rather than on the class or on nothing. */
+  /** Whether it is called on an instance, instead of on the class or without a receiver. */
   ofInstance: boolean;
   /**
-   * 'checked': bad arguments are promised an error with a code. 'fake': of vfio-dmabuf/fake, which takes machines as
-   * they are written. 'internal': not in the published types; but a program can reach it, and it must not crash either.
+   * 'checked': invalid arguments cause an error with a code. 'fake': of vfio-dmabuf/fake, which does not validate the
+   * descriptions of machines. 'internal': not in the published types, but a program can reach it, and it must not crash
+   * either.
    */
   kind: 'checked' | 'fake' | 'internal';
   call(receiver: unknown, args: readonly unknown[]): unknown;
@@ -32,17 +33,17 @@ const sources = readdirSync(library, { recursive: true, encoding: 'utf8' })
   .map((name) => readFileSync(join(library, name), 'utf8'));
 const comments = sources.flatMap((source) => source.match(/\/\*\*(?:(?!\*\/)[^])*\*\/\s*[^\n]*/g) ?? []);
 
-/** The codes that doc comments promise. */
+/** The error codes that doc comments name. */
 export const documentedCodes = new Set(comments.flatMap((comment) => comment.match(/\bERR_[A-Z_]+/g) ?? []));
 
-/** Every name that a public interface or an options object has. */
+/** The property names of all public interfaces and options objects. */
 export const optionNames: readonly string[] = [
   ...new Set(
     sources.flatMap((source) => [...source.matchAll(/\b(\w+)\??: [^,;=]+[;}]/g)].map((match) => match[1] ?? '')),
   ),
 ];
 
-/** Names that the published types leave out. */
+/** The names that are not in the published types. */
 const internalNames = new Set(
   comments
     .filter((comment) => comment.includes('@internal'))
@@ -54,7 +55,7 @@ const internalNames = new Set(
     ),
 );
 
-/** What the package exports by this name. */
+/** The package's export of this name. */
 export function exported(name: string | undefined): unknown {
   return name === undefined ? undefined : ({ ...main, ...fake } as Record<string, unknown>)[name];
 }
@@ -68,12 +69,12 @@ function isBuiltin(type: unknown): boolean {
   return (globalThis as unknown as Record<string, unknown>)[type.name] === type || !isClass(type);
 }
 
-/** A property as it is defined, if there is one. */
+/** Returns a property's descriptor; undefined: there is none. */
 function describe(object: object, key: string | symbol): { value?: unknown; get?: () => unknown; set?: AnyFunction } {
   return Reflect.getOwnPropertyDescriptor(object, key) ?? {};
 }
 
-/** What an object has of its own, and what its getters say. */
+/** An object's own properties, and the values of its getters. */
 function* properties(object: object): Generator<[string, unknown]> {
   for (let at: object | null = object; at && !isBuiltin(at.constructor); at = Reflect.getPrototypeOf(at)) {
     for (const key of Object.getOwnPropertyNames(at)) {
@@ -83,7 +84,7 @@ function* properties(object: object): Generator<[string, unknown]> {
       try {
         yield [key, Reflect.apply(get, object, [])];
       } catch {
-        // Closed, or the kernel says no.
+        // The object is closed, or the kernel returned an error.
       }
     }
   }
@@ -110,7 +111,7 @@ export class Surface {
     return typeof value === 'object' && value !== null && !types.isProxy(value) && this.#classes.has(value.constructor);
   }
 
-  /** Adds what an object has of its own: accessor functions, and objects of classes that are not exported. */
+  /** Adds an object's own accessor functions, and returns its objects whose classes are not exported. */
   learn(object: object): object[] {
     const found: object[] = [];
     const owner = object.constructor.name;
@@ -147,7 +148,7 @@ export class Surface {
       id: `new ${owner}`,
       owner,
       ofInstance: false,
-      kind: 'internal', // most are, and which are not is not told by looking
+      kind: 'internal', // most are internal, and reflection cannot tell which are not
       call: (receiver, args) =>
         receiver === Derived || receiver === undefined ? new Derived(...args) : new construct(...args),
     });
@@ -155,10 +156,10 @@ export class Surface {
       if (!['length', 'name', 'prototype'].includes(key as string)) this.#addProperty(type, owner, key, false);
     }
     for (let at = type.prototype as object | null; at; at = Reflect.getPrototypeOf(at)) {
-      // Not Node's own emitter: a listener that throws is the caller's affair.
+      // Without Node's EventEmitter: the caller is responsible for a listener that throws.
       if (isBuiltin(at.constructor) || at === EventEmitter.prototype) break;
       for (const key of Reflect.ownKeys(at)) {
-        // Nor what wraps it; every class has a constructor, the emitter as well.
+        // Without overrides of EventEmitter's members. This includes the constructor, which every class has.
         if (!Object.hasOwn(EventEmitter.prototype, key)) this.#addProperty(at, owner, key, true);
       }
     }

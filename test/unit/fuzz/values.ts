@@ -1,4 +1,4 @@
-// What the fuzzer passes in: from plain wrong to hostile, each with a label for the report.
+// Argument values of the fuzzer, from wrong types to hostile objects. Each has a label for the report.
 import { createContext, runInContext } from 'node:vm';
 import type { Fixture } from './fixture';
 import type { Random } from './random';
@@ -6,11 +6,11 @@ import type { Random } from './random';
 export interface Sample {
   label: string;
   value: unknown;
-  /** Pretends to be something else, or runs code of its own when it is looked at. */
+  /** Imitates another object, or runs its own code when it is accessed. */
   forged?: boolean;
 }
 
-/** Thrown by the arguments themselves. It may come out of a call as it is. */
+/** An error that arguments throw. A call may pass it on unchanged. */
 export class OwnError extends Error {}
 
 const page = 4096;
@@ -75,7 +75,7 @@ export function primitive(random: Random): Sample {
     () => random.pick(bigints),
     () => random.pick(strings),
     () => random.pick(symbols),
-    () => random.below(40), // may well be an fd
+    () => random.below(40), // possibly an open fd
   ])();
   return { label: show(value), value };
 }
@@ -85,12 +85,12 @@ function detached(buffer: ArrayBuffer): ArrayBuffer {
   return buffer;
 }
 
-// A lib that TypeScript does not have by this name yet.
+// The installed TypeScript library lacks this type.
 type GrowableSharedArrayBuffer = SharedArrayBuffer & { grow(size: number): void };
 const growable = (size: number, maxByteLength: number) =>
   Reflect.construct(SharedArrayBuffer, [size, { maxByteLength }]) as GrowableSharedArrayBuffer;
 
-/** Memory to view, 64 bytes if nothing is strange about it. */
+/** Memory for a view, usually of 64 bytes. */
 function memory(random: Random, fixture: Fixture): { label: string; make: (view: ViewConstructor) => unknown } {
   const size = 64;
   return random.pick<() => { label: string; make: (view: ViewConstructor) => unknown }>([
@@ -232,7 +232,7 @@ function proxy(random: Random, fixture: Fixture): Sample {
   return { ...random.pick(options), forged: true };
 }
 
-/** An object that has what an instance has, and is none. */
+/** An object with the same properties as an instance, but of another class. */
 function lookalike(random: Random, fixture: Fixture): Sample {
   const { label, value } = fixture.any(random);
   const object = value;
@@ -251,7 +251,7 @@ function lookalike(random: Random, fixture: Fixture): Sample {
   ])();
 }
 
-/** What an option of this name might well be. */
+/** Plausible values of an option, by its name. */
 const plausible: Record<string, (random: Random, fixture: Fixture) => Sample> = {};
 function expect(names: string, values: readonly unknown[]): void {
   for (const name of names.split(' ')) {
@@ -279,7 +279,10 @@ plausible['ranges'] = (random) => {
   return { label: `${value.length} ranges`, value };
 };
 
-/** An options object: some of the names that the library knows, with values that fit, do not fit, throw or bite. */
+/**
+ * An options object with some option names of the library, and values that are valid, invalid, throw or have side
+ * effects.
+ */
 export function optionsObject(random: Random, fixture: Fixture, names: readonly string[]): Sample {
   const object: Record<string, unknown> = {};
   const labels: string[] = [];
@@ -320,7 +323,7 @@ export function optionsObject(random: Random, fixture: Fixture, names: readonly 
   return { label: `{ ${labels.join(', ')} }`, value: object, forged };
 }
 
-/** An object that is asked to be a primitive, and does something else. */
+/** An object whose conversion to a primitive throws or has side effects. */
 function coercible(random: Random, fixture: Fixture): Sample {
   const victim = fixture.any(random);
   return random.pick<() => Sample>([
@@ -357,7 +360,7 @@ function coercible(random: Random, fixture: Fixture): Sample {
   ])();
 }
 
-/** Anything at all. */
+/** Any value. */
 export function any(random: Random, fixture: Fixture, names: readonly string[]): Sample {
   const choice = random.below(100);
   if (choice < 45) return primitive(random);

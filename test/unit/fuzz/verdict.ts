@@ -1,12 +1,12 @@
-// The fuzzer's verdict on one call.
+// Judges the outcome of one fuzzer call.
 import { KernelError } from '../../../lib';
 import { documentedCodes } from './surface';
 import { OwnError } from './values';
 
 /**
- * What is wrong with an error that a call ended in; undefined if nothing is.
+ * Describes the fault of an error that a call threw; undefined: the error is correct.
  *
- * @param strict what was wrong with the arguments was the library's to see: a TypeError or RangeError has a code, then
+ * @param strict whether the library validates these arguments: then a TypeError or RangeError must have a code
  */
 export function complaint(error: unknown, strict: boolean): string | undefined {
   if (error instanceof OwnError || error instanceof KernelError) return undefined;

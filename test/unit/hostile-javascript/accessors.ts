@@ -1,20 +1,20 @@
-// Accessors on the prototypes that every object has. As long as none is armed they change nothing that a program sees: a
-// getter gives what was there before, and a setter does what an assignment does. But they note who came by.
+// Accessors on the built-in prototypes. An accessor that is not armed behaves like the property that it replaces: its
+// getter returns the previous value, and its setter assigns. But it records the access.
 
-// What the accessors themselves use: they must not come by each other.
+// The functions that the accessors use. Property look-ups here would trigger the accessors themselves.
 const { apply, defineProperty, deleteProperty, getOwnPropertyDescriptor } = Reflect;
 // eslint-disable-next-line @typescript-eslint/unbound-method -- called with a set
 const { add } = Set.prototype;
 
 export type Name = string | symbol;
 
-/** What an armed accessor does. */
+/** The behaviour of an armed accessor. */
 export type Attack =
   | 'get throws'
   | 'set throws'
-  /** Gives something that is of no use. */
+  /** Returns a useless value. */
   | 'get lies'
-  /** Keeps the value: the object is left without the property. */
+  /** Drops the assignment: the object lacks the property. */
   | 'set keeps';
 
 export const attacks: readonly Attack[] = ['get throws', 'set throws', 'get lies', 'set keeps'];
@@ -29,13 +29,13 @@ const prototypes: object[] = constructors.map(({ prototype }) => prototype);
 
 const state = { name: undefined as Name | undefined, attack: 'get throws' as Attack };
 
-/** The names that were asked for through an accessor. */
+/** The names that were accessed. */
 export const met = new Set<Name>();
-/** Functions that a setter saw, as the object or as the value. */
+/** Functions that a setter got as its receiver or value. */
 export const caught: ((...args: unknown[]) => unknown)[] = [];
 let caughtCount = 0;
 
-/** Where the count stands, without a property of an array being looked up. */
+/** Appends a function without looking up a property of an array. */
 function keep(value: unknown): void {
   if (typeof value !== 'function' || caughtCount >= 1000) return;
   defineProperty(caught, caughtCount, {
@@ -90,7 +90,7 @@ export function installAll(names: readonly Name[]): void {
   for (const prototype of prototypes) for (const name of names) install(prototype, name);
 }
 
-/** Everything is as it was before the accessors. */
+/** Restores the prototypes. */
 export function removeAll(): void {
   for (let i = installed.length - 1; i >= 0; i -= 1) installed[i]!();
   installed.length = 0;

@@ -1,4 +1,4 @@
-// Runs one kind of hostility: child.ts KIND. What it does is on standard error, so that a crash has a name.
+// Runs one kind of attack: child.ts KIND. It writes each step to standard error, so that a crash can be located.
 import { writeSync } from 'node:fs';
 import { kinds } from './kinds';
 
@@ -6,7 +6,7 @@ const name = process.argv[2] ?? '';
 const kind = kinds[name];
 if (!kind) throw new Error(`there is no kind '${name}'`);
 
-process.exitCode = 2; // should it end before it is through
+process.exitCode = 2; // the status if it ends early
 void (async () => {
   let wrong: string[];
   try {

@@ -1,4 +1,4 @@
-// What hostile JavaScript does, a kind for each process. Each returns what was wrong.
+// The kinds of attacks. Each has its own process and returns the faults that it found.
 import { stat } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { arm, attacks, caught, disarm, installAll, met, removeAll, type Attack, type Name } from './accessors';
@@ -9,11 +9,11 @@ import { Made, Stage } from './program';
 
 type Say = (what: string) => void;
 
-/** Every name, and not only those that the program comes by. Takes minutes. */
+/** Whether to attack every name, and not only those that the program accesses. Takes minutes. */
 const long = process.env['VFIO_DMABUF_HOSTILE'] === 'long';
 const patience = 150; // milliseconds
 
-// While they are there, nothing in the process can define a property by a descriptor of its own.
+// While these names have accessors, no code in the process can define a property with an ordinary descriptor.
 const ofDescriptors: Name[] = ['get', 'set', 'value', 'writable', 'enumerable', 'configurable'];
 const all: Name[] = [...names.filter((name) => !ofDescriptors.includes(name)), ...symbols];
 
@@ -24,24 +24,24 @@ async function collect(): Promise<void> {
   }
 }
 
-/** What was caught is called when all that it belonged to is gone. */
+/** Calls the recorded functions after their objects were collected. */
 async function callCaught(): Promise<void> {
   await collect();
   for (const call of caught) {
     for (const args of [[], [3], [0n, {}], [{}, {}, {}]]) {
-      // Only the addon's: what is JavaScript's own cannot do any harm.
+      // Only native functions: JavaScript functions cannot do harm.
       if (!Function.prototype.toString.call(call).includes('[native code]')) continue;
       if (!['sync', 'word', 'mapFd', 'unmap', 'read32', 'write32'].includes(call.name)) continue;
       try {
         call(...args);
       } catch {
-        // As it should.
+        // Expected.
       }
     }
   }
 }
 
-/** Runs `work` while an accessor is armed. It has to end in time, also where nobody settles its promise. */
+/** Runs `work` while an accessor is armed. Ends after a time limit, even if the promise of `work` never settles. */
 function bounded(name: Name, attack: Attack, work: () => Promise<void>): Promise<void> {
   return new Promise((resolve) => {
     const late = setTimeout(over, patience);
@@ -50,13 +50,13 @@ function bounded(name: Name, attack: Attack, work: () => Promise<void>): Promise
       clearTimeout(late);
       resolve();
     }
-    // Not before our caller waits for us, which reads properties, too.
+    // Arms after the caller has started to await the promise, as await reads properties, too.
     setImmediate(() => {
       arm(name, attack);
       try {
         work().then(over, over);
       } catch {
-        // Promise.prototype.then itself was hit.
+        // The attack broke Promise.prototype.then itself.
       }
     });
   });
@@ -66,7 +66,7 @@ function show(name: Name): string {
   return typeof name === 'symbol' ? name.description! : name;
 }
 
-/** One attack on one name: on each of the two halves of the program. */
+/** One attack on one name, for one half of the program. */
 async function attackName(stage: Stage, name: Name, attack: Attack, asynchronous: boolean): Promise<string[]> {
   const made = new Made();
   if (asynchronous) {
@@ -76,14 +76,14 @@ async function attackName(stage: Stage, name: Name, attack: Attack, asynchronous
     try {
       stage.runSync(made);
     } catch {
-      // The program itself was hit.
+      // The attack broke the program itself.
     }
     disarm();
   }
   return stage.check(made).map((wrong) => `${show(name)}, ${attack}: ${wrong}`);
 }
 
-/** The names that a run comes by. */
+/** The names that a run accesses. */
 function metBy(stage: Stage): Name[] {
   installAll(all);
   met.clear();
@@ -94,7 +94,7 @@ function metBy(stage: Stage): Name[] {
   return [...met];
 }
 
-/** The names that Node's own event loop comes by. Broken, they stop it: nothing of ours would run. */
+/** The names that Node's own event loop accesses. An attack on them stops the event loop, so no test would run. */
 async function metByNode(): Promise<Set<Name>> {
   met.clear();
   for (let i = 0; i < 20; i += 1) {
@@ -107,9 +107,9 @@ async function metByNode(): Promise<Set<Name>> {
   return new Set(met);
 }
 
-/** Names that a run came by: others cannot matter to it. They can lead to more. */
+/** Attacks the names that a run accesses; other names have no effect on it. Attacked runs may access further names. */
 async function attackAll(say: Say, asynchronous: boolean): Promise<string[]> {
-  process.on('uncaughtException', () => undefined); // of Node's own, in which a getter threw
+  process.on('uncaughtException', () => undefined); // errors of Node's own code, in which a getter threw
   const stage = new Stage();
   const wrong: string[] = [];
   installAll(all);
@@ -140,11 +140,11 @@ async function attackAll(say: Say, asynchronous: boolean): Promise<string[]> {
   return wrong;
 }
 
-/** Each intrinsic object is frozen, as by --frozen-intrinsics: everything works. */
+/** Freezes all intrinsic objects, as --frozen-intrinsics does. Everything must work. */
 async function freeze(): Promise<string[]> {
   const stage = new Stage();
   for (const name of Object.getOwnPropertyNames(globalThis)) {
-    if (!/^[A-Z]/.test(name)) continue; // Node's own are made when they are read
+    if (!/^[A-Z]/.test(name)) continue; // Node's own globals are created when they are read
     const value: unknown = Reflect.get(globalThis, name);
     if (typeof value !== 'function') continue;
     Object.freeze(value);
@@ -156,7 +156,7 @@ async function freeze(): Promise<string[]> {
   return [...made.errors.map(String), ...stage.check(made)];
 }
 
-/** Read-only properties, which an assignment to any object's property of that name meets. */
+/** Read-only properties on the prototypes, which make an assignment to a property of that name fail. */
 async function readOnly(say: Say): Promise<string[]> {
   process.on('uncaughtException', () => undefined);
   const stage = new Stage();
@@ -169,7 +169,7 @@ async function readOnly(say: Say): Promise<string[]> {
     try {
       stage.runSync(made);
     } catch {
-      // The program itself was hit.
+      // The attack broke the program itself.
     }
     Reflect.deleteProperty(Object.prototype, name);
     wrong.push(...stage.check(made).map((what) => `${show(name)}: ${what}`));
@@ -178,7 +178,7 @@ async function readOnly(say: Say): Promise<string[]> {
   return wrong;
 }
 
-/** Constructors of other kinds, where the language makes a new object after an old one. */
+/** Other constructors in Symbol.species, for operations that create an object from an existing one. */
 async function species(): Promise<string[]> {
   const stage = new Stage();
   const wrong: string[] = [];
@@ -199,7 +199,7 @@ async function species(): Promise<string[]> {
       try {
         stage.runSync(made);
       } catch {
-        // The program itself was hit.
+        // The attack broke the program itself.
       }
       Object.defineProperty(intrinsic, Symbol.species, before);
       wrong.push(...stage.check(made));
@@ -209,7 +209,7 @@ async function species(): Promise<string[]> {
   return wrong;
 }
 
-/** Options whose getters close what the call works on, one after the other. */
+/** Options whose getters close the objects that the call uses, one in each run. */
 async function options(): Promise<string[]> {
   const wrong: string[] = [];
   const kernel = new FakeKernel();
@@ -245,7 +245,7 @@ async function options(): Promise<string[]> {
         try {
           call();
         } catch {
-          // Whatever it is.
+          // Any error is correct.
         }
       }
       for (const mapping of ioas.mappings) {
@@ -259,7 +259,9 @@ async function options(): Promise<string[]> {
   return wrong;
 }
 
-/** The addon's functions with handles of any kind, and values that make no sense to them. Each is the same every time. */
+/**
+ * Calls the addon's functions with handles of any kind and with invalid values. The sequence is the same in every run.
+ */
 async function nonsense(say: Say): Promise<string[]> {
   const stage = new Stage();
   const { kernel, iommufd, ioas, engine } = stage;
@@ -308,10 +310,10 @@ async function nonsense(say: Say): Promise<string[]> {
       const args = Array.from({ length: 8 }, (_, i) => pick(i === 0 || pick([0, 1, 2]) === 0 ? handles : values));
       if (round === 0) say(name);
       try {
-        // What works is not waited for: a read of nothing would not end.
+        // Promises are not awaited: a read without data would not end.
         Promise.resolve(call(...args)).catch(() => undefined);
       } catch {
-        // As it should.
+        // Expected.
       }
     }
   }

@@ -1,5 +1,5 @@
-// Every name that the addon or the library reads or writes, collected from their sources: a name that is added to them is
-// attacked from then on.
+// The property names that the addon or the library reads or writes, collected from their sources. Names that are added
+// later are included.
 import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import ts from 'typescript';
@@ -12,14 +12,14 @@ function sources(folder: string, ending: RegExp): string[] {
     .map((file) => path.join(root, folder, file));
 }
 
-/** All string literals of native/binding that can be names, which is more than the names. */
+/** All string literals of native/binding that can be names. Some of them are not. */
 function namesOfAddon(): string[] {
   const files = sources('native/binding', /\.(cc|h)$/);
   const literals = files.flatMap((file) => [...readFileSync(file, 'utf8').matchAll(/"([\w-]+)"/g)]);
   return literals.map(([, name]) => name!);
 }
 
-/** Everything that stands where a property's name can stand. */
+/** All identifiers and literals in positions of property names. */
 function namesOfLibrary(): string[] {
   const names: string[] = [];
   const visit = (node: ts.Node): void => {
@@ -38,12 +38,12 @@ function namesOfLibrary(): string[] {
   return names;
 }
 
-/** What JavaScript itself reads and writes for them: indices, iterators, promises, errors. */
+/** Names that JavaScript itself reads and writes for them: indices, iterators, promises, errors. */
 const ofTheLanguage = [
   ...Array.from({ length: 12 }, (_, i) => String(i)),
   ...['then', 'next', 'return', 'throw', 'done', 'length', 'constructor', 'toJSON', 'cause', 'stack', 'message'],
   ...['prepareStackTrace', 'stackTraceLimit', 'byteLength', 'byteOffset', 'buffer', 'resolve', 'maxByteLength'],
-  '4bda9e7e-4913-4dbc-95de-891cbf66598e-errorVal', // node-addon-api's own
+  '4bda9e7e-4913-4dbc-95de-891cbf66598e-errorVal', // node-addon-api's own name
 ];
 
 const isName = (name: string): boolean => /^[\w-]+$/.test(name) && name !== '__proto__';

@@ -1,5 +1,5 @@
-// The library's main path in small, and what must hold at its end whoever interferes with it: what says that it is live is
-// there, and what the kernel refuses fails.
+// A short program that uses the library's main features, and the conditions at its end under any attack: live mappings
+// exist, and calls that the kernel refuses fail.
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -11,13 +11,13 @@ import { native } from '../../../lib/addon/native';
 const page = 4096;
 const cmb = { region: 2, offset: 0n, length: 0x10000n };
 
-/** What one run made, for the checks afterwards. */
+/** The objects and results of one run, for the later checks. */
 export class Made {
   mappings: IoasMapping[] = [];
   readonly closables: { close: () => void }[] = [];
-  /** Calls that the kernel refuses, and that came back as if it had not. */
+  /** Calls that the kernel refused but that returned. */
   readonly succeeded: string[] = [];
-  /** Errors of calls that should have worked. */
+  /** Errors of calls that should have succeeded. */
   readonly errors: unknown[] = [];
 
   keep<T extends { close: () => void }>(object: T): T {
@@ -46,17 +46,20 @@ export class Stage {
     this.registers = this.engine.region(0).map();
   }
 
-  /** An attack can have left holes in the library's own arrays: closing fails there, and the collector closes the rest. */
+  /**
+   * Closes the iommufd. An attack can leave holes in the library's own arrays. Then closing fails, and the garbage
+   * collector closes the rest.
+   */
   close(): void {
     try {
       this.iommufd.close();
     } catch {
-      // As said.
+      // See above.
     }
     rmSync(this.folder, { recursive: true, force: true });
   }
 
-  /** What needs no event loop. */
+  /** Runs the synchronous part. */
   runSync(made: Made): void {
     const { kernel, iommufd, ioas } = this;
     const attempt = <T>(work: () => T): T | undefined => {
@@ -114,7 +117,7 @@ export class Stage {
     msix.disable();
   }
 
-  /** None of these may come back. */
+  /** Makes calls that must all fail. */
   #refused(made: Made, buffer: DmaBuf): void {
     const { ioas, kernel } = this;
     const first = made.mappings[0];
@@ -144,7 +147,7 @@ export class Stage {
     }
   }
 
-  /** What goes through the event loop. */
+  /** Runs the part that needs the event loop. */
   async runAsync(made: Made): Promise<void> {
     const { kernel, iommufd, ioas } = this;
     const display = made.keep(await VfioDevice.open(kernel.addressOf('display'), { iommufd }));
@@ -157,7 +160,7 @@ export class Stage {
       await refused;
       made.succeeded[made.succeeded.length] = 'an IOVA that is taken, later';
     } catch {
-      // Right.
+      // Expected.
     }
     const eventfd = made.keep(Eventfd.create({ kernel }));
     eventfd.signal();
@@ -175,7 +178,7 @@ export class Stage {
     await display.reset();
   }
 
-  /** To be called when nobody interferes any more. Says what is wrong. */
+  /** Checks a run after the attack has ended. Returns the faults. */
   check(made: Made): string[] {
     const wrong = made.succeeded.map((name) => `came back: ${name}`);
     this.kernel.takeFaults();
@@ -188,7 +191,7 @@ export class Stage {
       try {
         object.close();
       } catch {
-        // It was made by half.
+        // An attack left the object incomplete.
       }
     }
     return wrong;

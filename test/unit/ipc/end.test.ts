@@ -1,4 +1,4 @@
-// A process that ends while a close waits.
+// A process that exits while a close waits.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { join } from 'node:path';

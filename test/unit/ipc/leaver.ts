@@ -1,4 +1,4 @@
-// Receives a message on fd 3, lets go of what came, says so, and ends.
+// Receives a message on fd 3, closes the received fds, prints a line, and exits.
 import { FdChannel } from '../../../lib';
 
 async function main(): Promise<void> {

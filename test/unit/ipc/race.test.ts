@@ -1,4 +1,4 @@
-// Several processes want to listen at one path, where a killed one left its socket: one does.
+// Several processes listen at one path where a killed process left its socket. Exactly one succeeds.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { linkSync, readdirSync } from 'node:fs';
@@ -22,7 +22,7 @@ async function startRacer() {
   return { child, next, tell: (...what: unknown[]) => void child.stdin.write(`${JSON.stringify(what)}\n`) };
 }
 
-/** Leaves the socket of a process that was killed, under many names. */
+/** Creates the socket of a killed process, under many names. */
 async function leaveBehind(prefix: string): Promise<void> {
   const { child, next, tell } = await startRacer();
   tell(0, 0, 1, prefix);

@@ -1,5 +1,5 @@
-// Listens at many paths, one after the other, each at a moment that is told, and says what came of it.
-// Each line of its input is a JSON array:
+// Listens at many paths in sequence, each at a given time, and prints the outcomes. Each line of its input is a JSON
+// array:
 //   [TIME, STEP, COUNT, PREFIX]   listens at PREFIX0, PREFIX1, … at TIME (milliseconds since 1970), TIME + STEP, …
 //   []                            closes the servers
 import { createInterface } from 'node:readline';

@@ -1,11 +1,11 @@
-// Who is let in where places are few.
+// The selection of clients when few slots are left.
 import assert from 'node:assert/strict';
 import { Slots } from '../../../lib/ipc/slots';
 
 const own = process.geteuid?.() ?? 0;
 const [alice, bob] = [own + 1001, own + 1002];
 
-/** How many of this user's clients are let in beside `present`, of at most 100. */
+/** How many clients of this user are admitted in addition to `present`, of at most 100. */
 function admitted(slots: Slots, uid: number, present: readonly number[] = []): number {
   const all = [...present];
   while (all.length - present.length < 100 && slots.refuse(uid, all) === undefined) all.push(uid);

@@ -1,4 +1,4 @@
-// Loses one object of each class, and says which classes the warnings named.
+// Drops one object of each class without close(), and prints the classes that the warnings name.
 import { setImmediate } from 'node:timers/promises';
 import { FakeKernel } from '../../../lib/fake';
 import { Fixture } from '../fuzz/fixture';
@@ -35,7 +35,7 @@ process.on('warning', ({ message }) => {
 
 function loseAll(): void {
   const { objects } = new Fixture(new FakeKernel(), []);
-  objects.shareServer.close(); // these wait for somebody, and are not garbage
+  objects.shareServer.close(); // these wait for clients, so they are not garbage
   objects.fdServer.close();
 }
 

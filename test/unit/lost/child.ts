@@ -1,4 +1,4 @@
-// Loses one object of each kind, closes another, and says what warnings came and what is open.
+// Drops one object of each kind without close(), closes another, and prints the warnings and the open files.
 import { setImmediate } from 'node:timers/promises';
 import { DmaMemory, Iommufd, VfioDevice } from '../../../lib';
 import { FakeKernel } from '../../../lib/fake';

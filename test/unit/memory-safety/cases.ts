@@ -1,4 +1,4 @@
-// What must not crash, each in a process of its own.
+// Cases that must not crash. Each runs in its own process.
 import assert from 'node:assert/strict';
 import { randomFill } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
@@ -22,9 +22,9 @@ function filled(size = 65_536, kernel = new FakeKernel()): DmaMemory {
   return memory;
 }
 
-/** A worker that does one of the works below. */
+/** Starts a worker that runs one of the functions below. */
 function startWorker(work: keyof typeof works): Worker {
-  // A worker takes no TypeScript as its first file.
+  // The first file of a worker cannot be TypeScript.
   const load = `require(${JSON.stringify(require.resolve('tsx/cjs'))}); require(${JSON.stringify(__filename)})`;
   return new Worker(`${load}.works[${JSON.stringify(work)}]()`, { eval: true, stdout: true });
 }
@@ -33,7 +33,7 @@ function openFds(): number {
   return readdirSync('/proc/self/fd').length;
 }
 
-/** Everything that an accessor can be asked for. */
+/** Calls every accessor of a mapped region. */
 function useAll({ read8, read16, read32, read64, write8, write16, write32, write64, read, write }: MappedRegion) {
   return [
     ...[read8, read16, read32, read64].map((load) => () => load(8)),
@@ -43,17 +43,17 @@ function useAll({ read8, read16, read32, read64, write8, write16, write32, write
   ];
 }
 
-/** In bytes: more than what else comes and goes with a thread. */
+/** Bytes: more than a thread's other allocations. */
 const large = 256 << 20;
 
-/** What workers do. */
+/** The functions that workers run. */
 export const works = {
   busy: async () => {
     keepBusy(makeRig());
     const { parentPort } = await import('node:worker_threads');
     parentPort!.postMessage('busy');
   },
-  // Ends at once, with everything open and calls under way.
+  // Ends at once, with all objects open and calls under way.
   leave: () => {
     const rig = makeRig();
     const memory = DmaMemory.alloc(65_536, { kernel: rig.kernel });
@@ -68,7 +68,7 @@ export const works = {
   keepMemory: () => {
     const memory = DmaMemory.alloc(large, { kernel: new FakeKernel() });
     new Uint8Array(memory.buffer)[0] = 1;
-    Object.assign(globalThis, { memory }); // it is no garbage
+    Object.assign(globalThis, { memory }); // prevents garbage collection
   },
   giveAway: async () => {
     const { parentPort } = await import('node:worker_threads');
@@ -100,11 +100,11 @@ export const cases: Record<string, () => void | Promise<void>> = {
   },
 
   'a buffer that was transferred is zeros after close': async () => {
-    const sizes = [undefined, 65_536, 100, 1 << 20]; // as it is, and where V8 makes a copy
+    const sizes = [undefined, 65_536, 100, 1 << 20]; // the size itself, and sizes for which V8 makes a copy
     for (const size of sizes) {
       const memory = filled();
       const moved = transferAway(memory.buffer, size);
-      if (!moved) return; // Node 20 cannot
+      if (!moved) return; // Node 20 lacks transfer()
       assert.equal(new Uint8Array(moved)[0], 7);
       memory.close();
       const bytes = new Uint8Array(moved);
@@ -147,7 +147,7 @@ export const cases: Record<string, () => void | Promise<void>> = {
     const memory = DmaMemory.alloc(1 << 25, { kernel: new FakeKernel() });
     const bytes = Buffer.from(memory.buffer);
     bytes.write('something to do');
-    // Room for all of the output: Node's zlib does not survive a second step with a buffer that is gone.
+    // A chunk size for the whole output: Node's zlib crashes in a second step if the buffer is detached.
     const compress = () => promisify<Buffer, ZlibOptions, Buffer>(deflate)(bytes, { chunkSize: 1 << 20 });
     const busy = [compress(), compress(), promisify(randomFill)(bytes)];
     await sleep(5);
@@ -256,7 +256,7 @@ export const cases: Record<string, () => void | Promise<void>> = {
           return answers[Math.min(asked++, answers.length - 1)]!;
         },
       };
-      // A program that is not checked can do this.
+      // A program in plain JavaScript can do this.
       if (!Reflect.defineProperty(region, 'flags', { value: flags, configurable: true, writable: true })) return;
       const pages = region.map({ length: 4096 });
       try {
@@ -272,7 +272,7 @@ export const cases: Record<string, () => void | Promise<void>> = {
     const memory = DmaMemory.alloc(4096, { kernel });
     const host = ioas.mapMemorySync(memory);
     const self = ioas.mapDmaBuf(engine.exportDmaBuf({ region: 0, offset: 0n, length: 4096n }));
-    // Its buffer holds what starts the very transfer that brings it.
+    // The engine's buffer has the register values that start the transfer which writes them.
     new BigUint64Array(memory.buffer).set([0x40000n, self.iova + 0x80n, 32n, 3n]);
     transfer(registers, host.iova, 32, false);
     transfer(registers, self.iova + 0x80n, 32, true);
@@ -294,7 +294,7 @@ export const cases: Record<string, () => void | Promise<void>> = {
         // An attach may be under way: EBUSY.
       }
     }
-    process.exit(0); // they would go on for ever
+    process.exit(0); // the calls would repeat forever
   },
 
   'workers that are terminated in mid-call': async () => {

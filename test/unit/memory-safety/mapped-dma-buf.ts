@@ -1,4 +1,4 @@
-// What must not crash: dma-bufs that the CPU has mapped, and fences.
+// Cases that must not crash: dma-bufs that the CPU has mapped, and fences.
 import assert from 'node:assert/strict';
 import { randomFill } from 'node:crypto';
 import { ftruncateSync } from 'node:fs';
@@ -11,7 +11,7 @@ import { collect, transferAway } from './rig';
 
 const size = 65_536;
 
-/** A dma-buf of each exporter that lets the CPU map it. */
+/** A dma-buf of each exporter that supports mmap. */
 function buffers(kernel = new FakeKernel()): DmaBuf[] {
   const memory = DmaMemory.alloc(size / 2, { kernel });
   return [
@@ -92,7 +92,8 @@ export const mappedDmaBufCases: Record<string, () => Promise<void> | void> = {
   },
 
   'memory that its exporter takes away reads zeros from then on': () => {
-    // The fake heap's memory is the dma-buf's own file, and can be cut; a real exporter has other ways.
+    // The fake heap's memory is the dma-buf's own file, so it can be truncated. A real exporter revokes memory in other
+    // ways.
     for (const access of ['view', 'read', 'write'] as const) {
       const buffer = DmaHeap.open('system', { kernel: new FakeKernel() }).allocSync(size);
       const mapped = buffer.map();
@@ -118,7 +119,7 @@ export const mappedDmaBufCases: Record<string, () => Promise<void> | void> = {
   'memory that its exporter takes away while another thread looks at it': async () => {
     const buffer = DmaHeap.open('system', { kernel: new FakeKernel() }).allocSync(size);
     const memory = transferAway(buffer.map().buffer);
-    if (!memory) return; // Node 20 cannot give it away
+    if (!memory) return; // Node 20 cannot transfer it
     const worker = new Worker(
       `const { parentPort } = require('node:worker_threads');
        parentPort.once('message', (memory) => {

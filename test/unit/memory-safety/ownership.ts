@@ -1,5 +1,5 @@
-// What must not crash: native functions whose JavaScript objects are gone, failures that JavaScript tries to swallow, and
-// handles of another copy of the addon.
+// Cases that must not crash: native functions whose JavaScript objects were collected, failures that JavaScript hides,
+// and handles of another copy of the addon.
 import assert from 'node:assert/strict';
 import { copyFileSync, mkdtempSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -13,7 +13,7 @@ import { collect, makeRig, transferAway } from './rig';
 
 type Function_ = (...args: unknown[]) => unknown;
 
-/** Puts accessors on a prototype while `work` runs; returns what the setters got: who was assigned to, and the value. */
+/** Puts accessors on a prototype while `work` runs. Returns the receivers and values that the setters got. */
 function intercept(prototype: object, names: string[], work: () => void, onSet?: () => void) {
   const taken: { object: unknown; value: unknown }[] = [];
   for (const name of names) {
@@ -35,11 +35,11 @@ function attempt(call: () => unknown): void {
   try {
     call();
   } catch {
-    // Only a crash would be wrong.
+    // The case only fails by a crash.
   }
 }
 
-/** The file of the addon that is loaded. */
+/** The file of the loaded addon. */
 function addonFile(): string {
   const file = Object.keys(require.cache).find((name) => name.endsWith('vfio_dmabuf.node'));
   assert(file, 'the addon was not loaded by require()');
@@ -79,7 +79,7 @@ export const ownershipCases: Record<string, () => Promise<void> | void> = {
   'the words of an IOAS are transferred away, and its functions are called': async () => {
     const { ioas, ssd } = makeRig();
     const buffer = ssd.exportDmaBuf({ region: 2, offset: 0n, length: 4096n });
-    // A call that works, and would leave its IOVA where the words were.
+    // The words of a valid call. It would store its IOVA in the words.
     const valid = [BigInt(buffer.fd), 0n, 4096n, 0n, 3n, 0n];
     const hots = Array.from({ length: 20 }, () => native.ioasHot(ioas.handle));
     for (const [i, { words }] of hots.entries()) {
@@ -88,11 +88,11 @@ export const ownershipCases: Record<string, () => Promise<void> | void> = {
       if (!moved) attempt(() => structuredClone(words.buffer, { transfer: [words.buffer as ArrayBuffer] }));
     }
     await collect();
-    // What is allocated now would lie where the words were.
+    // New buffers would occupy the memory of the words if that were freed.
     const others = Array.from({ length: 1000 }, () => new BigUint64Array(new ArrayBuffer(48)));
     for (const words of others) words.set(valid);
     for (const { mapFd, unmap } of hots) {
-      mapFd(); // they are there as they were
+      mapFd(); // their own words are unchanged
       unmap();
     }
     for (const words of others) assert.deepEqual([...words], valid);
@@ -136,7 +136,7 @@ export const ownershipCases: Record<string, () => Promise<void> | void> = {
           try {
             results[results.length] = [i, call()];
           } catch {
-            // Right: which error it is does not matter.
+            // Any error is correct.
           }
         }
       };
@@ -183,14 +183,14 @@ export const ownershipCases: Record<string, () => Promise<void> | void> = {
       try {
         dive();
       } catch {
-        // The stack ends here, or one frame on.
+        // The stack overflows here or in the next frame.
       }
       for (const call of [() => ioas.mapDmaBuf(buffer, { iova: 1n }), () => sync(5)]) {
         try {
           call();
           succeeded += 1;
         } catch {
-          // Right.
+          // Expected.
         }
       }
     };
@@ -240,7 +240,7 @@ export const ownershipCases: Record<string, () => Promise<void> | void> = {
         }
       }
       assert(refused > 500, `${refused} calls`);
-      const theirFd = (other['fdEventfd'] as Function_)(theirs, 0); // its own handles it takes
+      const theirFd = (other['fdEventfd'] as Function_)(theirs, 0); // it accepts its own handles
       assert.throws(() => native.fdEventfd(theirs as never, 0), TypeError);
       assert.throws(() => native.fdClose(theirFd as never, false), TypeError);
     } finally {

@@ -1,4 +1,4 @@
-// The machine's devices on a fake kernel of one's own, and ways to put their objects under strain.
+// The machine's devices on a fake kernel of their own, and functions that use their objects heavily.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { DmaMemory, Iommufd, VfioDevice, type Ioas, type MappedRegion } from '../../../lib';
 import { FakeKernel } from '../../../lib/fake';
@@ -8,7 +8,7 @@ export interface Rig {
   iommufd: Iommufd;
   ioas: Ioas;
   ssd: VfioDevice;
-  /** Attached to the IOAS, and may do DMA. */
+  /** Attached to the IOAS, with bus mastering enabled. */
   engine: VfioDevice;
   registers: MappedRegion;
 }
@@ -27,7 +27,7 @@ export function makeRig(): Rig {
 export const engineId = 0x010000ed;
 export const engineBuffer = 0x40000n;
 
-/** Has the engine move bytes, from its buffer (`toMemory`) or into it. The fake's engine is done at once. */
+/** Makes the engine copy bytes from its buffer (`toMemory`) or into it. The fake kernel's engine completes at once. */
 export function transfer(registers: MappedRegion, iova: bigint, length: number, toMemory: boolean): void {
   registers.write64(0x80, toMemory ? engineBuffer : iova);
   registers.write64(0x88, toMemory ? iova : engineBuffer);
@@ -35,7 +35,7 @@ export function transfer(registers: MappedRegion, iova: bigint, length: number, 
   registers.write32(0x98, toMemory ? 3 : 1);
 }
 
-/** Keeps every kind of call under way, for ever. */
+/** Repeats every kind of call forever. */
 export function keepBusy({ kernel, iommufd, ioas, ssd, engine, registers }: Rig): void {
   const mapHost = async () => {
     const memory = DmaMemory.alloc(8192, { kernel });
@@ -61,13 +61,13 @@ export function keepBusy({ kernel, iommufd, ioas, ssd, engine, registers }: Rig)
   };
   const works = [mapHost, mapHost, async () => mapPeer(), open, attach, () => ssd.reset(), () => engine.reset()];
   const repeat = async (work: () => Promise<void>): Promise<never> => {
-    // Two of a kind get in each other's way; that is not the question here.
+    // Two calls of the same kind may fail because of each other, which this case does not test.
     for (;;) await Promise.all([work().catch(() => {}), new Promise(setImmediate)]);
   };
   for (const work of works) void repeat(work);
 }
 
-/** All that can be garbage goes, and what waits for that is done. */
+/** Runs the garbage collector and waits for finalizers. */
 export async function collect(): Promise<void> {
   for (let i = 0; i < 5; i += 1) {
     globalThis.gc!();
@@ -75,7 +75,7 @@ export async function collect(): Promise<void> {
   }
 }
 
-/** ArrayBuffer.prototype.transfer, from Node 22 on. */
+/** ArrayBuffer.prototype.transfer(), from Node 22 on. */
 export function transferAway(buffer: ArrayBuffer, length?: number): ArrayBuffer | undefined {
   const move = (buffer as { transfer?: (length?: number) => ArrayBuffer }).transfer;
   return move?.call(buffer, length);

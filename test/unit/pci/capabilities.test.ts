@@ -1,11 +1,11 @@
-// Config space, walked and decoded: what is well made, and what is not.
+// Decoding of config space, both well-formed and malformed.
 import assert from 'node:assert/strict';
 import { pciCapabilities } from '../../../lib';
 
-/** Config space with `parts` in it, in hexadecimal, by where they start. */
+/** Config space that contains `parts`, in hexadecimal, at their offsets. */
 function config(parts: Record<number, string>, size = 4096): Uint8Array {
   const bytes = new Uint8Array(size);
-  bytes[0x06] = 0x10; // has a list
+  bytes[0x06] = 0x10; // has a capability list
   bytes[0x34] = 0x40;
   for (const [at, hex] of Object.entries(parts)) bytes.set(Buffer.from(hex, 'hex'), Number(at));
   return bytes;
@@ -70,7 +70,7 @@ describe('PCI capabilities', () => {
   it('are none where there is no list', () => {
     assert.deepEqual(kinds(new Uint8Array(256)), []);
     assert.deepEqual(kinds(new Uint8Array(0)), []);
-    assert.deepEqual(kinds(new Uint8Array(4096).fill(0xff)), []); // a device that is gone
+    assert.deepEqual(kinds(new Uint8Array(4096).fill(0xff)), []); // a device that was removed
   });
 
   it('end where the list runs in a circle or out of what can be read', () => {
@@ -80,7 +80,7 @@ describe('PCI capabilities', () => {
     assert.equal(kinds(config({ 0x40: '0980' }, 0x60)).length, 1);
     assert.equal(kinds(config({ 0x40: '0000', 0x100: '0b000110' })).length, 2);
     assert.equal(kinds(config({ 0x40: '0000', 0x100: '0b0001ff', 0xff0: '0b000111', 0x110: '0b000110' })).length, 4);
-    // What users other than root are shown of sysfs's file.
+    // Users other than root can only read 64 bytes of sysfs's file.
     assert.deepEqual(kinds(config({}, 64)), []);
   });
 

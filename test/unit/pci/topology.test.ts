@@ -1,5 +1,4 @@
-// The PCI tree and the verdicts on it, on hosts that are files. Whether the kernel says
-// the same is test/p2p's matter.
+// The PCI tree and the P2PDMA verdicts, on described hosts. test/p2p compares them with the kernel's verdicts.
 import assert from 'node:assert/strict';
 import { appendFileSync, mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

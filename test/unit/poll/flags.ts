@@ -1,5 +1,5 @@
-// Listens on what was inherited, fds 3 (a socket) and 4 (a pipe), by every means. Prints whether the files block before,
-// meanwhile and after.
+// Listens on the inherited fds 3 (a socket) and 4 (a pipe) by every method. Prints whether the files block before,
+// during and after.
 import { readFileSync } from 'node:fs';
 import { setImmediate as turn } from 'node:timers/promises';
 import { FdChannel, Kernel } from '../../../lib';
