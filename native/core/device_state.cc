@@ -103,7 +103,12 @@ DeviceFile::DeviceFile(std::shared_ptr<Fd> fd, const std::string& address)
 bool DeviceFile::Reaches() const {
   uint8_t byte = 0;
   constexpr uint64_t kConfig = uint64_t{uapi::VFIO_PCI_CONFIG_REGION_INDEX} << 40;
-  return fd_->kernel()->Pread(fd_->number(), &byte, sizeof(byte), kConfig) != -EINVAL;
+  int64_t read = -EINTR;
+  // Other errors pass. If they do not, the dma-bufs count as revoked, which is safe to assume: remap() maps them again.
+  for (int tries = 0; tries < 3 && read < 0 && read != -EINVAL; ++tries) {
+    read = fd_->kernel()->Pread(fd_->number(), &byte, sizeof(byte), kConfig);
+  }
+  return read >= 0;
 }
 
 void DeviceFile::Leave() {

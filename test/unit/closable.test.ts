@@ -48,7 +48,7 @@ const canFail = [
   ...['VeventQueue', 'Viommu'],
 ];
 
-const kernel = new FakeKernel();
+let kernel: FakeKernel;
 const surface = new Surface();
 const classes = surface.classes.filter(({ name, prototype }) => 'close' in prototype && !(name in others));
 const names = classes.map(({ name }) => name);
@@ -116,7 +116,10 @@ async function codeOf(call: () => unknown): Promise<unknown> {
 
 describe('every class that can be closed', function () {
   this.timeout(60_000);
-  after(() => {
+  beforeEach(() => {
+    kernel = new FakeKernel();
+  });
+  afterEach(() => {
     kernel.close();
   });
 

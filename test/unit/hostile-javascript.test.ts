@@ -2,9 +2,11 @@
 // that the kernel refused look successful. Each kind of attack has its own process. If that crashes, the test fails and
 // prints the property name. VFIO_DMABUF_HOSTILE=long also attacks names that the program does not access.
 import assert from 'node:assert/strict';
-import { execFile } from 'node:child_process';
+import { execFile, type ExecFileException } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { afterwards, temporaryFolder } from '../cleanup';
 import { kinds } from './hostile-javascript/kinds';
 import { names } from './hostile-javascript/names';
 
@@ -14,17 +16,18 @@ describe('hostile JavaScript', function () {
   this.timeout(patience + 1000);
 
   for (const kind of Object.keys(kinds)) {
-    it(kind, (done) => {
+    it(kind, async () => {
       const args = ['--import', 'tsx', '--expose-gc', join(__dirname, 'hostile-javascript/child.ts'), kind];
-      const options = { timeout: patience, killSignal: 'SIGKILL', maxBuffer: 1 << 26 } as const;
-      execFile(process.execPath, args, options, (error, stdout, stderr) => {
-        if (!error) {
-          done();
-          return;
-        }
-        const end = error.signal ?? `exit code ${error.code}`;
-        done(new assert.AssertionError({ message: `the process ended with ${end}\n${stdout}${stderr.slice(-4000)}` }));
-      });
+      const env = { ...process.env, TMPDIR: temporaryFolder() };
+      const options = { timeout: patience, killSignal: 'SIGKILL', maxBuffer: 1 << 26, env } as const;
+      const ended = promisify(execFile)(process.execPath, args, options);
+      afterwards(() => ended.child.kill('SIGKILL'));
+      try {
+        await ended;
+      } catch (error) {
+        const { signal, code, stdout, stderr } = error as ExecFileException & { stdout: string; stderr: string };
+        assert.fail(`the process ended with ${signal ?? `exit code ${String(code)}`}\n${stdout}${stderr.slice(-4000)}`);
+      }
     });
   }
 
