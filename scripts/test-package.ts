@@ -26,7 +26,16 @@ function filesBelow(name: string): string[] {
 const compiled = ['.js', '.js.map', '.d.ts', '.d.ts.map'];
 const sources = filesBelow('lib');
 const expected = [
-  ...['package.json', 'binding.gyp', 'CMakeLists.txt', 'README.md', 'ARCHITECTURE.md', 'CHANGELOG.md', 'LICENSE'],
+  ...[
+    'package.json',
+    'binding.gyp',
+    'CMakeLists.txt',
+    'README.md',
+    'ARCHITECTURE.md',
+    'SECURITY.md',
+    'CHANGELOG.md',
+    'LICENSE',
+  ],
   ...filesBelow('native'),
   ...sources,
   ...sources.flatMap((file) => compiled.map((end) => file.replace(/^lib(.*)\.ts$/, `dist$1${end}`))),
