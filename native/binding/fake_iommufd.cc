@@ -2,6 +2,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "binding/addon.h"
@@ -39,6 +40,8 @@ Napi::Value FakeIommufdTest(const Napi::CallbackInfo& info) {
 // at the end of a page, before an inaccessible page. The ioctl's answer is copied to `bytes`.
 Napi::Value IoctlAtPageEnd(const Napi::CallbackInfo& info) {
   const auto kernel = Unwrap<kernel::Kernel>(info[0]);
+  const auto fd = static_cast<int>(ToU32(info[1]));
+  const uint32_t request = ToU32(info[2]);
   auto bytes = ToArray<Napi::Uint8Array>(info[3], napi_uint8_array);
   const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
   if (bytes.ByteLength() > page) throw Napi::RangeError::New(info.Env(), "expected a page of bytes at most");
@@ -47,9 +50,9 @@ Napi::Value IoctlAtPageEnd(const Napi::CallbackInfo& info) {
   char* end = static_cast<char*>(pages) + page;
   mprotect(end, page, PROT_NONE);
   char* argument = end - bytes.ByteLength();
-  std::memcpy(argument, bytes.Data(), bytes.ByteLength());
-  const int result = kernel->Ioctl(static_cast<int>(ToU32(info[1])), ToU32(info[2]), argument);
-  std::memcpy(bytes.Data(), argument, bytes.ByteLength());
+  std::copy_n(bytes.Data(), bytes.ByteLength(), reinterpret_cast<uint8_t*>(argument));
+  const int result = kernel->Ioctl(fd, request, argument);
+  std::copy_n(reinterpret_cast<const uint8_t*>(argument), bytes.ByteLength(), bytes.Data());
   munmap(pages, 2 * page);
   return Napi::Number::New(info.Env(), result);
 }
