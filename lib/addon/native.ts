@@ -155,7 +155,7 @@ interface Native {
   fakeKernel(machine: NativeMachine, sysfsParent: string): KernelHandle;
   fakeAttach(sysfs: string): KernelHandle | undefined;
   fakeSysfs(kernel: KernelHandle): string;
-  fakeRemoveSysfs(kernel: KernelHandle): void;
+  fakeShutdown(kernel: KernelHandle): void;
   fakeReplaceNode(kernel: KernelHandle, path: string, target: string): void;
   fakeTakeFaults(kernel: KernelHandle): { device: string; iova: bigint; access: 'read' | 'write'; reason: string }[];
   fakeOpenFiles(kernel: KernelHandle): number;

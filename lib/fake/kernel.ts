@@ -113,7 +113,7 @@ function make(machine: Machine): KernelHandle {
       });
     }
   } catch (error) {
-    native.fakeRemoveSysfs(handle); // with the files written so far
+    native.fakeShutdown(handle); // with the files written so far
     throw error;
   }
   return handle;
@@ -266,11 +266,11 @@ export class FakeKernel extends Kernel {
   }
 
   /**
-   * Removes the sysfs tree for all threads. Does nothing on a kernel from {@link FakeKernel.attach}. Open objects on
-   * this kernel stay usable.
+   * Removes the sysfs tree for all threads, and the devices as soon as no file of this kernel is open. Open objects stay
+   * usable. Does nothing on a kernel from {@link FakeKernel.attach}.
    */
   close(): void {
-    if (!this.#attached) native.fakeRemoveSysfs(this.handle);
+    if (!this.#attached) native.fakeShutdown(this.handle);
   }
 
   /** Calls close(), for `using`. */

@@ -1,7 +1,7 @@
 // Opens a device's node and checks that it belongs to the device. A node's path may now refer to another device, for
 // example in a container whose /dev is older than the last bind. Therefore the device number of the open file
 // (fstat(2)) is compared with the number in sysfs.
-import { realpathSync } from 'node:fs';
+import { existsSync, readFileSync, realpathSync } from 'node:fs';
 import { join } from 'node:path';
 import { attempt, list, text } from './look';
 import { codedError, kernelCall, kernelCallAsync } from '../errors/errors';
@@ -50,7 +50,8 @@ function checked(kernel: Kernel, fd: FdHandle, node: Node): FdHandle {
 function check(kernel: Kernel, fd: FdHandle, { path, device, numberFile, mayBeUnknown = false }: Node): void {
   const found = kernelCall({ path }, () => native.fdDevice(fd));
   const file = join(kernel.sysfs, numberFile);
-  const wanted = text(file).trim();
+  // An existing file that cannot be read, for lack of fds for example, is an error.
+  const wanted = existsSync(file) ? readFileSync(file, 'utf8').trim() : '';
   if (found !== undefined && (found === wanted || (wanted === '' && mayBeUnknown))) return;
   const is = found === undefined ? 'no character device' : `character device ${found}${whose(kernel, found)}`;
   if (wanted === '') {

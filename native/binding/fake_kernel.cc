@@ -163,8 +163,8 @@ Napi::Value FakeSysfs(const Napi::CallbackInfo& info) {
   return Napi::String::New(info.Env(), ToFake(info[0])->sysfs().path());
 }
 
-// fakeRemoveSysfs(kernel): a second call does nothing
-void FakeRemoveSysfs(const Napi::CallbackInfo& info) { ToFake(info[0])->sysfs().Remove(); }
+// fakeShutdown(kernel): a second call does nothing
+void FakeShutdown(const Napi::CallbackInfo& info) { ToFake(info[0])->Shutdown(); }
 
 // fakeReplaceNode(kernel, path, target)
 void FakeReplaceNode(const Napi::CallbackInfo& info) {
@@ -206,7 +206,7 @@ void InitFakeKernel(Napi::Env env, Napi::Object exports) {
   Export<FakeKernel>(env, exports, "fakeKernel");
   Export<FakeAttach>(env, exports, "fakeAttach");
   Export<FakeSysfs>(env, exports, "fakeSysfs");
-  Export<FakeRemoveSysfs>(env, exports, "fakeRemoveSysfs");
+  Export<FakeShutdown>(env, exports, "fakeShutdown");
   Export<FakeReplaceNode>(env, exports, "fakeReplaceNode");
   Export<FakeTakeFaults>(env, exports, "fakeTakeFaults");
   Export<FakeOpenFiles>(env, exports, "fakeOpenFiles");

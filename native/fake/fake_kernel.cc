@@ -153,7 +153,16 @@ int FakeKernel::Dup(int fd) {
 
 int FakeKernel::Close(int fd) {
   if (!Plays(fd)) return LinuxKernel::Close(fd);  // without the lock, because the close may block
-  const kernel::Lock guard(lock_);
+  int result = 0;
+  {
+    const kernel::Lock guard(lock_);
+    result = CloseFile(fd);
+  }
+  DestroyUnusedDevices();
+  return result;
+}
+
+int FakeKernel::CloseFile(int fd) {
   Key key;
   Entry* entry = FindEntry(fd, &key);
   const bool last = entry && --entry->references <= 0;
@@ -169,6 +178,28 @@ int FakeKernel::Close(int fd) {
   const std::shared_ptr<File> gone = std::move(entry->file);  // destroyed after it is removed from the table
   files_.erase(key);
   return result;
+}
+
+void FakeKernel::Shutdown() {
+  sysfs_.Remove();
+  {
+    const kernel::Lock guard(lock_);
+    is_shut_down_ = true;
+    Sweep();
+  }
+  DestroyUnusedDevices();
+}
+
+void FakeKernel::DestroyUnusedDevices() {
+  // Destroyed without the lock, because the destructor of EventfdActions waits for its thread.
+  std::vector<std::shared_ptr<CdevDevice>> devices;
+  std::map<unsigned, std::shared_ptr<VfioGroup>> groups;
+  std::unique_ptr<EventfdActions> actions;
+  const kernel::Lock guard(lock_);
+  if (!is_shut_down_ || !files_.empty()) return;
+  devices.swap(devices_);
+  groups.swap(groups_);
+  actions.swap(actions_);
 }
 
 void FakeKernel::Sweep() {
@@ -251,7 +282,7 @@ int64_t FakeKernel::Write(int fd, const void* buffer, std::size_t size) {
   const auto file = Find(fd);
   if (file) return file->Write(buffer, size);
   const int64_t written = LinuxKernel::Write(fd, buffer, size);
-  actions_.Serve();  // as in the kernel, before the write returns
+  if (actions_) actions_->Serve();  // as in the kernel, before the write returns
   return written;
 }
 

@@ -66,6 +66,9 @@ class FakeKernel : public kernel::LinuxKernel, public FileTable {
   std::size_t OpenFiles();
   int64_t OpenMappings() const { return mappings_; }
   SysfsFolder& sysfs() { return sysfs_; }
+  // Removes the sysfs folder. The devices, with the fds and the memory of their BARs, are destroyed when no file of this
+  // kernel is open any more.
+  void Shutdown();
   // Makes Open(`path`) open `target`, as if that node was bind-mounted over `path`, for tests of an outdated /dev. If
   // `target` is `path`, the replacement is removed.
   void ReplaceNode(const std::string& path, const std::string& target);
@@ -84,7 +87,8 @@ class FakeKernel : public kernel::LinuxKernel, public FileTable {
   BarMappings& bar_mappings() override REQUIRES(lock_) { return bar_mappings_; }
   int OpenVfio(std::string_view name) REQUIRES(lock_);
   int OnSignal(int fd, std::function<void()> act, std::shared_ptr<EventfdAction>* out) override REQUIRES(lock_) {
-    return actions_.Add(fd, std::move(act), out);
+    if (!actions_) actions_ = std::make_unique<EventfdActions>(lock_);
+    return actions_->Add(fd, std::move(act), out);
   }
   FenceHub& fence_hub() override { return fence_hub_; }
   // Whether an fd is open on a file of this kernel.
@@ -95,13 +99,16 @@ class FakeKernel : public kernel::LinuxKernel, public FileTable {
   static bool IsOpen(const Key& key, const Entry& entry);
   // Removes files whose last fd was not closed through this kernel.
   void Sweep() REQUIRES(lock_);
+  // Closes an fd of one of this kernel's files.
+  int CloseFile(int fd) REQUIRES(lock_);
+  void DestroyUnusedDevices();
 
   SysfsFolder sysfs_;
   kernel::Mutex lock_;  // also guards all Files and devices
   const std::shared_ptr<const IntelIommu> iommu_;
   const bool has_iommufd_;
   BarMappings bar_mappings_ GUARDED_BY(lock_);
-  EventfdActions actions_ GUARDED_BY(lock_) = EventfdActions(lock_);
+  std::unique_ptr<EventfdActions> actions_ GUARDED_BY(lock_);
   FenceHub fence_hub_;  // outlives the files
   std::vector<std::shared_ptr<CdevDevice>> devices_ GUARDED_BY(lock_);
   std::map<unsigned, std::shared_ptr<VfioGroup>> groups_ GUARDED_BY(lock_);  // by number
@@ -111,6 +118,7 @@ class FakeKernel : public kernel::LinuxKernel, public FileTable {
   // dup(2).
   std::set<Key> foreign_ GUARDED_BY(lock_);
   std::vector<DmaFault> faults_ GUARDED_BY(lock_);
+  bool is_shut_down_ GUARDED_BY(lock_) = false;
   std::atomic<int64_t> mappings_ = 0;
 };
 

@@ -50,6 +50,34 @@ describe('a fake kernel', function () {
     }
   });
 
+  it('that is closed has no fd when its last file is closed, without garbage collection', () => {
+    const folder = mkdtempSync(join(tmpdir(), 'fake-'));
+    try {
+      const code = `
+        const fds = () => require('node:fs').readdirSync('/proc/self/fd').length;
+        function use() {
+          const kernel = new FakeKernel();
+          const iommufd = Iommufd.open({ kernel });
+          const device = VfioDevice.openSync(kernel.addressOf('ssd'), { iommufd });
+          const ring = device.region(2).ioeventfd({ offset: 0x4000, width: 4, value: 1 });
+          kernel.close();
+          const view = device.region(2).map({ offset: 0, length: 4096 });
+          view.write32(0, 7);
+          if (view.read32(0) !== 7) throw new Error('not usable');
+          ring.close();
+          device.close();
+          iommufd.close();
+        }
+        use();
+        const before = fds();
+        for (let i = 0; i < 3; i += 1) use();
+        console.log(fds() - before);`;
+      assert.equal(run(folder, code).stdout, '0\n');
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  });
+
   describe('in several threads', () => {
     it('is one: a device that a worker has bound is taken, and free when the worker is terminated', async () => {
       using kernel = new FakeKernel();

@@ -17,7 +17,7 @@ class BarMappings {
 
   void Add(uint64_t address, uint64_t length, MakePages make);
   void Remove(uint64_t address);
-  // nullptr: the range is not completely inside a mapped BAR.
+  // nullptr: the range is not completely inside a mapped BAR, or the device is destroyed.
   std::shared_ptr<Pages> Find(uint64_t address, uint64_t length) const;
 
  private:

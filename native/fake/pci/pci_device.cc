@@ -469,8 +469,10 @@ int PciDevice::Mmap(std::size_t length, int protection, int flags, uint64_t offs
                          : mmap(nullptr, length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (address == MAP_FAILED) return -errno;
   out->address = address;
-  const auto make_pages = [self = shared_from_this(), index, start = offset](uint64_t at) {
-    return std::make_shared<MappedBar>(self, index, start + at);
+  // Weak, because the mapping of a closed region may last until its ArrayBuffer is garbage collected.
+  const auto make_pages = [weak = weak_from_this(), index, start = offset](uint64_t at) -> std::shared_ptr<Pages> {
+    auto device = weak.lock();
+    return device ? std::make_shared<MappedBar>(std::move(device), index, start + at) : nullptr;
   };
   table_.bar_mappings().Add(reinterpret_cast<uintptr_t>(address), length, make_pages);
   if (!memory) out->trap = std::make_shared<RegisterTrap>(shared_from_this(), index, offset);

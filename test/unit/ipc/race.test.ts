@@ -8,7 +8,7 @@ import { FdChannel, FdServer } from '../../../lib';
 import { start, temporaryFolder } from '../../cleanup';
 
 const racers = 3;
-const paths = 150;
+const paths = 60;
 const step = 8; // milliseconds
 
 async function startRacer() {
