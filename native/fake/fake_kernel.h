@@ -66,8 +66,8 @@ class FakeKernel : public kernel::LinuxKernel, public FileTable {
   std::size_t OpenFiles();
   int64_t OpenMappings() const { return mappings_; }
   SysfsFolder& sysfs() { return sysfs_; }
-  // Removes the sysfs folder. The devices, with the fds and the memory of their BARs, are destroyed when no file of this
-  // kernel is open any more.
+  // Removes the sysfs folder. The devices, with the fds and the memory of their BARs, are destroyed when no file of
+  // this kernel is open any more.
   void Shutdown();
   // Makes Open(`path`) open `target`, as if that node was bind-mounted over `path`, for tests of an outdated /dev. If
   // `target` is `path`, the replacement is removed.
