@@ -22,24 +22,29 @@
       ["target_arch=='x64'", {"cflags_cc": ["-fcf-protection=full"]}],           # CET
       ["target_arch=='arm64'", {"cflags_cc": ["-mbranch-protection=standard"]}]  # BTI and PAC
     ],
-    # It needs optimization, which a debug build does not have. The C library takes 3 for 2 where the compiler is too old for 3.
-    "configurations": {"Release": {"cflags_cc": ["-D_FORTIFY_SOURCE=3"]}}
+    "configurations": {
+      "Release": {
+        "cflags!": ["-O3"],  # Node's own level compiles a fifth longer; no benchmark shows a difference
+        # _FORTIFY_SOURCE needs optimization. The C library takes 3 for 2 where the compiler is too old for 3.
+        "cflags_cc": ["-O2", "-D_FORTIFY_SOURCE=3"]
+      }
+    }
   },
   "targets": [
     {
       "target_name": "vfio_dmabuf_core",
       "type": "static_library",
-      "sources": ["<!@(node native/sources.mjs kernel core)"]
+      "sources": ["<!@(node native/sources.mjs --joined kernel core)"]
     },
     {
       "target_name": "vfio_dmabuf_fake",
       "type": "static_library",
-      "sources": ["<!@(node native/sources.mjs fake)"]
+      "sources": ["<!@(node native/sources.mjs --joined fake)"]
     },
     {
       "target_name": "vfio_dmabuf",
       "dependencies": ["vfio_dmabuf_core", "vfio_dmabuf_fake"],
-      "sources": ["<!@(node native/sources.mjs binding)"],
+      "sources": ["<!@(node native/sources.mjs --joined binding)"],
       "include_dirs": ["<!(node -p \"require('node-addon-api').include_dir\")"],
       "defines": [
         "NAPI_VERSION=9",
