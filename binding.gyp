@@ -1,5 +1,8 @@
 {
   # kernel, core and fake are static libraries without Node, as in CMakeLists.txt; binding makes the addon of them.
+  "variables": {
+    "prebuilt%": 0  # 1: for other systems than this one; see scripts/prebuild.ts
+  },
   "target_defaults": {
     "include_dirs": ["native"],
     "cflags_cc!": [
@@ -51,6 +54,13 @@
         "NODE_ADDON_API_CPP_EXCEPTIONS_ALL",  # every C++ exception becomes a JavaScript error
         "NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS",  # a worker may be terminated during a call; nothing can be thrown then
         "NODE_ADDON_API_DISABLE_DEPRECATED"
+      ],
+      "conditions": [
+        ["prebuilt==1", {
+          "sources": ["native/prebuilt/older_glibc.cc"],
+          # Its own libstdc++: systems have older ones. libgcc_s is Node's: there is one unwinder in a process.
+          "ldflags": ["-static-libstdc++", "-shared-libgcc", "-Wl,--gc-sections", "-Wl,-s"]
+        }]
       ],
       "ldflags": [
         "-Wl,-z,nodelete",  # stays loaded when the worker that loaded it has ended: its threads and its signal handler remain
