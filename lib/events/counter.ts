@@ -144,7 +144,7 @@ interface Waiter {
  * The first `next()` starts listening. `return()`, which leaving a `for await` loop calls, also ends a pending
  * `next()`.
  */
-export class Counts implements AsyncIterableIterator<bigint, undefined> {
+export class Counts implements AsyncIterableIterator<bigint> {
   readonly #counter: Counter;
   readonly #signal: AbortSignal | undefined;
   readonly #waiters: Waiter[] = [];

@@ -23,6 +23,7 @@ namespace binding {
 uint64_t ToU64(const Napi::Value& value);
 uint32_t ToU32(const Napi::Value& value);
 std::optional<uint64_t> ToOptionalU64(const Napi::Value& value);
+std::vector<uint8_t> ToBytes(const Napi::Value& value);
 Napi::Value FromU64(Napi::Env env, uint64_t value);
 
 template <typename Array>

@@ -53,7 +53,7 @@ Napi::Value DmaBufSync(const Napi::CallbackInfo& info) {
 
 using Registration = std::shared_ptr<core::Export>;
 
-napi_value Word(napi_env env, napi_callback_info info) {
+napi_value ExportWord(napi_env env, napi_callback_info info) {
   void* data = nullptr;
   napi_get_cb_info(env, info, nullptr, nullptr, nullptr, &data);
   napi_value result = nullptr;
@@ -69,7 +69,7 @@ Napi::Value DmaBufExport(const Napi::CallbackInfo& info) {
   if (!registration) return info.Env().Undefined();
   Record result(info.Env());
   result.Define("ranges", registration->ranges());
-  result.Define("word", HotFunction<Word>(info.Env(), "word", registration));
+  result.Define("word", HotFunction<ExportWord>(info.Env(), "word", registration));
   return result;
 }
 

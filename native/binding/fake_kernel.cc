@@ -14,12 +14,6 @@ namespace {
 
 using Kind = fake::BarDescription::Kind;
 
-std::vector<uint8_t> ToBytes(const Napi::Value& value) {
-  if (!value.IsTypedArray()) throw Napi::TypeError::New(value.Env(), "expected a Uint8Array");
-  const auto array = value.As<Napi::Uint8Array>();
-  return {array.Data(), array.Data() + array.ByteLength()};
-}
-
 Kind ToKind(const Napi::Value& value) {
   const std::string kind = value.ToString();
   if (kind == "memory") return Kind::kMemory;

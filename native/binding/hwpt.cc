@@ -12,12 +12,6 @@ std::optional<uint32_t> ToOptionalU32(const Napi::Value& value) {
   return ToU32(value);
 }
 
-std::vector<uint8_t> ToBytes(const Napi::Value& value) {
-  if (!value.IsTypedArray()) throw Napi::TypeError::New(value.Env(), "expected a Uint8Array");
-  const auto array = value.As<Napi::Uint8Array>();
-  return {array.Data(), array.Data() + array.ByteLength()};
-}
-
 // The parent of a HWPT: an IOAS, a HWPT or a vIOMMU.
 std::shared_ptr<core::IommufdObject> UnwrapParent(const Napi::Value& value) {
   if (IsHandleOf<core::Viommu>(value)) return Unwrap<core::Viommu>(value);

@@ -25,7 +25,7 @@ Napi::Value VfioClose(const Napi::CallbackInfo& info) {
 }
 
 // The device's state word (core/device_state.h).
-napi_value Word(napi_env env, napi_callback_info info) {
+napi_value DeviceWord(napi_env env, napi_callback_info info) {
   void* data = nullptr;
   napi_get_cb_info(env, info, nullptr, nullptr, nullptr, &data);
   napi_value result = nullptr;
@@ -36,7 +36,7 @@ napi_value Word(napi_env env, napi_callback_info info) {
 
 // vfioWord(device): () => number, a function that returns the device's state word, also after vfioClose()
 Napi::Value VfioWord(const Napi::CallbackInfo& info) {
-  return HotFunction<Word>(info.Env(), "word", Unwrap<core::VfioDevice>(info[0])->state());
+  return HotFunction<DeviceWord>(info.Env(), "word", Unwrap<core::VfioDevice>(info[0])->state());
 }
 
 Napi::Value FromId(Napi::Env env, uint32_t id) { return Napi::Number::New(env, id); }

@@ -19,7 +19,6 @@ namespace {
 
 const uint64_t kPageSize = kernel::PageSize();
 constexpr std::size_t kMostCopied = std::size_t{4} << 20;  // by memdup_user(): KMALLOC_MAX_SIZE
-constexpr unsigned kRegionShift = 40;
 constexpr uint64_t kRegionOffsetMask = (uint64_t{1} << kRegionShift) - 1;
 
 using Kind = BarDescription::Kind;

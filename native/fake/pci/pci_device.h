@@ -21,6 +21,8 @@
 
 namespace fake {
 
+constexpr unsigned kRegionShift = 40;  // the bit of a file offset where the region's index begins
+
 // A DMA that the IOMMU refused.
 struct DmaFault {
   std::string device;

@@ -7,7 +7,6 @@
 namespace fake {
 namespace {
 
-constexpr unsigned kRegionShift = 40;
 constexpr std::size_t kMostIoeventfds = 1000;
 // PCI 3.0, 6.2.2, 6.2.3, 6.8.1 and 6.8.2; offsets of control registers are from their capability's start.
 constexpr std::size_t kCommandHigh = 0x05;
