@@ -98,7 +98,7 @@ export class DmaBuf extends Closable {
    * @throws KernelError EBADF: not an open fd. Error ERR_NOT_DMA_BUF: the fd is of another kind.
    */
   static fromFd(fd: number, opts?: { kernel?: Kernel }): DmaBuf {
-    const kernel = toKernel(options(opts).kernel);
+    const kernel = toKernel(options(opts, ['kernel']).kernel);
     integer(fd, 'fd', 0, 0x7fff_ffff);
     const handle = kernelCall({ fd }, () => native.fdDuplicate(kernel.handle, fd));
     try {
@@ -131,7 +131,7 @@ export class DmaBuf extends Closable {
    *   not a memfd.
    */
   static fromMemory(ranges: readonly MemoryRange[], opts?: { kernel?: Kernel }): DmaBuf {
-    const kernel = toKernel(options(opts).kernel);
+    const kernel = toKernel(options(opts, ['kernel']).kernel);
     return new DmaBuf(kernel, createUdmabuf(kernel, ranges));
   }
 
@@ -327,7 +327,7 @@ export class DmaBuf extends Closable {
    *   multiple of the page size. EACCES: the fd does not allow this access. RangeError: outside the buffer.
    */
   map(opts?: MapBufferOptions): MappedDmaBuf {
-    const { offset, length, access } = options(opts);
+    const { offset, length, access } = options(opts, ['offset', 'length', 'access']);
     const start = u64(offset ?? 0n, 'offset', 0n, this.size);
     const count = u64(length ?? this.size - start, 'length', 1n, this.size - start);
     const allowed = oneOf(access ?? 'rw', 'access', ['r', 'rw'] as const);

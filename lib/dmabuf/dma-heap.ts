@@ -45,7 +45,7 @@ export class DmaHeap extends Closable {
 
   /** Returns the sorted names of the kernel's heaps. */
   static list(opts?: { kernel?: Kernel }): string[] {
-    const kernel = toKernel(options(opts).kernel);
+    const kernel = toKernel(options(opts, ['kernel']).kernel);
     try {
       return readdirSync(join(kernel.sysfs, 'class/dma_heap')).sort();
     } catch {
@@ -60,7 +60,7 @@ export class DmaHeap extends Closable {
    *   device's.
    */
   static open(name = 'system', opts?: { kernel?: Kernel }): DmaHeap {
-    const kernel = toKernel(options(opts).kernel);
+    const kernel = toKernel(options(opts, ['kernel']).kernel);
     if (!/^[\w.-]+$/.test(string(name, 'name')) || /^\.+$/.test(name)) {
       throw outOfRange('name', 'the name of a file', name);
     }
@@ -103,5 +103,5 @@ export class DmaHeap extends Closable {
 
 function toRequest(size: number | bigint, opts: AllocOptions | undefined): { length: bigint; flags: number } {
   const length = u64(size, 'size', 1n, 2n ** 63n - native.pageSize);
-  return { length, flags: openFlags[oneOf(options(opts).access ?? 'rw', 'access', accesses)] };
+  return { length, flags: openFlags[oneOf(options(opts, ['access']).access ?? 'rw', 'access', accesses)] };
 }

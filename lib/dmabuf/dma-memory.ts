@@ -56,7 +56,7 @@ export class DmaMemory extends Closable {
    * @throws KernelError ENOMEM: with `hugePages`, not enough huge pages are reserved.
    */
   static alloc(size: number | bigint, opts?: { hugePages?: HugePageSize; kernel?: Kernel }): DmaMemory {
-    const { hugePages, kernel: chosen } = options(opts);
+    const { hugePages, kernel: chosen } = options(opts, ['hugePages', 'kernel']);
     const kernel = toKernel(chosen);
     const wanted = u64(size, 'size', 1n, largest);
     const log2 =
@@ -108,7 +108,7 @@ export class DmaMemory extends Closable {
    */
   exportDmaBuf(opts?: { offset?: number | bigint; length?: number | bigint }): DmaBuf {
     const { fdHandle } = this;
-    const { offset, length } = options(opts);
+    const { offset, length } = options(opts, ['offset', 'length']);
     const start = u64(offset ?? 0n, 'offset', 0n, BigInt(this.size));
     const count = u64(length ?? BigInt(this.size) - start, 'length', 1n, BigInt(this.size) - start);
     const kernel = this.#kernel;

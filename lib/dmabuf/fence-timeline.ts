@@ -36,7 +36,7 @@ export class FenceTimeline extends Closable {
 
   /** Creates a timeline. @throws KernelError ENOENT: no sw_sync, or debugfs is not mounted. */
   static open(opts?: { kernel?: Kernel }): FenceTimeline {
-    const kernel = toKernel(options(opts).kernel);
+    const kernel = toKernel(options(opts, ['kernel']).kernel);
     const handle = kernelCall({ path }, () => native.fdOpen(kernel.handle, path, false), { kernel });
     return new FenceTimeline(kernel, handle);
   }

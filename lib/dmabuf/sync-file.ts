@@ -77,7 +77,7 @@ export class SyncFile extends Closable {
    * @throws KernelError EBADF: not an open fd. Error ERR_NOT_SYNC_FILE: the fd is of another kind.
    */
   static fromFd(fd: number, opts?: { kernel?: Kernel }): SyncFile {
-    const kernel = toKernel(options(opts).kernel);
+    const kernel = toKernel(options(opts, ['kernel']).kernel);
     integer(fd, 'fd', 0, 0x7fff_ffff);
     const handle = kernelCall({ fd }, () => native.fdDuplicate(kernel.handle, fd));
     try {
@@ -142,7 +142,7 @@ export class SyncFile extends Closable {
    * kernel chooses.
    */
   merge(other: SyncFile, opts?: { name?: string }): SyncFile {
-    const name = string(options(opts).name ?? '', 'name');
+    const name = string(options(opts, ['name']).name ?? '', 'name');
     if (Buffer.byteLength(name) > nameLength) throw outOfRange('name', `at most ${String(nameLength)} bytes`, name);
     const { handle } = instance(other, 'other', SyncFile);
     return new SyncFile(

@@ -157,7 +157,7 @@ export class Counts implements AsyncIterableIterator<bigint, undefined> {
 
   /** @internal */
   constructor(counter: Counter, opts?: ListenOptions) {
-    const { signal } = options(opts);
+    const { signal } = options(opts, ['signal']);
     this.#signal = signal === undefined ? undefined : instance(signal, 'signal', AbortSignal);
     this.#counter = counter;
     const [waiters, isBusy] = [this.#waiters, () => this.#busy || this.#untaken > 0n];

@@ -35,7 +35,7 @@ export class Eventfd extends Closable {
 
   /** Creates a non-blocking eventfd (eventfd(2)). @param opts `count`: the initial count, less than 2^32 */
   static create(opts?: { kernel?: Kernel; count?: number }): Eventfd {
-    const { kernel, count = 0 } = options(opts);
+    const { kernel, count = 0 } = options(opts, ['kernel', 'count']);
     const { handle } = toKernel(kernel);
     const start = integer(count, 'count', 0, 0xffff_ffff);
     return new Eventfd(kernelCall({}, () => native.fdEventfd(handle, start)));
@@ -48,7 +48,7 @@ export class Eventfd extends Closable {
    */
   static fromFd(fd: number, opts?: { kernel?: Kernel }): Eventfd {
     const number = integer(fd, 'fd', 0, 0x7fff_ffff);
-    const { handle } = toKernel(options(opts).kernel);
+    const { handle } = toKernel(options(opts, ['kernel']).kernel);
     const own = kernelCall({ fd: number }, () => native.fdDuplicate(handle, number));
     try {
       const path = kernelCall({ fd: number }, () => native.fdPath(own));

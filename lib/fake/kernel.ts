@@ -4,7 +4,7 @@ import { constants, tmpdir } from 'node:os';
 import { codedError, kernelCall } from '../errors/errors';
 import { Kernel } from '../kernel/kernel';
 import { native, type KernelHandle, type NativeDevice } from '../addon/native';
-import { integer, options, outOfRange, string } from '../errors/validate';
+import { integer, fields, outOfRange, string } from '../errors/validate';
 import { barFlags, configSpace } from './config-space';
 import { deviceKinds, type DeviceKind } from './devices';
 import { bridges } from './bridges';
@@ -204,8 +204,8 @@ export class FakeKernel extends Kernel {
    *   process.
    */
   static attach(token: FakeKernelToken): FakeKernel {
-    const { machine, sysfs } = options(token, 'token');
-    options(machine, 'token.machine');
+    const { machine, sysfs } = fields(token, 'token');
+    fields(machine, 'token.machine');
     const handle = native.fakeAttach(string(sysfs, 'token.sysfs'));
     if (!handle)
       throw codedError('ERR_NO_SUCH_KERNEL', 'the fake kernel of this token is gone, or another process has it');

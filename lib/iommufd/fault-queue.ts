@@ -2,7 +2,7 @@
 import type { Parents } from '../lifetime/parents';
 import { kernelCall } from '../errors/errors';
 import { native, type FaultQueueHandle, type FdHandle } from '../addon/native';
-import { integer, oneOf, options } from '../errors/validate';
+import { integer, oneOf, fields } from '../errors/validate';
 import { EventQueue } from './event-queue';
 import { owned } from './object';
 
@@ -102,7 +102,7 @@ export class FaultQueue extends EventQueue<PageRequestGroup> {
    */
   respond(group: Pick<PageRequestGroup, 'cookie'>, response: PageResponse): void {
     const { file } = this;
-    const cookie = integer(options(group, 'group').cookie, 'group.cookie', 0, 0xffff_ffff);
+    const cookie = integer(fields(group, 'group').cookie, 'group.cookie', 0, 0xffff_ffff);
     const code = responses.indexOf(oneOf(response, 'response', responses));
     const bytes = new Uint8Array(Uint32Array.of(cookie, code).buffer);
     kernelCall({ pageRequestCookie: cookie }, () => native.fdWrite(file, bytes, false));

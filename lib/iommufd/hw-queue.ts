@@ -39,7 +39,7 @@ export class HwQueue extends IommufdObject {
 
   /** @internal */
   static alloc(viommu: Parents['Viommu'], opts: HwQueueOptions): HwQueue {
-    const { type, index, iova, length } = options(opts);
+    const { type, index, iova, length } = options(opts, ['type', 'index', 'iova', 'length']);
     const number =
       typeof type === 'string'
         ? types[oneOf(type, 'type', Object.keys(types) as (keyof typeof types)[])]

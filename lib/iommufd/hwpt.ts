@@ -2,7 +2,7 @@
 import type { Parents } from '../lifetime/parents';
 import { closedError, codedError, kernelCall, kernelCallAsync } from '../errors/errors';
 import { native, type HwptHandle } from '../addon/native';
-import { boolean, instance, options } from '../errors/validate';
+import { boolean, fields, instance, options } from '../errors/validate';
 import { boundId, type Attached, type IommufdDevice } from './bound';
 import {
   toDirtyOptions,
@@ -45,6 +45,8 @@ export interface NestedHwptOptions {
 
 // linux/iommufd.h: IOMMU_HWPT_ALLOC_*
 const allocFlags = { nestParent: 1, dirtyTracking: 2, pasid: 8 } as const;
+
+const hwptOptions = ['nestParent', 'dirtyTracking', 'pasid', 'data', 'faultQueue'] as const;
 
 function toFlags(opts: Partial<Record<keyof typeof allocFlags, boolean | undefined>>): number {
   let flags = 0;
@@ -89,7 +91,7 @@ export class Hwpt extends IommufdObject {
 
   /** @internal */
   static async alloc(ioas: Parents['Ioas'], device: IommufdDevice, opts?: HwptOptions): Promise<Hwpt> {
-    const what = options(opts);
+    const what = options(opts, hwptOptions);
     const { args, call, keepers } = toAlloc(ioas, device, toFlags(what), what.data, what.faultQueue);
     return make(ioas, async () => {
       const handle = await kernelCallAsync(args, () => native.hwptAllocate(...call, true), { ioas });
@@ -99,7 +101,7 @@ export class Hwpt extends IommufdObject {
 
   /** @internal */
   static allocSync(ioas: Parents['Ioas'], device: IommufdDevice, opts?: HwptOptions): Hwpt {
-    const what = options(opts);
+    const what = options(opts, hwptOptions);
     const { args, call, keepers } = toAlloc(ioas, device, toFlags(what), what.data, what.faultQueue);
     const handle = kernelCall(args, () => native.hwptAllocate(...call, false), { ioas });
     return new Hwpt(handle, ioas, undefined, keepers);
@@ -161,7 +163,7 @@ export class Hwpt extends IommufdObject {
    */
   dirtyBitmap(range: DirtyRange, opts?: DirtyOptions): BigUint64Array {
     const { pageSize, keep } = toDirtyOptions(opts);
-    const { iova, length } = toDirtyRange(options(range, 'range'), pageSize);
+    const { iova, length } = toDirtyRange(fields(range, 'range'), pageSize);
     const { handle } = this;
     return kernelCall({ iova, length, pageSize }, () =>
       native.hwptGetDirtyBitmap(handle, iova, length, pageSize, keep),
@@ -174,13 +176,14 @@ export class Hwpt extends IommufdObject {
    * mappings in {@link Ioas.mappings}.
    */
   dirtyPages(opts?: DirtyOptions & Partial<DirtyRange>): DirtyPages[] {
-    const { iova, length } = options(opts);
-    const { pageSize } = toDirtyOptions(opts);
+    const { iova, length, pageSize: given, keep } = options(opts, ['iova', 'length', 'pageSize', 'keep']);
+    const how = { pageSize: given, keep };
+    const { pageSize } = toDirtyOptions(how);
     const ranges =
       iova === undefined && length === undefined
         ? this.ioas.mappings.sort((a, b) => (a.iova < b.iova ? -1 : 1))
         : [toDirtyRange({ iova, length } as DirtyRange, pageSize)];
-    return ranges.flatMap((range) => toDirtyPages(this.dirtyBitmap(range, opts), range.iova, pageSize));
+    return ranges.flatMap((range) => toDirtyPages(this.dirtyBitmap(range, how), range.iova, pageSize));
   }
 
   /** Detaches the devices that are attached to this page table. @internal */
@@ -223,8 +226,8 @@ export function nestSync(
 }
 
 function toNested(parent: Parent, device: IommufdDevice, data: HwptData, opts: NestedHwptOptions | undefined) {
-  const { pasid, faultQueue } = options(opts);
-  return toAlloc(parent, device, toFlags({ pasid }), options(data, 'data'), faultQueue);
+  const { pasid, faultQueue } = options(opts, ['pasid', 'faultQueue']);
+  return toAlloc(parent, device, toFlags({ pasid }), fields(data, 'data'), faultQueue);
 }
 
 function toAlloc(

@@ -21,6 +21,7 @@ import { followSubscribers } from '../addon/trace';
 import {
   array,
   boolean,
+  fields,
   instance,
   integer,
   invalidType,
@@ -34,6 +35,7 @@ import type { Attached, IommufdDevice } from './bound';
 import { Hwpt, type HwptOptions } from './hwpt';
 import { IoasMapping, type IoasEvents } from './mapping';
 import {
+  mapDmaBufOptions,
   toPlacement,
   toSource,
   type MapDmaBufOptions,
@@ -156,7 +158,7 @@ export class Ioas extends EventEmitter<IoasEvents> {
   mapDmaBuf(dmaBuf: DmaBuf, opts?: MapDmaBufOptions): IoasMapping {
     const { size, kernel } = instance(dmaBuf, 'dmaBuf', DmaBuf);
     if (kernel !== this.iommufd.kernel) throw codedError('ERR_OTHER_KERNEL', 'the dma-buf belongs to another kernel');
-    const { iova, offset, length, access } = toPlacement(opts, size);
+    const { iova, offset, length, access } = toPlacement(opts, size, mapDmaBufOptions);
     const autoRemap = boolean(option(opts, 'autoRemap') ?? false, 'autoRemap');
     // Read before the call: a revocation during the call, on another thread, then marks this mapping as revoked.
     const revocations = dmaBuf.exported?.revocations ?? 0;
@@ -293,8 +295,8 @@ export class Ioas extends EventEmitter<IoasEvents> {
 
   #toFile(fd: number, opts: MapOptions) {
     integer(fd, 'fd', 0, 0x7fff_ffff);
-    u64(options(opts).length, 'length', 1n);
     const placement = toPlacement(opts, u64Max);
+    u64(fields(opts, 'options').length, 'length', 1n);
     const { iova, offset, length, access } = placement;
     const ioas = this.handle;
     // Duplicates the fd. The caller may close the number during the call, and the number may be reused for another
@@ -481,7 +483,7 @@ export class Ioas extends EventEmitter<IoasEvents> {
     const words = BigUint64Array.from(
       given.flatMap((range, i) => {
         const name = `ranges[${String(i)}]`;
-        const { start, last } = options(range, name);
+        const { start, last } = options(range, ['start', 'last'], name);
         return [u64(start, `${name}.start`), u64(last, `${name}.last`)];
       }),
     );

@@ -50,7 +50,7 @@ export class Iommufd extends Closable {
    *   the file belongs to another device.
    */
   static open(opts?: { kernel?: Kernel; path?: string }): Iommufd {
-    const { kernel: chosen, path: given } = options(opts);
+    const { kernel: chosen, path: given } = options(opts, ['kernel', 'path']);
     const kernel = toKernel(chosen);
     const path = given === undefined ? '/dev/iommu' : string(given, 'path');
     return new Iommufd(kernel, openNodeSync(kernel, classNode(path, 'IOMMUFD', 'misc', 'iommu')), false);
@@ -58,7 +58,7 @@ export class Iommufd extends Closable {
 
   /** Creates an object for an iommufd that is open already. The fd is duplicated. The caller still owns its own fd. */
   static fromFd(fd: number, opts?: { kernel?: Kernel }): Iommufd {
-    const kernel = toKernel(options(opts).kernel);
+    const kernel = toKernel(options(opts, ['kernel']).kernel);
     integer(fd, 'fd', 0, 0x7fff_ffff);
     return new Iommufd(
       kernel,
@@ -186,7 +186,7 @@ export class Iommufd extends Closable {
    *   ERR_NOT_BOUND, ERR_OTHER_IOMMUFD.
    */
   hwInfo(device: IommufdDevice, opts?: { type?: HwInfoType }): HwInfo {
-    const { type } = options(opts);
+    const { type } = options(opts, ['type']);
     const number =
       type === undefined ? undefined : hwInfoTypes[oneOf(type, 'type', Object.keys(hwInfoTypes) as HwInfoType[])];
     const id = boundId(device, this);

@@ -60,7 +60,7 @@ export class VeventQueue extends EventQueue<VirtualEvent> {
 
   /** @internal */
   static alloc(viommu: Parents['Viommu'], opts: VeventQueueOptions): VeventQueue {
-    const what = options(opts);
+    const what = options(opts, ['type', 'eventLength', 'depth']);
     const { number, length } = toType(what);
     const depth = integer(what.depth, 'depth', 1, deepest);
     const { handle } = viommu;

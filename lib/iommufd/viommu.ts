@@ -2,7 +2,8 @@
 import type { Parents } from '../lifetime/parents';
 import { codedError, kernelCall } from '../errors/errors';
 import { native, type VdeviceHandle, type ViommuHandle } from '../addon/native';
-import { bytes, instance, integer, oneOf, options, outOfRange, u64 } from '../errors/validate';
+import { onlyKnown } from '../errors/unknown-option';
+import { bytes, fields, instance, integer, oneOf, outOfRange, u64 } from '../errors/validate';
 import { boundId, type IommufdDevice } from './bound';
 import { Hwpt, nest, nestSync, type NestedHwptOptions } from './hwpt';
 import type { HwptData } from './hwpt-data';
@@ -26,13 +27,15 @@ const answerLength = { 'arm-smmuv3': 0, 'tegra241-cmdqv': 16 } as const;
 const longest = 4096;
 
 function encode(data: ViommuData): { type: number; bytes: Uint8Array } {
-  const given = options(data, 'data');
+  const given = fields(data, 'data');
   const { type } = given;
   if (typeof type === 'string') {
     const name = oneOf(type, 'data.type', Object.keys(types) as (keyof typeof types)[]);
+    onlyKnown(data, ['type'], 'data');
     return { type: types[name], bytes: new Uint8Array(answerLength[name]) };
   }
   const number = integer(type, 'data.type', 0, 0xffff_ffff);
+  onlyKnown(data, ['type', 'bytes'], 'data');
   const raw = given.bytes === undefined ? new Uint8Array() : bytes(given.bytes, 'data.bytes');
   if (raw.byteLength > longest) throw outOfRange('data.bytes.byteLength', `<= ${String(longest)}`, raw.byteLength);
   return { type: number, bytes: Uint8Array.from(raw) };

@@ -1,7 +1,7 @@
 // FdChannel sends bytes and file descriptors to other processes over a Unix socket (unix(7), SCM_RIGHTS).
 import { type FdHandle, native, type NativeMessage, type SlowReceiveHandle } from '../addon/native';
 import { closedError, codedError, kernelCall, KernelError } from '../errors/errors';
-import { array, integer, invalidType, oneOf, options, outOfRange, string } from '../errors/validate';
+import { array, fields, integer, invalidType, oneOf, options, outOfRange, string } from '../errors/validate';
 import { pollEvents } from '../events/poll';
 import { orAborted, toSignal, Turns, type WaitOptions, Waits } from '../events/waits';
 import { toKernel } from '../kernel/default-kernel';
@@ -57,9 +57,17 @@ export interface PeerCredentials {
   groups: number[];
 }
 
-/** @internal */
-export function toChannel(opts: ChannelOptions | undefined): { kernel: Kernel; kind: ChannelKind; maxBytes: number } {
-  const { kernel, kind = 'seqpacket', maxBytes = 65536 } = options(opts);
+/** @param more further options of the function @internal */
+export function toChannel<T extends ChannelOptions>(
+  opts: T | undefined,
+  ...more: Exclude<keyof T & string, keyof ChannelOptions>[]
+): { kernel: Kernel; kind: ChannelKind; maxBytes: number } {
+  const known: string[] = ['kernel', 'kind', 'maxBytes', ...more];
+  const {
+    kernel,
+    kind = 'seqpacket',
+    maxBytes = 65536,
+  } = options<ChannelOptions>(opts, known as (keyof ChannelOptions)[]);
   return {
     kernel: toKernel(kernel),
     kind: oneOf(kind, 'kind', ['seqpacket', 'stream'] as const),
@@ -394,7 +402,7 @@ function toNumbers(fds: unknown): Int32Array {
   const sources = array(fds as readonly FdSource[], 'fds');
   if (sources.length > mostFds) throw outOfRange('fds.length', `<= ${String(mostFds)}`, sources.length);
   return Int32Array.from(sources, (source, i) => {
-    const fd = typeof source === 'number' ? source : options(source, `fds[${String(i)}]`).fd;
+    const fd = typeof source === 'number' ? source : fields(source, `fds[${String(i)}]`).fd;
     return integer(fd, `fds[${String(i)}]`, 0, 0x7fff_ffff);
   });
 }

@@ -1,7 +1,7 @@
 // FdServer listens on a Unix socket and accepts channels that carry file descriptors.
 import { type FdHandle, native } from '../addon/native';
 import { closedError, kernelCall } from '../errors/errors';
-import { integer, options } from '../errors/validate';
+import { fields, integer } from '../errors/validate';
 import { pollEvents } from '../events/poll';
 import { toSignal, Turns, type WaitOptions, Waits } from '../events/waits';
 import { Closable } from '../lifetime/closable';
@@ -110,8 +110,8 @@ export class FdServer extends Closable {
 }
 
 function startListening(path: string, opts: ListenSocketOptions | undefined, refuseFds: boolean): Listener {
-  const settings = toChannel(opts);
-  const { mode = 0o600, backlog = 128, group } = options(opts);
+  const settings = toChannel(opts, 'mode', 'group', 'backlog');
+  const { mode = 0o600, backlog = 128, group } = fields(opts, 'options');
   const where = toSocketPath(path);
   const bits = integer(mode, 'mode', 0, 0o777);
   const most = integer(backlog, 'backlog', 1, 4096);

@@ -35,7 +35,7 @@ export class ReceivedFd extends Closable {
    *   ERR_OUT_OF_RANGE.
    */
   static fromProcess(pid: number, fd: number, opts?: { kernel?: Kernel }): ReceivedFd {
-    const kernel = toKernel(options(opts).kernel);
+    const kernel = toKernel(options(opts, ['kernel']).kernel);
     const process = integer(pid, 'pid', 1, 0x7fff_ffff);
     const number = integer(fd, 'fd', 0, 0x7fff_ffff);
     return new ReceivedFd(kernelCall({ pid, fd }, () => native.pidfdGetfd(kernel.handle, process, number)));

@@ -69,7 +69,7 @@ export class ShareClient extends EventEmitter<ShareClientEvents> {
    *   ERR_NOT_DMA_BUF: the server sent an fd of another kind. The signal's reason.
    */
   static async connect(path: string, opts?: ShareClientOptions): Promise<ShareClient> {
-    const { signal, serverUids, ...rest } = options(opts);
+    const { signal, serverUids, ...rest } = options(opts, ['signal', 'serverUids', 'kernel', 'maxBytes']);
     const trusted = array(serverUids ?? [0, process.geteuid?.() ?? 0], 'serverUids').map((id) =>
       integer(id, 'serverUids', 0, 0xffff_ffff),
     );

@@ -150,7 +150,7 @@ export class NvmeController {
    *   RangeError ERR_OUT_OF_RANGE.
    */
   enableCmb(opts?: EnableCmbOptions): NvmeCmb {
-    const { controllerAddress } = options(opts);
+    const { controllerAddress } = options(opts, ['controllerAddress']);
     const address = controllerAddress === undefined ? undefined : u64(controllerAddress, 'controllerAddress');
     if (address !== undefined && address % page !== 0n) {
       throw outOfRange('controllerAddress', 'a multiple of 4096', address);

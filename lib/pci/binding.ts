@@ -74,7 +74,7 @@ const release = ({ folder, driver, address }: Place): BindingStep[] =>
  *   protect memory from it, so VFIO cannot use it.
  */
 export function planBind(address: string, opts?: BindingOptions): BindingPlan {
-  const { sysfs = '/sys' } = options(opts);
+  const { sysfs = '/sys' } = options(opts, ['sysfs', 'force']);
   const place = toPlace(address, string(sysfs, 'sysfs'));
   const { folder, driver, remembered } = place;
   const plan = { address: place.address, from: driver, to: vfio };
@@ -96,7 +96,7 @@ export function planBind(address: string, opts?: BindingOptions): BindingPlan {
 
 /** Returns the plan of {@link unbindFromVfio} without changing anything. */
 export function planUnbind(address: string, opts?: BindingOptions): BindingPlan {
-  const { sysfs = '/sys' } = options(opts);
+  const { sysfs = '/sys' } = options(opts, ['sysfs', 'force']);
   const place = toPlace(address, string(sysfs, 'sysfs'));
   const { folder, driver, remembered } = place;
   const old = text(remembered).trim() || undefined;
@@ -174,7 +174,7 @@ function undoBind({ address, from }: BindingPlan, sysfs: string): void {
  *   device; its previous driver is restored.
  */
 export function bindToVfio(address: string, opts?: BindingOptions): BindingPlan {
-  const { sysfs = '/sys', force = false } = options(opts);
+  const { sysfs = '/sys', force = false } = options(opts, ['sysfs', 'force']);
   const plan = planBind(address, { sysfs });
   refuseIfInUse(plan, boolean(force, 'force'));
   try {
@@ -193,7 +193,7 @@ export function bindToVfio(address: string, opts?: BindingOptions): BindingPlan 
  *   is closed. EACCES: not root.
  */
 export function unbindFromVfio(address: string, opts?: BindingOptions): BindingPlan {
-  const { sysfs = '/sys', force = false } = options(opts);
+  const { sysfs = '/sys', force = false } = options(opts, ['sysfs', 'force']);
   const plan = planUnbind(address, { sysfs });
   refuseIfInUse(plan, boolean(force, 'force'));
   return carryOut(plan, sysfs);

@@ -3,7 +3,7 @@ import { existsSync, realpathSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { attempt, list, text } from '../kernel/look';
 import { codedError } from '../errors/errors';
-import { array, options, string, u64 } from '../errors/validate';
+import { array, fields, options, string, u64 } from '../errors/validate';
 import { readFunction, type LoneFunction, type PciFunction } from './function';
 import { isBridge } from './names';
 import { P2pRules, type P2pPath } from './p2p';
@@ -86,7 +86,7 @@ export class PciTopology {
    * @throws Error ERR_NO_PCI: bus/pci/devices does not exist
    */
   static read(opts?: TopologyOptions): PciTopology {
-    const { sysfs = '/sys', cpuinfo } = options(opts);
+    const { sysfs = '/sys', cpuinfo } = options(opts, ['sysfs', 'cpuinfo']);
     const devices = join(string(sysfs, 'sysfs'), 'bus/pci/devices');
     if (!existsSync(devices)) throw codedError('ERR_NO_PCI', `there is no ${devices}: no PCI, or sysfs is elsewhere`);
     const cpu = cpuinfo === undefined ? text(join(sysfs, '../proc/cpuinfo')) : string(cpuinfo, 'cpuinfo');
@@ -99,7 +99,7 @@ export class PciTopology {
    * @throws TypeError ERR_INVALID_ARG_TYPE; RangeError ERR_OUT_OF_RANGE; Error ERR_NO_SUCH_DEVICE
    */
   find(name: FunctionName): PciFunction {
-    const address = toAddress(string(typeof name === 'string' ? name : options(name).address, 'address'));
+    const address = toAddress(string(typeof name === 'string' ? name : fields(name, 'name').address, 'address'));
     const found = this.functions.get(address);
     if (!found) throw codedError('ERR_NO_SUCH_DEVICE', `there is no PCI device ${address}`);
     return found;
@@ -127,7 +127,7 @@ export class PciTopology {
    * @throws as {@link find}; RangeError ERR_OUT_OF_RANGE
    */
   sharedIoas(devices: readonly FunctionName[], opts?: { length?: bigint | number }): SharedIoas {
-    const { length = native.pageSize } = options(opts);
+    const { length = native.pageSize } = options(opts, ['length']);
     const chosen = array(devices, 'devices').map((name) => this.find(name));
     return shareIoas(this.#sysfs, chosen, [...this.functions.values()], u64(length, 'length', 1n));
   }

@@ -15,7 +15,7 @@ import type { P2pPath } from '../pci/p2p';
 import { PciTopology } from '../pci/topology';
 import { array, boolean, integer, options, outOfRange, string, u64 } from '../errors/validate';
 import { VfioDevice } from '../vfio/device';
-import type { DmaRange } from '../vfio/export';
+import { ofCmb, type DmaRange } from '../vfio/export';
 
 /** A device, with the options for opening it. */
 export interface PeerDevice {
@@ -172,9 +172,9 @@ export class PeerSpace extends EventEmitter<PeerSpaceEvents> {
    * @throws as {@link VfioDevice.open}, {@link VfioDevice.attach} and, with `bind`, {@link bindToVfio}
    */
   static async open(opts: PeerSpaceOptions): Promise<PeerSpace> {
-    const { devices, bind = false, kernel: chosen } = options(opts);
+    const { devices, bind = false, kernel: chosen } = options(opts, ['devices', 'bind', 'kernel']);
     const wanted = array(devices, 'devices').map((device) =>
-      typeof device === 'string' ? { address: device } : options(device, 'device'),
+      typeof device === 'string' ? { address: device } : options(device, ['address', 'vfToken'], 'device'),
     );
     integer(wanted.length, 'devices.length', 1, 65536);
     for (const { address } of wanted) string(address, 'address');
@@ -247,13 +247,13 @@ export class PeerSpace extends EventEmitter<PeerSpaceEvents> {
   ): PeerShare {
     this.#check();
     const device = this.device(name);
-    const { region: index, offset = 0n, length } = options(range, 'range');
+    const { region: index, offset = 0n, length } = options(range, ['region', 'offset', 'length'], 'range', ofCmb);
     const region = device.region(index);
     const start = u64(offset, 'offset');
     const size = length === undefined ? region.size - start : u64(length, 'length');
     const dmaBuf = device.exportDmaBuf({ region: region.index, offset: start, length: size });
     try {
-      const { iova, access } = options(opts);
+      const { iova, access } = options(opts, ['iova', 'access']);
       const where = { ...(iova === undefined ? {} : { iova }), ...(access === undefined ? {} : { access }) };
       const mapping = this.ioas.mapDmaBuf(dmaBuf, { ...where, autoRemap: true });
       const share = new PeerShare(device, { region: region.index, offset: start }, [dmaBuf, mapping], () =>

@@ -26,7 +26,7 @@ export class VfioContainer extends ContainerSpace {
    *   the file belongs to another device.
    */
   static open(opts?: { kernel?: Kernel; path?: string }): VfioContainer {
-    const { kernel: chosen, path: given } = options(opts);
+    const { kernel: chosen, path: given } = options(opts, ['kernel', 'path']);
     const kernel = toKernel(chosen);
     const path = given === undefined ? '/dev/vfio/vfio' : string(given, 'path');
     return new VfioContainer(kernel, openNodeSync(kernel, classNode(path, 'the VFIO container', 'misc', 'vfio')));

@@ -87,7 +87,7 @@ export class VfioGroup extends Closable {
    *   ERR_NOT_BOUND_TO_VFIO, ERR_WRONG_NODE.
    */
   static open(target: string | number, opts?: { kernel?: Kernel }): VfioGroup {
-    const kernel = toKernel(options(opts).kernel);
+    const kernel = toKernel(options(opts, ['kernel']).kernel);
     const number = toNumber(target, kernel);
     const name = String(number);
     const node = { path: `/dev/vfio/${name}`, device: `IOMMU group ${name}`, numberFile: `class/vfio/${name}/dev` };

@@ -109,7 +109,7 @@ export class InterruptIndex extends EventEmitter<InterruptEvents> {
    *   unchanged.
    */
   enable(vectors?: number | readonly VectorTarget[], opts?: EnableOptions): void {
-    const { start = 0, autoUnmask = true } = options(opts);
+    const { start = 0, autoUnmask = true } = options(opts, ['start', 'autoUnmask']);
     const first = integer(start, 'start', 0, mostVectors - 1);
     boolean(autoUnmask, 'autoUnmask');
     const targets = vectors === undefined ? undefined : toTargets(vectors);
@@ -311,7 +311,7 @@ export class InterruptIndex extends EventEmitter<InterruptEvents> {
    */
   listen(vector = 0, opts?: ListenOptions): Counts {
     const number = integer(vector, 'vector', 0, mostVectors - 1);
-    options(opts);
+    options(opts, ['signal']);
     if (this.device.closed) throw closedError('VFIO device');
     const { counter } = this.#vectors.get(number) ?? {};
     if (!counter) {

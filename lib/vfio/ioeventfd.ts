@@ -55,7 +55,7 @@ export class Ioeventfd extends Closable {
 
   /** @param start the offset of the region in the device's file @internal */
   constructor(region: Parents['Region'], start: bigint, opts: IoeventfdOptions) {
-    const given = options(opts);
+    const given = options(opts, ['offset', 'width', 'value', 'eventfd']);
     const offset = u64(given.offset, 'offset', 0n, (1n << 40n) - 1n);
     const width = integer(given.width, 'width', 1, 8);
     if (![1, 2, 4, 8].includes(width)) throw outOfRange('width', 'one of 1, 2, 4, 8', width);

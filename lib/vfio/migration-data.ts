@@ -32,9 +32,20 @@ export interface StreamOptions {
   highWaterMark?: number;
 }
 
-/** @internal */
-export function streamOptions(opts: StreamOptions | undefined): { signal?: AbortSignal; highWaterMark: number } {
-  const { signal, highWaterMark } = options(opts);
+/** How a device's state is moved. */
+export interface MoveOptions extends StreamOptions {
+  /** Saves state while the device runs, which shortens the time for which it is stopped. Default: false. */
+  preCopy?: boolean;
+  /** Whether the target is set to 'running' afterwards. Default: true. If false, it is set to 'stop'. */
+  start?: boolean;
+}
+
+/** @param more further options of the method @internal */
+export function streamOptions(
+  opts: MoveOptions | undefined,
+  ...more: ('preCopy' | 'start')[]
+): { signal?: AbortSignal; highWaterMark: number } {
+  const { signal, highWaterMark } = options(opts, ['signal', 'highWaterMark', ...more]);
   if (signal !== undefined) instance(signal, 'signal', AbortSignal);
   return {
     ...(signal === undefined ? {} : { signal }),

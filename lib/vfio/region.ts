@@ -7,6 +7,7 @@ import { regionCapabilities, type RegionCapability } from './capabilities';
 import { configRegion, regionFlags, regionNames } from './constants';
 import { Ioeventfd, type IoeventfdOptions } from './ioeventfd';
 import { MappedRegion } from './mapped-region';
+import { ofCmb } from './export';
 import { wholePages, type RegionRange } from './ranges';
 
 const lastBar = 5;
@@ -90,7 +91,7 @@ export class Region {
    *   RangeError: outside the region.
    */
   map(opts?: { offset?: number | bigint; length?: number | bigint }): MappedRegion {
-    const { offset, length } = options(opts);
+    const { offset, length } = options(opts, ['offset', 'length'], 'options', ['region', ...ofCmb]);
     const ranges = this.mappableRanges();
     const only = offset === undefined && length === undefined && ranges.length === 1 ? ranges[0] : undefined;
     const start = only?.offset ?? u64(offset ?? 0n, 'offset', 0n, this.size);
