@@ -1,4 +1,6 @@
 // Eventfd wraps an eventfd(2): a counter that processes and the kernel signal.
+import { shown } from '../addon/shown';
+import { key, type Key, onlyInside } from '../errors/key';
 import { Counter, Counts, type ListenOptions } from './counter';
 import { toKernel } from '../kernel/default-kernel';
 import { kernelCall } from '../errors/errors';
@@ -27,7 +29,12 @@ export class Eventfd extends Closable {
     },
   };
 
-  private constructor(fd: FdHandle) {
+  static {
+    shown(this, 'closed', 'fd');
+  }
+
+  private constructor(made: Key, fd: FdHandle) {
+    onlyInside(made, 'Eventfd', 'use Eventfd.create() or Eventfd.fromFd()');
     super(Eventfd.#end);
     this.#fd = fd;
     this.#counter = new Counter(fd);
@@ -38,7 +45,10 @@ export class Eventfd extends Closable {
     const { kernel, count = 0 } = options(opts, ['kernel', 'count']);
     const { handle } = toKernel(kernel);
     const start = integer(count, 'count', 0, 0xffff_ffff);
-    return new Eventfd(kernelCall({}, () => native.fdEventfd(handle, start)));
+    return new Eventfd(
+      key,
+      kernelCall({}, () => native.fdEventfd(handle, start)),
+    );
   }
 
   /**
@@ -53,7 +63,7 @@ export class Eventfd extends Closable {
     try {
       const path = kernelCall({ fd: number }, () => native.fdPath(own));
       if (path !== 'anon_inode:[eventfd]') throw invalidValue('fd', 'an eventfd', number);
-      return new Eventfd(own);
+      return new Eventfd(key, own);
     } catch (error) {
       native.fdSetForeign(own);
       native.fdClose(own, false);
@@ -93,7 +103,7 @@ export class Eventfd extends Closable {
    */
   listen(opts?: ListenOptions): Counts {
     this.check();
-    return new Counts(this.#counter, opts);
+    return new Counts(key, this.#counter, opts);
   }
 
   /** Makes pending iterators of {@link listen} keep the process alive. This is the default. */

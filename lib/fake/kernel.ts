@@ -1,4 +1,6 @@
 // FakeKernel creates a simulated kernel from a machine description: native device models and a sysfs tree.
+import { shown } from '../addon/shown';
+import { key } from '../errors/key';
 import { accessSync, constants as access } from 'node:fs';
 import { constants, tmpdir } from 'node:os';
 import { codedError, kernelCall } from '../errors/errors';
@@ -182,6 +184,10 @@ function realise(machine: Machine): { devices: NativeDevice[]; sysfs: SysfsDevic
  * `new Worker(file, { workerData: kernel.token })` and call `FakeKernel.attach(workerData)` in the worker.
  */
 export class FakeKernel extends Kernel {
+  static {
+    shown(this, 'name', 'sysfs');
+  }
+
   readonly machine: Machine;
 
   readonly #attached: boolean;
@@ -192,7 +198,7 @@ export class FakeKernel extends Kernel {
   constructor(machine: Machine, attached: KernelHandle);
   constructor(machine: Machine = reference, attached?: KernelHandle) {
     const handle = attached ?? make(machine);
-    super(handle, machine.name, native.fakeSysfs(handle));
+    super(key, handle, machine.name, native.fakeSysfs(handle));
     this.machine = machine;
     this.#attached = attached !== undefined;
   }

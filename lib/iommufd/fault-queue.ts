@@ -1,4 +1,6 @@
 // Fault queues: page requests from devices, and responses to them.
+import { shown } from '../addon/shown';
+import { type Key, onlyInside } from '../errors/key';
 import type { Parents } from '../lifetime/parents';
 import { kernelCall } from '../errors/errors';
 import { native, type FaultQueueHandle, type FdHandle } from '../addon/native';
@@ -77,8 +79,13 @@ export class FaultQueue extends EventQueue<PageRequestGroup> {
   readonly iommufd: Parents['Iommufd'];
   readonly #handle: FaultQueueHandle;
 
+  static {
+    shown(this, 'closed', 'id');
+  }
+
   /** @internal */
-  constructor(iommufd: Parents['Iommufd'], handle: FaultQueueHandle) {
+  constructor(made: Key, iommufd: Parents['Iommufd'], handle: FaultQueueHandle) {
+    onlyInside(made, 'FaultQueue', 'use Iommufd#allocFaultQueue()');
     super('fault queue', owned(native.faultQueue, handle), native.faultQueueFile(handle), [iommufd]);
     this.iommufd = iommufd;
     this.#handle = handle;

@@ -1,4 +1,6 @@
 // Hardware page tables (HWPTs): allocation, nesting, and tracking of dirty pages.
+import { shown } from '../addon/shown';
+import { key, type Key, onlyInside } from '../errors/key';
 import type { Parents } from '../lifetime/parents';
 import { closedError, codedError, kernelCall, kernelCallAsync } from '../errors/errors';
 import { native, type HwptHandle } from '../addon/native';
@@ -80,8 +82,19 @@ export class Hwpt extends IommufdObject {
   readonly attached = new Set<Attached>();
   readonly #handle: HwptHandle;
 
+  static {
+    shown(this, 'closed', 'id', ['ioas', ({ ioas }) => ioas.id], ['parent', ({ parent }) => parent?.id]);
+  }
+
   /** @param keepers the objects that it is built on @internal */
-  constructor(handle: HwptHandle, ioas: Parents['Ioas'], nestedIn: Hwpt | undefined, keepers: readonly Keeper[]) {
+  constructor(
+    made: Key,
+    handle: HwptHandle,
+    ioas: Parents['Ioas'],
+    nestedIn: Hwpt | undefined,
+    keepers: readonly Keeper[],
+  ) {
+    onlyInside(made, 'Hwpt', 'use Ioas#allocHwpt()');
     super('HWPT', owned(native.hwpt, handle), keepers);
     this.#handle = handle;
     this.iommufd = ioas.iommufd;
@@ -95,7 +108,7 @@ export class Hwpt extends IommufdObject {
     const { args, call, keepers } = toAlloc(ioas, device, toFlags(what), what.data, what.faultQueue);
     return make(ioas, async () => {
       const handle = await kernelCallAsync(args, () => native.hwptAllocate(...call, true), { ioas });
-      return new Hwpt(handle, ioas, undefined, keepers);
+      return new Hwpt(key, handle, ioas, undefined, keepers);
     });
   }
 
@@ -104,7 +117,7 @@ export class Hwpt extends IommufdObject {
     const what = options(opts, hwptOptions);
     const { args, call, keepers } = toAlloc(ioas, device, toFlags(what), what.data, what.faultQueue);
     const handle = kernelCall(args, () => native.hwptAllocate(...call, false), { ioas });
-    return new Hwpt(handle, ioas, undefined, keepers);
+    return new Hwpt(key, handle, ioas, undefined, keepers);
   }
 
   /**
@@ -208,7 +221,7 @@ export async function nest(
   const { args, call, keepers } = toNested(parent, device, data, opts);
   return make(parent, async () => {
     const handle = await kernelCallAsync(args, () => native.hwptAllocate(...call, true));
-    return new Hwpt(handle, below.ioas, below, keepers);
+    return new Hwpt(key, handle, below.ioas, below, keepers);
   });
 }
 
@@ -222,7 +235,7 @@ export function nestSync(
 ): Hwpt {
   const { args, call, keepers } = toNested(parent, device, data, opts);
   const handle = kernelCall(args, () => native.hwptAllocate(...call, false));
-  return new Hwpt(handle, below.ioas, below, keepers);
+  return new Hwpt(key, handle, below.ioas, below, keepers);
 }
 
 function toNested(parent: Parent, device: IommufdDevice, data: HwptData, opts: NestedHwptOptions | undefined) {

@@ -1,4 +1,6 @@
 // Ioas: an I/O address space. Makes, copies and removes mappings.
+import { shown } from '../addon/shown';
+import { key, type Key, onlyInside } from '../errors/key';
 import type { Parents } from '../lifetime/parents';
 import { EventEmitter } from 'node:events';
 import type { Calls } from '../lifetime/calls';
@@ -99,8 +101,13 @@ export class Ioas extends EventEmitter<IoasEvents> {
     },
   };
 
+  static {
+    shown(this, 'closed', 'id', 'mappings');
+  }
+
   /** @internal */
-  constructor(iommufd: Parents['Iommufd'], handle: IoasHandle) {
+  constructor(made: Key, iommufd: Parents['Iommufd'], handle: IoasHandle) {
+    onlyInside(made, 'Ioas', 'use Iommufd#allocIoas()');
     super();
     this.iommufd = iommufd;
     this.#handle = handle;
@@ -221,7 +228,7 @@ export class Ioas extends EventEmitter<IoasEvents> {
   }
 
   #remember(iova: bigint, source: Source): IoasMapping {
-    const mapping = new IoasMapping(this, iova, source);
+    const mapping = new IoasMapping(key, this, iova, source);
     if (source.autoRemap) this.#autoRemaps += 1;
     mapping.index = this.#mappings.push(mapping) - 1;
     return mapping;

@@ -6,6 +6,11 @@ import { onlyKnown } from '../errors/unknown-option';
 // linux/iommufd.h: IOMMU_IOAS_MAP_WRITEABLE, IOMMU_IOAS_MAP_READABLE
 const accessFlags: Record<Access, bigint> = { r: 4n, w: 2n, rw: 6n };
 
+/** The name of access flags. @internal */
+export function accessName(flags: bigint): Access | undefined {
+  return accesses.find((name) => accessFlags[name] === flags);
+}
+
 /** The IOVA of a mapping, the part of the memory that is mapped, and the access that devices have. */
 export interface MapOptions {
   /** The IOVA: a multiple of the IOAS's alignment, within its usable ranges. Default: the kernel chooses one. */

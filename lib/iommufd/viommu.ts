@@ -1,4 +1,6 @@
 // Virtual IOMMUs: a guest's share of a physical IOMMU, and the guest's IDs of its devices.
+import { shown } from '../addon/shown';
+import { key, type Key, onlyInside } from '../errors/key';
 import type { Parents } from '../lifetime/parents';
 import { codedError, kernelCall } from '../errors/errors';
 import { native, type VdeviceHandle, type ViommuHandle } from '../addon/native';
@@ -56,7 +58,12 @@ export class Viommu extends IommufdObject {
   readonly answer: Uint8Array;
   readonly #handle: ViommuHandle;
 
-  private constructor(parent: Hwpt, handle: ViommuHandle, answer: Uint8Array) {
+  static {
+    shown(this, 'closed', 'id', ['parent', ({ parent }) => parent.id]);
+  }
+
+  private constructor(made: Key, parent: Hwpt, handle: ViommuHandle, answer: Uint8Array) {
+    onlyInside(made, 'Viommu', 'use Iommufd#allocViommu()');
     super('vIOMMU', owned(native.viommu, handle), [parent]);
     this.#handle = handle;
     this.iommufd = parent.iommufd;
@@ -73,6 +80,7 @@ export class Viommu extends IommufdObject {
     const { handle } = table;
     const args = { device: id, parent: table.id, type };
     return new Viommu(
+      key,
       table,
       kernelCall(args, () => native.viommuAllocate(handle, id, type, answer)),
       answer,
@@ -153,7 +161,12 @@ export class Vdevice extends IommufdObject {
   /** The guest's ID for the device. */
   readonly virtualId: bigint;
 
-  private constructor(viommu: Viommu, handle: VdeviceHandle, virtualId: bigint) {
+  static {
+    shown(this, 'closed', 'id', 'virtualId', ['viommu', ({ viommu }) => viommu.id]);
+  }
+
+  private constructor(made: Key, viommu: Viommu, handle: VdeviceHandle, virtualId: bigint) {
+    onlyInside(made, 'Vdevice', 'use Viommu#allocVdevice()');
     super('virtual device', owned(native.vdevice, handle), [viommu]);
     this.viommu = viommu;
     this.virtualId = virtualId;
@@ -166,6 +179,7 @@ export class Vdevice extends IommufdObject {
     const id = boundId(device, viommu.iommufd);
     const args = { viommu: viommu.id, device: id, virtualId: number };
     return new Vdevice(
+      key,
       viommu,
       kernelCall(args, () => native.vdeviceAllocate(handle, id, number)),
       number,

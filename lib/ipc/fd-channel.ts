@@ -1,4 +1,6 @@
 // FdChannel sends bytes and file descriptors to other processes over a Unix socket (unix(7), SCM_RIGHTS).
+import { shown } from '../addon/shown';
+import { key, type Key, onlyInside } from '../errors/key';
 import { type FdHandle, native, type NativeMessage, type SlowReceiveHandle } from '../addon/native';
 import { closedError, codedError, kernelCall, KernelError } from '../errors/errors';
 import { array, fields, integer, invalidType, oneOf, options, outOfRange, string } from '../errors/validate';
@@ -100,9 +102,15 @@ export class FdChannel extends Closable {
     },
   };
 
+  static {
+    shown(this, 'closed', 'fd', 'kind');
+  }
+
   /** Takes ownership of the socket. @internal */
-  constructor(handle: FdHandle, { kernel, kind, maxBytes }: ReturnType<typeof toChannel>) {
+  constructor(made: Key, handle: FdHandle, settings: ReturnType<typeof toChannel>) {
+    onlyInside(made, 'FdChannel', 'use FdChannel.connect(), FdChannel.pair() or FdServer#accept()');
     super(FdChannel.#end);
+    const { kernel, kind, maxBytes } = settings;
     this.#handle = handle;
     this.#kernel = kernel;
     this.kind = kind;
@@ -115,7 +123,7 @@ export class FdChannel extends Closable {
   static pair(opts?: ChannelOptions): [FdChannel, FdChannel] {
     const settings = toChannel(opts);
     const [one, other] = kernelCall({}, () => native.socketPair(settings.kernel.handle, socketTypes[settings.kind]));
-    return [new FdChannel(one, settings), new FdChannel(other, settings)];
+    return [new FdChannel(key, one, settings), new FdChannel(key, other, settings)];
   }
 
   /**
@@ -128,7 +136,7 @@ export class FdChannel extends Closable {
     const settings = toChannel(opts);
     const where = toSocketPath(path);
     const call = () => native.socketConnect(settings.kernel.handle, where, socketTypes[settings.kind]);
-    return new FdChannel(kernelCall({ path }, call), settings);
+    return new FdChannel(key, kernelCall({ path }, call), settings);
   }
 
   /**
@@ -146,7 +154,7 @@ export class FdChannel extends Closable {
       native.fdClose(handle, false);
       throw error;
     }
-    return new FdChannel(handle, settings);
+    return new FdChannel(key, handle, settings);
   }
 
   get #socket(): FdHandle {
@@ -381,7 +389,7 @@ export class FdChannel extends Closable {
 }
 
 function toMessage(bytes: Uint8Array, handles: readonly FdHandle[]): FdMessage {
-  const fds = handles.map((handle) => new ReceivedFd(handle));
+  const fds = handles.map((handle) => new ReceivedFd(key, handle));
   const close = () => {
     for (const fd of fds) fd.close();
   };

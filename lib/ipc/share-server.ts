@@ -1,4 +1,5 @@
 // ShareServer serves dma-bufs to other processes on a Unix socket.
+import { shown } from '../addon/shown';
 import { EventEmitter } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { DmaBuf } from '../dmabuf/dma-buf';
@@ -128,6 +129,10 @@ export class ShareServer extends EventEmitter<ShareServerEvents> {
       server.#accepting.catch(() => undefined);
     },
   };
+
+  static {
+    shown(this, 'closed', 'path', 'clients');
+  }
 
   /**
    * Listens at `path` and serves `offers`.

@@ -1,10 +1,12 @@
 // PciTopology reads the tree of a host's PCI functions from sysfs.
+import { shown } from '../addon/shown';
+import { key, type Key, onlyInside } from '../errors/key';
 import { existsSync, realpathSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { attempt, list, text } from '../kernel/look';
 import { codedError } from '../errors/errors';
 import { array, fields, options, string, u64 } from '../errors/validate';
-import { readFunction, type LoneFunction, type PciFunction } from './function';
+import { readFunction, shownFunction, type LoneFunction, type PciFunction } from './function';
 import { isBridge } from './names';
 import { P2pRules, type P2pPath } from './p2p';
 import { P2pMatrix } from './p2p-matrix';
@@ -63,7 +65,17 @@ export class PciTopology {
 
   readonly #sysfs: string;
 
-  private constructor(sysfs: string, functions: ReadonlyMap<string, PciFunction>, cpu: Cpu | undefined) {
+  static {
+    shown(
+      this,
+      'cpu',
+      ['hostBridges', ({ hostBridges }) => [...hostBridges.keys()]],
+      ['functions', ({ functions }) => [...functions.values()]],
+    );
+  }
+
+  private constructor(made: Key, sysfs: string, functions: ReadonlyMap<string, PciFunction>, cpu: Cpu | undefined) {
+    onlyInside(made, 'PciTopology', 'use PciTopology.read()');
     const hostBridges = new Map<string, PciFunction[]>();
     for (const found of functions.values()) {
       if (found.parent) continue;
@@ -90,7 +102,7 @@ export class PciTopology {
     const devices = join(string(sysfs, 'sysfs'), 'bus/pci/devices');
     if (!existsSync(devices)) throw codedError('ERR_NO_PCI', `there is no ${devices}: no PCI, or sysfs is elsewhere`);
     const cpu = cpuinfo === undefined ? text(join(sysfs, '../proc/cpuinfo')) : string(cpuinfo, 'cpuinfo');
-    return new PciTopology(sysfs, readFunctions(devices), toCpu(cpu));
+    return new PciTopology(key, sysfs, readFunctions(devices), toCpu(cpu));
   }
 
   /**
@@ -143,7 +155,7 @@ export class PciTopology {
       devices === undefined
         ? [...this.functions.values()].filter((found) => !isBridge(found))
         : array(devices, 'devices').map((name) => this.find(name));
-    return new P2pMatrix(this.#rules, chosen);
+    return new P2pMatrix(key, this.#rules, chosen);
   }
 }
 
@@ -155,7 +167,12 @@ function readFunctions(devices: string): ReadonlyMap<string, PciFunction> {
     const folder = join(devices, address);
     const way = wayTo(folder);
     const [hostBridge = ''] = way;
-    const found = { ...readFunction(folder, address), hostBridge, parent: undefined, children: [] };
+    const found: Placed = shownFunction({
+      ...readFunction(folder, address),
+      hostBridge,
+      parent: undefined,
+      children: [],
+    });
     functions.set(address, found);
     parents.set(found, way.at(-2));
   }

@@ -1,4 +1,6 @@
 // DMA logging: the device's log of the pages that it writes to, for migration with guest memory.
+import { shown } from '../addon/shown';
+import { type Key, onlyInside } from '../errors/key';
 import { kernelCall, kernelCallAsync } from '../errors/errors';
 import { native } from '../addon/native';
 import { array, fields, integer, options, outOfRange, u64 } from '../errors/validate';
@@ -23,8 +25,13 @@ export interface IovaRangeInput {
 export class DmaLogging {
   readonly #device: DeviceFile;
 
+  static {
+    shown(this, ['device', (logging) => logging.#device.address]);
+  }
+
   /** @internal */
-  constructor(device: DeviceFile) {
+  constructor(made: Key, device: DeviceFile) {
+    onlyInside(made, 'DmaLogging', 'use VfioDevice#dmaLogging');
     this.#device = device;
   }
 

@@ -1,4 +1,6 @@
 // Gfx: the planes of a virtual display, as dma-bufs or as regions of the device.
+import { shown } from '../addon/shown';
+import { key, type Key, onlyInside } from '../errors/key';
 import { DmaBuf } from '../dmabuf/dma-buf';
 import { kernelCall } from '../errors/errors';
 import { native, type NativePlane } from '../addon/native';
@@ -44,8 +46,13 @@ export interface GfxPlane {
 export class Gfx {
   readonly #device: DeviceFile;
 
+  static {
+    shown(this, ['device', (gfx) => gfx.#device.address]);
+  }
+
   /** @internal */
-  constructor(device: DeviceFile) {
+  constructor(made: Key, device: DeviceFile) {
+    onlyInside(made, 'Gfx', 'use VfioDevice#gfx');
     this.#device = device;
   }
 
@@ -95,6 +102,7 @@ export class Gfx {
     const id = integer(typeof plane === 'number' ? plane : fields(plane, 'plane').id, 'plane', 0, 0xffff_ffff);
     const args = { ...this.#device.args(), id };
     return new DmaBuf(
+      key,
       this.#device.kernel,
       kernelCall(args, () => native.gfxDmaBuf(this.#device.handle, id)),
     );

@@ -1,4 +1,6 @@
 // InterruptIndex: one kind of a device's interrupts. Enables, masks and triggers them, and reports them to listeners.
+import { shown } from '../addon/shown';
+import { key, type Key, onlyInside } from '../errors/key';
 import type { Parents } from '../lifetime/parents';
 import { EventEmitter } from 'node:events';
 import type { Around } from '../errors/around';
@@ -68,8 +70,13 @@ export class InterruptIndex extends EventEmitter<InterruptEvents> {
   #autoUnmask = false;
   #unmaskedBy = false;
 
+  static {
+    shown(this, 'name', 'index', 'enabled', 'vectors', ['device', ({ device }) => device.address]);
+  }
+
   /** @internal */
-  constructor(device: Parents['VfioDevice'], index: number) {
+  constructor(made: Key, device: Parents['VfioDevice'], index: number) {
+    onlyInside(made, 'InterruptIndex', 'use VfioDevice#interrupts');
     super();
     this.device = device;
     this.index = index;
@@ -320,7 +327,7 @@ export class InterruptIndex extends EventEmitter<InterruptEvents> {
         `${this.name} vector ${String(number)} is not enabled for listening: enable() it`,
       );
     }
-    return new Counts(counter, opts);
+    return new Counts(key, counter, opts);
   }
 
   /** Waiting for these interrupts keeps the process alive. This is the default. */

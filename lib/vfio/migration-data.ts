@@ -1,4 +1,6 @@
 // MigrationData: the file for a device's migration data, and streams that read or write it.
+import { shown } from '../addon/shown';
+import { type Key, onlyInside } from '../errors/key';
 import type { Parents } from '../lifetime/parents';
 import { Readable, Writable } from 'node:stream';
 import { codedError, kernelCall, kernelCallAsync, KernelError } from '../errors/errors';
@@ -80,8 +82,13 @@ export class MigrationData extends Closable {
     more = (data) => data.#more();
   }
 
+  static {
+    shown(this, 'closed', 'fd', 'direction');
+  }
+
   /** @param fd this object takes ownership of it @internal */
-  constructor(migration: Parents['Migration'], direction: 'save' | 'resume', fd: FdHandle) {
+  constructor(made: Key, migration: Parents['Migration'], direction: 'save' | 'resume', fd: FdHandle) {
+    onlyInside(made, 'MigrationData', 'use Migration#setState()');
     super(MigrationData.#end);
     this.migration = migration;
     this.direction = direction;

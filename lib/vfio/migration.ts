@@ -1,4 +1,6 @@
 // Migration: VFIO's migration states, and moving a device's state to another device.
+import { shown } from '../addon/shown';
+import { key, type Key, onlyInside } from '../errors/key';
 import { once } from 'node:events';
 import type { Readable, Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
@@ -54,8 +56,13 @@ export class Migration {
   readonly #power: Power;
   readonly #data = new Set<MigrationData>();
 
+  static {
+    shown(this, ['device', ({ address }) => address]);
+  }
+
   /** @internal */
-  constructor(device: DeviceFile, power: Power) {
+  constructor(made: Key, device: DeviceFile, power: Power) {
+    onlyInside(made, 'Migration', 'use VfioDevice#migration');
     this.#device = device;
     this.#power = power;
     device.whenChanged = () => this.wake();
@@ -132,7 +139,7 @@ export class Migration {
   }
 
   #adopt(state: MigrationState, fd: Parameters<typeof native.fdClose>[0]): MigrationData {
-    const data = new MigrationData(this, saving.includes(state) ? 'save' : 'resume', fd);
+    const data = new MigrationData(key, this, saving.includes(state) ? 'save' : 'resume', fd);
     if (this.#device.closed) {
       data.close();
       throw closedError('VFIO device');
