@@ -4,6 +4,7 @@
  *
  * @packageDocumentation
  */
+import './addon/runtime'; // first
 import './entry/given';
 
 export { Counts, type ListenOptions } from './events/counter';

@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 // The entry point of the command line tool vfio-dmabuf.
+import '../addon/runtime'; // first
 import { Command, CommanderError } from 'commander';
 import '../entry/given';
 import { addBind } from './bind';
