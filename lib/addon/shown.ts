@@ -85,11 +85,11 @@ function add<T>(to: object, title: string, shown: readonly Shown<T>[]): void {
     return attempt(() => plain(Object.fromEntries(read(this, shown))), {});
   });
   define(to, custom, function (this: T, depth: number, options: InspectOptions, inspect: Inspect) {
-    if (depth < 0) return options.stylize(`[${title}]`, 'special');
-    return attempt(
-      () => `${title} ${inspect(inspectable(Object.fromEntries(read(this, shown))), options)}`,
-      `${title} {}`,
-    );
+    const short = `[${title}]`;
+    return attempt(() => {
+      if (depth < 0) return options.stylize(short, 'special');
+      return `${title} ${inspect(inspectable(Object.fromEntries(read(this, shown))), options)}`;
+    }, short);
   });
 }
 
