@@ -4,6 +4,7 @@
  *
  * @packageDocumentation
  */
+import './addon/runtime'; // first
 import './entry/given';
 
 export { Counts, type ListenOptions } from './events/counter';
@@ -117,5 +118,5 @@ export { videoMemory } from './vfio/video-memory';
 export { WakeUp } from './vfio/wake-up';
 export { DmaLogging, type IovaRange, type IovaRangeInput } from './vfio/dma-logging';
 export { Gfx, type GfxKind, type GfxPlane, type GfxPlaneName } from './vfio/gfx';
-export { Migration, type MigrationCapabilities, type MigrationState, type MoveOptions } from './vfio/migration';
-export { MigrationData, type PrecopyInfo, type StreamOptions } from './vfio/migration-data';
+export { Migration, type MigrationCapabilities, type MigrationState } from './vfio/migration';
+export { MigrationData, type MoveOptions, type PrecopyInfo, type StreamOptions } from './vfio/migration-data';

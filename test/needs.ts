@@ -34,6 +34,9 @@ export const python: Need = () => {
   return status === 0 ? undefined : 'python3 does not run, or is older than 3.9';
 };
 export const qemu = program('qemu-system-x86_64');
+export const bash = program('bash');
+export const bun = program('bun');
+export const deno = program('deno');
 /** A program of util-linux. */
 export const prlimit = program('prlimit');
 export const sed = program('sed');

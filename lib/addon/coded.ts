@@ -1,4 +1,5 @@
 // Adds error codes to errors.
+import { shownError } from './shown';
 
 /**
  * Adds the code as an own property. An assignment would call a setter that a program defined on Object.prototype.
@@ -6,5 +7,7 @@
  */
 export function coded<E extends Error>(error: E, code: string): E & { code: string } {
   const descriptor = { __proto__: null, value: code, writable: true, enumerable: true, configurable: true };
-  return Object.defineProperty(error, 'code', descriptor as PropertyDescriptor) as E & { code: string };
+  Object.defineProperty(error, 'code', descriptor as PropertyDescriptor);
+  shownError(error);
+  return error as E & { code: string };
 }

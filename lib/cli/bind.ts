@@ -2,8 +2,8 @@
 import type { Command } from 'commander';
 import {
   bindToVfio,
-  planBind,
   planUnbind,
+  previewBind,
   unbindFromVfio,
   type BindingOptions,
   type BindingPlan,
@@ -46,7 +46,7 @@ function add(
     .command(name)
     .description(what)
     .argument('<address...>', 'PCI addresses, such as 0000:03:00.0 or 03:00.0')
-    .option('-n, --dry-run', 'only tell the commands')
+    .option('-n, --dry-run', 'only tell the commands; also while vfio-pci is not loaded')
     .option('-f, --force', 'also where it hurts')
     .option('--json', 'what was done as JSON: [{ address, from, to, steps: [{ file, value }], objections }]')
     .addOption(rootOption())
@@ -66,6 +66,6 @@ function add(
 }
 
 export function addBind(program: Command): void {
-  add(program, 'bind', 'give devices to vfio-pci; their old drivers are remembered', planBind, bindToVfio);
+  add(program, 'bind', 'give devices to vfio-pci; their old drivers are remembered', previewBind, bindToVfio);
   add(program, 'unbind', 'give devices back to the drivers they had', planUnbind, unbindFromVfio);
 }

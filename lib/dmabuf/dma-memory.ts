@@ -1,4 +1,6 @@
 // DmaMemory is host memory for DMA: a sealed memfd, mapped into this process.
+import { shown } from '../addon/shown';
+import { key, type Key, onlyInside } from '../errors/key';
 import { toKernel } from '../kernel/default-kernel';
 import { kernelCall } from '../errors/errors';
 import type { Kernel } from '../kernel/kernel';
@@ -42,7 +44,12 @@ export class DmaMemory extends Closable {
     },
   };
 
-  private constructor(kernel: Kernel, size: number, fd: FdHandle, mapping: MappingHandle) {
+  static {
+    shown(this, 'closed', 'fd', 'size');
+  }
+
+  private constructor(made: Key, kernel: Kernel, size: number, fd: FdHandle, mapping: MappingHandle) {
+    onlyInside(made, 'DmaMemory', 'use DmaMemory.alloc()');
     super(DmaMemory.#end);
     this.#kernel = kernel;
     this.size = size;
@@ -56,7 +63,7 @@ export class DmaMemory extends Closable {
    * @throws KernelError ENOMEM: with `hugePages`, not enough huge pages are reserved.
    */
   static alloc(size: number | bigint, opts?: { hugePages?: HugePageSize; kernel?: Kernel }): DmaMemory {
-    const { hugePages, kernel: chosen } = options(opts);
+    const { hugePages, kernel: chosen } = options(opts, ['hugePages', 'kernel']);
     const kernel = toKernel(chosen);
     const wanted = u64(size, 'size', 1n, largest);
     const log2 =
@@ -69,7 +76,7 @@ export class DmaMemory extends Closable {
     const { fd, mapping } = kernelCall({ size: Number(rounded), hugePages }, () =>
       native.memoryAllocate(kernel.handle, rounded, log2, false),
     );
-    return new DmaMemory(kernel, Number(rounded), fd, mapping);
+    return new DmaMemory(key, kernel, Number(rounded), fd, mapping);
   }
 
   /**
@@ -108,7 +115,7 @@ export class DmaMemory extends Closable {
    */
   exportDmaBuf(opts?: { offset?: number | bigint; length?: number | bigint }): DmaBuf {
     const { fdHandle } = this;
-    const { offset, length } = options(opts);
+    const { offset, length } = options(opts, ['offset', 'length']);
     const start = u64(offset ?? 0n, 'offset', 0n, BigInt(this.size));
     const count = u64(length ?? BigInt(this.size) - start, 'length', 1n, BigInt(this.size) - start);
     const kernel = this.#kernel;
@@ -116,7 +123,7 @@ export class DmaMemory extends Closable {
     const handle = withUdmabuf(kernel, (driver) =>
       kernelCall(args, () => native.udmabufCreate(driver, fdHandle, start, count), { kernel }),
     );
-    return new DmaBuf(kernel, handle);
+    return new DmaBuf(key, kernel, handle);
   }
 
   /** The memfd's seals. New memory has the 'shrink' seal, which /dev/udmabuf requires and which prevents SIGBUS. */

@@ -1,4 +1,6 @@
 // SyncFile wraps a sync file: device fences that can be waited for and merged.
+import { shown } from '../addon/shown';
+import { key, type Key, onlyInside } from '../errors/key';
 import { toKernel } from '../kernel/default-kernel';
 import { closedError, codedError, kernelCall } from '../errors/errors';
 import { errnoName } from '../addon/errno';
@@ -64,8 +66,13 @@ export class SyncFile extends Closable {
     },
   };
 
+  static {
+    shown(this, 'closed', 'fd');
+  }
+
   /** Takes ownership of the fd. @internal */
-  constructor(kernel: Kernel, handle: FdHandle) {
+  constructor(made: Key, kernel: Kernel, handle: FdHandle) {
+    onlyInside(made, 'SyncFile', 'use DmaBuf#exportSyncFile() or SyncFile.fromFd()');
     super(SyncFile.#end);
     this.kernel = kernel;
     this.#handle = handle;
@@ -77,7 +84,7 @@ export class SyncFile extends Closable {
    * @throws KernelError EBADF: not an open fd. Error ERR_NOT_SYNC_FILE: the fd is of another kind.
    */
   static fromFd(fd: number, opts?: { kernel?: Kernel }): SyncFile {
-    const kernel = toKernel(options(opts).kernel);
+    const kernel = toKernel(options(opts, ['kernel']).kernel);
     integer(fd, 'fd', 0, 0x7fff_ffff);
     const handle = kernelCall({ fd }, () => native.fdDuplicate(kernel.handle, fd));
     try {
@@ -89,7 +96,7 @@ export class SyncFile extends Closable {
       native.fdClose(handle, false);
       throw error;
     }
-    return new SyncFile(kernel, handle);
+    return new SyncFile(key, kernel, handle);
   }
 
   /** @internal */
@@ -142,10 +149,11 @@ export class SyncFile extends Closable {
    * kernel chooses.
    */
   merge(other: SyncFile, opts?: { name?: string }): SyncFile {
-    const name = string(options(opts).name ?? '', 'name');
+    const name = string(options(opts, ['name']).name ?? '', 'name');
     if (Buffer.byteLength(name) > nameLength) throw outOfRange('name', `at most ${String(nameLength)} bytes`, name);
     const { handle } = instance(other, 'other', SyncFile);
     return new SyncFile(
+      key,
       this.kernel,
       kernelCall({}, () => native.syncFileMerge(this.handle, handle, name)),
     );

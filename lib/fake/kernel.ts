@@ -1,10 +1,12 @@
 // FakeKernel creates a simulated kernel from a machine description: native device models and a sysfs tree.
+import { shown } from '../addon/shown';
+import { key } from '../errors/key';
 import { accessSync, constants as access } from 'node:fs';
 import { constants, tmpdir } from 'node:os';
 import { codedError, kernelCall } from '../errors/errors';
 import { Kernel } from '../kernel/kernel';
 import { native, type KernelHandle, type NativeDevice } from '../addon/native';
-import { integer, options, outOfRange, string } from '../errors/validate';
+import { integer, fields, outOfRange, string } from '../errors/validate';
 import { barFlags, configSpace } from './config-space';
 import { deviceKinds, type DeviceKind } from './devices';
 import { bridges } from './bridges';
@@ -182,6 +184,10 @@ function realise(machine: Machine): { devices: NativeDevice[]; sysfs: SysfsDevic
  * `new Worker(file, { workerData: kernel.token })` and call `FakeKernel.attach(workerData)` in the worker.
  */
 export class FakeKernel extends Kernel {
+  static {
+    shown(this, 'name', 'sysfs');
+  }
+
   readonly machine: Machine;
 
   readonly #attached: boolean;
@@ -192,7 +198,7 @@ export class FakeKernel extends Kernel {
   constructor(machine: Machine, attached: KernelHandle);
   constructor(machine: Machine = reference, attached?: KernelHandle) {
     const handle = attached ?? make(machine);
-    super(handle, machine.name, native.fakeSysfs(handle));
+    super(key, handle, machine.name, native.fakeSysfs(handle));
     this.machine = machine;
     this.#attached = attached !== undefined;
   }
@@ -204,8 +210,8 @@ export class FakeKernel extends Kernel {
    *   process.
    */
   static attach(token: FakeKernelToken): FakeKernel {
-    const { machine, sysfs } = options(token, 'token');
-    options(machine, 'token.machine');
+    const { machine, sysfs } = fields(token, 'token');
+    fields(machine, 'token.machine');
     const handle = native.fakeAttach(string(sysfs, 'token.sysfs'));
     if (!handle)
       throw codedError('ERR_NO_SUCH_KERNEL', 'the fake kernel of this token is gone, or another process has it');

@@ -215,7 +215,7 @@ export interface HostReport {
  * vfio-pci by opening them briefly. Devices in use are not affected. Fix the first `bad` finding first.
  */
 export function examineHost(opts?: DoctorOptions): HostReport {
-  const kernel = toKernel(options(opts).kernel);
+  const kernel = toKernel(options(opts, ['kernel']).kernel);
   const findings = [iommu(kernel.sysfs), vfioPci(kernel.sysfs)];
   try {
     using iommufd = Iommufd.open({ kernel });

@@ -27,7 +27,7 @@ const mostPages = 2n ** 30n;
 
 /** @internal */
 export function toDirtyOptions(opts: DirtyOptions | undefined): { pageSize: bigint; keep: boolean } {
-  const { pageSize: given, keep } = options(opts);
+  const { pageSize: given, keep } = options(opts, ['pageSize', 'keep']);
   const pageSize = u64(given ?? native.pageSize, 'pageSize', 1n, 2n ** 63n);
   if ((pageSize & (pageSize - 1n)) !== 0n) throw outOfRange('pageSize', 'a power of two', given);
   return { pageSize, keep: boolean(keep ?? false, 'keep') };

@@ -1,4 +1,6 @@
 // Ioas: an I/O address space. Makes, copies and removes mappings.
+import { shown } from '../addon/shown';
+import { key, type Key, onlyInside } from '../errors/key';
 import type { Parents } from '../lifetime/parents';
 import { EventEmitter } from 'node:events';
 import type { Calls } from '../lifetime/calls';
@@ -21,6 +23,7 @@ import { followSubscribers } from '../addon/trace';
 import {
   array,
   boolean,
+  fields,
   instance,
   integer,
   invalidType,
@@ -34,6 +37,7 @@ import type { Attached, IommufdDevice } from './bound';
 import { Hwpt, type HwptOptions } from './hwpt';
 import { IoasMapping, type IoasEvents } from './mapping';
 import {
+  mapDmaBufOptions,
   toPlacement,
   toSource,
   type MapDmaBufOptions,
@@ -97,8 +101,13 @@ export class Ioas extends EventEmitter<IoasEvents> {
     },
   };
 
+  static {
+    shown(this, 'closed', 'id', 'mappings');
+  }
+
   /** @internal */
-  constructor(iommufd: Parents['Iommufd'], handle: IoasHandle) {
+  constructor(made: Key, iommufd: Parents['Iommufd'], handle: IoasHandle) {
+    onlyInside(made, 'Ioas', 'use Iommufd#allocIoas()');
     super();
     this.iommufd = iommufd;
     this.#handle = handle;
@@ -156,7 +165,7 @@ export class Ioas extends EventEmitter<IoasEvents> {
   mapDmaBuf(dmaBuf: DmaBuf, opts?: MapDmaBufOptions): IoasMapping {
     const { size, kernel } = instance(dmaBuf, 'dmaBuf', DmaBuf);
     if (kernel !== this.iommufd.kernel) throw codedError('ERR_OTHER_KERNEL', 'the dma-buf belongs to another kernel');
-    const { iova, offset, length, access } = toPlacement(opts, size);
+    const { iova, offset, length, access } = toPlacement(opts, size, mapDmaBufOptions);
     const autoRemap = boolean(option(opts, 'autoRemap') ?? false, 'autoRemap');
     // Read before the call: a revocation during the call, on another thread, then marks this mapping as revoked.
     const revocations = dmaBuf.exported?.revocations ?? 0;
@@ -219,7 +228,7 @@ export class Ioas extends EventEmitter<IoasEvents> {
   }
 
   #remember(iova: bigint, source: Source): IoasMapping {
-    const mapping = new IoasMapping(this, iova, source);
+    const mapping = new IoasMapping(key, this, iova, source);
     if (source.autoRemap) this.#autoRemaps += 1;
     mapping.index = this.#mappings.push(mapping) - 1;
     return mapping;
@@ -293,8 +302,8 @@ export class Ioas extends EventEmitter<IoasEvents> {
 
   #toFile(fd: number, opts: MapOptions) {
     integer(fd, 'fd', 0, 0x7fff_ffff);
-    u64(options(opts).length, 'length', 1n);
     const placement = toPlacement(opts, u64Max);
+    u64(fields(opts, 'options').length, 'length', 1n);
     const { iova, offset, length, access } = placement;
     const ioas = this.handle;
     // Duplicates the fd. The caller may close the number during the call, and the number may be reused for another
@@ -481,7 +490,7 @@ export class Ioas extends EventEmitter<IoasEvents> {
     const words = BigUint64Array.from(
       given.flatMap((range, i) => {
         const name = `ranges[${String(i)}]`;
-        const { start, last } = options(range, name);
+        const { start, last } = options(range, ['start', 'last'], name);
         return [u64(start, `${name}.start`), u64(last, `${name}.last`)];
       }),
     );

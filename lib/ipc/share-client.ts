@@ -1,4 +1,6 @@
 // ShareClient receives the dma-bufs that another process serves.
+import { shown } from '../addon/shown';
+import { key, type Key, onlyInside } from '../errors/key';
 import { EventEmitter } from 'node:events';
 import { DmaBuf } from '../dmabuf/dma-buf';
 import { codedError } from '../errors/errors';
@@ -52,7 +54,12 @@ export class ShareClient extends EventEmitter<ShareClientEvents> {
   };
   readonly #life = new Lifetime(this, ShareClient.#end);
 
-  private constructor(channel: FdChannel, server: PeerCredentials, buffers: readonly SharedBuffer[]) {
+  static {
+    shown(this, 'closed', 'server', 'buffers');
+  }
+
+  private constructor(made: Key, channel: FdChannel, server: PeerCredentials, buffers: readonly SharedBuffer[]) {
+    onlyInside(made, 'ShareClient', 'use ShareClient.connect()');
     super();
     this.#channel = instance(channel, 'channel', FdChannel);
     this.server = server;
@@ -69,7 +76,7 @@ export class ShareClient extends EventEmitter<ShareClientEvents> {
    *   ERR_NOT_DMA_BUF: the server sent an fd of another kind. The signal's reason.
    */
   static async connect(path: string, opts?: ShareClientOptions): Promise<ShareClient> {
-    const { signal, serverUids, ...rest } = options(opts);
+    const { signal, serverUids, ...rest } = options(opts, ['signal', 'serverUids', 'kernel', 'maxBytes']);
     const trusted = array(serverUids ?? [0, process.geteuid?.() ?? 0], 'serverUids').map((id) =>
       integer(id, 'serverUids', 0, 0xffff_ffff),
     );
@@ -95,7 +102,7 @@ export class ShareClient extends EventEmitter<ShareClientEvents> {
         buffers.push({ ...info, dmaBuf });
         checkBuffer(info, dmaBuf);
       }
-      return new ShareClient(channel, server, buffers);
+      return new ShareClient(key, channel, server, buffers);
     } catch (error) {
       for (const { dmaBuf } of buffers) dmaBuf.close();
       channel.close();

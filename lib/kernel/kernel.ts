@@ -1,4 +1,6 @@
 // Kernel selects what system calls run on: the system's kernel or a simulated one.
+import { shown } from '../addon/shown';
+import { key, type Key, onlyInside } from '../errors/key';
 import { native, type KernelHandle } from '../addon/native';
 
 /** An object with mappings that is notified when one of them may have been revoked or can be restored. @internal */
@@ -20,13 +22,18 @@ export class Kernel {
   /** The watchers to notify when a mapping may have been revoked. @internal */
   readonly watchers = new Set<WeakRef<Watcher>>();
 
+  static {
+    shown(this, 'name', 'sysfs');
+  }
+
   /** @internal */
-  protected constructor(handle: KernelHandle, name: string, sysfs: string) {
+  protected constructor(made: Key, handle: KernelHandle, name: string, sysfs: string) {
+    onlyInside(made, 'Kernel', 'use Kernel.system or new FakeKernel()');
     this.handle = handle;
     this.name = name;
     this.sysfs = sysfs;
   }
 
   /** The kernel of this process. */
-  static readonly system: Kernel = new Kernel(native.systemKernel(), 'system', '/sys');
+  static readonly system: Kernel = new Kernel(key, native.systemKernel(), 'system', '/sys');
 }

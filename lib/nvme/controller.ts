@@ -1,5 +1,6 @@
 // NvmeController finds the parts of an NVMe controller that can be shared: its Controller Memory Buffer (CMB) and its
 // doorbells (NVM Express Base Specification 1.4 and 2.0; section numbers are those of 2.0).
+import { shown } from '../addon/shown';
 import { codedError } from '../errors/errors';
 import { instance, integer, oneOf, options, outOfRange, u64 } from '../errors/validate';
 import { VfioDevice } from '../vfio/device';
@@ -82,6 +83,10 @@ export class NvmeController {
   /** The registers without the doorbells: the first 4096 bytes of BAR 0. */
   readonly registers: MappedRegion;
 
+  static {
+    shown(this, ['device', ({ device }) => device.address], ['closed', ({ registers }) => registers.closed]);
+  }
+
   /**
    * Maps the controller's registers.
    *
@@ -150,7 +155,7 @@ export class NvmeController {
    *   RangeError ERR_OUT_OF_RANGE.
    */
   enableCmb(opts?: EnableCmbOptions): NvmeCmb {
-    const { controllerAddress } = options(opts);
+    const { controllerAddress } = options(opts, ['controllerAddress']);
     const address = controllerAddress === undefined ? undefined : u64(controllerAddress, 'controllerAddress');
     if (address !== undefined && address % page !== 0n) {
       throw outOfRange('controllerAddress', 'a multiple of 4096', address);

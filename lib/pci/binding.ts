@@ -74,14 +74,22 @@ const release = ({ folder, driver, address }: Place): BindingStep[] =>
  *   protect memory from it, so VFIO cannot use it.
  */
 export function planBind(address: string, opts?: BindingOptions): BindingPlan {
-  const { sysfs = '/sys' } = options(opts);
+  const { sysfs = '/sys' } = options(opts, ['sysfs', 'force']);
+  const { driver } = toPlace(address, string(sysfs, 'sysfs'));
+  if (driver !== vfio && !isLoaded(sysfs)) throw codedError('ERR_NO_VFIO_PCI', notLoaded);
+  return previewBind(address, { sysfs });
+}
+
+const notLoaded = 'the driver vfio-pci is not loaded; as root: modprobe vfio-pci';
+const isLoaded = (sysfs: string) => existsSync(join(sysfs, 'bus/pci/drivers', vfio));
+
+/** As {@link planBind}, for a dry run: that vfio-pci is not loaded is an objection, and no error. @internal */
+export function previewBind(address: string, opts?: BindingOptions): BindingPlan {
+  const { sysfs = '/sys' } = options(opts, ['sysfs', 'force']);
   const place = toPlace(address, string(sysfs, 'sysfs'));
   const { folder, driver, remembered } = place;
   const plan = { address: place.address, from: driver, to: vfio };
   if (driver === vfio) return { ...plan, steps: [], objections: [] };
-  if (!existsSync(join(sysfs, 'bus/pci/drivers', vfio))) {
-    throw codedError('ERR_NO_VFIO_PCI', 'the driver vfio-pci is not loaded; as root: modprobe vfio-pci');
-  }
   const unprotected = noIommu(sysfs, place.address);
   if (unprotected !== undefined)
     throw codedError('ERR_NO_IOMMU', `VFIO takes only devices behind an IOMMU: ${unprotected}`);
@@ -91,12 +99,13 @@ export function planBind(address: string, opts?: BindingOptions): BindingPlan {
     ...release(place),
     { file: join(sysfs, 'bus/pci/drivers_probe'), value: place.address },
   ];
-  return { ...plan, steps, objections: inUse(sysfs, place.address) };
+  const objections = inUse(sysfs, place.address);
+  return { ...plan, steps, objections: isLoaded(sysfs) ? objections : [notLoaded, ...objections] };
 }
 
 /** Returns the plan of {@link unbindFromVfio} without changing anything. */
 export function planUnbind(address: string, opts?: BindingOptions): BindingPlan {
-  const { sysfs = '/sys' } = options(opts);
+  const { sysfs = '/sys' } = options(opts, ['sysfs', 'force']);
   const place = toPlace(address, string(sysfs, 'sysfs'));
   const { folder, driver, remembered } = place;
   const old = text(remembered).trim() || undefined;
@@ -174,7 +183,7 @@ function undoBind({ address, from }: BindingPlan, sysfs: string): void {
  *   device; its previous driver is restored.
  */
 export function bindToVfio(address: string, opts?: BindingOptions): BindingPlan {
-  const { sysfs = '/sys', force = false } = options(opts);
+  const { sysfs = '/sys', force = false } = options(opts, ['sysfs', 'force']);
   const plan = planBind(address, { sysfs });
   refuseIfInUse(plan, boolean(force, 'force'));
   try {
@@ -193,7 +202,7 @@ export function bindToVfio(address: string, opts?: BindingOptions): BindingPlan 
  *   is closed. EACCES: not root.
  */
 export function unbindFromVfio(address: string, opts?: BindingOptions): BindingPlan {
-  const { sysfs = '/sys', force = false } = options(opts);
+  const { sysfs = '/sys', force = false } = options(opts, ['sysfs', 'force']);
   const plan = planUnbind(address, { sysfs });
   refuseIfInUse(plan, boolean(force, 'force'));
   return carryOut(plan, sysfs);

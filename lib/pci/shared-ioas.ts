@@ -2,6 +2,7 @@
 // driver uses their IOMMU groups, and that the IOVAs are not reserved by any of the devices. It does not check P2P
 // paths.
 import { join } from 'node:path';
+import { shownObject } from '../addon/shown';
 import { takesGroup } from './iommu-group';
 import { text } from '../kernel/look';
 import { u64Max } from '../errors/validate';
@@ -84,5 +85,11 @@ export function shareIoas(
   });
   const windows = windowsBetween([...groups].flatMap((group) => reserved(sysfs, group)));
   const fits = windows.some(({ start, last }) => last - start + 1n >= length);
-  return { possible: found.length === 0 && fits, objections: found, windows };
+  return shownObject<SharedIoas>(
+    { possible: found.length === 0 && fits, objections: found, windows },
+    'SharedIoas',
+    'possible',
+    ['objections', ({ objections }) => objections.map(({ device, text }) => ({ device: device.address, text }))],
+    'windows',
+  );
 }

@@ -1,4 +1,6 @@
 // MigrationData: the file for a device's migration data, and streams that read or write it.
+import { shown } from '../addon/shown';
+import { type Key, onlyInside } from '../errors/key';
 import type { Parents } from '../lifetime/parents';
 import { Readable, Writable } from 'node:stream';
 import { codedError, kernelCall, kernelCallAsync, KernelError } from '../errors/errors';
@@ -32,9 +34,20 @@ export interface StreamOptions {
   highWaterMark?: number;
 }
 
-/** @internal */
-export function streamOptions(opts: StreamOptions | undefined): { signal?: AbortSignal; highWaterMark: number } {
-  const { signal, highWaterMark } = options(opts);
+/** How a device's state is moved. */
+export interface MoveOptions extends StreamOptions {
+  /** Saves state while the device runs, which shortens the time for which it is stopped. Default: false. */
+  preCopy?: boolean;
+  /** Whether the target is set to 'running' afterwards. Default: true. If false, it is set to 'stop'. */
+  start?: boolean;
+}
+
+/** @param more further options of the method @internal */
+export function streamOptions(
+  opts: MoveOptions | undefined,
+  ...more: ('preCopy' | 'start')[]
+): { signal?: AbortSignal; highWaterMark: number } {
+  const { signal, highWaterMark } = options(opts, ['signal', 'highWaterMark', ...more]);
   if (signal !== undefined) instance(signal, 'signal', AbortSignal);
   return {
     ...(signal === undefined ? {} : { signal }),
@@ -69,8 +82,13 @@ export class MigrationData extends Closable {
     more = (data) => data.#more();
   }
 
+  static {
+    shown(this, 'closed', 'fd', 'direction');
+  }
+
   /** @param fd this object takes ownership of it @internal */
-  constructor(migration: Parents['Migration'], direction: 'save' | 'resume', fd: FdHandle) {
+  constructor(made: Key, migration: Parents['Migration'], direction: 'save' | 'resume', fd: FdHandle) {
+    onlyInside(made, 'MigrationData', 'use Migration#setState()');
     super(MigrationData.#end);
     this.migration = migration;
     this.direction = direction;

@@ -61,8 +61,10 @@ interface Wanted {
   address: string | undefined;
 }
 
+const openOptions = ['iommufd', 'container', 'group', 'through', 'vfToken', 'address', 'kernel'] as const;
+
 function toWanted(opts: OpenOptions | undefined): Wanted {
-  const { iommufd, container, group, through, vfToken, address, kernel: chosen } = options(opts);
+  const { iommufd, container, group, through, vfToken, address, kernel: chosen } = options(opts, openOptions);
   if (iommufd !== undefined && instance(iommufd, 'iommufd', Iommufd).closed) throw closedError('iommufd');
   if (container !== undefined && instance(container, 'container', VfioContainer).closed)
     throw closedError('VFIO container');

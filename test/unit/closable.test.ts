@@ -53,6 +53,9 @@ const surface = new Surface();
 const classes = surface.classes.filter(({ name, prototype }) => 'close' in prototype && !(name in others));
 const names = classes.map(({ name }) => name);
 
+/** Members that work on every object: what people see of it. */
+const views = ['toJSON', 'Symbol(nodejs.util.inspect.custom)'];
+
 const endings = ['closed', 'close', 'destroy', 'abandon', ...['dispose', 'asyncDispose'].flatMap(symbolNames)];
 
 /** Node 20 has its own symbols. */
@@ -160,7 +163,7 @@ describe('every class that can be closed', function () {
           };
           const calls = surface.members
             .filter(({ owner, ofInstance, kind }) => owner === name && ofInstance && kind !== 'internal')
-            .filter((member) => !endings.includes(memberName(member)))
+            .filter((member) => ![...endings, ...views].includes(memberName(member)))
             .map((member) => ({
               member,
               args: given[member.id] ?? validCalls[member.id]?.(fixture.objects, random) ?? [],

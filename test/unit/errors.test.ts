@@ -23,6 +23,7 @@ import { amount } from '../../lib/hints/causes/amounts';
 import { udevRule } from '../../lib/hints/causes/open';
 import { FakeKernel } from '../../lib/fake';
 import { hintFor, hints } from '../../lib/hints';
+import { key } from '../../lib/errors/key';
 import { itNeeds, prlimit, superuser, type Need } from '../needs';
 
 const page = 4096n;
@@ -32,6 +33,7 @@ function failed(call: string, code: string, args: Arguments = {}, around: Around
   const errno = constants.errno[code as keyof typeof constants.errno];
   const [syscall, ioctl] = /^[A-Z]/.test(call) ? ['ioctl', call] : [call, undefined];
   return new KernelError(
+    key,
     Object.assign(new Error(code), { errno, syscall, ...(ioctl && { ioctl }) }),
     { ...args },
     around,

@@ -20,6 +20,7 @@ import {
 import { Counts } from '../../../lib/events/counter';
 import { FakeKernel, FenceTimeline } from '../../../lib/fake';
 import { native } from '../../../lib/addon/native';
+import { key } from '../../../lib/errors/key';
 import type { Random } from './random';
 import type { Sample } from './values';
 
@@ -117,6 +118,7 @@ function build(kernel: FakeKernel) {
     virtual,
     nvme: new NvmeController(ssd),
     share: new PeerShare(
+      key,
       ssd,
       { region: 2, offset: 0n },
       [split, ioas.mapDmaBuf(cmb, { iova: 0x300_0000n })],

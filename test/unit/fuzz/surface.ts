@@ -6,6 +6,9 @@ import { types } from 'node:util';
 import * as main from '../../../lib';
 import * as fake from '../../../lib/fake';
 
+// eslint-disable-next-line @typescript-eslint/no-unsafe-function-type
+type AnyFunction = Function;
+
 /** A function, method, accessor or constructor. */
 export interface Member {
   /** 'Ioas#mapDmaBuf', 'Iommufd.open', 'get Ioas#closed', 'new DmaBuf', 'defaultKernel()'. */
@@ -20,12 +23,12 @@ export interface Member {
    * either.
    */
   kind: 'checked' | 'fake' | 'internal';
+  /** The function, or the class of a constructor. */
+  readonly of: AnyFunction;
   call(receiver: unknown, args: readonly unknown[]): unknown;
 }
 
 export type Class = (abstract new (...args: never[]) => unknown) & { prototype: object };
-// eslint-disable-next-line @typescript-eslint/no-unsafe-function-type
-type AnyFunction = Function;
 
 const library = join(__dirname, '../../../lib');
 const sources = readdirSync(library, { recursive: true, encoding: 'utf8' })
@@ -149,6 +152,7 @@ export class Surface {
       owner,
       ofInstance: false,
       kind: 'internal', // most are internal, and reflection cannot tell which are not
+      of: type,
       call: (receiver, args) =>
         receiver === Derived || receiver === undefined ? new Derived(...args) : new construct(...args),
     });
@@ -186,6 +190,7 @@ export class Surface {
       owner,
       ofInstance,
       kind: typeof key === 'string' && internalNames.has(key) ? 'internal' : 'checked',
+      of: value,
       call: (receiver, args) => Reflect.apply(value, receiver, args) as unknown,
     });
   }
