@@ -60,9 +60,11 @@ export {
 } from './nvme/controller';
 export {
   bindToVfio,
+  bindToVfioAsync,
   planBind,
   planUnbind,
   unbindFromVfio,
+  unbindFromVfioAsync,
   type BindingOptions,
   type BindingPlan,
   type BindingStep,
