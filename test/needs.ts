@@ -37,6 +37,7 @@ export const qemu = program('qemu-system-x86_64');
 /** A program of util-linux. */
 export const prlimit = program('prlimit');
 export const sed = program('sed');
+export const mkfifo = program('mkfifo');
 /** A C++ compiler, which scripts/check-abi.ts runs. */
 export const compiler: Need = () => {
   const chosen = process.env['CXX'];
