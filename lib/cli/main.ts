@@ -7,6 +7,7 @@ import { addDevices } from './devices';
 import { addDoctor } from './doctor';
 import { addExport } from './export';
 import { paint } from './output';
+import { addRecord } from './record';
 import { addShare } from './share';
 import { addTopology } from './topology';
 
@@ -20,7 +21,7 @@ async function main(): Promise<void> {
       'after',
       '\nVFIO_DMABUF_KERNEL=fake (or fake:MACHINE) tries everything on a kernel that needs no hardware.\n',
     );
-  for (const add of [addDoctor, addDevices, addTopology, addBind, addExport, addShare]) add(program);
+  for (const add of [addDoctor, addDevices, addTopology, addBind, addExport, addShare, addRecord]) add(program);
   try {
     await program.parseAsync();
   } catch (error) {
