@@ -18,6 +18,7 @@ export type { HostMemory, MemoryRange } from './dmabuf/udmabuf';
 export type { WaitOptions } from './events/waits';
 export { KernelError, type KernelErrorArguments } from './errors/errors';
 export { examineHost, type DoctorOptions, type Finding, type HostReport } from './host/doctor';
+export { recordHost, type RecordedHost, type RecordOptions } from './host/record';
 export type { IommufdDevice } from './iommufd/bound';
 export type { DirtyOptions, DirtyPages, DirtyRange } from './iommufd/dirty';
 export type { HwInfo, HwInfoType, IommuInfo } from './iommufd/hw-info';
@@ -61,9 +62,11 @@ export {
 } from './nvme/controller';
 export {
   bindToVfio,
+  bindToVfioAsync,
   planBind,
   planUnbind,
   unbindFromVfio,
+  unbindFromVfioAsync,
   type BindingOptions,
   type BindingPlan,
   type BindingStep,

@@ -67,7 +67,7 @@ const situations: Situation[] = [
           title: 'a kernel that is too old',
           // Only one device: this kernel takes minutes to open and close all of them.
           host: { image: values['old-kernel'], vfio: ['ssd'] },
-          wrong: 'map-file',
+          wrong: 'kernel',
           says: /too old: dma-bufs of VFIO are mapped from Linux 6\.19 on/,
         },
       ]),

@@ -40,6 +40,7 @@ export const deno = program('deno');
 /** A program of util-linux. */
 export const prlimit = program('prlimit');
 export const sed = program('sed');
+export const mkfifo = program('mkfifo');
 /** A C++ compiler, which scripts/check-abi.ts runs. */
 export const compiler: Need = () => {
   const chosen = process.env['CXX'];

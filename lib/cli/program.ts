@@ -9,6 +9,7 @@ import { addDoctor } from './doctor';
 import { exitCodeLines } from './exit-codes';
 import { addExport } from './export';
 import { addMan } from './man';
+import { addRecord } from './record';
 import { addShare } from './share';
 import { addTopology } from './topology';
 
@@ -32,8 +33,7 @@ ${exitCodeLines().join('\n')}
 VFIO_DMABUF_KERNEL=fake (or fake:MACHINE) tries everything on a kernel that needs no hardware.
 `,
     );
-  for (const add of [addDoctor, addDevices, addTopology, addBind, addExport, addShare, addCompletion, addMan]) {
-    add(program);
-  }
+  const commands = [addDoctor, addRecord, addDevices, addTopology, addBind, addExport, addShare, addCompletion, addMan];
+  for (const add of commands) add(program);
   return program;
 }

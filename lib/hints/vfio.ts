@@ -1,5 +1,5 @@
 // Errno hints for VFIO devices: Linux's drivers/vfio.
-import { badRange, noBar } from './causes/export';
+import { badRange, noBar, noExport, reservedBar } from './causes/export';
 import { boundAlready, groupNotFree, groupOpen, notAttachable } from './causes/iommu-group';
 import { refusedInterrupts } from './causes/interrupts';
 import { inTheWay, overLimitAtAttach } from './causes/map';
@@ -97,13 +97,13 @@ export const vfioHints: Hints = {
     EEXIST: 'this very write is set off by an eventfd already: close() the other ioeventfd',
     ENODEV: 'there is no such ioeventfd any more; or the BAR cannot be reached',
     ENOSPC: 'the device has as many ioeventfds as it can have (1000)',
-    EBUSY: 'the BAR is reserved by another driver',
+    EBUSY: [reservedBar, 'the BAR is reserved by another driver'],
   },
   VFIO_DEVICE_FEATURE_DMA_BUF: {
     ENOTTY:
       'this kernel has no VFIO DMA-BUF export: VFIO_DEVICE_FEATURE_DMA_BUF is there from Linux 6.19 on, with ' +
       'CONFIG_VFIO_PCI_DMABUF',
-    EOPNOTSUPP: 'the driver that this device is bound to does not export dma-bufs; vfio-pci does',
+    EOPNOTSUPP: [noExport, 'the driver that this device is bound to does not export dma-bufs; vfio-pci does'],
     EINVAL: [
       badRange,
       `every range must be page aligned, not empty and inside the BAR, and the BAR memory, not I/O ports; or ${notBound}`,

@@ -12,7 +12,7 @@ import type { IoasMapping, MappingState } from '../iommufd/mapping';
 import type { MapDmaBufOptions } from '../iommufd/placement';
 import type { Kernel } from '../kernel/kernel';
 import { Lifetime, type End } from '../lifetime/lifetime';
-import { bindToVfio, unbindFromVfio } from '../pci/binding';
+import { bindToVfioAsync, unbindFromVfioAsync } from '../pci/binding';
 import type { P2pPath } from '../pci/p2p';
 import { PciTopology } from '../pci/topology';
 import { array, boolean, integer, options, outOfRange, string, u64 } from '../errors/validate';
@@ -154,7 +154,7 @@ export class PeerSpace extends EventEmitter<PeerSpaceEvents> {
         for (const { dmaBuf } of space.#shares.values()) dmaBuf.close();
         for (const memory of space.#memories) memory.close();
         space.#shares.clear();
-        giveBack(space.#bound, space.kernel);
+        await giveBack(space.#bound, space.kernel);
       }
     },
   };
@@ -183,7 +183,7 @@ export class PeerSpace extends EventEmitter<PeerSpaceEvents> {
    * Opens and binds the devices, attaches them to one IOAS, and enables memory decoding and bus mastering. If one
    * device fails, all changes are undone.
    *
-   * @throws as {@link VfioDevice.open}, {@link VfioDevice.attach} and, with `bind`, {@link bindToVfio}
+   * @throws as {@link VfioDevice.open}, {@link VfioDevice.attach} and, with `bind`, {@link bindToVfioAsync}
    */
   static async open(opts: PeerSpaceOptions): Promise<PeerSpace> {
     const { devices, bind = false, kernel: chosen } = options(opts, ['devices', 'bind', 'kernel']);
@@ -197,8 +197,10 @@ export class PeerSpace extends EventEmitter<PeerSpaceEvents> {
     const iommufd = Iommufd.open({ kernel });
     try {
       if (boolean(bind, 'bind')) {
-        for (const { address } of wanted) {
-          if (bindToVfio(address, { sysfs: kernel.sysfs }).steps.length > 0) bound.push(address);
+        const together = wanted.map(({ address }) => address);
+        for (const address of together) {
+          const { steps } = await bindToVfioAsync(address, { sysfs: kernel.sysfs, together });
+          if (steps.length > 0) bound.push(address);
         }
       }
       const ioas = iommufd.allocIoas();
@@ -214,7 +216,7 @@ export class PeerSpace extends EventEmitter<PeerSpaceEvents> {
       try {
         await iommufd[Symbol.asyncDispose]();
       } finally {
-        giveBack(bound, kernel);
+        await giveBack(bound, kernel);
       }
       throw error;
     }
@@ -353,11 +355,11 @@ function enable(device: VfioDevice): void {
 }
 
 /** Restores the driver of each device once. Continues after errors and throws the first one at the end. */
-function giveBack(addresses: string[], kernel: Kernel): void {
+async function giveBack(addresses: string[], kernel: Kernel): Promise<void> {
   const errors: unknown[] = [];
   for (let address = addresses.pop(); address !== undefined; address = addresses.pop()) {
     try {
-      unbindFromVfio(address, { sysfs: kernel.sysfs });
+      await unbindFromVfioAsync(address, { sysfs: kernel.sysfs });
     } catch (error) {
       errors.push(error);
     }

@@ -5,6 +5,7 @@ import { native } from '../../addon/native';
 import type { Arguments, Around } from '../../errors/around';
 import { amount, hex } from './amounts';
 import { attempt, text } from '../../kernel/look';
+import { reservedRegions } from '../../pci/iommu-group';
 
 const { pageSize } = native;
 const mostRanges = 8;
@@ -198,16 +199,14 @@ export function overLimitAtAttach(_: Arguments, { ioas }: Around): string | unde
 /** EADDRINUSE at attach. */
 export function inTheWay({ device }: Arguments, { ioas, kernel }: Around): string | undefined {
   if (!ioas || !kernel || device === undefined) return undefined;
-  const lines = text(join(kernel.sysfs, 'bus/pci/devices', device, 'iommu_group/reserved_regions'))
-    .split('\n')
-    .filter((line) => line !== '' && !line.endsWith('direct-relaxable'));
+  const group = join(kernel.sysfs, 'bus/pci/devices', device, 'iommu_group');
+  const regions = reservedRegions(group).filter(({ type }) => type !== 'direct-relaxable');
   for (const mapping of ioas.mappings) {
     const end = mapping.iova + mapping.length;
     const at = `the mapping at IOVAs ${hex(mapping.iova)}-${hex(end - 1n)}`;
-    for (const line of lines) {
-      const [start = '0', last = '0', kind = ''] = line.split(' ');
-      if (mapping.iova > BigInt(last) || end <= BigInt(start)) continue;
-      return `${at} lies in what this device reserves: ${hex(BigInt(start))}-${hex(BigInt(last))} (${kind}). Map it elsewhere`;
+    for (const { start, last, type } of regions) {
+      if (mapping.iova > last || end <= start) continue;
+      return `${at} lies in what this device reserves: ${hex(start)}-${hex(last)} (${type}). Map it elsewhere`;
     }
   }
   return undefined;

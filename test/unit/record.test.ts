@@ -1,0 +1,133 @@
+// A host as one document: what it has and leaves out, and that the commands take it.
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { examineHost, planBind, PciTopology, recordHost } from '../../lib';
+import { parseRecorded, writeRecorded } from '../../lib/kernel/recorded';
+import { temporaryFolder } from '../cleanup';
+import { SmallHost } from '../hosts/small-host';
+import { hostNames, writeNamed } from '../hosts/hosts';
+
+const checkout = resolve(__dirname, '../..');
+const at = '0000:01:00.0';
+
+function run(...args: string[]) {
+  return spawnSync(process.execPath, ['--import=tsx', 'lib/cli/main.ts', ...args], { cwd: checkout, encoding: 'utf8' });
+}
+
+describe('a recorded host', function () {
+  this.timeout(60_000);
+
+  for (const name of hostNames) {
+    it(`is the same host: ${name}`, () => {
+      const sysfs = writeNamed(temporaryFolder(), name);
+      const record = recordHost({ sysfs });
+      const copy = writeRecorded(temporaryFolder(), parseRecorded(JSON.stringify(record)));
+      const [from, to] = [PciTopology.read({ sysfs }), PciTopology.read({ sysfs: copy })];
+      const flat = (topology: PciTopology) =>
+        [...topology.functions.values()].map((found) => ({
+          ...found,
+          parent: found.parent?.address,
+          children: undefined,
+        }));
+      assert.deepEqual(flat(to), flat(from));
+      assert.deepEqual(to.cpu, from.cpu);
+      assert.deepEqual(examineHost({ sysfs: copy }).findings, examineHost({ sysfs }).findings);
+      assert.deepEqual(recordHost({ sysfs: copy }), record, 'a record of the copy is the same');
+    });
+  }
+
+  it('has no serial numbers unless they are asked for', () => {
+    const host = new SmallHost();
+    const folder = host.add(at, { driver: 'nvme', group: 1 });
+    const config = Buffer.alloc(4096);
+    config.writeUInt32LE(0x1a0_1_0001, 0x100); // another capability first
+    config.writeUInt32LE((0x200 << 20) | 0x10003, 0x1a0);
+    config.write('SERIALNO', 0x1a4, 'latin1');
+    config.writeUInt32LE(0x1000d, 0x200);
+    config.write('KEEPTHIS', 0x204, 'latin1');
+    writeFileSync(join(host.root, folder, 'config'), config);
+    host.write(`${folder}/nvme/nvme0/serial`, 'S4EWNX0R123456\n');
+    host.write(`${folder}/net/enx001122aabbcc/flags`, '0x1003\n');
+    host.link(`${folder}/net/enx001122aabbcc`, 'sys/class/net/enx001122aabbcc');
+    host.write('proc/cmdline', 'root=UUID=1234 intel_iommu=on luks=secret\n');
+    const record = (serials: boolean) => JSON.stringify(recordHost({ sysfs: host.sysfs, serials }));
+    const [without, all] = [record(false), record(true)];
+    const hex = (text: string) => Buffer.from(text, 'latin1').toString('hex');
+    for (const serial of [hex('SERIALNO'), 'S4EWNX0R123456', '001122aabbcc']) {
+      assert(!without.includes(serial), serial);
+      assert(all.includes(serial), serial);
+    }
+    assert(without.includes(hex('KEEPTHIS')));
+    assert(without.includes('intel_iommu=on'));
+    assert(!without.includes('secret') && !without.includes('UUID'));
+  });
+
+  it('has what keeps a device from being bound', () => {
+    const host = new SmallHost();
+    const folder = host.add(at, { driver: 'nvme', group: 1 });
+    host.write(`${folder}/nvme/nvme0/nvme0n1/dev`, '259:0\n');
+    host.link(`${folder}/nvme/nvme0/nvme0n1`, 'sys/class/block/nvme0n1');
+    host.write('proc/self/mountinfo', '22 1 259:0 / /home/secret rw - ext4 /dev/nvme0n1 rw\n');
+    host.write(`sys/kernel/iommu_groups/1/reserved_regions`, '0x7a000000 0x7a7fffff direct\n');
+    const record = recordHost({ sysfs: host.sysfs });
+    assert(!JSON.stringify(record).includes('secret'));
+    const sysfs = writeRecorded(temporaryFolder(), record);
+    const { objections } = planBind(at, { sysfs });
+    assert.match(objections[0] ?? '', /firmware reserves/);
+    assert.equal(objections[1], 'disk nvme0n1 is mounted on /(mounted)');
+  });
+
+  it('of someone else cannot write outside its folder', () => {
+    const good = { files: {}, config: {}, links: {}, folders: [] };
+    assert(existsSync(join(writeRecorded(temporaryFolder(), { ...good, folders: ['/sys/bus'] }), 'bus')));
+    for (const bad of [
+      { ...good, files: { '/etc/passwd': 'x' } },
+      { ...good, files: { '/sys/../etc/passwd': 'x' } },
+      { ...good, files: { 'sys/x': 'x' } },
+      { ...good, files: { '/sys/x': 7 } },
+      { ...good, files: undefined },
+      { ...good, links: { '/sys/x': '/etc/passwd' } },
+      { ...good, links: { '/sys/x': '/sys/a/../../../etc' } },
+      { ...good, folders: ['/sys/..'] },
+      { ...good, folders: 'all' },
+      { ...good, config: { '/sys/c': { bytes: 'zz', size: 2 } } },
+      { ...good, config: { '/sys/c': { bytes: '', size: 2 ** 40 } } },
+    ]) {
+      const folder = temporaryFolder();
+      assert.throws(() => writeRecorded(folder, bad as never), { code: 'ERR_NOT_A_RECORD' }, JSON.stringify(bad));
+      assert.deepEqual(readdirSync(folder), []);
+    }
+    for (const text of ['', '[]', 'null', '7', '{']) {
+      assert.throws(() => writeRecorded(temporaryFolder(), parseRecorded(text)), { code: 'ERR_NOT_A_RECORD' }, text);
+    }
+  });
+
+  it('is written by the command, and taken by the others', () => {
+    const root = temporaryFolder();
+    writeNamed(root, 'laptop');
+    const { stdout, status } = run('record', '--root', root);
+    assert.equal(status, 0);
+    const file = join(temporaryFolder(), 'host.json');
+    writeFileSync(file, stdout);
+    for (const args of [
+      ['devices', '--json'],
+      ['topology', '--json'],
+      ['doctor', '--json'],
+    ]) {
+      const [copied, recorded] = [run(...args, '--root', root), run(...args, '--root', file)];
+      assert.equal(recorded.stdout, copied.stdout, args[0]);
+      assert.equal(recorded.status, copied.status, args[0]);
+    }
+    assert.deepEqual(
+      readdirSync(tmpdir()).filter((name) => name.startsWith('vfio-dmabuf-host-')),
+      [],
+    );
+    writeFileSync(file, readFileSync(file).subarray(0, 100));
+    const broken = run('devices', '--root', file);
+    assert.equal(broken.status, 1);
+    assert.match(broken.stderr, /not a host that `vfio-dmabuf record` wrote/);
+  });
+});
