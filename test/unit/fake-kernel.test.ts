@@ -9,8 +9,9 @@ import { setImmediate } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import { Iommufd, VfioDevice } from '../../lib';
 import { FakeKernel, type FakeKernelToken } from '../../lib/fake';
+import { loadTypeScript } from '../typescript';
 
-const load = `require(${JSON.stringify(require.resolve('tsx/cjs'))});
+const load = `${loadTypeScript}
   const { DmaMemory, Iommufd, VfioDevice } = require(${JSON.stringify(require.resolve('../../lib'))});
   const { FakeKernel } = require(${JSON.stringify(require.resolve('../../lib/fake'))});
   const { parentPort, workerData } = require('node:worker_threads');`;
@@ -155,8 +156,7 @@ describe('a fake kernel', function () {
     function left(end: string): string[] {
       const { stderr } = run(folder, end);
       assert(!stderr.includes('KernelError'), stderr);
-      // tsx puts its cache into the same folder.
-      return readdirSync(folder).filter((name) => !name.startsWith('tsx'));
+      return readdirSync(folder);
     }
 
     for (const [way, end] of Object.entries({

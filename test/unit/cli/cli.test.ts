@@ -8,6 +8,7 @@ import { createInterface } from 'node:readline';
 import { bindToVfio, FdChannel, planBind, planUnbind } from '../../../lib';
 import { FakeKernel } from '../../../lib/fake';
 import { afterwards, start, temporaryFolder } from '../../cleanup';
+import { typescript } from '../../typescript';
 
 const checkout = resolve(__dirname, '../../..');
 
@@ -15,7 +16,7 @@ const main = join(checkout, 'lib/cli/main.ts');
 const run = (...args: string[]) => runOn('fake', ...args);
 
 function runOn(kernel: string, ...args: string[]): { status: number | null; stdout: string; stderr: string } {
-  const command = ['--import=tsx', main, ...args];
+  const command = [...typescript, main, ...args];
   const env = { ...process.env, VFIO_DMABUF_KERNEL: kernel };
   return spawnSync(process.execPath, command, { cwd: checkout, encoding: 'utf8', env });
 }
@@ -72,7 +73,7 @@ describe('vfio-dmabuf', function () {
       path = join(temporaryFolder(), 'socket');
     });
     const share = (...options: string[]) => {
-      const args = ['--import=tsx', main, 'share', '01:00.0', '--region', '2', '--socket', path, ...options];
+      const args = [...typescript, main, 'share', '01:00.0', '--region', '2', '--socket', path, ...options];
       const server = start(process.execPath, args, { env: { VFIO_DMABUF_KERNEL: 'fake' } });
       const lines = createInterface(server.stdout)[Symbol.asyncIterator]();
       return { server, exit: once(server, 'exit'), line: async () => String((await lines.next()).value) };
