@@ -1,6 +1,7 @@
-// Loads the native addon and declares its types. No other file loads it; they use these functions and opaque handles.
+// Loads the native addon when one of its functions is first used, and declares its types. No other file loads it; they
+// use these functions and opaque handles.
 import { existsSync } from 'node:fs';
-import bindings from 'bindings';
+import type Bindings from 'bindings';
 import { coded } from './coded';
 
 declare const tag: unique symbol;
@@ -429,6 +430,8 @@ interface Native {
 
 function load(): Native {
   try {
+    // eslint-disable-next-line @typescript-eslint/no-require-imports -- only when the addon is needed
+    const bindings = require('bindings') as typeof Bindings;
     // Passing the root is required: bindings would replace Error.prepareStackTrace to find it, which may be frozen.
     return bindings({ bindings: 'vfio_dmabuf', module_root: bindings.getRoot(__filename) }) as Native;
   } catch (cause) {
@@ -461,5 +464,20 @@ function notLoaded(cause: unknown): Error {
   );
 }
 
-/** @internal */
-export const native = load();
+const { create, setPrototypeOf } = Object;
+
+const loader = {
+  get: (_: object, name: keyof Native): unknown => {
+    const addon = load() as unknown as Readonly<Record<string, unknown>>;
+    setPrototypeOf(native, addon);
+    return addon[name];
+  },
+};
+
+/**
+ * The addon's functions, inherited. The first access loads the addon.
+ *
+ * @throws Error ERR_ADDON_NOT_BUILT, ERR_ADDON_NOT_LOADED: at each access until the addon can be loaded
+ * @internal
+ */
+export const native = create(new Proxy({}, loader)) as Native;

@@ -15,18 +15,24 @@ export class Kernel {
   readonly name: string;
   /** The path of this kernel's sysfs. */
   readonly sysfs: string;
-  /** @internal */
-  readonly handle: KernelHandle;
   /** The watchers to notify when a mapping may have been revoked. @internal */
   readonly watchers = new Set<WeakRef<Watcher>>();
 
-  /** @internal */
-  protected constructor(handle: KernelHandle, name: string, sysfs: string) {
-    this.handle = handle;
+  #handle: KernelHandle | undefined;
+
+  /** @param handle undefined: the system's kernel @internal */
+  protected constructor(name: string, sysfs: string, handle?: KernelHandle) {
     this.name = name;
     this.sysfs = sysfs;
+    this.#handle = handle;
+  }
+
+  /** @internal */
+  get handle(): KernelHandle {
+    this.#handle ??= native.systemKernel(); // sysfs can be read without the addon
+    return this.#handle;
   }
 
   /** The kernel of this process. */
-  static readonly system: Kernel = new Kernel(native.systemKernel(), 'system', '/sys');
+  static readonly system: Kernel = new Kernel('system', '/sys');
 }

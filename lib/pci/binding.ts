@@ -4,6 +4,7 @@ import { dirname, join } from 'node:path';
 import { noIommu } from './iommu-group';
 import { attempt, linked, list, text } from '../kernel/look';
 import { codedError } from '../errors/errors';
+import { defaultKernel } from '../kernel/default-kernel';
 import { boolean, options, string } from '../errors/validate';
 import { inUse, usersOf } from './in-use';
 import { toAddress } from './sysfs';
@@ -37,7 +38,7 @@ export interface BindingPlan {
 
 /** Options for binding and unbinding. */
 export interface BindingOptions {
-  /** The path of sysfs. Default: /sys. */
+  /** The path of sysfs. Default: that of the kernel that VFIO_DMABUF_KERNEL selects, which is /sys for the system's. */
   sysfs?: string;
   /** Whether to ignore the objections. Default: false. */
   force?: boolean;
@@ -70,11 +71,11 @@ const release = ({ folder, driver, address }: Place): BindingStep[] =>
 /**
  * Returns the plan of {@link bindToVfio} without changing anything.
  *
- * @throws Error ERR_NO_SUCH_DEVICE. ERR_NO_VFIO_PCI: the driver is not loaded. ERR_NO_IOMMU: the device has no IOMMU to
+ * @throws Error ERR_NO_SUCH_DEVICE. ERR_UNKNOWN_KERNEL: VFIO_DMABUF_KERNEL has no valid value. ERR_NO_VFIO_PCI: the driver is not loaded. ERR_NO_IOMMU: the device has no IOMMU to
  *   protect memory from it, so VFIO cannot use it.
  */
 export function planBind(address: string, opts?: BindingOptions): BindingPlan {
-  const { sysfs = '/sys' } = options(opts);
+  const { sysfs = defaultKernel().sysfs } = options(opts);
   const place = toPlace(address, string(sysfs, 'sysfs'));
   const { folder, driver, remembered } = place;
   const plan = { address: place.address, from: driver, to: vfio };
@@ -96,7 +97,7 @@ export function planBind(address: string, opts?: BindingOptions): BindingPlan {
 
 /** Returns the plan of {@link unbindFromVfio} without changing anything. */
 export function planUnbind(address: string, opts?: BindingOptions): BindingPlan {
-  const { sysfs = '/sys' } = options(opts);
+  const { sysfs = defaultKernel().sysfs } = options(opts);
   const place = toPlace(address, string(sysfs, 'sysfs'));
   const { folder, driver, remembered } = place;
   const old = text(remembered).trim() || undefined;
@@ -174,7 +175,7 @@ function undoBind({ address, from }: BindingPlan, sysfs: string): void {
  *   device; its previous driver is restored.
  */
 export function bindToVfio(address: string, opts?: BindingOptions): BindingPlan {
-  const { sysfs = '/sys', force = false } = options(opts);
+  const { sysfs = defaultKernel().sysfs, force = false } = options(opts);
   const plan = planBind(address, { sysfs });
   refuseIfInUse(plan, boolean(force, 'force'));
   try {
@@ -193,7 +194,7 @@ export function bindToVfio(address: string, opts?: BindingOptions): BindingPlan 
  *   is closed. EACCES: not root.
  */
 export function unbindFromVfio(address: string, opts?: BindingOptions): BindingPlan {
-  const { sysfs = '/sys', force = false } = options(opts);
+  const { sysfs = defaultKernel().sysfs, force = false } = options(opts);
   const plan = planUnbind(address, { sysfs });
   refuseIfInUse(plan, boolean(force, 'force'));
   return carryOut(plan, sysfs);

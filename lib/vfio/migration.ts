@@ -1,7 +1,6 @@
 // Migration: VFIO's migration states, and moving a device's state to another device.
 import { once } from 'node:events';
 import type { Readable, Writable } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
 import { attempt } from '../kernel/look';
 import { closedError, codedError, kernelCall, kernelCallAsync } from '../errors/errors';
 import { native } from '../addon/native';
@@ -213,6 +212,7 @@ export class Migration {
     const settings = streamOptions(opts);
     const preCopy = boolean(options(opts).preCopy ?? false, 'preCopy');
     const start = boolean(options(opts).start ?? true, 'start');
+    const { pipeline } = await import('node:stream/promises'); // only when needed: it is large
     const before = this.state;
     const streams: (Readable | Writable)[] = [];
     try {

@@ -5,7 +5,6 @@ import type { Arguments, Around } from '../../errors/around';
 import { hex } from './amounts';
 import { text } from '../../kernel/look';
 
-const { pageSize } = native;
 const ioPorts = 0x100n; // ioport.h: IORESOURCE_IO
 
 interface Bar {
@@ -32,7 +31,7 @@ export function badRange(args: Arguments, around: Around): string | undefined {
     const [offset = 0n, length = 0n] = [words[i], words[i + 1]];
     const range = `range ${i / 2} (offset ${hex(offset)}, length ${hex(length)})`;
     if (length === 0n) return `${range} is empty`;
-    if (offset % pageSize !== 0n || length % pageSize !== 0n) return `${range} is not page aligned`;
+    if (offset % native.pageSize !== 0n || length % native.pageSize !== 0n) return `${range} is not page aligned`;
     if (bar && offset + length > bar.size)
       return `${range} reaches past the end of BAR ${args.region ?? ''}, ${hex(bar.size)}`;
     sum += length;
