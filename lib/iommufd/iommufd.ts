@@ -2,6 +2,7 @@
 import { type FdHandle, type IoasHandle, native } from '../addon/native';
 import { codedError, kernelCall } from '../errors/errors';
 import { instance, integer, oneOf, options, string } from '../errors/validate';
+import { duplicate } from '../kernel/duplicate';
 import { toKernel } from '../kernel/default-kernel';
 import { classNode, openNodeSync } from '../kernel/device-node';
 import type { Kernel } from '../kernel/kernel';
@@ -62,7 +63,7 @@ export class Iommufd extends Closable {
     integer(fd, 'fd', 0, 0x7fff_ffff);
     return new Iommufd(
       kernel,
-      kernelCall({ fd }, () => native.fdDuplicate(kernel.handle, fd)),
+      duplicate(kernel, fd),
       true,
     );
   }

@@ -5,7 +5,7 @@ import { once } from 'node:events';
 import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
-import { bindToVfio, FdChannel, planBind, planUnbind } from '../../../lib';
+import { bindToVfio, FdChannel, planBind, planUnbind, ShareClient } from '../../../lib';
 import { FakeKernel } from '../../../lib/fake';
 import { afterwards, start, temporaryFolder } from '../../cleanup';
 import { typescript } from '../../typescript';
@@ -94,6 +94,21 @@ describe('vfio-dmabuf', function () {
       };
       return { sizes: buffers?.map(({ size }) => size), event, fds: message.fds.length };
     };
+
+    it('tells a client in another process that fake kernels are not shared, and goes on', async () => {
+      const { server, exit, line } = share('--range', '0:1M');
+      await line();
+      for (let i = 0; i < 2; i += 1) {
+        await assert.rejects(ShareClient.connect(path), {
+          code: 'ERR_OTHER_KERNEL',
+          message: /file of another fake kernel\. Each process .* run both ends in one process/,
+        });
+        assert.match(await line(), /^serving pid/);
+        assert.match(await line(), /^gone pid/);
+      }
+      server.kill('SIGTERM');
+      assert.deepEqual(await exit, [0, null]);
+    });
 
     it('serves dma-bufs until it is stopped', async () => {
       const group = String(process.getegid?.());
