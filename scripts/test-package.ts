@@ -23,7 +23,9 @@ function filesBelow(name: string): string[] {
 
 // The tarball must have exactly these files: no tests, nothing that was built here, and nothing in dist/ whose source
 // was removed.
-const compiled = ['.js', '.js.map', '.d.ts', '.d.ts.map'];
+const declarations = ['.d.ts', '.d.ts.map'];
+const bundles = ['index.js', 'fake/index.js', 'library.js', 'library.js.map', 'cli/main.js', 'cli/main.js.map'];
+const sharedBundle = /^dist\/shared-[A-Z0-9]{8}\.js(?:\.map)?$/;
 const sources = filesBelow('lib');
 const expected = [
   ...[
@@ -38,7 +40,8 @@ const expected = [
   ],
   ...filesBelow('native'),
   ...sources,
-  ...sources.flatMap((file) => compiled.map((end) => file.replace(/^lib(.*)\.ts$/, `dist$1${end}`))),
+  ...sources.flatMap((file) => declarations.map((end) => file.replace(/^lib(.*)\.ts$/, `dist$1${end}`))),
+  ...bundles.map((file) => `dist/${file}`),
 ];
 
 function pack(): string {
@@ -49,7 +52,7 @@ function pack(): string {
     .trim()
     .split('\n')
     .map((file) => file.replace('package/', ''));
-  const surplus = files.filter((file) => !expected.includes(file));
+  const surplus = files.filter((file) => !expected.includes(file) && !sharedBundle.test(file));
   const missing = expected.filter((file) => !files.includes(file));
   if (surplus.length + missing.length > 0) {
     throw new Error(`the tarball has too much (${surplus.join(', ')}) or too little (${missing.join(', ')})`);
@@ -121,9 +124,9 @@ function main(): void {
     'without the addon',
     'node',
     '-e',
-    "try { require('vfio-dmabuf') } catch (e) { console.log(e.code) }",
+    "try { require('vfio-dmabuf').Iommufd.open() } catch (e) { console.log(e.code) }",
   );
-  if (code !== 'ERR_ADDON_NOT_BUILT\n') throw new Error(`require threw ${code}`);
+  if (code !== 'ERR_ADDON_NOT_BUILT\n') throw new Error(`Iommufd.open() threw ${code}`);
 }
 
 try {

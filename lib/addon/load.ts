@@ -1,10 +1,13 @@
 // Finds and loads the addon: the prebuilt one, or else the one that was built here. Says what is wrong if none loads.
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import bindings from 'bindings';
+import type Bindings from 'bindings';
 import { buildCommand, reinstallCommand } from './advice';
 import { examine } from './binary';
 import { coded } from './coded';
+
+// eslint-disable-next-line @typescript-eslint/no-require-imports -- only when the addon is needed
+const loader = () => require('bindings') as typeof Bindings;
 
 const name = 'vfio_dmabuf';
 const platform = `${process.platform}-${process.arch}`;
@@ -28,7 +31,7 @@ interface Problem {
 function find(root: string, paths?: string[][]): string | undefined {
   try {
     const options = { bindings: name, module_root: root, path: true, ...(paths && { try: paths }) };
-    return bindings(options as bindings.Options) as string;
+    return loader()(options as Bindings.Options) as string;
   } catch (error) {
     if ((error as { tries?: unknown }).tries) return undefined;
     throw error;
@@ -56,7 +59,7 @@ export function loadAddon(): unknown {
 function findRoot(): string {
   try {
     // Passing the root to bindings is required: it would replace Error.prepareStackTrace to find it, which may be frozen.
-    const root = bindings.getRoot(__filename);
+    const root = loader().getRoot(__filename);
     const { name } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { name?: unknown };
     if (name === 'vfio-dmabuf') return root;
   } catch {
@@ -84,7 +87,7 @@ function tryToLoad(file: string, isPrebuilt: boolean, place: Place): { addon: un
       const which = `${file} was built for ${arch}, and this Node.js is for ${process.arch}`;
       return problem('ERR_ADDON_ARCHITECTURE', `${which}; ${mend}`);
     }
-    return { addon: bindings({ bindings: name, module_root: place.root, try: [[file]] }) };
+    return { addon: loader()({ bindings: name, module_root: place.root, try: [[file]] }) };
   } catch (error) {
     const { code, message } = causeOf(error, file, build);
     return problem(code, message, error);

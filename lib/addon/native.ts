@@ -1,4 +1,5 @@
-// Loads the native addon and declares its types. No other file loads it; they use these functions and opaque handles.
+// Loads the native addon when one of its functions is first used, and declares its types. No other file loads it; they
+// use these functions and opaque handles.
 import { loadAddon } from './load';
 
 declare const tag: unique symbol;
@@ -425,5 +426,20 @@ interface Native {
   memorySeal(memfd: FdHandle, seals: number): void;
 }
 
-/** @internal */
-export const native = loadAddon() as Native;
+const { create, setPrototypeOf } = Object;
+
+const loader = {
+  get: (_: object, name: keyof Native): unknown => {
+    const addon = loadAddon() as Readonly<Record<string, unknown>>;
+    setPrototypeOf(native, addon);
+    return addon[name];
+  },
+};
+
+/**
+ * The addon's functions, inherited. The first access loads the addon.
+ *
+ * @throws Error ERR_ADDON_…: at each access until the addon can be loaded
+ * @internal
+ */
+export const native = create(new Proxy({}, loader)) as Native;

@@ -2,6 +2,7 @@
 import { shown } from '../addon/shown';
 import { key, type Key, onlyInside } from '../errors/key';
 import { types } from 'node:util';
+import { duplicate } from '../kernel/duplicate';
 import { toKernel } from '../kernel/default-kernel';
 import { closedError, codedError, explain, kernelCall } from '../errors/errors';
 import type { Kernel } from '../kernel/kernel';
@@ -102,12 +103,13 @@ export class DmaBuf extends Closable {
   /**
    * Creates an object for an existing dma-buf. The fd is duplicated: the caller still owns and closes its own.
    *
-   * @throws KernelError EBADF: not an open fd. Error ERR_NOT_DMA_BUF: the fd is of another kind.
+   * @throws KernelError EBADF: not an open fd. Error ERR_NOT_DMA_BUF: the fd is of another kind. ERR_OTHER_KERNEL: it is
+   *   of another fake kernel.
    */
   static fromFd(fd: number, opts?: { kernel?: Kernel }): DmaBuf {
     const kernel = toKernel(options(opts, ['kernel']).kernel);
     integer(fd, 'fd', 0, 0x7fff_ffff);
-    const handle = kernelCall({ fd }, () => native.fdDuplicate(kernel.handle, fd));
+    const handle = duplicate(kernel, fd);
     try {
       if (!kernelCall({ fd }, () => native.dmaBufIs(handle))) {
         throw codedError('ERR_NOT_DMA_BUF', `fd ${String(fd)} is not a dma-buf`);

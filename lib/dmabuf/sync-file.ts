@@ -1,6 +1,7 @@
 // SyncFile wraps a sync file: device fences that can be waited for and merged.
 import { shown } from '../addon/shown';
 import { key, type Key, onlyInside } from '../errors/key';
+import { duplicate } from '../kernel/duplicate';
 import { toKernel } from '../kernel/default-kernel';
 import { closedError, codedError, kernelCall } from '../errors/errors';
 import { errnoName } from '../addon/errno';
@@ -81,12 +82,13 @@ export class SyncFile extends Closable {
   /**
    * Creates an object for an existing sync file. The fd is duplicated: the caller still owns and closes its own.
    *
-   * @throws KernelError EBADF: not an open fd. Error ERR_NOT_SYNC_FILE: the fd is of another kind.
+   * @throws KernelError EBADF: not an open fd. Error ERR_NOT_SYNC_FILE: the fd is of another kind. ERR_OTHER_KERNEL: it is
+   *   of another fake kernel.
    */
   static fromFd(fd: number, opts?: { kernel?: Kernel }): SyncFile {
     const kernel = toKernel(options(opts, ['kernel']).kernel);
     integer(fd, 'fd', 0, 0x7fff_ffff);
-    const handle = kernelCall({ fd }, () => native.fdDuplicate(kernel.handle, fd));
+    const handle = duplicate(kernel, fd);
     try {
       if (!kernelCall({ fd }, () => native.syncFileIs(handle))) {
         throw codedError('ERR_NOT_SYNC_FILE', `fd ${String(fd)} is not a sync file`);

@@ -198,7 +198,7 @@ export class FakeKernel extends Kernel {
   constructor(machine: Machine, attached: KernelHandle);
   constructor(machine: Machine = reference, attached?: KernelHandle) {
     const handle = attached ?? make(machine);
-    super(key, handle, machine.name, native.fakeSysfs(handle));
+    super(key, machine.name, native.fakeSysfs(handle), handle);
     this.machine = machine;
     this.#attached = attached !== undefined;
   }

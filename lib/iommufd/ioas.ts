@@ -4,6 +4,7 @@ import { key, type Key, onlyInside } from '../errors/key';
 import type { Parents } from '../lifetime/parents';
 import { EventEmitter } from 'node:events';
 import type { Calls } from '../lifetime/calls';
+import { duplicate } from '../kernel/duplicate';
 import type { Watcher } from '../kernel/kernel';
 import { attempt } from '../kernel/look';
 import { DmaBuf } from '../dmabuf/dma-buf';
@@ -308,7 +309,7 @@ export class Ioas extends EventEmitter<IoasEvents> {
     const ioas = this.handle;
     // Duplicates the fd. The caller may close the number during the call, and the number may be reused for another
     // file.
-    const file: FdHandle = kernelCall({ fd }, () => native.fdDuplicate(this.iommufd.kernel.handle, fd));
+    const file: FdHandle = duplicate(this.iommufd.kernel, fd);
     try {
       if (kernelCall({ fd }, () => native.dmaBufIs(file))) {
         throw codedError('ERR_IS_DMA_BUF', `fd ${String(fd)} is a dma-buf: mapDmaBuf(DmaBuf.fromFd(fd)) maps it`);

@@ -4,6 +4,7 @@ import { key, type Key, onlyInside } from '../errors/key';
 import { type FdHandle, type IoasHandle, native } from '../addon/native';
 import { codedError, kernelCall } from '../errors/errors';
 import { instance, integer, oneOf, options, string } from '../errors/validate';
+import { duplicate } from '../kernel/duplicate';
 import { toKernel } from '../kernel/default-kernel';
 import { classNode, openNodeSync } from '../kernel/device-node';
 import type { Kernel } from '../kernel/kernel';
@@ -73,12 +74,7 @@ export class Iommufd extends Closable {
   static fromFd(fd: number, opts?: { kernel?: Kernel }): Iommufd {
     const kernel = toKernel(options(opts, ['kernel']).kernel);
     integer(fd, 'fd', 0, 0x7fff_ffff);
-    return new Iommufd(
-      key,
-      kernel,
-      kernelCall({ fd }, () => native.fdDuplicate(kernel.handle, fd)),
-      true,
-    );
+    return new Iommufd(key, kernel, duplicate(kernel, fd), true);
   }
 
   /** The file descriptor's number, for passing it on. This object owns it: do not close it. */

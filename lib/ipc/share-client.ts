@@ -73,7 +73,8 @@ export class ShareClient extends EventEmitter<ShareClientEvents> {
    * @throws as {@link FdChannel.connect}. Error ERR_SHARE_UNTRUSTED: the server's user is not trusted.
    *   ERR_SHARE_REFUSED: the server does not serve this user, or has no free slot. ERR_SHARE_PROTOCOL: an invalid
    *   message, or a description that does not match its fd. ERR_SHARE_VERSION: another protocol version.
-   *   ERR_NOT_DMA_BUF: the server sent an fd of another kind. The signal's reason.
+   *   ERR_NOT_DMA_BUF: the server sent an fd of another kind. ERR_OTHER_KERNEL: it shares dma-bufs of a fake kernel of
+   *   its own process. The signal's reason.
    */
   static async connect(path: string, opts?: ShareClientOptions): Promise<ShareClient> {
     const { signal, serverUids, ...rest } = options(opts, ['signal', 'serverUids', 'kernel', 'maxBytes']);

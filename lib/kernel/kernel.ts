@@ -17,8 +17,6 @@ export class Kernel {
   readonly name: string;
   /** The path of this kernel's sysfs. */
   readonly sysfs: string;
-  /** @internal */
-  readonly handle: KernelHandle;
   /** The watchers to notify when a mapping may have been revoked. @internal */
   readonly watchers = new Set<WeakRef<Watcher>>();
 
@@ -26,14 +24,22 @@ export class Kernel {
     shown(this, 'name', 'sysfs');
   }
 
-  /** @internal */
-  protected constructor(made: Key, handle: KernelHandle, name: string, sysfs: string) {
+  #handle: KernelHandle | undefined;
+
+  /** @param handle undefined: the system's kernel @internal */
+  protected constructor(made: Key, name: string, sysfs: string, handle?: KernelHandle) {
     onlyInside(made, 'Kernel', 'use Kernel.system or new FakeKernel()');
-    this.handle = handle;
     this.name = name;
     this.sysfs = sysfs;
+    this.#handle = handle;
+  }
+
+  /** @internal */
+  get handle(): KernelHandle {
+    this.#handle ??= native.systemKernel(); // sysfs can be read without the addon
+    return this.#handle;
   }
 
   /** The kernel of this process. */
-  static readonly system: Kernel = new Kernel(key, native.systemKernel(), 'system', '/sys');
+  static readonly system: Kernel = new Kernel(key, 'system', '/sys');
 }

@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { codedError } from '../errors/errors';
 import { array, boolean, integer, options, string } from '../errors/validate';
+import { defaultKernel } from '../kernel/default-kernel';
 import { linked, text } from '../kernel/look';
 import { lockFile, memoryDetails, memoryFile, recall, type Remembered } from './binding-memory';
 import { BindingLock, refusal, wait, waitSync, type BindingStep, type Outcome, type Waiting } from './binding-steps';
@@ -31,7 +32,7 @@ export interface BindingPlan {
 
 /** Options for binding and unbinding. */
 export interface BindingOptions {
-  /** The path of sysfs. Default: /sys. */
+  /** The path of sysfs. Default: that of the kernel that VFIO_DMABUF_KERNEL selects, which is /sys for the system's. */
   sysfs?: string;
   /** Whether to ignore the objections. Default: false. */
   force?: boolean;
@@ -63,7 +64,14 @@ interface Settings {
 }
 
 function toSettings(opts: BindingOptions | undefined): Settings {
-  const { sysfs = '/sys', force = false, driver, persist = false, together = [], timeout } = options(opts, known);
+  const {
+    sysfs = defaultKernel().sysfs,
+    force = false,
+    driver,
+    persist = false,
+    together = [],
+    timeout,
+  } = options(opts, known);
   return {
     sysfs: string(sysfs, 'sysfs'),
     force: boolean(force, 'force'),
@@ -146,7 +154,7 @@ function persistence(place: Place, driver: string): BindingStep[] {
 /**
  * Returns the plan of {@link bindToVfio} without changing anything.
  *
- * @throws Error ERR_NO_SUCH_DEVICE. ERR_NO_VFIO_PCI: the VFIO driver is not loaded. ERR_NO_IOMMU: the device has no
+ * @throws Error ERR_NO_SUCH_DEVICE. ERR_UNKNOWN_KERNEL: VFIO_DMABUF_KERNEL has no valid value. ERR_NO_VFIO_PCI: the VFIO driver is not loaded. ERR_NO_IOMMU: the device has no
  *   IOMMU to protect memory from it, so VFIO cannot use it.
  */
 export function planBind(address: string, opts?: BindingOptions): BindingPlan {

@@ -12,7 +12,7 @@ import { P2pRules, type P2pPath } from './p2p';
 import { P2pMatrix } from './p2p-matrix';
 import { shareIoas, type SharedIoas } from './shared-ioas';
 import { toAddress } from './sysfs';
-import { native } from '../addon/native';
+import { defaultKernel } from '../kernel/default-kernel';
 
 /** The properties of the CPU that the kernel's rules for peer-to-peer DMA depend on. */
 export interface Cpu {
@@ -23,7 +23,10 @@ export interface Cpu {
 
 /** Options of {@link PciTopology.read}. */
 export interface TopologyOptions {
-  /** The path of sysfs. Default: /sys. The sysfs of a fake kernel or a copy from another host also works. */
+  /**
+   * The path of sysfs, for example of a fake kernel or a copy from another host. Default: that of the kernel that
+   * VFIO_DMABUF_KERNEL selects, which is /sys for the system's.
+   */
   sysfs?: string;
   /**
    * The CPU's description in the format of /proc/cpuinfo. Default: the content of proc/cpuinfo next to `sysfs`, which
@@ -32,6 +35,7 @@ export interface TopologyOptions {
   cpuinfo?: string;
 }
 
+const smallestPage = 4096;
 const hostBridgeName = /^pci[0-9a-f]{4,}:[0-9a-f]{2}$/;
 
 type Placed = LoneFunction & { hostBridge: string; parent: Placed | undefined; children: Placed[] };
@@ -95,10 +99,10 @@ export class PciTopology {
    *
    * Only root can read Access Control Services (otherwise {@link PciFunction.acs} is `unreadable`) and resizable BARs.
    *
-   * @throws Error ERR_NO_PCI: bus/pci/devices does not exist
+   * @throws Error ERR_NO_PCI: bus/pci/devices does not exist. ERR_UNKNOWN_KERNEL: VFIO_DMABUF_KERNEL has no valid value.
    */
   static read(opts?: TopologyOptions): PciTopology {
-    const { sysfs = '/sys', cpuinfo } = options(opts, ['sysfs', 'cpuinfo']);
+    const { sysfs = defaultKernel().sysfs, cpuinfo } = options(opts, ['sysfs', 'cpuinfo']);
     const devices = join(string(sysfs, 'sysfs'), 'bus/pci/devices');
     if (!existsSync(devices)) throw codedError('ERR_NO_PCI', `there is no ${devices}: no PCI, or sysfs is elsewhere`);
     const cpu = cpuinfo === undefined ? text(join(sysfs, '../proc/cpuinfo')) : string(cpuinfo, 'cpuinfo');
@@ -135,11 +139,11 @@ export class PciTopology {
    * bridge, even if the verdict of {@link p2pPath} is `direct`. The exception is a device that gets translated
    * addresses from the IOMMU (ATS). Otherwise it depends on the host bridge whether the DMA arrives.
    *
-   * @param options length: the length of the range to map, in bytes. Default: one page
+   * @param options length: the length of the range to map, in bytes. Default: 4096
    * @throws as {@link find}; RangeError ERR_OUT_OF_RANGE
    */
   sharedIoas(devices: readonly FunctionName[], opts?: { length?: bigint | number }): SharedIoas {
-    const { length = native.pageSize } = options(opts, ['length']);
+    const { length = smallestPage } = options(opts, ['length']);
     const chosen = array(devices, 'devices').map((name) => this.find(name));
     return shareIoas(this.#sysfs, chosen, [...this.functions.values()], u64(length, 'length', 1n));
   }

@@ -1,14 +1,15 @@
-// MigrationData: the file for a device's migration data, and streams that read or write it.
+// MigrationData: the file for a device's migration data.
 import { shown } from '../addon/shown';
 import { type Key, onlyInside } from '../errors/key';
 import type { Parents } from '../lifetime/parents';
-import { Readable, Writable } from 'node:stream';
-import { codedError, kernelCall, kernelCallAsync, KernelError } from '../errors/errors';
+import type { Readable, Writable } from 'node:stream';
+import { kernelCall, kernelCallAsync, KernelError } from '../errors/errors';
 import { Closable } from '../lifetime/closable';
 import type { End } from '../lifetime/lifetime';
 import { native, type FdHandle } from '../addon/native';
 import { pollEvents, Watch } from '../events/poll';
 import { bytes as toBytes, instance, integer, options } from '../errors/validate';
+import { resumedState, savedState } from './migration-streams';
 
 const reinitFlag = 1 << 0; // linux/vfio.h
 const mostAtOnce = 1 << 30;
@@ -55,9 +56,6 @@ export function streamOptions(
   };
 }
 
-/** Resolves when there may be more data to read: the device's state has changed, or its driver signals data. */
-let more: (data: MigrationData) => Promise<void>;
-
 /**
  * The file through which the kernel moves a device's state in one direction. Its methods and its streams share one file
  * position.
@@ -77,10 +75,6 @@ export class MigrationData extends Closable {
       data.migration.forget(data);
     },
   };
-
-  static {
-    more = (data) => data.#more();
-  }
 
   static {
     shown(this, 'closed', 'fd', 'direction');
@@ -170,7 +164,7 @@ export class MigrationData extends Closable {
   readable(opts?: StreamOptions): Readable {
     const settings = streamOptions(opts);
     this.check();
-    return new SavedState(this, settings);
+    return savedState(this, settings, () => this.#more());
   }
 
   /**
@@ -182,13 +176,14 @@ export class MigrationData extends Closable {
   writable(opts?: StreamOptions): Writable {
     const settings = streamOptions(opts);
     this.check();
-    return new ResumedState(this, settings);
+    return resumedState(this, settings);
   }
 
   #args() {
     return { device: this.migration.address, direction: this.direction };
   }
 
+  /** Resolves when there may be more data to read: the device's state has changed, or its driver signals data. */
   #more(): Promise<void> {
     if (this.closed) return Promise.resolve();
     return new Promise((resolve) => {
@@ -226,77 +221,4 @@ function toBuffer({ buffer, byteOffset, length }: Uint8Array): Buffer {
 function noneForNow(error: unknown): Buffer {
   if (error instanceof KernelError && error.code === 'ENOMSG') return Buffer.alloc(0);
   throw error;
-}
-
-class SavedState extends Readable {
-  readonly #data: MigrationData;
-
-  constructor(data: MigrationData, opts: { signal?: AbortSignal; highWaterMark: number }) {
-    super(opts);
-    this.#data = data;
-  }
-
-  override _read(size: number): void {
-    this.#next(size).then(
-      (bytes) => {
-        if (!this.destroyed) this.push(bytes);
-      },
-      (error: unknown) => this.destroy(error as Error),
-    );
-  }
-
-  /** Returns null at the end of the data. */
-  async #next(size: number): Promise<Buffer | null> {
-    for (let last = false; ;) {
-      const bytes = await this.#data.read(size);
-      if (bytes.length > 0) return bytes;
-      if (last || this.destroyed) return null;
-      const { state } = this.#data.migration;
-      if (state === 'pre-copy' || state === 'pre-copy-p2p') {
-        const waiting = more(this.#data);
-        this.emit('idle');
-        await waiting;
-      } else {
-        last = true; // the device may have stopped after the read: read once more for the data that the stop added
-      }
-    }
-  }
-
-  override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
-    closeBehind(this.#data, error, done);
-  }
-}
-
-class ResumedState extends Writable {
-  readonly #data: MigrationData;
-
-  constructor(data: MigrationData, opts: { signal?: AbortSignal; highWaterMark: number }) {
-    super({ ...opts, decodeStrings: true });
-    this.#data = data;
-  }
-
-  override _write(bytes: Buffer, _: BufferEncoding, done: (error?: Error | null) => void): void {
-    this.#all(bytes).then(
-      () => done(),
-      (error: unknown) => done(error as Error),
-    );
-  }
-
-  async #all(bytes: Buffer): Promise<void> {
-    for (let at = 0; at < bytes.length && !this.destroyed;) {
-      const taken = await this.#data.write(bytes.subarray(at));
-      if (taken === 0) throw codedError('ERR_MIGRATION_STUCK', 'the driver takes no more bytes, and does not say why');
-      at += taken;
-    }
-  }
-
-  override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
-    closeBehind(this.#data, error, done);
-  }
-}
-
-/** Delays the stream's 'close' event until its fd is closed. */
-function closeBehind(data: MigrationData, error: Error | null, done: (error?: Error | null) => void): void {
-  data.close();
-  void data.calls.idle().then(() => done(error));
 }

@@ -3,7 +3,6 @@ import { shown } from '../addon/shown';
 import { key, type Key, onlyInside } from '../errors/key';
 import { once } from 'node:events';
 import type { Readable, Writable } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
 import { attempt } from '../kernel/look';
 import { closedError, codedError, kernelCall, kernelCallAsync } from '../errors/errors';
 import { native } from '../addon/native';
@@ -212,6 +211,7 @@ export class Migration {
     const settings = streamOptions(opts, 'preCopy', 'start');
     const preCopy = boolean(option(opts, 'preCopy') ?? false, 'preCopy');
     const start = boolean(option(opts, 'start') ?? true, 'start');
+    const { pipeline } = await import('node:stream/promises'); // only when needed: it is large
     const before = this.state;
     const streams: (Readable | Writable)[] = [];
     try {

@@ -66,7 +66,8 @@ FakeKernel::FakeKernel(const MachineDescription& machine, const std::string& sys
 FakeKernel::~FakeKernel() = default;
 
 int FakeKernel::Install(std::shared_ptr<File> file, const char* name) {
-  const int fd = LinuxKernel::MemfdCreate(name, MFD_CLOEXEC);
+  const std::string label = std::string("fake-kernel:") + name;  // lib/kernel/duplicate.ts recognizes it
+  const int fd = LinuxKernel::MemfdCreate(label.c_str(), MFD_CLOEXEC);
   if (fd >= 0) InstallAs(fd, std::move(file));
   return fd;
 }

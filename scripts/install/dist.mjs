@@ -1,4 +1,4 @@
-// Compiles lib/ to dist/. A failure leaves dist/ as it was.
+// Compiles lib/ to dist/: bundles by esbuild, declarations by tsc. A failure leaves dist/ as it was.
 import { spawnSync } from 'node:child_process';
 import { existsSync, renameSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -28,6 +28,7 @@ export function buildDist() {
   }
   const [fresh, old] = ['new', 'old'].map((word) => path.join(root, `dist.${word}.${process.pid}`));
   try {
+    createRequire(import.meta.url)('../bundle.cjs').bundle(fresh);
     const args = [tsc, '-p', 'tsconfig.build.json', '--outDir', fresh];
     const { status, error } = spawnSync(process.execPath, args, { cwd: root, stdio: 'inherit' });
     if (error) throw error;

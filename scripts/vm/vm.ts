@@ -8,6 +8,7 @@ import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { mdevDriver, mdevUuid, qemuArguments, type Machine } from '../../lib/fake';
 import { functionsOf } from '../../lib/fake/machine';
+import { compile } from '../compile.cjs';
 import { kernelImage } from './kernel-image';
 
 export interface VmOptions {
@@ -130,6 +131,7 @@ function qemuCommand(options: VmOptions, stage: string): string[] {
 /** Runs the command and streams its output to stdout. Resolves to its exit code. */
 export async function runInVm(options: VmOptions): Promise<number> {
   const qemu = findQemu();
+  compile(); // the guest cannot write to the checkout
   const stage = mkdtempSync(join(stages, 'vfio-dmabuf-vm-'));
   try {
     writeFileSync(join(stage, 'init'), initScript(options, stage), { mode: 0o755 });

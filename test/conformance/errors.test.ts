@@ -5,6 +5,7 @@ import { spawnSync } from 'node:child_process';
 import { closeSync, openSync, readdirSync, readlinkSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { DmaMemory, Iommufd, KernelError, VfioDevice } from '../../lib';
+import { typescript } from '../typescript';
 import { conforms, conformsOnlyOn, observe, refuses, unlessFailing } from './record';
 import { addresses, cmb, MiB, page, useRig } from './rig';
 
@@ -120,7 +121,7 @@ describe('the cause of an error', () => {
 describe('an error of the system', () => {
   /** The error of an unprivileged process under a limit of locked memory. */
   function told(limit: string, ...args: string[]): { code: string; hint: string } {
-    const program = [process.execPath, '--import', 'tsx', join(__dirname, 'as-nobody.ts'), ...args];
+    const program = [process.execPath, ...typescript, join(__dirname, 'as-nobody.ts'), ...args];
     const child = spawnSync('prlimit', [`--memlock=${limit}`, ...program], { encoding: 'utf8' });
     assert.equal(child.status, 0, child.stderr);
     return JSON.parse(child.stdout) as { code: string; hint: string };

@@ -5,6 +5,7 @@ import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
 import { defaultKernel, DmaMemory, Iommufd, VfioDevice, type Ioas, type IoasMapping } from '../../lib';
 import { FakeKernel } from '../../lib/fake';
+import { loadTypeScript } from '../typescript';
 import { openFds } from './fds';
 import { conforms, conformsOnlyOn, observe, refuses } from './record';
 import { addresses, MiB, page, useRig } from './rig';
@@ -293,7 +294,7 @@ describe('a device in two threads', () => {
   /** Runs `code` in a worker, with the library as `lib`, the same kernel as `kernel`, and `fds`. */
   async function inWorker(code: string, fds: number[]): Promise<unknown> {
     const script = `
-      require(${JSON.stringify(require.resolve('tsx/cjs'))});
+      ${loadTypeScript}
       const lib = require(${JSON.stringify(require.resolve('../../lib'))});
       const { FakeKernel } = require(${JSON.stringify(require.resolve('../../lib/fake'))});
       const { parentPort, workerData } = require('node:worker_threads');

@@ -4,12 +4,13 @@ import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { Edu } from '../../examples/edu';
 import { DmaMemory, Iommufd, VfioDevice } from '../../lib';
+import { typescript } from '../typescript';
 import { MockDevice, mockAperture } from './mock';
 import { conforms, conformsOnlyOn, observe, refuses } from './record';
 import { addresses, cmb, MiB, page, useRig, vram } from './rig';
 
 function asNobody(...args: string[]): string {
-  const program = [process.execPath, '--import', 'tsx', join(__dirname, 'as-nobody.ts'), ...args];
+  const program = [process.execPath, ...typescript, join(__dirname, 'as-nobody.ts'), ...args];
   const child = spawnSync('prlimit', ['--memlock=1048576', ...program], { encoding: 'utf8' });
   assert.equal(child.status, 0, child.stderr);
   return child.stdout;

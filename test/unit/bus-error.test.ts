@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { join } from 'node:path';
+import { typescript } from '../typescript';
 
 const patience = 20_000;
 
@@ -12,7 +13,7 @@ interface End {
 }
 
 function live(name: string): Promise<End> {
-  const args = ['--import', 'tsx', join(__dirname, 'bus-error/child.ts'), name];
+  const args = [...typescript, join(__dirname, 'bus-error/child.ts'), name];
   return new Promise((resolve, reject) => {
     execFile(process.execPath, args, { timeout: patience, killSignal: 'SIGKILL' }, (error, stdout, stderr) => {
       const lines = stdout.split('\n').filter((line) => line);

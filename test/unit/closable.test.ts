@@ -5,6 +5,7 @@ import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { Iommufd, PeerSpace, ReceivedFd, ShareClient, VfioDevice } from '../../lib';
 import { FakeKernel } from '../../lib/fake';
+import { typescript } from '../typescript';
 import { classOf, Fixture, validCalls } from './fuzz/fixture';
 import { Random } from './fuzz/random';
 import { Surface, type Member } from './fuzz/surface';
@@ -224,7 +225,7 @@ describe('every class that can be closed', function () {
   });
 
   it('is named in a warning when it is lost, unless its parent keeps it', () => {
-    const args = ['--expose-gc', '--import', 'tsx', '--no-warnings', join(__dirname, 'lost/all.ts')];
+    const args = ['--expose-gc', ...typescript, '--no-warnings', join(__dirname, 'lost/all.ts')];
     const { status, stdout, stderr } = spawnSync(process.execPath, args, {
       encoding: 'utf8',
       env: { ...process.env, NODE_DEBUG: 'vfio-dmabuf', VFIO_DMABUF_KERNEL: 'fake' },

@@ -25,6 +25,7 @@ import { FakeKernel } from '../../lib/fake';
 import { hintFor, hints } from '../../lib/hints';
 import { key } from '../../lib/errors/key';
 import { itNeeds, prlimit, superuser, type Need } from '../needs';
+import { typescript } from '../typescript';
 
 const page = 4096n;
 
@@ -179,7 +180,7 @@ describe('errors of opening', () => {
         console.log(error.code, error.hint);
       }
     `;
-    const child = spawnSync(process.execPath, ['--import', 'tsx', '-e', program], {
+    const child = spawnSync(process.execPath, [...typescript, '-e', program], {
       env: { ...process.env, VFIO_DMABUF_KERNEL: 'system' },
       encoding: 'utf8',
     });
@@ -431,7 +432,7 @@ describe('the limit of locked memory', () => {
       if (${user === 'nobody'}) { process.setgroups([]); process.setgid(65534); process.setuid(65534); }
       console.log(hintFor('IOMMU_IOAS_MAP', 'ENOMEM', { length: ${length}n }, { ioas }));
     `;
-    const child = spawnSync('prlimit', [`--memlock=${limit}`, process.execPath, '--import', 'tsx', '-e', program], {
+    const child = spawnSync('prlimit', [`--memlock=${limit}`, process.execPath, ...typescript, '-e', program], {
       encoding: 'utf8',
     });
     assert.equal(child.status, 0, child.stderr);

@@ -7,10 +7,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
-import { Iommufd, VfioDevice } from '../../lib';
-import { FakeKernel, type FakeKernelToken } from '../../lib/fake';
+import { DmaBuf, DmaHeap, Iommufd, Kernel, SyncFile, VfioDevice } from '../../lib';
+import { FakeKernel, FenceTimeline, type FakeKernelToken } from '../../lib/fake';
+import { loadTypeScript } from '../typescript';
 
-const load = `require(${JSON.stringify(require.resolve('tsx/cjs'))});
+const load = `${loadTypeScript}
   const { DmaMemory, Iommufd, VfioDevice } = require(${JSON.stringify(require.resolve('../../lib'))});
   const { FakeKernel } = require(${JSON.stringify(require.resolve('../../lib/fake'))});
   const { parentPort, workerData } = require('node:worker_threads');`;
@@ -155,8 +156,7 @@ describe('a fake kernel', function () {
     function left(end: string): string[] {
       const { stderr } = run(folder, end);
       assert(!stderr.includes('KernelError'), stderr);
-      // tsx puts its cache into the same folder.
-      return readdirSync(folder).filter((name) => !name.startsWith('tsx'));
+      return readdirSync(folder);
     }
 
     for (const [way, end] of Object.entries({
@@ -205,6 +205,32 @@ describe('a fake kernel', function () {
       assert.equal(left('').length, 1);
       assert(existsSync(join(kernel.sysfs, 'devices')));
     });
+  });
+
+  it('refuses the files of another one, by any name, and leaves nothing open', async () => {
+    using theirs = new FakeKernel();
+    using iommufd = Iommufd.open({ kernel: theirs });
+    using ssd = await VfioDevice.open(theirs.addressOf('ssd'), { iommufd });
+    using exported = ssd.exportDmaBuf({ region: 2, offset: 0n, length: 4096n });
+    using onHeap = DmaHeap.open('system', { kernel: theirs }).allocSync(4096);
+    using timeline = FenceTimeline.open({ kernel: theirs });
+    using fence = timeline.createFence(1);
+    using ours = new FakeKernel();
+    using ioas = Iommufd.open({ kernel: ours }).allocIoas();
+    const fds = readdirSync('/proc/self/fd').length;
+    for (const kernel of [ours, Kernel.system]) {
+      for (const { fd } of [exported, onHeap, fence, iommufd, ssd]) {
+        const refused = { code: 'ERR_OTHER_KERNEL' };
+        assert.throws(() => DmaBuf.fromFd(fd, { kernel }), refused);
+        assert.throws(() => SyncFile.fromFd(fd, { kernel }), refused);
+        assert.throws(() => Iommufd.fromFd(fd, { kernel }), refused);
+        assert.throws(() => VfioDevice.openSync(fd, { kernel }), refused);
+        await assert.rejects(VfioDevice.open(fd, { kernel }), refused);
+        if (kernel === ours) await assert.rejects(ioas.mapFile(fd, { length: 4096n }), refused);
+      }
+    }
+    assert.equal(readdirSync('/proc/self/fd').length, fds);
+    assert.throws(() => DmaBuf.fromFd(iommufd.fd, { kernel: theirs }), { code: 'ERR_NOT_DMA_BUF' });
   });
 
   it('whose sysfs cannot be made is a KernelError', () => {

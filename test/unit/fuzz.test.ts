@@ -9,6 +9,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { itNeeds, openFiles } from '../needs';
+import { typescript } from '../typescript';
 import { lastCalls, type Report } from './fuzz/log';
 
 const seed = process.env['VFIO_DMABUF_FUZZ_SEED'] ?? '1';
@@ -26,7 +27,7 @@ describe('fuzzed arguments', function () {
   let output = '';
   const start = async (): Promise<{ report: Report } | { death: string }> => {
     child = fork(join(__dirname, 'fuzz/child.ts'), [seed, calls, journal], {
-      execArgv: ['--import', 'tsx', '--expose-gc'],
+      execArgv: [...typescript, '--expose-gc'],
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
       timeout: patience,
       killSignal: 'SIGKILL',

@@ -7,6 +7,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterwards, temporaryFolder } from '../cleanup';
+import { typescript } from '../typescript';
 import { kinds } from './hostile-javascript/kinds';
 import { names } from './hostile-javascript/names';
 
@@ -17,7 +18,7 @@ describe('hostile JavaScript', function () {
 
   for (const kind of Object.keys(kinds)) {
     it(kind, async () => {
-      const args = ['--import', 'tsx', '--expose-gc', join(__dirname, 'hostile-javascript/child.ts'), kind];
+      const args = [...typescript, '--expose-gc', join(__dirname, 'hostile-javascript/child.ts'), kind];
       const env = { ...process.env, TMPDIR: temporaryFolder() };
       const options = { timeout: patience, killSignal: 'SIGKILL', maxBuffer: 1 << 26, env } as const;
       const ended = promisify(execFile)(process.execPath, args, options);

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterwards } from '../cleanup';
 import { itNeeds, openFiles, type Need } from '../needs';
+import { typescript } from '../typescript';
 import { cases } from './memory-safety/cases';
 
 const patience = 25_000;
@@ -20,7 +21,7 @@ describe('memory safety', function () {
 
   for (const name of Object.keys(cases)) {
     itNeeds(needs[name] ?? [], name, async () => {
-      const args = ['--import', 'tsx', '--expose-gc', join(__dirname, 'memory-safety/child.ts'), name];
+      const args = [...typescript, '--expose-gc', join(__dirname, 'memory-safety/child.ts'), name];
       const options = { timeout: patience, killSignal: 'SIGKILL' } as const;
       const ended = promisify(execFile)(process.execPath, args, options);
       afterwards(() => ended.child.kill('SIGKILL'));

@@ -7,7 +7,6 @@ import { linked, text } from '../../kernel/look';
 import { generic } from '../../pci/vfio-driver';
 import { barOwners, ownerText, unassignedBars } from '../../pci/obstacles';
 
-const { pageSize } = native;
 const ioPorts = 0x100n; // ioport.h: IORESOURCE_IO
 
 interface Bar {
@@ -27,6 +26,7 @@ export function badRange(args: Arguments, around: Around): string | undefined {
   const { words } = around;
   if (!words) return undefined;
   if (words.length === 0) return 'no range was given';
+  const { pageSize } = native;
   const bar = barOf(args, around);
   if (bar?.isPorts) return `BAR ${args.region ?? ''} is I/O ports: only memory can be exported`;
   if (bar && bar.size < pageSize)

@@ -7,7 +7,6 @@ import { amount, hex } from './amounts';
 import { attempt, text } from '../../kernel/look';
 import { reservedRegions } from '../../pci/iommu-group';
 
-const { pageSize } = native;
 const mostRanges = 8;
 
 type AddressSpace = NonNullable<Around['ioas']>;
@@ -47,7 +46,7 @@ export function badPlacementInContainer(args: Arguments, { container }: Around):
   const info = attempt(() => container?.info());
   if (!info) return noIommuSet;
   const { iovaRanges: ranges, pageSizes } = info;
-  return ranges && badIovas(args, { ranges, alignment: pageSizes[0] ?? pageSize }, 'container');
+  return ranges && badIovas(args, { ranges, alignment: pageSizes[0] ?? native.pageSize }, 'container');
 }
 
 /** The hint for calls on a container that has no IOMMU. */
@@ -58,7 +57,7 @@ export function notWholeInContainer(args: Arguments, around: Around): string | u
   const info = attempt(() => around.container?.info());
   return info
     ? (notWhole(args, around) ??
-        badIovas(args, { ranges: wholeSpace, alignment: info.pageSizes[0] ?? pageSize }, 'container'))
+        badIovas(args, { ranges: wholeSpace, alignment: info.pageSizes[0] ?? native.pageSize }, 'container'))
     : noIommuSet;
 }
 
@@ -161,7 +160,7 @@ function memoryLimit(length: bigint, counter: 'VmPin' | 'VmLck' = 'VmPin'): stri
   if (!isCounted(status)) return `${outOfMemory}: RLIMIT_MEMLOCK is not the cause, CAP_IPC_LOCK lifts it`;
   // iommufd counts pinned memory in VmPin. Type 1 counts it in VmLck, like mlock().
   const pinned = BigInt(new RegExp(`^${counter}:\\s*(\\d+) kB`, 'm').exec(status)?.[1] ?? '0') * 1024n;
-  const needed = ((length + pageSize - 1n) / pageSize) * pageSize;
+  const needed = ((length + native.pageSize - 1n) / native.pageSize) * native.pageSize;
   const numbers =
     `RLIMIT_MEMLOCK is ${amount(BigInt(limit))}; this process has ${amount(pinned)} pinned, and this needs ` +
     amount(needed);

@@ -137,7 +137,7 @@ int SystemHeap::Ioctl(uapi::request_t request, void* argument) {
                          (command.heap_flags & ~uapi::DMA_HEAP_VALID_HEAP_FLAGS) != 0;
   const uint64_t length = (command.len + kPageSize - 1) / kPageSize * kPageSize;
   if (command.fd != 0 || bad_flags || length == 0 || length < command.len) return -EINVAL;
-  const int fd = memfd_create("heap-dmabuf", MFD_CLOEXEC);
+  const int fd = memfd_create("fake-kernel:heap-dmabuf", MFD_CLOEXEC);
   if (fd < 0) return -errno;
   auto pages = std::make_unique<HostPages>();
   int result = ftruncate(fd, static_cast<off_t>(length)) < 0 ? -errno : 0;

@@ -6,6 +6,7 @@ import { setImmediate as turn, setTimeout as sleep } from 'node:timers/promises'
 import { Worker } from 'node:worker_threads';
 import { DmaHeap, Iommufd, VfioDevice } from '../../../lib';
 import { FakeKernel } from '../../../lib/fake';
+import { loadTypeScript } from '../../typescript';
 
 const size = 65_536;
 const path = { kernel: new FakeKernel() };
@@ -80,7 +81,7 @@ const cases: Record<string, () => unknown> = {
   },
   'a worker that mapped has ended': async () => {
     const worker = new Worker(
-      `require('tsx/cjs');
+      `${loadTypeScript}
        const { DmaHeap } = require(${JSON.stringify(require.resolve('../../../lib'))});
        const { FakeKernel } = require(${JSON.stringify(require.resolve('../../../lib/fake'))});
        DmaHeap.open('system', { kernel: new FakeKernel() }).allocSync(4096).map();`,

@@ -13,11 +13,12 @@ import { treeLines } from '../../../lib/cli/tree';
 import { acs, ports, writeHost, type Host, type HostFunction } from '../../hosts/host';
 import { hostNames, writeNamed } from '../../hosts/hosts';
 import { itNeeds, sed } from '../../needs';
+import { typescript } from '../../typescript';
 
 const checkout = resolve(__dirname, '../../..');
 
 function run(...args: string[]): { status: number | null; stdout: string; stderr: string } {
-  const command = ['--import=tsx', join(checkout, 'lib/cli/main.ts'), ...args];
+  const command = [...typescript, join(checkout, 'lib/cli/main.ts'), ...args];
   const env = { ...process.env, VFIO_DMABUF_KERNEL: 'fake' };
   return spawnSync(process.execPath, command, { cwd: checkout, encoding: 'utf8', env });
 }

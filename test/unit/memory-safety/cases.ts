@@ -8,6 +8,7 @@ import { Worker } from 'node:worker_threads';
 import { deflate, type ZlibOptions } from 'node:zlib';
 import { DmaMemory, type MappedRegion } from '../../../lib';
 import { FakeKernel } from '../../../lib/fake';
+import { loadTypeScript } from '../../typescript';
 import { mappedDmaBufCases } from './mapped-dma-buf';
 import { ownershipCases } from './ownership';
 import { collect, engineId, keepBusy, makeRig, transfer, transferAway } from './rig';
@@ -25,7 +26,7 @@ function filled(size = 65_536, kernel = new FakeKernel()): DmaMemory {
 /** Starts a worker that runs one of the functions below. */
 function startWorker(work: keyof typeof works): Worker {
   // The first file of a worker cannot be TypeScript.
-  const load = `require(${JSON.stringify(require.resolve('tsx/cjs'))}); require(${JSON.stringify(__filename)})`;
+  const load = `${loadTypeScript} require(${JSON.stringify(__filename)})`;
   return new Worker(`${load}.works[${JSON.stringify(work)}]()`, { eval: true, stdout: true });
 }
 

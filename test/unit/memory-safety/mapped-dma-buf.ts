@@ -7,6 +7,7 @@ import { promisify } from 'node:util';
 import { Worker } from 'node:worker_threads';
 import { DmaBuf, DmaHeap, DmaMemory } from '../../../lib';
 import { FakeKernel, FenceTimeline } from '../../../lib/fake';
+import { loadTypeScript } from '../../typescript';
 import { collect, transferAway } from './rig';
 
 const size = 65_536;
@@ -174,8 +175,7 @@ export const mappedDmaBufCases: Record<string, () => Promise<void> | void> = {
   },
 
   'a worker ends while it waits for fences': async () => {
-    const load = `require(${JSON.stringify(require.resolve('tsx/cjs'))});`;
-    const script = `${load}
+    const script = `${loadTypeScript}
       const { FakeKernel, FenceTimeline } = require(${JSON.stringify(require.resolve('../../../lib/fake'))});
       const timeline = FenceTimeline.open({ kernel: new FakeKernel() });
       for (let i = 0; i < 50; i += 1) void timeline.createFence(i + 1).signaled();

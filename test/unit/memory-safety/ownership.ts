@@ -9,6 +9,7 @@ import { Worker } from 'node:worker_threads';
 import { DmaMemory } from '../../../lib';
 import { FakeKernel } from '../../../lib/fake';
 import { native } from '../../../lib/addon/native';
+import { loadTypeScript } from '../../typescript';
 import { collect, makeRig, transferAway } from './rig';
 
 type Function_ = (...args: unknown[]) => unknown;
@@ -99,8 +100,7 @@ export const ownershipCases: Record<string, () => Promise<void> | void> = {
   },
 
   'the words of an IOAS outlive the worker that made them': async () => {
-    const load = `require(${JSON.stringify(require.resolve('tsx/cjs'))});`;
-    const script = `${load}
+    const script = `${loadTypeScript}
       const { makeRig, transferAway } = require(${JSON.stringify(require.resolve('./rig'))});
       const { native } = require(${JSON.stringify(require.resolve('../../../lib/addon/native'))});
       const moved = transferAway(native.ioasHot(makeRig().ioas.handle).words.buffer);
