@@ -28,4 +28,5 @@ declare module '../lifetime/parents' {
 giveHints(hintFor);
 giveFakeKernels(
   Object.fromEntries(Object.entries(machines).map(([name, machine]) => [name, () => new FakeKernel(machine)])),
+  (host) => FakeKernel.ofHost(host),
 );

@@ -12,6 +12,8 @@ import { deviceKinds, type DeviceKind } from './devices';
 import { bridges } from './bridges';
 import { addressOf, bridgeAddress, defaultCpu, functionsOf, mdevUuid, type Machine } from './machine';
 import { reference } from './machines';
+import { realiseRecorded } from './recorded-host';
+import { checkRecorded, type RecordedHost } from '../kernel/recorded';
 import { writeMdev } from './mdev-sysfs';
 import { writeSysfs, type SysfsDevice } from './sysfs';
 
@@ -121,6 +123,26 @@ function make(machine: Machine): KernelHandle {
   return handle;
 }
 
+function makeRecorded(host: RecordedHost, { iommu }: Machine): KernelHandle {
+  const { devices, reserved, write } = realiseRecorded(host);
+  const { lastIova, capability = 0n, extendedCapability = 0n } = iommu;
+  const parent = parentFolder();
+  const described = {
+    iommufd: true,
+    iommu: { lastIova, reserved, capability, extendedCapability },
+    devices,
+    mdevs: [],
+  };
+  const handle = kernelCall({ path: parent }, () => native.fakeKernel(described, parent));
+  try {
+    write(native.fakeSysfs(handle));
+  } catch (error) {
+    native.fakeShutdown(handle); // with the files written so far
+    throw error;
+  }
+  return handle;
+}
+
 function realise(machine: Machine): { devices: NativeDevice[]; sysfs: SysfsDevice[] } {
   const devices: NativeDevice[] = [];
   const sysfs: SysfsDevice[] = [];
@@ -195,12 +217,12 @@ export class FakeKernel extends Kernel {
   constructor(machine?: Machine);
   /** @internal */
   // eslint-disable-next-line @typescript-eslint/unified-signatures -- only the other one is published
-  constructor(machine: Machine, attached: KernelHandle);
-  constructor(machine: Machine = reference, attached?: KernelHandle) {
-    const handle = attached ?? make(machine);
+  constructor(machine: Machine, existing: KernelHandle, isAttached: boolean);
+  constructor(machine: Machine = reference, existing?: KernelHandle, isAttached = false) {
+    const handle = existing ?? make(machine);
     super(key, machine.name, native.fakeSysfs(handle), handle);
     this.machine = machine;
-    this.#attached = attached !== undefined;
+    this.#attached = isAttached;
   }
 
   /**
@@ -215,7 +237,19 @@ export class FakeKernel extends Kernel {
     const handle = native.fakeAttach(string(sysfs, 'token.sysfs'));
     if (!handle)
       throw codedError('ERR_NO_SUCH_KERNEL', 'the fake kernel of this token is gone, or another process has it');
-    return new FakeKernel(machine, handle);
+    return new FakeKernel(machine, handle, true);
+  }
+
+  /**
+   * Creates a fake kernel of a recorded host (`vfio-dmabuf record`, `recordHost()`). Every function that has an IOMMU
+   * group, except bridges, is bound to vfio-pci, with its config space and BARs. Memory BARs are memory; no registers
+   * are simulated, and no device does DMA. The machine has no roles: devices have the addresses of the host.
+   *
+   * @throws Error ERR_NOT_A_RECORD
+   */
+  static ofHost(host: RecordedHost): FakeKernel {
+    const machine: Machine = { ...reference, name: 'recorded', ports: [], mdevs: [] };
+    return new FakeKernel(machine, makeRecorded(checkRecorded(host), machine), false);
   }
 
   /** The token for other threads of this process. Keep this object until they have attached. */

@@ -26,24 +26,43 @@ function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-function checkedPath(path: unknown): string {
-  return typeof path === 'string' && safe.test(path) ? path : fail(`path ${JSON.stringify(path)}`);
+function checkedPath(path: unknown): void {
+  if (typeof path !== 'string' || !safe.test(path)) fail(`path ${JSON.stringify(path)}`);
 }
 
-function checkedMap<T>(value: unknown, what: string, check: (entry: unknown) => T): [string, T][] {
+function checkMap(value: unknown, what: string, check: (entry: unknown) => void): void {
   if (!isRecord(value)) fail(`it has no ${what}`);
-  return Object.entries(value).map(([path, entry]) => [checkedPath(path), check(entry)]);
+  for (const [path, entry] of Object.entries(value)) {
+    checkedPath(path);
+    check(entry);
+  }
 }
 
-const checkedText = (value: unknown): string => (typeof value === 'string' ? value : fail('a file that is no text'));
+function checkedText(value: unknown): void {
+  if (typeof value !== 'string') fail('a file that is no text');
+}
 
-function checkedConfig(value: unknown): Buffer {
+function checkedConfig(value: unknown): void {
   if (!isRecord(value)) fail('config space');
   const { bytes, size } = value;
   if (typeof bytes !== 'string' || !/^(?:[0-9a-f]{2})*$/i.test(bytes)) fail('config space');
   if (typeof size !== 'number' || !Number.isInteger(size) || size < bytes.length / 2 || size > largestConfig)
     fail('the size of config space');
-  return Buffer.concat([Buffer.from(bytes, 'hex'), Buffer.alloc(size)], size);
+}
+
+/**
+ * Checks that it is a recorded host whose files stay in the folder that it is written to.
+ *
+ * @throws Error ERR_NOT_A_RECORD
+ */
+export function checkRecorded(value: unknown): RecordedHost {
+  if (!isRecord(value)) fail('no object');
+  if (!Array.isArray(value['folders'])) fail('it has no folders');
+  for (const path of value['folders']) checkedPath(path);
+  checkMap(value['files'], 'files', checkedText);
+  checkMap(value['config'], 'config', checkedConfig);
+  checkMap(value['links'], 'links', checkedPath);
+  return value as unknown as RecordedHost;
 }
 
 /**
@@ -58,8 +77,7 @@ export function parseRecorded(json: string): RecordedHost {
   } catch (error) {
     fail(`no JSON (${(error as Error).message})`);
   }
-  if (!isRecord(value)) fail('no object');
-  return value as unknown as RecordedHost; // writeRecorded() checks the rest
+  return checkRecorded(value);
 }
 
 /**
@@ -68,19 +86,17 @@ export function parseRecorded(json: string): RecordedHost {
  * @throws Error ERR_NOT_A_RECORD
  */
 export function writeRecorded(folder: string, host: RecordedHost): string {
-  const folders = Array.isArray(host.folders) ? host.folders.map(checkedPath) : fail('it has no folders');
-  const files: [string, string | Buffer][] = [
-    ...checkedMap(host.files, 'files', checkedText),
-    ...checkedMap(host.config, 'config', checkedConfig),
-  ];
-  const links = checkedMap(host.links, 'links', checkedPath);
+  const { files, config, links, folders } = checkRecorded(host);
   const place = (path: string) => {
     mkdirSync(dirname(join(folder, path)), { recursive: true });
     return join(folder, path);
   };
   for (const path of folders) mkdirSync(join(folder, path), { recursive: true });
-  for (const [path, content] of files) writeFileSync(place(path), content);
-  for (const [path, target] of links) {
+  for (const [path, content] of Object.entries(files)) writeFileSync(place(path), content);
+  for (const [path, { bytes, size }] of Object.entries(config)) {
+    writeFileSync(place(path), Buffer.concat([Buffer.from(bytes, 'hex'), Buffer.alloc(size)], size));
+  }
+  for (const [path, target] of Object.entries(links)) {
     mkdirSync(dirname(join(folder, target)), { recursive: true });
     symlinkSync(relative(dirname(join(folder, path)), join(folder, target)), place(path));
   }

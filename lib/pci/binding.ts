@@ -7,7 +7,7 @@ import { defaultKernel } from '../kernel/default-kernel';
 import { linked, text } from '../kernel/look';
 import { lockFile, memoryDetails, memoryFile, recall, type Remembered } from './binding-memory';
 import { BindingLock, refusal, wait, waitSync, type BindingStep, type Outcome, type Waiting } from './binding-steps';
-import { companionsText, inUse, usersOf } from './in-use';
+import { companionsText, inUse, tracesOf, usersOf, type DeviceTraces } from './in-use';
 import { noIommu } from './iommu-group';
 import { obstacles } from './obstacles';
 import { driverInRule, ruleFile, ruleText } from './persistent-binding';
@@ -275,8 +275,13 @@ function undoSteps({ address, from, steps }: BindingPlan, sysfs: string): Bindin
 }
 
 /** The error of steps that did not end in time. It names who has the device. */
-function notReleased(plan: BindingPlan, { sysfs, timeout }: Settings, outcome: Outcome & { state: 'waiting' }): Error {
-  const users = usersOf(sysfs, plan.address);
+function notReleased(
+  plan: BindingPlan,
+  { sysfs, timeout }: Settings,
+  outcome: Outcome & { state: 'waiting' },
+  traces: DeviceTraces,
+): Error {
+  const users = usersOf(sysfs, plan.address, traces);
   const who = users === '' ? 'no process that can be seen has it open' : `it is open by ${users}`;
   return codedError(
     'ERR_IN_USE',
@@ -300,8 +305,9 @@ function* change(
   try {
     const plan = toPlan(address, opts); // another process may have changed the driver until now
     refuseIfInUse(plan, force);
+    const traces = tracesOf(sysfs, plan.address);
     const outcome = yield* lock.carryOut(plan.steps, timeout);
-    if (outcome.state === 'waiting') throw notReleased(plan, settings, outcome);
+    if (outcome.state === 'waiting') throw notReleased(plan, settings, outcome, traces);
     const driver = linked(join(sysfs, 'bus/pci/devices', plan.address, 'driver'));
     const isWrong = plan.steps.length > 0 && plan.to !== undefined && driver !== plan.to;
     if (outcome.state === 'done' && !isWrong) return plan;

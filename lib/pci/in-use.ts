@@ -4,7 +4,7 @@ import { readlinkSync, realpathSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { attempt, linked, list, text } from '../kernel/look';
 import { classDevices, disks, nvmeSubsystems } from './disks';
-import { commandOf, filesBelow, holdersOf, holdersText, holderText } from './holders';
+import { commandOf, filesBelow, holdersOf, holdersText, holderText, type DeviceFiles } from './holders';
 import { procOf } from './host-root';
 import { foreignDevices, groupOthers } from './iommu-group';
 
@@ -98,8 +98,17 @@ function groupFile(sysfs: string, folder: string): Map<string, string> {
   return new Map<string, string>(group === '' || number === '' ? [] : [[`c${number}`, `/dev/vfio/${group}`]]);
 }
 
-/** Returns the processes that have the device, or what its driver makes of it, open; as a text, or '' if there are none. */
-export function usersOf(sysfs: string, address: string): string {
+/** What identifies the open files of a device. */
+export interface DeviceTraces {
+  files: DeviceFiles;
+  syspaths: readonly string[];
+}
+
+/**
+ * Returns what identifies the open files of a device. They outlive its entries in sysfs, which a driver removes before
+ * it waits for the files to be closed.
+ */
+export function tracesOf(sysfs: string, address: string): DeviceTraces {
   const folder = real(join(sysfs, 'bus/pci/devices', address));
   const folders = [folder, ...nvmeSubsystems(sysfs, folder)];
   const files = new Map([
@@ -107,7 +116,12 @@ export function usersOf(sysfs: string, address: string): string {
     ...driverFiles(sysfs, folder),
     ...groupFile(sysfs, folder),
   ]);
-  return holdersText(holdersOf(procOf(sysfs), files, [folder.slice(real(sysfs).length)]));
+  return { files, syspaths: [folder.slice(real(sysfs).length)] };
+}
+
+/** Returns the processes that have the device, or what its driver makes of it, open; as a text, or '' if there are none. */
+export function usersOf(sysfs: string, address: string, traces = tracesOf(sysfs, address)): string {
+  return holdersText(holdersOf(procOf(sysfs), traces.files, traces.syspaths));
 }
 
 function* openers(sysfs: string, address: string): Generator<string> {

@@ -4,7 +4,8 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { examineHost, planBind, PciTopology, recordHost } from '../../lib';
+import { examineHost, Iommufd, planBind, PciTopology, recordHost, VfioDevice, type HostReport } from '../../lib';
+import { FakeKernel } from '../../lib/fake';
 import { parseRecorded, writeRecorded } from '../../lib/kernel/recorded';
 import { temporaryFolder } from '../cleanup';
 import { SmallHost } from '../hosts/small-host';
@@ -13,8 +14,9 @@ import { hostNames, writeNamed } from '../hosts/hosts';
 const checkout = resolve(__dirname, '../..');
 const at = '0000:01:00.0';
 
-function run(...args: string[]) {
-  return spawnSync(process.execPath, ['--import=tsx', 'lib/cli/main.ts', ...args], { cwd: checkout, encoding: 'utf8' });
+function run(env: NodeJS.ProcessEnv, ...args: string[]) {
+  const command = ['--import=tsx', 'lib/cli/main.ts', ...args];
+  return spawnSync(process.execPath, command, { cwd: checkout, encoding: 'utf8', env: { ...process.env, ...env } });
 }
 
 describe('a recorded host', function () {
@@ -105,10 +107,57 @@ describe('a recorded host', function () {
     }
   });
 
+  it('is a fake machine: its topology, and devices whose BARs can be exported and mapped', async () => {
+    for (const name of ['laptop', 'virtual-machine', 'gpu-server']) {
+      const sysfs = writeNamed(temporaryFolder(), name);
+      const record = recordHost({ sysfs });
+      using kernel = FakeKernel.ofHost(record);
+      const [real, fake] = [PciTopology.read({ sysfs }), PciTopology.read({ sysfs: kernel.sysfs })];
+      const verdicts = (topology: PciTopology) => {
+        const { devices } = topology.p2pMatrix();
+        const matrix = topology.p2pMatrix();
+        return devices.flatMap((_, i) => devices.map((_other, j) => matrix.verdict(i, j)));
+      };
+      assert.deepEqual(verdicts(fake), verdicts(real), name);
+      using iommufd = Iommufd.open({ kernel });
+      using ioas = iommufd.allocIoas();
+      const held = [...fake.functions.values()].filter(({ cdev }) => cdev !== undefined);
+      assert(held.length > 1, name);
+      const memory = held.find(({ bars }) => bars.some(({ kind, size }) => kind === 'memory' && size >= 0x4000n));
+      assert(memory, name);
+      using device = await VfioDevice.open(memory.address, { kernel, iommufd });
+      await device.attach(ioas);
+      assert.equal(device.config.read16(0), memory.vendor);
+      const bar = memory.bars.find(({ kind, size }) => kind === 'memory' && size >= 0x4000n);
+      assert(bar);
+      assert.equal(device.region(bar.index).size, bar.size);
+      const range = device.region(bar.index).exportableRanges()[0];
+      assert(range);
+      using dmaBuf = device.exportDmaBuf({ region: bar.index, offset: range.offset, length: 0x1000n });
+      const mapping = ioas.mapDmaBuf(dmaBuf);
+      device.command.memory = false;
+      assert.equal(mapping.state, 'revoked');
+    }
+    assert.throws(() => FakeKernel.ofHost({} as never), { code: 'ERR_NOT_A_RECORD' });
+  });
+
+  it('is the kernel that VFIO_DMABUF_KERNEL names', () => {
+    const file = join(temporaryFolder(), 'host.json');
+    writeFileSync(file, JSON.stringify(recordHost({ sysfs: writeNamed(temporaryFolder(), 'laptop') })));
+    const { stdout, status } = run({ VFIO_DMABUF_KERNEL: `fake:${file}` }, 'doctor', '--json');
+    const { findings } = JSON.parse(stdout) as HostReport;
+    const device = findings.find(({ check }) => check === 'device 0000:01:00.0');
+    assert.equal(device?.verdict, 'good');
+    assert.equal(status, 0, stdout);
+    const wrong = run({ VFIO_DMABUF_KERNEL: 'fake:/nonexistent.json' }, 'doctor');
+    assert.equal(wrong.status, 1);
+    assert.match(wrong.stderr, /ENOENT/);
+  });
+
   it('is written by the command, and taken by the others', () => {
     const root = temporaryFolder();
     writeNamed(root, 'laptop');
-    const { stdout, status } = run('record', '--root', root);
+    const { stdout, status } = run({}, 'record', '--root', root);
     assert.equal(status, 0);
     const file = join(temporaryFolder(), 'host.json');
     writeFileSync(file, stdout);
@@ -117,7 +166,7 @@ describe('a recorded host', function () {
       ['topology', '--json'],
       ['doctor', '--json'],
     ]) {
-      const [copied, recorded] = [run(...args, '--root', root), run(...args, '--root', file)];
+      const [copied, recorded] = [run({}, ...args, '--root', root), run({}, ...args, '--root', file)];
       assert.equal(recorded.stdout, copied.stdout, args[0]);
       assert.equal(recorded.status, copied.status, args[0]);
     }
@@ -126,7 +175,7 @@ describe('a recorded host', function () {
       [],
     );
     writeFileSync(file, readFileSync(file).subarray(0, 100));
-    const broken = run('devices', '--root', file);
+    const broken = run({}, 'devices', '--root', file);
     assert.equal(broken.status, 1);
     assert.match(broken.stderr, /not a host that `vfio-dmabuf record` wrote/);
   });

@@ -21,6 +21,7 @@ import {
   planBind,
   planUnbind,
   unbindFromVfio,
+  unbindFromVfioAsync,
   type BindingPlan,
   type BindingStep,
 } from '../../../lib';
@@ -289,6 +290,18 @@ describe('a change of drivers', function () {
       message: /did not change its driver.*open by PID 4711 \(qemu\), through \/dev\/vfio\/devices\/vfio0/,
     });
     release();
+  });
+
+  itNeeds([mkfifo], 'names them also if the driver has removed its files from sysfs', async () => {
+    const folder = join('sys/bus/pci/devices', at);
+    host.drive(at, 'vfio-pci');
+    host.write(`${folder}/vfio-dev/vfio0/dev`, '1:3\n');
+    host.process(4711, 'qemu', { 3: '/dev/null' });
+    block('sys/bus/pci/drivers/vfio-pci/unbind');
+    const unbound = unbindFromVfioAsync(at, { sysfs: host.sysfs, force: true, timeout: 1500 });
+    for (let i = 0; i < 100 && !existsSync(lock()); i += 1) await new Promise((done) => setTimeout(done, 5));
+    rmSync(join(host.root, folder, 'vfio-dev'), { recursive: true });
+    await assert.rejects(unbound, { message: /PID 4711 \(qemu\), through \/dev\/vfio\/devices\/vfio0/ });
   });
 
   itNeeds([mkfifo], 'goes on when the process that began it is killed', async () => {
