@@ -53,7 +53,7 @@ function copy(value: unknown, leaf: (value: unknown) => unknown, above: readonly
   if (above.includes(value)) return '[Circular]';
   const inner = (member: unknown) => copy(member, leaf, [...above, value]);
   if (Array.isArray(value)) return Array.from(value, inner);
-  if (!isPlain(value) || Object.hasOwn(value, 'toJSON')) return leaf(value);
+  if (!isPlain(value) || Object.hasOwn(value, custom)) return leaf(value);
   return Object.fromEntries(Object.entries(value).map(([name, member]) => [name, inner(member)]));
 }
 
@@ -105,6 +105,22 @@ export function shown<T extends object>(
 export function shownObject<T extends object>(object: T, title: string, ...properties: readonly Shown<T>[]): T {
   add(object, title, properties);
   return object;
+}
+
+function dataToJson(this: object): unknown {
+  return attempt(
+    () =>
+      Array.isArray(this)
+        ? Array.from(this, plain)
+        : Object.fromEntries(Object.entries(this).map(([name, value]) => [name, plain(value)])),
+    {},
+  );
+}
+
+/** Adds toJSON() to an array or a plain object with bigints, which JSON.stringify() refuses. Returns it. @internal */
+export function data<T extends object>(value: T): T {
+  define(value, 'toJSON', dataToJson);
+  return value;
 }
 
 /** The JSON of an error: its name, its message and its own properties. */
