@@ -36,6 +36,7 @@ const expected = [
     'CHANGELOG.md',
     'LICENSE',
   ],
+  ...filesBelow('man'),
   ...filesBelow('native'),
   ...sources,
   ...sources.flatMap((file) => compiled.map((end) => file.replace(/^lib(.*)\.ts$/, `dist$1${end}`))),

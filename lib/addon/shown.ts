@@ -4,6 +4,8 @@
 //
 // Bigints are hexadecimal, as addresses are: '0x1000' in JSON, 0x1000n in the output of inspect().
 
+import { errorFields } from './coded';
+
 const custom = Symbol.for('nodejs.util.inspect.custom');
 
 /** What util.inspect() passes to an object's own function. */
@@ -123,26 +125,14 @@ export function data<T extends object>(value: T): T {
   return value;
 }
 
-/** The JSON of an error: its name, its message and its own properties. */
-function errorToJson(this: Error): unknown {
-  return attempt(() => {
-    const { name, message, cause } = this;
-    const why = cause instanceof Error ? { cause: cause.message } : {};
-    return plain({ ...Object.fromEntries(Object.entries(this)), name, message, ...why });
-  }, {});
-}
-
-/** Adds toJSON() to an error; JSON.stringify() leaves out an error's message otherwise. @internal */
-export function shownError(error: object): void {
-  define(error, 'toJSON', errorToJson);
-}
-
 /** As {@link shown}, for a class of errors: inspect() shows the stack and these properties. @internal */
 export function shownErrors<T extends Error>(
   type: { readonly name: string; readonly prototype: T },
   ...properties: readonly Shown<T>[]
 ): void {
-  shownError(type.prototype);
+  define(type.prototype, 'toJSON', function (this: T) {
+    return attempt(() => plain(errorFields(this)), {});
+  });
   define(type.prototype, custom, function (this: T, depth: number, options: InspectOptions, inspect: Inspect) {
     return attempt(() => {
       if (depth < 0) return options.stylize(`[${this.message}]`, 'special');
