@@ -38,6 +38,7 @@ const expected = [
     'CHANGELOG.md',
     'LICENSE',
   ],
+  ...filesBelow('man'),
   ...filesBelow('native'),
   ...sources,
   ...sources.flatMap((file) => declarations.map((end) => file.replace(/^lib(.*)\.ts$/, `dist$1${end}`))),

@@ -4,6 +4,8 @@
 //
 // Bigints are hexadecimal, as addresses are: '0x1000' in JSON, 0x1000n in the output of inspect().
 
+import { errorFields } from './coded';
+
 const custom = Symbol.for('nodejs.util.inspect.custom');
 
 /** What util.inspect() passes to an object's own function. */
@@ -53,7 +55,7 @@ function copy(value: unknown, leaf: (value: unknown) => unknown, above: readonly
   if (above.includes(value)) return '[Circular]';
   const inner = (member: unknown) => copy(member, leaf, [...above, value]);
   if (Array.isArray(value)) return Array.from(value, inner);
-  if (!isPlain(value) || Object.hasOwn(value, 'toJSON')) return leaf(value);
+  if (!isPlain(value) || Object.hasOwn(value, custom)) return leaf(value);
   return Object.fromEntries(Object.entries(value).map(([name, member]) => [name, inner(member)]));
 }
 
@@ -107,18 +109,20 @@ export function shownObject<T extends object>(object: T, title: string, ...prope
   return object;
 }
 
-/** The JSON of an error: its name, its message and its own properties. */
-function errorToJson(this: Error): unknown {
-  return attempt(() => {
-    const { name, message, cause } = this;
-    const why = cause instanceof Error ? { cause: cause.message } : {};
-    return plain({ ...Object.fromEntries(Object.entries(this)), name, message, ...why });
-  }, {});
+function dataToJson(this: object): unknown {
+  return attempt(
+    () =>
+      Array.isArray(this)
+        ? Array.from(this, plain)
+        : Object.fromEntries(Object.entries(this).map(([name, value]) => [name, plain(value)])),
+    {},
+  );
 }
 
-/** Adds toJSON() to an error; JSON.stringify() leaves out an error's message otherwise. @internal */
-export function shownError(error: object): void {
-  define(error, 'toJSON', errorToJson);
+/** Adds toJSON() to an array or a plain object with bigints, which JSON.stringify() refuses. Returns it. @internal */
+export function data<T extends object>(value: T): T {
+  define(value, 'toJSON', dataToJson);
+  return value;
 }
 
 /** As {@link shown}, for a class of errors: inspect() shows the stack and these properties. @internal */
@@ -126,7 +130,9 @@ export function shownErrors<T extends Error>(
   type: { readonly name: string; readonly prototype: T },
   ...properties: readonly Shown<T>[]
 ): void {
-  shownError(type.prototype);
+  define(type.prototype, 'toJSON', function (this: T) {
+    return attempt(() => plain(errorFields(this)), {});
+  });
   define(type.prototype, custom, function (this: T, depth: number, options: InspectOptions, inspect: Inspect) {
     return attempt(() => {
       if (depth < 0) return options.stylize(`[${this.message}]`, 'special');

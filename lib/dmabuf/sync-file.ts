@@ -1,5 +1,5 @@
 // SyncFile wraps a sync file: device fences that can be waited for and merged.
-import { shown } from '../addon/shown';
+import { data, shown } from '../addon/shown';
 import { key, type Key, onlyInside } from '../errors/key';
 import { duplicate } from '../kernel/duplicate';
 import { toKernel } from '../kernel/default-kernel';
@@ -118,7 +118,7 @@ export class SyncFile extends Closable {
    */
   info(): SyncFileInfo {
     const { name, status, fences } = kernelCall({}, () => native.syncFileInfo(this.handle));
-    return {
+    return data({
       name,
       ...stateOf(status),
       fences: fences.map((fence) => ({
@@ -127,7 +127,7 @@ export class SyncFile extends Closable {
         ...stateOf(fence.status),
         timestamp: fence.status === 0 ? undefined : fence.timestamp,
       })),
-    };
+    });
   }
 
   /** The combined state of the fences (SYNC_IOC_FILE_INFO): 'signaled' if all are signaled. */

@@ -1,5 +1,5 @@
 // FakeKernel creates a simulated kernel from a machine description: native device models and a sysfs tree.
-import { shown } from '../addon/shown';
+import { data, shown } from '../addon/shown';
 import { key } from '../errors/key';
 import { accessSync, constants as access } from 'node:fs';
 import { constants, tmpdir } from 'node:os';
@@ -254,7 +254,7 @@ export class FakeKernel extends Kernel {
 
   /** The token for other threads of this process. Keep this object until they have attached. */
   get token(): FakeKernelToken {
-    return { machine: this.machine, sysfs: this.sysfs };
+    return data({ machine: this.machine, sysfs: this.sysfs });
   }
 
   /** Returns the PCI address of the device with this role in the machine, or the UUID of a mediated device. */
@@ -264,7 +264,7 @@ export class FakeKernel extends Kernel {
 
   /** Returns the DMA faults since the last call, oldest first. At most 1024 are kept. */
   takeFaults(): DmaFault[] {
-    return native.fakeTakeFaults(this.handle);
+    return native.fakeTakeFaults(this.handle).map(data);
   }
 
   /** The number of open files of this kernel (iommufds, devices, dma-bufs), for leak checks. */

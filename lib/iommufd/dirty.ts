@@ -1,4 +1,5 @@
 // Dirty pages: the options of a query, and decoding of the bitmap that the kernel returns.
+import { data } from '../addon/shown';
 import { native } from '../addon/native';
 import { boolean, options, outOfRange, u64 } from '../errors/validate';
 
@@ -59,5 +60,5 @@ export function toDirtyPages(bitmap: BigUint64Array, first: bigint, pageSize: bi
     }
   }
   end(32 * words.length);
-  return runs;
+  return data(runs);
 }

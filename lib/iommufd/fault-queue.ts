@@ -1,5 +1,5 @@
 // Fault queues: page requests from devices, and responses to them.
-import { shown } from '../addon/shown';
+import { data, shown } from '../addon/shown';
 import { type Key, onlyInside } from '../errors/key';
 import type { Parents } from '../lifetime/parents';
 import { kernelCall } from '../errors/errors';
@@ -54,7 +54,7 @@ function decode(bytes: Uint8Array): PageRequestGroup[] {
     const [flags, permissions] = [word(0), word(4)];
     if (!group) {
       const pasid = flags & flag.pasid ? word(2) : undefined;
-      group = { device: word(1), pasid, group: word(3), requests: [], cookie: word(9) };
+      group = data({ device: word(1), pasid, group: word(3), requests: [], cookie: word(9) });
       groups.push(group);
     }
     group.requests.push({

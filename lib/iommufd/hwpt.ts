@@ -1,5 +1,5 @@
 // Hardware page tables (HWPTs): allocation, nesting, and tracking of dirty pages.
-import { shown } from '../addon/shown';
+import { data, shown } from '../addon/shown';
 import { key, type Key, onlyInside } from '../errors/key';
 import type { Parents } from '../lifetime/parents';
 import { closedError, codedError, kernelCall, kernelCallAsync } from '../errors/errors';
@@ -196,7 +196,7 @@ export class Hwpt extends IommufdObject {
       iova === undefined && length === undefined
         ? this.ioas.mappings.sort((a, b) => (a.iova < b.iova ? -1 : 1))
         : [toDirtyRange({ iova, length } as DirtyRange, pageSize)];
-    return ranges.flatMap((range) => toDirtyPages(this.dirtyBitmap(range, how), range.iova, pageSize));
+    return data(ranges.flatMap((range) => toDirtyPages(this.dirtyBitmap(range, how), range.iova, pageSize)));
   }
 
   /** Detaches the devices that are attached to this page table. @internal */

@@ -1,5 +1,5 @@
 // Ioas: an I/O address space. Makes, copies and removes mappings.
-import { shown } from '../addon/shown';
+import { data, shown } from '../addon/shown';
 import { key, type Key, onlyInside } from '../errors/key';
 import type { Parents } from '../lifetime/parents';
 import { EventEmitter } from 'node:events';
@@ -473,7 +473,7 @@ export class Ioas extends EventEmitter<IoasEvents> {
    * Returns the usable IOVAs and their alignment (IOMMU_IOAS_IOVA_RANGES). They can change with each attach and detach.
    */
   iovaRanges(): IovaRanges {
-    return kernelCall({}, () => native.ioasIovaRanges(this.handle));
+    return data(kernelCall({}, () => native.ioasIovaRanges(this.handle)));
   }
 
   /**

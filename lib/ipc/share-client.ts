@@ -1,5 +1,5 @@
 // ShareClient receives the dma-bufs that another process serves.
-import { shown } from '../addon/shown';
+import { data, shown } from '../addon/shown';
 import { key, type Key, onlyInside } from '../errors/key';
 import { EventEmitter } from 'node:events';
 import { DmaBuf } from '../dmabuf/dma-buf';
@@ -100,7 +100,7 @@ export class ShareClient extends EventEmitter<ShareClientEvents> {
           message.fds[i]?.fd ?? -1,
           rest.kernel === undefined ? {} : { kernel: rest.kernel },
         );
-        buffers.push({ ...info, dmaBuf });
+        buffers.push(data({ ...info, dmaBuf }));
         checkBuffer(info, dmaBuf);
       }
       return new ShareClient(key, channel, server, buffers);

@@ -1,6 +1,6 @@
 // NvmeController finds the parts of an NVMe controller that can be shared: its Controller Memory Buffer (CMB) and its
 // doorbells (NVM Express Base Specification 1.4 and 2.0; section numbers are those of 2.0).
-import { shown } from '../addon/shown';
+import { data, shown } from '../addon/shown';
 import { codedError } from '../errors/errors';
 import { instance, integer, oneOf, options, outOfRange, u64 } from '../errors/validate';
 import { VfioDevice } from '../vfio/device';
@@ -137,14 +137,14 @@ export class NvmeController {
     if (wanted === 0n) return undefined;
     const room = this.device.region(region).size - offset;
     if (room <= 0n) return undefined;
-    return {
+    return data({
       ...{ region, offset, length: wanted < room ? wanted : room },
       submissionQueues: bit(size, 0),
       completionQueues: bit(size, 1),
       lists: bit(size, 2),
       readData: bit(size, 3),
       writeData: bit(size, 4),
-    };
+    });
   }
 
   /**
@@ -197,7 +197,7 @@ export class NvmeController {
     const offset = BigInt(offsets.doorbells + (2 * number + which) * this.capabilities.doorbellStride);
     const { size } = this.device.region(0);
     if (offset + 4n > size) throw outOfRange('queue', 'of a doorbell inside BAR 0', queue);
-    return { region: 0, offset, length: 4n };
+    return data({ region: 0, offset, length: 4n });
   }
 
   /**
@@ -215,7 +215,7 @@ export class NvmeController {
       .exportableRanges()
       .some((range) => range.offset <= start && end <= range.offset + range.length);
     if (!inside) throw codedError('ERR_NOT_EXPORTABLE', 'the doorbells share a page with the MSI-X table');
-    return { region: 0, offset: start, length: end - start };
+    return data({ region: 0, offset: start, length: end - start });
   }
 
   /** Unmaps the registers. The CMB's state does not change. */

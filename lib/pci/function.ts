@@ -1,5 +1,5 @@
 // Reads the properties of one PCI function from sysfs.
-import { shownObject } from '../addon/shown';
+import { data, shownObject } from '../addon/shown';
 import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { attempt, linked, list, text } from '../kernel/look';
@@ -103,7 +103,7 @@ function toBars(resource: string, capabilities: readonly PciCapability[]): PciBa
       const memory = (flags & resourceFlags.memory) !== 0n;
       if (!memory && (flags & resourceFlags.io) === 0n) return [];
       return [
-        {
+        data({
           index,
           kind: memory ? 'memory' : 'io',
           start,
@@ -111,7 +111,7 @@ function toBars(resource: string, capabilities: readonly PciCapability[]): PciBa
           prefetchable: (flags & resourceFlags.prefetch) !== 0n,
           wide: (flags & resourceFlags.wide) !== 0n,
           sizes: resizable.get(index) ?? [],
-        },
+        }),
       ];
     });
 }

@@ -1,5 +1,5 @@
 // PeerSpace opens devices and maps their memory into one I/O address space, so that they can access each other.
-import { shown } from '../addon/shown';
+import { data, shown } from '../addon/shown';
 import { key, type Key, onlyInside } from '../errors/key';
 import { EventEmitter } from 'node:events';
 import { toKernel } from '../kernel/default-kernel';
@@ -293,7 +293,7 @@ export class PeerSpace extends EventEmitter<PeerSpaceEvents> {
     try {
       const { iova } = await this.ioas.mapMemory(memory);
       this.#memories.push(memory);
-      return { memory, buffer: memory.buffer, iova };
+      return data({ memory, buffer: memory.buffer, iova });
     } catch (error) {
       memory.close();
       throw error;

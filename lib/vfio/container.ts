@@ -1,6 +1,6 @@
 // VfioContainer: opens a VFIO container and tracks its dirty pages.
 import { key } from '../errors/key';
-import { shown } from '../addon/shown';
+import { data, shown } from '../addon/shown';
 import { toKernel } from '../kernel/default-kernel';
 import { classNode, openNodeSync } from '../kernel/device-node';
 import { toDirtyPages, type DirtyPages } from '../iommufd/dirty';
@@ -51,7 +51,7 @@ export class VfioContainer extends ContainerSpace {
       native.containerUnmapDirty(handle, first, count, pageSize),
     );
     this.dropIn(first, first + count);
-    return { unmapped, dirty: toDirtyPages(bitmap, first, pageSize) };
+    return data({ unmapped, dirty: toDirtyPages(bitmap, first, pageSize) });
   }
 
   /**

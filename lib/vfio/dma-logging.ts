@@ -1,5 +1,5 @@
 // DMA logging: the device's log of the pages that it writes to, for migration with guest memory.
-import { shown } from '../addon/shown';
+import { data, shown } from '../addon/shown';
 import { type Key, onlyInside } from '../errors/key';
 import { kernelCall, kernelCallAsync } from '../errors/errors';
 import { native } from '../addon/native';
@@ -124,8 +124,9 @@ function toReport(opts: IovaRangeInput & { pageSize: number | bigint }) {
 }
 
 function toRanges(words: BigUint64Array): IovaRange[] {
-  return Array.from({ length: words.length / 2 }, (_, i) => ({
+  const ranges = Array.from({ length: words.length / 2 }, (_, i) => ({
     iova: words[2 * i] ?? 0n,
     length: words[2 * i + 1] ?? 0n,
   }));
+  return data(ranges);
 }

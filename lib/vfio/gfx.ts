@@ -1,5 +1,5 @@
 // Gfx: the planes of a virtual display, as dma-bufs or as regions of the device.
-import { shown } from '../addon/shown';
+import { data, shown } from '../addon/shown';
 import { key, type Key, onlyInside } from '../errors/key';
 import { DmaBuf } from '../dmabuf/dma-buf';
 import { kernelCall } from '../errors/errors';
@@ -112,5 +112,5 @@ export class Gfx {
 function toPlane(kind: GfxKind, { format: fourcc, ...plane }: NativePlane): GfxPlane | undefined {
   if (plane.width === 0 || plane.height === 0) return undefined;
   const characters = [0, 8, 16, 24].map((shift) => String.fromCharCode((fourcc >>> shift) & 0xff)).join('');
-  return { kind, format: characters, fourcc, ...plane };
+  return data({ kind, format: characters, fourcc, ...plane });
 }

@@ -1,5 +1,5 @@
 // MigrationData: the file for a device's migration data.
-import { shown } from '../addon/shown';
+import { data, shown } from '../addon/shown';
 import { type Key, onlyInside } from '../errors/key';
 import type { Parents } from '../lifetime/parents';
 import type { Readable, Writable } from 'node:stream';
@@ -107,11 +107,11 @@ export class MigrationData extends Closable {
    */
   precopyInfo(): PrecopyInfo {
     const info = kernelCall(this.#args(), () => native.migrationPrecopyInfo(this.#handle));
-    return {
+    return data({
       initialBytes: info.initialBytes,
       dirtyBytes: info.dirtyBytes,
       reinit: (info.flags & reinitFlag) !== 0,
-    };
+    });
   }
 
   /**

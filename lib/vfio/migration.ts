@@ -1,5 +1,5 @@
 // Migration: VFIO's migration states, and moving a device's state to another device.
-import { shown } from '../addon/shown';
+import { data, shown } from '../addon/shown';
 import { key, type Key, onlyInside } from '../errors/key';
 import { once } from 'node:events';
 import type { Readable, Writable } from 'node:stream';
@@ -90,7 +90,7 @@ export class Migration {
       'pre-copy': preCopy,
       'pre-copy-p2p': p2p && preCopy,
     };
-    return { stopCopy, p2p, preCopy, states: states.filter((state) => able[state] ?? stopCopy), flags: word };
+    return data({ stopCopy, p2p, preCopy, states: states.filter((state) => able[state] ?? stopCopy), flags: word });
   }
 
   /** The device's current state (VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE). */

@@ -1,4 +1,5 @@
 // Page-aligned parts of a region.
+import { data } from '../addon/shown';
 import { native } from '../addon/native';
 
 /** A part of a region, in bytes. */
@@ -18,7 +19,7 @@ export function wholePages(size: bigint, holes: readonly RegionRange[]): RegionR
   for (const hole of [...ascending, { offset: last, length: 0n }]) {
     const start = down(hole.offset);
     const until = start < last ? start : last;
-    if (until > from) ranges.push({ offset: from, length: until - from });
+    if (until > from) ranges.push(data({ offset: from, length: until - from }));
     const next = down(hole.offset + hole.length + native.pageSize - 1n);
     if (next > from) from = next;
   }

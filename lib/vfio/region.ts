@@ -1,5 +1,5 @@
 // Region: a region of a device, with reads, writes and mapping.
-import { shown } from '../addon/shown';
+import { data, shown } from '../addon/shown';
 import { key, type Key, onlyInside } from '../errors/key';
 import type { Parents } from '../lifetime/parents';
 import { codedError, kernelCall } from '../errors/errors';
@@ -66,10 +66,10 @@ export class Region {
   mappableRanges(): RegionRange[] {
     if (!this.flags.mmap || this.size === 0n) return [];
     const sparse = this.capabilities.find((capability) => capability.type === 'sparse-mmap');
-    if (!sparse) return [{ offset: 0n, length: this.size }];
+    if (!sparse) return [data({ offset: 0n, length: this.size })];
     return sparse.areas
       .filter(({ offset, size }) => size > 0n && offset < this.size && size <= this.size - offset)
-      .map(({ offset, size }) => ({ offset, length: size }))
+      .map(({ offset, size }) => data({ offset, length: size }))
       .sort((a, b) => (a.offset < b.offset ? -1 : 1));
   }
 

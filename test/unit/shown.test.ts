@@ -2,11 +2,12 @@
 // classes are found by reflection, so that later additions are tested.
 import assert from 'node:assert/strict';
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
-import { setImmediate } from 'node:timers/promises';
+import { setImmediate, setTimeout } from 'node:timers/promises';
 import { inspect } from 'node:util';
 import { DmaMemory, ioctlChannel, Iommufd, KernelError, PeerSpace, ReceivedFd, ShareClient } from '../../lib';
 import { FakeKernel } from '../../lib/fake';
-import { classOf, Fixture } from './fuzz/fixture';
+import { classOf, Fixture, validCalls } from './fuzz/fixture';
+import { Random } from './fuzz/random';
 import { Surface, type Class } from './fuzz/surface';
 
 const surface = new Surface();
@@ -175,6 +176,28 @@ describe('what people see', function () {
       const { code: own } = error as Error & { code?: string };
       assert.deepEqual(JSON.parse(JSON.stringify(error)), { code: own, name: error.name, message: error.message });
     }
+  });
+
+  it('is what methods return, too: plain data with bigints', async () => {
+    const refused = new Set<string>();
+    const seen = new Set<string>();
+    // Not what ends, waits, or changes other objects.
+    const left = /close|dispose|abandon|destroy|listen|receive|accept|idle|signaled|reset|resume|save|LowPower/i;
+    for (const { id, owner, ofInstance, kind, call } of surface.members) {
+      if (kind === 'internal' || left.test(id) || id.startsWith('set ')) continue;
+      const receiver = ofInstance ? objects().get(owner ?? '') : surface.classes.find(({ name }) => name === owner);
+      try {
+        const args = validCalls[id]?.(fixture.objects, new Random(1)) ?? [];
+        const result = await Promise.race([call(receiver, args), setTimeout(1000)]);
+        if (typeof result !== 'object' || result === null || isClosable(result)) continue;
+        seen.add(id);
+        JSON.stringify(result);
+      } catch (error) {
+        if (error instanceof TypeError && /BigInt|circular/.test(error.message)) refused.add(id);
+      }
+    }
+    assert.deepEqual([...refused], []);
+    assert.ok(seen.size > 40, [...seen].join(' '));
   });
 
   it('never throws on hostile objects', () => {
