@@ -61,11 +61,7 @@ export class Iommufd extends Closable {
   static fromFd(fd: number, opts?: { kernel?: Kernel }): Iommufd {
     const kernel = toKernel(options(opts).kernel);
     integer(fd, 'fd', 0, 0x7fff_ffff);
-    return new Iommufd(
-      kernel,
-      duplicate(kernel, fd),
-      true,
-    );
+    return new Iommufd(kernel, duplicate(kernel, fd), true);
   }
 
   /** The file descriptor's number, for passing it on. This object owns it: do not close it. */
