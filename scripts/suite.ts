@@ -1,4 +1,4 @@
-// Runs the tests of `npm test` in other ways: in another folder, with another Node, or in processes whose exit status
+// Runs the tests of `npm run test:all` in other ways: in another folder, with another Node, or in processes whose exit status
 // counts.
 import { spawn } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
@@ -6,10 +6,12 @@ import path from 'node:path';
 
 import { root } from './cmake';
 
-const { scripts } = JSON.parse(readFileSync(path.join(root, 'package.json'), 'utf8')) as { scripts: { test: string } };
+const { scripts } = JSON.parse(readFileSync(path.join(root, 'package.json'), 'utf8')) as {
+  scripts: { 'test:all': string };
+};
 
 /** The shell command. It needs a checkout with node_modules/.bin in PATH. */
-export const suiteCommand = scripts.test;
+export const suiteCommand = scripts['test:all'];
 
 export interface SuiteResult {
   ok: boolean;
@@ -33,7 +35,7 @@ export interface SuiteOptions {
 /** Divides the files of the suite into this many parts. */
 function divide(folder: string, parts: number): string[][] {
   const files = readdirSync(path.join(folder, 'test'), { recursive: true, encoding: 'utf8' })
-    .filter((file) => /^(?:unit|conformance)\/.*\.test\.ts$/.test(file))
+    .filter((file) => /^(?:long|unit|conformance)\/.*\.test\.ts$/.test(file))
     .sort();
   return Array.from({ length: parts }, (_, part) => files.filter((_file, i) => i % parts === part));
 }

@@ -1,6 +1,6 @@
 // Objects and arrays for JavaScript. Their properties are defined, not assigned: an assignment ([[Set]]) would run an
 // accessor that a program put on a prototype, which could read the value, throw, or leave the property out. No code in
-// this folder assigns a property; test/unit/hostile-javascript.test.ts checks this.
+// this folder assigns a property; test/long/hostile-javascript.test.ts checks this.
 #pragma once
 
 #include <napi.h>

@@ -6,9 +6,9 @@ import { join } from 'node:path';
 import { Iommufd, PeerSpace, ReceivedFd, ShareClient, VfioDevice } from '../../lib';
 import { FakeKernel } from '../../lib/fake';
 import { typescript } from '../typescript';
-import { classOf, Fixture, validCalls } from './fuzz/fixture';
-import { Random } from './fuzz/random';
-import { Surface, type Member } from './fuzz/surface';
+import { classOf, Fixture, validCalls } from '../long/fuzz/fixture';
+import { Random } from '../long/fuzz/random';
+import { Surface, type Member } from '../long/fuzz/surface';
 
 interface Closable {
   readonly closed?: boolean;

@@ -1,7 +1,7 @@
 // Calls everything that the package exports with any kind of value, on a fake kernel. To test longer than by default,
 // or to repeat a failure:
 //
-//   VFIO_DMABUF_FUZZ_SEED=7 VFIO_DMABUF_FUZZ_CALLS=1000000 npx mocha test/unit/fuzz.test.ts
+//   VFIO_DMABUF_FUZZ_SEED=7 VFIO_DMABUF_FUZZ_CALLS=1000000 npx mocha test/long/fuzz.test.ts
 import assert from 'node:assert/strict';
 import { fork, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
