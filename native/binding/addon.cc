@@ -14,7 +14,6 @@ static void Init(Napi::Env env, const Napi::Object& exports) {
   InitIommufd(env, exports);
   InitIommufdOptions(env, exports);
   InitHwpt(env, exports);
-  InitEventQueue(env, exports);
   InitViommu(env, exports);
   InitVfioDevice(env, exports);
   InitVfioReset(env, exports);

@@ -3,7 +3,7 @@
 
 #include <napi.h>
 
-#include "binding/object.h"
+#include "binding/function.h"
 
 namespace binding {
 
@@ -16,7 +16,6 @@ void InitPoll(Napi::Env env, Napi::Object exports);
 void InitIommufd(Napi::Env env, Napi::Object exports);
 void InitIommufdOptions(Napi::Env env, Napi::Object exports);
 void InitHwpt(Napi::Env env, Napi::Object exports);
-void InitEventQueue(Napi::Env env, Napi::Object exports);
 void InitViommu(Napi::Env env, Napi::Object exports);
 void InitVfioDevice(Napi::Env env, Napi::Object exports);
 void InitVfioReset(Napi::Env env, Napi::Object exports);

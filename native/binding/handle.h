@@ -141,11 +141,31 @@ Napi::Function HotFunction(Napi::Env env, const char* name, Data data) {
   return {env, function};
 }
 
+template <typename State>
+napi_value Word(napi_env env, napi_callback_info info) {
+  void* data = nullptr;
+  napi_get_cb_info(env, info, nullptr, nullptr, nullptr, &data);
+  napi_value result = nullptr;
+  napi_create_double(env, static_cast<double>((*static_cast<std::shared_ptr<State>*>(data))->Word()), &result);
+  return result;
+}
+
+// A function that returns the state word of `state` (core/device_state.h).
+template <typename State>
+Napi::Function WordFunction(Napi::Env env, std::shared_ptr<State> state) {
+  return HotFunction<Word<State>>(env, "word", std::move(state));
+}
+
+template <typename T>
+[[noreturn]] void ThrowClosed(Napi::Env env) {
+  ThrowCoded(env, "ERR_CLOSED", std::string("the ") + HandleType<T>::kName + " is closed");
+}
+
 // The handle's object. The returned pointer keeps it alive.
 template <typename T>
 std::shared_ptr<T> Unwrap(const Napi::Value& value) {
   const auto& box = Unbox<T>(value);
-  if (!box) ThrowCoded(value.Env(), "ERR_CLOSED", std::string("the ") + HandleType<T>::kName + " is closed");
+  if (!box) ThrowClosed<T>(value.Env());
   return box;
 }
 

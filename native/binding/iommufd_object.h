@@ -2,15 +2,9 @@
 #pragma once
 
 #include "binding/addon.h"
-#include "binding/handle.h"
+#include "core/event_queue.h"
 
 namespace binding {
-
-// xId(object): number
-template <typename T>
-Napi::Value ObjectId(const Napi::CallbackInfo& info) {
-  return Napi::Number::New(info.Env(), Unwrap<T>(info[0])->id());
-}
 
 // xDestroy(object)
 template <typename T>
@@ -38,6 +32,18 @@ Napi::Value ObjectDestroyLater(const Napi::CallbackInfo& info) {
         return Nothing{};
       },
       FromNothing);
+}
+
+template <typename T>
+uint32_t ObjectId(const T& object) {
+  return object.id();
+}
+
+// xFile(queue): Fd. The queue cannot be destroyed while the fd is open.
+template <typename Queue>
+std::shared_ptr<core::Fd> QueueFile(Napi::Env env, const Queue& queue) {
+  if (!queue.file()) ThrowClosed<Queue>(env);
+  return queue.file();
 }
 
 // Exports xId, xDestroy, xRelease and xDestroyLater.

@@ -6,8 +6,6 @@
 #include <utility>
 
 #include "binding/addon.h"
-#include "binding/call.h"
-#include "binding/handle.h"
 
 namespace binding {
 
@@ -128,17 +126,13 @@ Napi::Value PollStart(const Napi::CallbackInfo& info) {
 }
 
 // pollRef(poll, keep): sets whether the poll keeps the process alive. A closed poll does not.
-Napi::Value PollRef(const Napi::CallbackInfo& info) {
+void PollRef(const Napi::CallbackInfo& info) {
   const auto& owner = Unbox<PollOwner>(info[0]);
   if (owner) owner->poll->SetRef(info[1].ToBoolean());
-  return info.Env().Undefined();
 }
 
 // pollClose(poll): the listener is no longer called. A second call does nothing.
-Napi::Value PollClose(const Napi::CallbackInfo& info) {
-  Unbox<PollOwner>(info[0]).reset();
-  return info.Env().Undefined();
-}
+void PollClose(const Napi::CallbackInfo& info) { Unbox<PollOwner>(info[0]).reset(); }
 
 }  // namespace
 

@@ -3,13 +3,14 @@
 
 #include <algorithm>
 
-#include "binding/call.h"
+#include "binding/convert.h"
 #include "core/vfio.h"
 
 namespace binding {
 
-inline core::VfioDevice::Token ToToken(const Napi::Value& value) {
-  const auto bytes = ToArray<Napi::Uint8Array>(value, napi_uint8_array);
+template <>
+inline core::VfioDevice::Token FromJs(const Napi::Value& value) {
+  const auto bytes = FromJs<Napi::Uint8Array>(value);
   core::VfioDevice::Token token = {};
   if (bytes.ByteLength() != token.size()) throw Napi::TypeError::New(value.Env(), "expected 16 bytes");
   std::copy_n(bytes.Data(), token.size(), token.begin());
