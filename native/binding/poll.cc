@@ -6,16 +6,14 @@
 #include <utility>
 
 #include "binding/addon.h"
+#include "kernel/non_copyable.h"
 
 namespace binding {
 
 // One watch of an fd. The object lives until the loop has closed its uv handle.
-class Poll : public std::enable_shared_from_this<Poll> {
+class Poll : public std::enable_shared_from_this<Poll>, private kernel::NonCopyable {
  public:
   Poll(std::shared_ptr<core::Fd> fd, int events) : fd_(std::move(fd)), events_(events) {}
-  Poll(const Poll&) = delete;
-  Poll& operator=(const Poll&) = delete;
-  ~Poll() = default;
 
   void Start(const Napi::Function& listener) {
     const Napi::Env env = listener.Env();
@@ -100,11 +98,9 @@ class Poll : public std::enable_shared_from_this<Poll> {
 };
 
 // Closes the poll when its handle is garbage collected.
-struct PollOwner {
+struct PollOwner : private kernel::NonCopyable {
   std::shared_ptr<Poll> poll;
   explicit PollOwner(std::shared_ptr<Poll> owned) : poll(std::move(owned)) {}
-  PollOwner(const PollOwner&) = delete;
-  PollOwner& operator=(const PollOwner&) = delete;
   ~PollOwner() { poll->Close(); }  // NOLINT(bugprone-exception-escape): deleting an existing reference does not throw
 };
 

@@ -22,22 +22,19 @@ std::shared_ptr<Hwpt> Hwpt::Allocate(std::shared_ptr<const IommufdObject> parent
 }
 
 void Hwpt::SetDirtyTracking(bool enable) const {
-  uapi::iommu_hwpt_set_dirty_tracking command = {
-      .size = sizeof(command), .flags = enable ? uapi::IOMMU_HWPT_DIRTY_TRACKING_ENABLE : 0, .hwpt_id = id()};
-  iommufd()->Ioctl(VFIO_DMABUF_REQUEST(IOMMU_HWPT_SET_DIRTY_TRACKING), &command);
+  iommufd()->Call(VFIO_DMABUF_REQUEST(IOMMU_HWPT_SET_DIRTY_TRACKING),
+                  uapi::iommu_hwpt_set_dirty_tracking{.flags = enable ? uapi::IOMMU_HWPT_DIRTY_TRACKING_ENABLE : 0,
+                                                      .hwpt_id = id()});
 }
 
 void Hwpt::GetDirtyBitmap(uint64_t iova, uint64_t length, uint64_t page_size, bool keep, void* bitmap) const {
-  uapi::iommu_hwpt_get_dirty_bitmap command = {
-      .size = sizeof(command),
-      .hwpt_id = id(),
-      .flags = keep ? uapi::IOMMU_HWPT_GET_DIRTY_BITMAP_NO_CLEAR : 0,
-      .iova = iova,
-      .length = length,
-      .page_size = page_size,
-      .data = reinterpret_cast<uintptr_t>(bitmap),
-  };
-  iommufd()->Ioctl(VFIO_DMABUF_REQUEST(IOMMU_HWPT_GET_DIRTY_BITMAP), &command);
+  iommufd()->Call(VFIO_DMABUF_REQUEST(IOMMU_HWPT_GET_DIRTY_BITMAP),
+                  uapi::iommu_hwpt_get_dirty_bitmap{.hwpt_id = id(),
+                                                    .flags = keep ? uapi::IOMMU_HWPT_GET_DIRTY_BITMAP_NO_CLEAR : 0,
+                                                    .iova = iova,
+                                                    .length = length,
+                                                    .page_size = page_size,
+                                                    .data = reinterpret_cast<uintptr_t>(bitmap)});
 }
 
 uint32_t Invalidate(const IommufdObject& of, uint32_t type, uint32_t entry_length, const std::vector<uint8_t>& entries,

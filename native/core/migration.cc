@@ -37,8 +37,7 @@ void EnablePrecopyInfoV2(const VfioDevice& device) {
 }
 
 uapi::vfio_precopy_info GetPrecopyInfo(const Fd& data) {
-  uapi::vfio_precopy_info info = {.argsz = sizeof(info)};
-  data.Ioctl(VFIO_DMABUF_REQUEST(VFIO_MIG_GET_PRECOPY_INFO), &info);
+  const auto info = data.Call(VFIO_DMABUF_REQUEST(VFIO_MIG_GET_PRECOPY_INFO), uapi::vfio_precopy_info{});
   return info;
 }
 

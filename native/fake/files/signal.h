@@ -4,15 +4,14 @@
 #include <sys/eventfd.h>
 
 #include "kernel/linux_kernel.h"
+#include "kernel/non_copyable.h"
 
 namespace fake {
 
 // An eventfd that is readable while the queue is not empty. Event loops watch it instead of the queue's file.
-class Signal {
+class Signal : private kernel::NonCopyable {
  public:
   Signal() : fd_(kernel_.Eventfd(0, EFD_NONBLOCK)) {}
-  Signal(const Signal&) = delete;
-  Signal& operator=(const Signal&) = delete;
   ~Signal() {
     if (fd_ >= 0) kernel_.Close(fd_);
   }

@@ -44,8 +44,7 @@ int IoasIovaRanges(Iommufd& iommufd, uapi::iommu_ioas_iova_ranges& command) {
 }
 
 int IoasMap(Iommufd& iommufd, uapi::iommu_ioas_map& command) {
-  const int bad = command.__reserved != 0 ? -EOPNOTSUPP : CheckMap(command);
-  if (bad != 0) return bad;
+  if (const int bad = command.__reserved != 0 ? -EOPNOTSUPP : CheckMap(command); bad != 0) return bad;
   const auto ioas = iommufd.Find<Ioas>(command.ioas_id);
   if (!ioas) return -ENOENT;
   if (command.user_va + command.length < command.user_va) return -EOVERFLOW;
@@ -59,8 +58,7 @@ int IoasMap(Iommufd& iommufd, uapi::iommu_ioas_map& command) {
 }
 
 int IoasMapFile(Iommufd& iommufd, uapi::iommu_ioas_map_file& command) {
-  const int bad = CheckMap(command);
-  if (bad != 0) return bad;
+  if (const int bad = CheckMap(command); bad != 0) return bad;
   const auto ioas = iommufd.Find<Ioas>(command.ioas_id);
   if (!ioas) return -ENOENT;
   if (command.length == 0) return -EINVAL;
@@ -69,8 +67,7 @@ int IoasMapFile(Iommufd& iommufd, uapi::iommu_ioas_map_file& command) {
   const auto file = iommufd.table().Find(command.fd);
   if (const auto buffer = std::dynamic_pointer_cast<DmaBuf>(file)) {
     if (buffer->size() <= command.start + (command.length - 1)) return -EINVAL;
-    const int imported = buffer->Import(&pages);
-    if (imported != 0) return imported;
+    if (const int imported = buffer->Import(&pages); imported != 0) return imported;
   } else {
     if (fcntl(command.fd, F_GETFD) < 0) return -EBADF;
     pages = FilePages(command.fd);
@@ -92,8 +89,7 @@ int IoasCopy(Iommufd& iommufd, uapi::iommu_ioas_copy& command) {
   const auto source = iommufd.Find<Ioas>(command.src_ioas_id);
   if (!source) return -ENOENT;
   std::vector<IoAddressSpace::Piece> pieces;
-  const int found = source->space.Find(command.src_iova, command.length, &pieces);
-  if (found != 0) return found;
+  if (const int found = source->space.Find(command.src_iova, command.length, &pieces); found != 0) return found;
   const auto destination = iommufd.Find<Ioas>(command.dst_ioas_id);
   return destination ? destination->space.Map(pieces, command.flags, &command.dst_iova) : -ENOENT;
 }

@@ -22,8 +22,7 @@ int Answer(const uapi::iommu_viommu_alloc& command) {
   if (command.data_len < offsetof(uapi::iommu_viommu_selftest, out_mmap_offset)) return -EINVAL;
   uapi::iommu_viommu_selftest data = {};
   const DriverData given = {command.type, reinterpret_cast<const void*>(command.data_uptr), command.data_len};
-  const int bad = given.CopyTo(&data, offsetof(uapi::iommu_viommu_selftest, out_mmap_offset));
-  if (bad != 0) return bad;
+  if (const int bad = given.CopyTo(&data, offsetof(uapi::iommu_viommu_selftest, out_mmap_offset)); bad != 0) return bad;
   data.out_data = data.in_data;
   data.out_mmap_length = 2 * kernel::PageSize();
   data.out_mmap_offset = kernel::PageSize();
@@ -129,8 +128,7 @@ int ViommuAllocate(Iommufd& iommufd, uapi::iommu_viommu_alloc& command) {
   auto parent = iommufd.Find<PagingHwpt>(command.hwpt_id);
   if (!parent) return -ENOENT;
   if (!parent->nest_parent) return -EINVAL;
-  const int answered = Answer(command);
-  if (answered != 0) return answered;
+  if (const int answered = Answer(command); answered != 0) return answered;
   command.out_viommu_id = iommufd.Add(std::make_shared<Viommu>(device->iommu(), std::move(parent)));
   return 0;
 }

@@ -25,8 +25,7 @@ int Mdev::Bind(const uapi::vfio_device_bind_iommufd& command, uint32_t* device_i
     return -EINVAL;
   }
   std::shared_ptr<Iommufd> iommufd;
-  const int found = FindIommufd(command.iommufd, &iommufd);
-  if (found != 0) return found;
+  if (const int found = FindIommufd(command.iommufd, &iommufd); found != 0) return found;
   if (iommufd_) return -EINVAL;
   iommufd_ = std::move(iommufd);
   access_ = std::make_shared<IommufdAccess>();
@@ -87,8 +86,7 @@ int Mdev::GetRegionInfo(uapi::vfio_region_info& info) {
   if (info.argsz < sizeof(info)) return -EINVAL;
   Region region = {};
   uapi::vfio_region_info_cap_type type = {};
-  const int result = GetRegion(info.index, &region, &type);
-  if (result != 0) return result;
+  if (const int result = GetRegion(info.index, &region, &type); result != 0) return result;
   info.size = region.size;
   info.offset = region.offset;
   info.flags = region.flags;

@@ -186,8 +186,7 @@ int Mtty::State::Step(uint32_t next, std::shared_ptr<File>* file) {
       break;
   }
   if (state() == uapi::VFIO_DEVICE_STATE_RESUMING) {
-    const int loaded = Load();
-    if (loaded != 0) return loaded;
+    if (const int loaded = Load(); loaded != 0) return loaded;
   }
   DisableFiles();  // the old state was pre-copy, stop-copy or resuming
   return 0;

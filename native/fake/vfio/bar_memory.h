@@ -3,13 +3,13 @@
 
 #include <cstdint>
 
+#include "kernel/non_copyable.h"
+
 namespace fake {
 
-class BarMemory {
+class BarMemory : private kernel::NonCopyable {
  public:
   explicit BarMemory(uint64_t size);
-  BarMemory(const BarMemory&) = delete;
-  BarMemory& operator=(const BarMemory&) = delete;
   ~BarMemory();
 
   int fd() const { return fd_; }

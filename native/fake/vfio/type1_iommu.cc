@@ -39,10 +39,8 @@ int Type1Iommu::AttachGroup(IoAddressSpace::Owner group, const Iommu& iommu) {
   if (invalid_ > 0) return -EBUSY;
   if (!has_domain_) {
     PageTable table;
-    const int made = iommu.AllocatePaging(0, nullptr, &table);
-    if (made != 0) return made;
-    const int added = space_.AddDomain(this, table.aperture);
-    if (added != 0) return added;
+    if (const int made = iommu.AllocatePaging(0, nullptr, &table); made != 0) return made;
+    if (const int added = space_.AddDomain(this, table.aperture); added != 0) return added;
     has_domain_ = true;
   }
   return space_.Reserve(group, iommu.Reserved()) == 0 ? 0 : -EINVAL;

@@ -24,8 +24,7 @@ int VfioCdev::Ioctl(uapi::request_t request, void* argument) {
     auto& command = *static_cast<uapi::vfio_device_bind_iommufd*>(argument);
     VfioGroup* group = device_->group();
     if (group && group->open) return -EBUSY;
-    const int result = device_->Bind(command, &command.out_devid);
-    if (result != 0) return result;
+    if (const int result = device_->Bind(command, &command.out_devid); result != 0) return result;
     bound_ = true;
     if (group) ++group->bound_devices;
     return 0;

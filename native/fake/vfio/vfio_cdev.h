@@ -9,6 +9,7 @@
 #include "fake/files/file.h"
 #include "fake/iommufd/iommufd.h"
 #include "kernel/mutex.h"
+#include "kernel/non_copyable.h"
 #include "uapi/vfio.h"
 
 namespace fake {
@@ -17,12 +18,10 @@ class VfioContainer;
 class VfioGroup;
 
 // A device that a VFIO driver is bound to. The caller holds the fake kernel's lock.
-class CdevDevice {
+class CdevDevice : private kernel::NonCopyable {
  public:
   CdevDevice(std::string cdev, FileTable& table, kernel::Mutex& lock)
       : table_(table), lock_(lock), cdev_(std::move(cdev)) {}
-  CdevDevice(const CdevDevice&) = delete;
-  CdevDevice& operator=(const CdevDevice&) = delete;
   virtual ~CdevDevice() = default;
 
   // Succeeds for one open file at a time.

@@ -144,8 +144,7 @@ int Migration::SetState(uint32_t state, std::shared_ptr<File>* file) {
     uint32_t next = kNext.at(state_).at(state);
     while (next != uapi::VFIO_DEVICE_STATE_ERROR && !IsSupported(next, flags_)) next = kNext.at(next).at(state);
     if (next == uapi::VFIO_DEVICE_STATE_ERROR) return -EINVAL;
-    const int result = Step(next, file);
-    if (result != 0) return result;
+    if (const int result = Step(next, file); result != 0) return result;
     state_ = next;
   }
   return 0;

@@ -8,16 +8,15 @@
 #include <vector>
 
 #include "fake/files/file.h"
+#include "kernel/non_copyable.h"
 #include "uapi/vfio.h"
 
 namespace fake {
 
 // The state of a device that can be migrated. Called with the fake kernel's lock held.
-class Migration {
+class Migration : private kernel::NonCopyable {
  public:
   explicit Migration(uint64_t flags) : flags_(flags) {}
-  Migration(const Migration&) = delete;
-  Migration& operator=(const Migration&) = delete;
   virtual ~Migration() = default;
 
   uint64_t flags() const { return flags_; }
@@ -42,17 +41,13 @@ class Migration {
 };
 
 // A device's log of the pages that it wrote to.
-class DmaLog {
+class DmaLog : private kernel::NonCopyable {
  public:
   struct Range {
     uint64_t start;
     uint64_t last;
   };
   using Mark = std::function<void(uint64_t iova, uint64_t length)>;
-
-  DmaLog() = default;
-  DmaLog(const DmaLog&) = delete;
-  DmaLog& operator=(const DmaLog&) = delete;
   virtual ~DmaLog() = default;
 
   virtual int Start(const std::vector<Range>& ranges, uint64_t* page_size) = 0;

@@ -55,8 +55,7 @@ int VfioGroupFile::SetContainer(int fd) {
   if (!file && fcntl(fd, F_GETFD) < 0) return -EBADF;
   if (group_->container || group_->iommufd) return -EINVAL;
   if (const auto container = std::dynamic_pointer_cast<VfioContainerFile>(file)) {
-    const int attached = container->container()->Attach(group_.get());
-    if (attached != 0) return attached;
+    if (const int attached = container->container()->Attach(group_.get()); attached != 0) return attached;
     group_->container = container->container();
     return 0;
   }
@@ -83,8 +82,7 @@ int VfioGroupFile::GetDeviceFd(const std::string& name) {
     if (match == 0) continue;
     if (!group_->container && !group_->iommufd) return -EINVAL;
     if (group_->container && !group_->container->has_iommu()) return -EINVAL;
-    const int opened = device->OpenInGroup(group_->container, group_->iommufd);
-    if (opened != 0) return opened;
+    if (const int opened = device->OpenInGroup(group_->container, group_->iommufd); opened != 0) return opened;
     if (group_->container) ++group_->users;
     return table_.Install(std::make_shared<VfioGroupDevice>(device, group_->container ? shared_from_this() : nullptr),
                           "vfio-device");
