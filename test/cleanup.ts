@@ -57,17 +57,13 @@ async function stop(child: ChildProcess): Promise<void> {
 /** setInterval() with a timer that is cleared when the test ends. */
 export function every(milliseconds: number, step: () => void): NodeJS.Timeout {
   const timer = setInterval(step, milliseconds);
-  afterwards(() => {
-    clearInterval(timer);
-  });
+  afterwards(() => clearInterval(timer));
   return timer;
 }
 
 /** Creates an empty folder that is removed when the test ends. */
 export function temporaryFolder(): string {
   const folder = mkdtempSync(join(tmpdir(), 'vfio-dmabuf-test-'));
-  afterwards(() => {
-    rmSync(folder, { recursive: true, force: true });
-  });
+  afterwards(() => rmSync(folder, { recursive: true, force: true }));
   return folder;
 }

@@ -12,12 +12,10 @@ static void Init(Napi::Env env, const Napi::Object& exports) {
   InitTrace(env, exports);
   InitPoll(env, exports);
   InitIommufd(env, exports);
-  InitIommufdOptions(env, exports);
   InitHwpt(env, exports);
   InitViommu(env, exports);
   InitVfioDevice(env, exports);
   InitVfioReset(env, exports);
-  InitVfioFeature(env, exports);
   InitVfioGroup(env, exports);
   InitVfioContainer(env, exports);
   InitMigration(env, exports);

@@ -13,7 +13,7 @@
 namespace binding {
 
 template <typename T>
-concept Handled = requires { HandleType<T>::kName; };
+concept Handled = kHandleName<T> != nullptr;
 
 // What a call keeps of an argument until it ends: a share of a handle's object, or a value.
 template <typename Parameter>

@@ -1,4 +1,4 @@
-// Functions of an iommufd and its IOASes.
+// Functions of an iommufd, its IOASes, and their options.
 #include <array>
 #include <memory>
 #include <optional>
@@ -18,6 +18,11 @@ Napi::Value ToJs(Napi::Env env, const uapi::iommu_iova_range& range) {
 template <>
 Napi::Value ToJs(Napi::Env env, const core::IovaRanges& answer) {
   return Record(env).Define("ranges", answer.ranges).Define("alignment", answer.alignment);
+}
+
+template <>
+Napi::Value ToJs(Napi::Env env, const core::Ioas::PhysicalRange& range) {
+  return Record(env).Define("address", range.address).Define("length", range.length);
 }
 
 namespace {
@@ -99,6 +104,15 @@ Napi::Value IoasHot(const Napi::CallbackInfo& info) {
       .Define("unmap", HotFunction<HotCall<Unmap>>(env, "unmap", data));
 }
 
+// iommufdRlimitMode(iommufd): number
+double IommufdRlimitMode(const core::Fd& iommufd) { return static_cast<double>(core::RlimitMode(iommufd)); }
+
+// iommufdSetRlimitMode(iommufd, mode: number)
+void IommufdSetRlimitMode(const core::Fd& iommufd, uint32_t mode) { core::SetRlimitMode(iommufd, mode); }
+
+// iommufdSetVfioIoas(iommufd, ioas)
+void IommufdSetVfioIoas(const core::Fd& iommufd, const core::Ioas& ioas) { core::SetVfioIoas(iommufd, ioas.id()); }
+
 }  // namespace
 
 void InitIommufd(Napi::Env env, Napi::Object exports) {
@@ -112,6 +126,17 @@ void InitIommufd(Napi::Env env, Napi::Object exports) {
   Export<IoasHot>(env, exports, "ioasHot");
   ExportAsync<&core::Ioas::Unmap>(env, exports, "ioasUnmap");
   Export<&core::Ioas::GetIovaRanges>(env, exports, "ioasIovaRanges");
+  Export<core::Ioas::Adopt>(env, exports, "ioasAdopt");
+  Export<&core::Ioas::AllowIovas>(env, exports, "ioasAllowIovas");
+  Export<&core::Ioas::HugePages>(env, exports, "ioasHugePages");
+  Export<&core::Ioas::SetHugePages>(env, exports, "ioasSetHugePages");
+  Export<&core::Ioas::NoIommuGetPhysical>(env, exports, "ioasPhysical");
+  Export<IommufdRlimitMode>(env, exports, "iommufdRlimitMode");
+  Export<IommufdSetRlimitMode>(env, exports, "iommufdSetRlimitMode");
+  Export<core::ChangeProcess>(env, exports, "iommufdChangeProcess");
+  Export<core::VfioIoas>(env, exports, "iommufdVfioIoas");
+  Export<IommufdSetVfioIoas>(env, exports, "iommufdSetVfioIoas");
+  Export<core::ClearVfioIoas>(env, exports, "iommufdClearVfioIoas");
 }
 
 }  // namespace binding

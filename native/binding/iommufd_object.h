@@ -58,6 +58,9 @@ void ExportObject(Napi::Env env, Napi::Object exports, const char* name) {
 }
 
 // An IOAS or a HWPT. A device can be attached to either.
-std::shared_ptr<core::IommufdObject> UnwrapPageTable(const Napi::Value& value);
+inline std::shared_ptr<core::IommufdObject> UnwrapPageTable(const Napi::Value& value) {
+  if (IsHandleOf<core::Hwpt>(value)) return Unwrap<core::Hwpt>(value);
+  return Unwrap<core::Ioas>(value);
+}
 
 }  // namespace binding

@@ -105,9 +105,7 @@ struct PollOwner : private kernel::NonCopyable {
 };
 
 template <>
-struct HandleType<PollOwner> {
-  static constexpr const char* kName = "poll";
-};
+inline constexpr const char* kHandleName<PollOwner> = "poll";
 
 namespace {
 

@@ -6,9 +6,7 @@
 namespace binding {
 
 template <>
-struct HandleType<core::Trace> {
-  static constexpr const char* kName = "trace";
-};
+inline constexpr const char* kHandleName<core::Trace> = "trace";
 
 template <>
 Napi::Value ToJs(Napi::Env env, const core::Trace::Call& call) {

@@ -7,9 +7,7 @@
 namespace binding {
 
 template <>
-struct HandleType<core::SlowReceive> {
-  static constexpr const char* kName = "slow receive";
-};
+inline constexpr const char* kHandleName<core::SlowReceive> = "slow receive";
 
 template <>
 Napi::Value ToJs(Napi::Env env, const std::pair<core::SharedFd, core::SharedFd>& sockets) {

@@ -1,11 +1,22 @@
-// Functions of a VFIO device: binding, attaching, information, and access to its regions.
+// Functions of a VFIO device: binding, attaching, information, features, and access to its regions.
 #include <sys/mman.h>
+
+#include <algorithm>
 
 #include "binding/addon.h"
 #include "binding/iommufd_object.h"
-#include "binding/vf_token.h"
 
 namespace binding {
+
+// 16 bytes, in the order in which a UUID is written.
+template <>
+core::VfioDevice::Token FromJs(const Napi::Value& value) {
+  const auto bytes = FromJs<Napi::Uint8Array>(value);
+  core::VfioDevice::Token token = {};
+  if (bytes.ByteLength() != token.size()) throw Napi::TypeError::New(value.Env(), "expected 16 bytes");
+  std::copy_n(bytes.Data(), token.size(), token.begin());
+  return token;
+}
 
 template <>
 Napi::Value ToJs(Napi::Env env, const core::InfoWithCapabilities<uapi::vfio_device_info>& answer) {
@@ -108,6 +119,11 @@ void InitVfioDevice(Napi::Env env, Napi::Object exports) {
   Export<VfioRead>(env, exports, "vfioRead");
   Export<VfioWrite>(env, exports, "vfioWrite");
   Export<VfioMap>(env, exports, "vfioMap");
+  Export<&core::VfioDevice::Probe>(env, exports, "vfioProbe");
+  Export<&core::VfioDevice::SetVfToken>(env, exports, "vfioSetVfToken");
+  Export<&core::VfioDevice::SetBusMaster>(env, exports, "vfioSetBusMaster");
+  Export<&core::VfioDevice::ZpciError>(env, exports, "vfioZpciError");
+  Export<&core::VfioDevice::ExportDmaBuf>(env, exports, "vfioExportDmaBuf");
 }
 
 }  // namespace binding

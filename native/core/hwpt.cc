@@ -3,22 +3,20 @@
 
 namespace core {
 
-std::shared_ptr<Hwpt> Hwpt::Allocate(std::shared_ptr<const IommufdObject> parent, const Request& request,
+std::shared_ptr<Hwpt> Hwpt::Allocate(const std::shared_ptr<const IommufdObject>& parent, const Request& request,
                                      Parents also) {
-  uapi::iommu_hwpt_alloc command = {
-      .size = sizeof(command),
-      .flags = request.flags | (request.fault_queue ? uapi::IOMMU_HWPT_FAULT_ID_VALID : 0),
-      .dev_id = request.device,
-      .pt_id = parent->id(),
-      .data_type = request.data_type,
-      .data_len = static_cast<uint32_t>(request.data.size()),
-      .data_uptr = reinterpret_cast<uintptr_t>(request.data.data()),
-      .fault_id = request.fault_queue.value_or(0),
-  };
-  auto iommufd = parent->iommufd();
-  iommufd->Ioctl(VFIO_DMABUF_REQUEST(IOMMU_HWPT_ALLOC), &command);
-  also.push_back(std::move(parent));
-  return std::shared_ptr<Hwpt>(new Hwpt(std::move(iommufd), command.out_hwpt_id, std::move(also)));
+  const auto& iommufd = parent->iommufd();
+  const auto command = iommufd->Call(
+      VFIO_DMABUF_REQUEST(IOMMU_HWPT_ALLOC),
+      uapi::iommu_hwpt_alloc{.flags = request.flags | (request.fault_queue ? uapi::IOMMU_HWPT_FAULT_ID_VALID : 0),
+                             .dev_id = request.device,
+                             .pt_id = parent->id(),
+                             .data_type = request.data_type,
+                             .data_len = static_cast<uint32_t>(request.data.size()),
+                             .data_uptr = reinterpret_cast<uintptr_t>(request.data.data()),
+                             .fault_id = request.fault_queue.value_or(0)});
+  also.push_back(parent);
+  return std::shared_ptr<Hwpt>(new Hwpt(iommufd, command.out_hwpt_id, std::move(also)));
 }
 
 void Hwpt::SetDirtyTracking(bool enable) const {

@@ -36,41 +36,42 @@ std::shared_ptr<Ioas> Ioas::Adopt(std::shared_ptr<Fd> iommufd, uint32_t id) {
 }
 
 uint64_t Ioas::Map(const void* address, uint64_t length, Placement placement) const {
-  const auto command = iommufd()->Call(VFIO_DMABUF_REQUEST(IOMMU_IOAS_MAP),
-                                       uapi::iommu_ioas_map{.flags = MapFlags(placement),
-                                                            .ioas_id = id(),
-                                                            .user_va = reinterpret_cast<uintptr_t>(address),
-                                                            .length = length,
-                                                            .iova = placement.iova.value_or(0)});
-  return command.iova;
+  return iommufd()
+      ->Call(VFIO_DMABUF_REQUEST(IOMMU_IOAS_MAP), uapi::iommu_ioas_map{.flags = MapFlags(placement),
+                                                                       .ioas_id = id(),
+                                                                       .user_va = reinterpret_cast<uintptr_t>(address),
+                                                                       .length = length,
+                                                                       .iova = placement.iova.value_or(0)})
+      .iova;
 }
 
 uint64_t Ioas::MapFile(int fd, uint64_t start, uint64_t length, Placement placement) const {
-  const auto command = iommufd()->Call(VFIO_DMABUF_REQUEST(IOMMU_IOAS_MAP_FILE),
-                                       uapi::iommu_ioas_map_file{.flags = MapFlags(placement),
-                                                                 .ioas_id = id(),
-                                                                 .fd = fd,
-                                                                 .start = start,
-                                                                 .length = length,
-                                                                 .iova = placement.iova.value_or(0)});
-  return command.iova;
+  return iommufd()
+      ->Call(VFIO_DMABUF_REQUEST(IOMMU_IOAS_MAP_FILE), uapi::iommu_ioas_map_file{.flags = MapFlags(placement),
+                                                                                 .ioas_id = id(),
+                                                                                 .fd = fd,
+                                                                                 .start = start,
+                                                                                 .length = length,
+                                                                                 .iova = placement.iova.value_or(0)})
+      .iova;
 }
 
 uint64_t Ioas::Copy(const Ioas& source, uint64_t source_iova, uint64_t length, Placement placement) const {
-  const auto command = iommufd()->Call(VFIO_DMABUF_REQUEST(IOMMU_IOAS_COPY),
-                                       uapi::iommu_ioas_copy{.flags = MapFlags(placement),
-                                                             .dst_ioas_id = id(),
-                                                             .src_ioas_id = source.id(),
-                                                             .length = length,
-                                                             .dst_iova = placement.iova.value_or(0),
-                                                             .src_iova = source_iova});
-  return command.dst_iova;
+  return iommufd()
+      ->Call(VFIO_DMABUF_REQUEST(IOMMU_IOAS_COPY), uapi::iommu_ioas_copy{.flags = MapFlags(placement),
+                                                                         .dst_ioas_id = id(),
+                                                                         .src_ioas_id = source.id(),
+                                                                         .length = length,
+                                                                         .dst_iova = placement.iova.value_or(0),
+                                                                         .src_iova = source_iova})
+      .dst_iova;
 }
 
 uint64_t Ioas::Unmap(uint64_t iova, uint64_t length) const {
-  const auto command = iommufd()->Call(VFIO_DMABUF_REQUEST(IOMMU_IOAS_UNMAP),
-                                       uapi::iommu_ioas_unmap{.ioas_id = id(), .iova = iova, .length = length});
-  return command.length;
+  return iommufd()
+      ->Call(VFIO_DMABUF_REQUEST(IOMMU_IOAS_UNMAP),
+             uapi::iommu_ioas_unmap{.ioas_id = id(), .iova = iova, .length = length})
+      .length;
 }
 
 IovaRanges Ioas::GetIovaRanges() const {

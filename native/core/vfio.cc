@@ -26,9 +26,10 @@ uint32_t VfioDevice::Bind(std::shared_ptr<Fd> iommufd, const std::optional<Token
 }
 
 uint32_t VfioDevice::Attach(uint32_t page_table) const {
-  const auto command = fd_->Call(VFIO_DMABUF_REQUEST(VFIO_DEVICE_ATTACH_IOMMUFD_PT),
-                                 uapi::vfio_device_attach_iommufd_pt{.pt_id = page_table});
-  return command.pt_id;
+  return fd_
+      ->Call(VFIO_DMABUF_REQUEST(VFIO_DEVICE_ATTACH_IOMMUFD_PT),
+             uapi::vfio_device_attach_iommufd_pt{.pt_id = page_table})
+      .pt_id;
 }
 
 void VfioDevice::Detach() const {
@@ -36,10 +37,11 @@ void VfioDevice::Detach() const {
 }
 
 uint32_t VfioDevice::AttachPasid(uint32_t page_table, uint32_t pasid) const {
-  const auto command = fd_->Call(VFIO_DMABUF_REQUEST(VFIO_DEVICE_ATTACH_IOMMUFD_PT),
-                                 uapi::vfio_device_attach_iommufd_pt{
-                                     .flags = uapi::VFIO_DEVICE_ATTACH_PASID, .pt_id = page_table, .pasid = pasid});
-  return command.pt_id;
+  return fd_
+      ->Call(VFIO_DMABUF_REQUEST(VFIO_DEVICE_ATTACH_IOMMUFD_PT),
+             uapi::vfio_device_attach_iommufd_pt{
+                 .flags = uapi::VFIO_DEVICE_ATTACH_PASID, .pt_id = page_table, .pasid = pasid})
+      .pt_id;
 }
 
 void VfioDevice::DetachPasid(uint32_t pasid) const {
@@ -56,8 +58,7 @@ InfoWithCapabilities<uapi::vfio_region_info> VfioDevice::GetRegionInfo(uint32_t 
 }
 
 uapi::vfio_irq_info VfioDevice::GetIrqInfo(uint32_t index) const {
-  const auto info = fd_->Call(VFIO_DMABUF_REQUEST(VFIO_DEVICE_GET_IRQ_INFO), uapi::vfio_irq_info{.index = index});
-  return info;
+  return fd_->Call(VFIO_DMABUF_REQUEST(VFIO_DEVICE_GET_IRQ_INFO), uapi::vfio_irq_info{.index = index});
 }
 
 std::size_t VfioDevice::Read(uint64_t offset, void* buffer, std::size_t size) const {

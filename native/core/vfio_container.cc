@@ -49,9 +49,10 @@ void VfioContainer::MapDma(const Mapping& pages, uint64_t start, uint64_t iova, 
 }
 
 uint64_t VfioContainer::UnmapDma(uint64_t iova, uint64_t size, uint32_t flags) const {
-  const auto command = fd_->Call(VFIO_DMABUF_REQUEST(VFIO_IOMMU_UNMAP_DMA),
-                                 uapi::vfio_iommu_type1_dma_unmap{.flags = flags, .iova = iova, .size = size});
-  return command.size;
+  return fd_
+      ->Call(VFIO_DMABUF_REQUEST(VFIO_IOMMU_UNMAP_DMA),
+             uapi::vfio_iommu_type1_dma_unmap{.flags = flags, .iova = iova, .size = size})
+      .size;
 }
 
 VfioContainer::DirtyPages VfioContainer::UnmapDmaDirty(uint64_t iova, uint64_t size, uint64_t page_size) const {

@@ -29,17 +29,13 @@ describe('a container without groups', () => {
   conforms('has no IOMMU, and can have none: EINVAL', async () => {
     const memory = rig.keep(DmaMemory.alloc(4096));
     await refuses('EINVAL', () => rig.container.setIommu());
-    await refuses('EINVAL', () => {
-      rig.container.setIommuSync('TYPE1');
-    });
+    await refuses('EINVAL', () => rig.container.setIommuSync('TYPE1'));
     await refuses('EINVAL', () => rig.container.info());
     await refuses('EINVAL', () => rig.container.mapMemory(memory, { iova: 0n }));
     await refuses('EINVAL', () => rig.container.mapMemory(memory));
     await refuses('EINVAL', () => rig.container.unmap());
     await refuses('EINVAL', () => rig.container.unmap(0, 4096));
-    await refuses('EINVAL', () => {
-      rig.container.startDirtyTracking();
-    });
+    await refuses('EINVAL', () => rig.container.startDirtyTracking());
     assert.equal(rig.container.iommu, undefined);
   });
 
@@ -372,13 +368,9 @@ describe('addresses of what a container has mapped', () => {
     assert.deepEqual(bytes.subarray(4096, 4160), bytes.subarray(0, 64));
     mapping.renewAddress();
     assert.equal(mapping.addressValid, true);
-    await refuses('EINVAL', () => {
-      mapping.renewAddress();
-    });
+    await refuses('EINVAL', () => mapping.renewAddress());
     mapping.close();
-    await refuses('ERR_CLOSED', () => {
-      mapping.renewAddress();
-    });
+    await refuses('ERR_CLOSED', () => mapping.renewAddress());
   });
 
   conforms('cannot be made invalid twice: EINVAL, and all stay as they were', async () => {
@@ -423,9 +415,7 @@ describe("a container's IOMMU of version 1", () => {
   });
 
   conforms('tracks no dirty pages: EACCES', async () => {
-    await refuses('EACCES', () => {
-      rig.container.startDirtyTracking();
-    });
+    await refuses('EACCES', () => rig.container.startDirtyTracking());
     await refuses('EACCES', () => rig.container.dirtyPages(MiB, page));
   });
 });

@@ -86,9 +86,7 @@ describe("a node that is another device's", () => {
       using iommufd = Iommufd.open();
       using device = await VfioDevice.open(own.path, { iommufd });
       observe(device.address);
-      unlessFailing(() => {
-        assert.equal(device.address, addresses.display);
-      });
+      unlessFailing(() => assert.equal(device.address, addresses.display));
       assert.equal(observe(device.config.read32(0)), 0x1111_1234);
     });
   });

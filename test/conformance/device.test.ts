@@ -39,9 +39,7 @@ describe('opening a device', () => {
     using mine = await VfioDevice.open(addresses.engine);
     using theirs = await VfioDevice.open(mine.fd, { iommufd });
     observe(theirs.address);
-    unlessFailing(() => {
-      assert.equal(theirs.address, addresses.engine);
-    });
+    unlessFailing(() => assert.equal(theirs.address, addresses.engine));
     assert.equal(observe(mine.config.read32(0)), observe(theirs.config.read32(0)));
     using third = await VfioDevice.open(theirs.fd);
     assert.equal(observe(third.info().regions), 9);
@@ -66,9 +64,7 @@ describe('opening a device', () => {
   conforms('binding twice: EINVAL', async () => {
     const device = await VfioDevice.open(addresses.engine, { iommufd });
     await refuses('EINVAL', () => device.bind(iommufd));
-    await refuses('EINVAL', () => {
-      device.bindSync(iommufd);
-    });
+    await refuses('EINVAL', () => device.bindSync(iommufd));
   });
 
   conforms('binding a device that another open has bound: EINVAL, and nothing stays open', async () => {

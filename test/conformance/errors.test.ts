@@ -13,9 +13,7 @@ async function hinted(code: string, hint: RegExp, call: () => unknown): Promise<
   const error = await refuses(code, call);
   assert(error instanceof KernelError);
   const text = observe(error.hint) ?? '';
-  unlessFailing(() => {
-    assert.match(text, hint);
-  });
+  unlessFailing(() => assert.match(text, hint));
 }
 
 describe('the cause of an error', () => {
@@ -103,9 +101,7 @@ describe('the cause of an error', () => {
   conforms('of a device that is bound already, here or elsewhere', async () => {
     await hinted('EINVAL', /^this device is bound already/, () => rig.device('engine').bind(rig.iommufd));
     const error = await refuses('EINVAL', () => VfioDevice.open(addresses.engine, { iommufd: rig.iommufd }));
-    unlessFailing(() => {
-      assert.match(error.message, /another open .*fuser -v \/dev\/vfio\/devices\/vfio\d/);
-    });
+    unlessFailing(() => assert.match(error.message, /another open .*fuser -v \/dev\/vfio\/devices\/vfio\d/));
   });
 
   conforms('of a region where memory is wanted', async () => {
@@ -125,9 +121,8 @@ describe('an error of the system', () => {
     assert.equal(child.status, 0, child.stderr);
     return JSON.parse(child.stdout) as { code: string; hint: string };
   }
-  const onReal = (title: string, body: () => Promise<void> | void) => {
+  const onReal = (title: string, body: () => Promise<void> | void) =>
     conformsOnlyOn('system', 'the fake kernel has no users and no limits', title, body);
-  };
 
   onReal('EACCES: names the owner and the mode, and gives a udev rule', () => {
     const iommu = told('65536', 'open', '/dev/iommu');

@@ -99,9 +99,7 @@ describe('a dma-buf of a closed device', () => {
     const mapping = ioas.mapDmaBuf(exported, { iova: 0n });
     device.close();
     assert.equal(observe(mapping.state), 'revoked');
-    await refuses('ENODEV', () => {
-      mapping.remap();
-    });
+    await refuses('ENODEV', () => mapping.remap());
     await refuses('ENODEV', () => ioas.mapDmaBuf(exported));
     assert.equal(observe(exported.size), page);
     mapping.close();

@@ -85,9 +85,7 @@ describe('an IOMMU group', () => {
     await group.setContainer(rig.container);
     using other = VfioContainer.open();
     await refuses('EINVAL', () => group.setContainer(other));
-    await refuses('EINVAL', () => {
-      group.setContainerSync(rig.container);
-    });
+    await refuses('EINVAL', () => group.setContainerSync(rig.container));
     await refuses('ERR_INVALID_ARG_TYPE', () => group.setContainer(group as never));
   });
 
@@ -99,9 +97,7 @@ describe('an IOMMU group', () => {
     await refuses('EBUSY', () => group.unsetContainer());
     device.close();
     group.unsetContainerSync();
-    await refuses('EINVAL', () => {
-      group.unsetContainerSync();
-    });
+    await refuses('EINVAL', () => group.unsetContainerSync());
   });
 
   conforms('of two devices hands out both, and each several times', async () => {
@@ -219,9 +215,7 @@ describe('VFIO device opened through its group', () => {
   conforms('is opened by an fd that was handed over', async () => {
     using device = await VfioDevice.open(address('engine'), { through: 'group' });
     using same = await VfioDevice.open(device.fd);
-    unlessFailing(() => {
-      assert.equal(same.address, address('engine'));
-    });
+    unlessFailing(() => assert.equal(same.address, address('engine')));
     observe(same.info());
   });
 

@@ -31,12 +31,8 @@ describe('a mock device', () => {
     const iommufd = rig.keep(Iommufd.open());
     const ioas = iommufd.allocIoas();
     MockDevice.attach(ioas);
-    await refuses('EBUSY', () => {
-      ioas.close();
-    });
-    await refuses('EBUSY', () => {
-      iommufd.close();
-    });
+    await refuses('EBUSY', () => ioas.close());
+    await refuses('EBUSY', () => iommufd.close());
     assert(iommufd.closed);
   });
 
@@ -95,9 +91,7 @@ describe('a HWPT', () => {
     const hwpt = rig.keep(rig.ioas.allocHwptSync(mock));
     const attached = rig.keep(MockDevice.attach(hwpt));
     assert.equal(attached.hwptId, hwpt.id);
-    await refuses('EBUSY', () => {
-      hwpt.close();
-    });
+    await refuses('EBUSY', () => hwpt.close());
     assert.equal(hwpt.closed, false);
     attached.close();
     hwpt.close();
@@ -120,9 +114,7 @@ describe('a HWPT', () => {
   conforms('throws ERR_CLOSED from everything after close', async () => {
     const hwpt = rig.ioas.allocHwptSync(mock, { nestParent: true });
     hwpt.close();
-    await refuses('ERR_CLOSED', () => {
-      hwpt.setDirtyTracking(true);
-    });
+    await refuses('ERR_CLOSED', () => hwpt.setDirtyTracking(true));
     await refuses('ERR_CLOSED', () => hwpt.dirtyBitmap({ iova: first, length: page }));
     await refuses('ERR_CLOSED', () => hwpt.allocNested(mock, guest));
     await refuses('ERR_CLOSED', () => hwpt.allocNestedSync(mock, guest));
@@ -264,17 +256,11 @@ describe('a HWPT', () => {
     const plain = rig.keep(rig.ioas.allocHwptSync(mock));
     const table = rig.keep(rig.ioas.allocHwptSync(mock, { pasid: true }));
     rig.keep(device); // so that it is closed before its page tables
-    await refuses('EINVAL', () => {
-      device.attachPasid(7, plain);
-    });
+    await refuses('EINVAL', () => device.attachPasid(7, plain));
     device.attachPasid(7, table);
     device.checkPasid(7, table);
-    await refuses('EBUSY', () => {
-      device.attachPasid(7, table);
-    });
-    await refuses('EBUSY', () => {
-      table.close();
-    });
+    await refuses('EBUSY', () => device.attachPasid(7, table));
+    await refuses('EBUSY', () => table.close());
     await refuses('EINVAL', () => device.replace(plain));
     device.replacePasid(7, own);
     device.checkPasid(7, own);
@@ -309,20 +295,14 @@ describe('a nested HWPT', () => {
     const nested = rig.keep(await parent.allocNested(mock, guest));
     rig.keep({ close: () => mock.replace(rig.ioas) });
     mock.replace(nested);
-    await refuses('EBUSY', () => {
-      nested.close();
-    });
-    await refuses('EBUSY', () => {
-      parent.close();
-    });
+    await refuses('EBUSY', () => nested.close());
+    await refuses('EBUSY', () => parent.close());
     observe(rig.ioas.iovaRanges());
   });
 
   conforms('has no dirty pages of its own: ENOENT', async () => {
     const nested = rig.keep(parent.allocNestedSync(mock, guest));
-    await refuses('ENOENT', () => {
-      nested.setDirtyTracking(true);
-    });
+    await refuses('ENOENT', () => nested.setDirtyTracking(true));
     await refuses('ENOENT', () => nested.dirtyBitmap({ iova: first, length: page }));
   });
 
@@ -451,12 +431,8 @@ describe('dirty tracking', () => {
 
   conforms('of a table that was not made for it: EOPNOTSUPP', async () => {
     using plain = rig.ioas.allocHwptSync(mock);
-    await refuses('EOPNOTSUPP', () => {
-      plain.setDirtyTracking(true);
-    });
-    await refuses('EOPNOTSUPP', () => {
-      plain.setDirtyTracking(false);
-    });
+    await refuses('EOPNOTSUPP', () => plain.setDirtyTracking(true));
+    await refuses('EOPNOTSUPP', () => plain.setDirtyTracking(false));
     await refuses('EOPNOTSUPP', () => plain.dirtyBitmap({ iova: first, length: page }));
   });
 
@@ -594,9 +570,7 @@ describe('a VFIO device on a HWPT', () => {
     await refuses('EINVAL', () => engine.attach(foreign));
     hwpt.close();
     await refuses('ERR_CLOSED', () => engine.attach(hwpt));
-    await refuses('ERR_CLOSED', () => {
-      engine.attachSync(hwpt);
-    });
+    await refuses('ERR_CLOSED', () => engine.attachSync(hwpt));
   });
 
   conforms('is closed with calls under way', async () => {

@@ -94,9 +94,7 @@ describe('mapping a dma-buf', () => {
     ];
     const exported = rig.keep(rig.device('ssd').exportDmaBuf({ region: cmb.region, ranges }));
     const error = await refuses('EOPNOTSUPP', () => rig.ioas.mapDmaBuf(exported));
-    unlessFailing(() => {
-      assert.match(error.message, /2 ranges/);
-    });
+    unlessFailing(() => assert.match(error.message, /2 ranges/));
   });
 
   conforms('a udmabuf: EOPNOTSUPP', async () => {
@@ -186,9 +184,7 @@ describe('mapping host memory', () => {
 
   conforms('cannot be mapped again: nobody revokes it', async () => {
     const mapping = await rig.ioas.mapMemory(memory());
-    await refuses('ERR_NOT_REMAPPABLE', () => {
-      mapping.remap();
-    });
+    await refuses('ERR_NOT_REMAPPABLE', () => mapping.remap());
   });
 
   conforms('stays mapped when the memory is closed', async () => {

@@ -39,9 +39,7 @@ let program: string | undefined;
 /** Compiles the program on first use. The guest has a compiler. */
 function build(): string {
   const folder = mkdtempSync(join(tmpdir(), 'mock-device-'));
-  process.once('exit', () => {
-    rmSync(folder, { recursive: true, force: true });
-  });
+  process.once('exit', () => rmSync(folder, { recursive: true, force: true }));
   const path = join(folder, 'mock-device');
   const source = join(__dirname, '../mock-device/mock-device.c');
   const compiler = spawnSync('cc', ['-o', path, source], { encoding: 'utf8' });
@@ -211,9 +209,7 @@ export class MockDevice {
   close(): void {
     if (this.#closed || this.iommufd.closed) return;
     for (const pasid of this.#pasids) this.detachPasid(pasid);
-    kernelCall({ mock: this.stdevId }, () => {
-      native.iommufdDestroy(this.iommufd.handle, this.stdevId);
-    });
+    kernelCall({ mock: this.stdevId }, () => native.iommufdDestroy(this.iommufd.handle, this.stdevId));
     this.#closed = true;
   }
 }

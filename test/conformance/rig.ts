@@ -62,9 +62,7 @@ export class Rig {
 
   startCase(): void {
     this.ioas = this.iommufd.allocIoas();
-    this.ioas.on('restoreFailed', (_, error) => {
-      report(error);
-    });
+    this.ioas.on('restoreFailed', (_, error) => report(error));
   }
 
   /** Restores the state before the case. */

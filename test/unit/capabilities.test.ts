@@ -10,9 +10,7 @@ function info(...capabilities: { at: number; id: number; next: number; words?: n
     view.setUint16(at, id, true);
     view.setUint16(at + 2, 1, true);
     view.setUint32(at + 4, next, true);
-    words.forEach((word, i) => {
-      view.setUint32(at + 8 + 4 * i, word, true);
-    });
+    words.forEach((word, i) => view.setUint32(at + 8 + 4 * i, word, true));
   }
   return { flags: 0, capOffset: capabilities[0]?.at ?? 0, bytes };
 }

@@ -8,9 +8,7 @@ import { FakeKernel } from '../../lib/fake';
 describe('the diagnostics channel', () => {
   const kernel = new FakeKernel();
   const seen: IoctlMessage[] = [];
-  const listen = (message: unknown) => {
-    seen.push(message as IoctlMessage);
-  };
+  const listen = (message: unknown) => seen.push(message as IoctlMessage);
   const names = () => seen.splice(0).map(({ ioctl }) => ioctl);
 
   beforeEach(() => {

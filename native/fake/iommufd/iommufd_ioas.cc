@@ -22,6 +22,17 @@ int CheckMap(const Command& command) {
   return (command.flags & kAccess) == 0 ? -EINVAL : 0;
 }
 
+// `offset` is where the mapping begins in `pages`. An IOVA that the kernel chooses has the alignment of `hint`.
+template <typename Command>
+int MapPages(Ioas& ioas, Command& command, std::shared_ptr<Pages> pages, uint64_t offset, uint64_t hint) {
+  const IoAddressSpace::Piece piece = {.pages = std::move(pages),
+                                       .offset = offset,
+                                       .alignment_hint = hint,
+                                       .length = command.length,
+                                       .writable = (command.flags & uapi::IOMMU_IOAS_MAP_WRITEABLE) != 0};
+  return ioas.space.Map({piece}, command.flags, &command.iova);
+}
+
 }  // namespace
 
 int IoasAllocate(Iommufd& iommufd, uapi::iommu_ioas_alloc& command) {
@@ -49,12 +60,7 @@ int IoasMap(Iommufd& iommufd, uapi::iommu_ioas_map& command) {
   if (!ioas) return -ENOENT;
   if (command.user_va + command.length < command.user_va) return -EOVERFLOW;
   if (command.length == 0) return -EINVAL;
-  const IoAddressSpace::Piece piece = {.pages = UserPages(command.user_va, command.length),
-                                       .offset = 0,
-                                       .alignment_hint = command.user_va,
-                                       .length = command.length,
-                                       .writable = (command.flags & uapi::IOMMU_IOAS_MAP_WRITEABLE) != 0};
-  return ioas->space.Map({piece}, command.flags, &command.iova);
+  return MapPages(*ioas, command, UserPages(command.user_va, command.length), 0, command.user_va);
 }
 
 int IoasMapFile(Iommufd& iommufd, uapi::iommu_ioas_map_file& command) {
@@ -73,12 +79,7 @@ int IoasMapFile(Iommufd& iommufd, uapi::iommu_ioas_map_file& command) {
     pages = FilePages(command.fd);
     if (!pages) return -ENOMEM;
   }
-  const IoAddressSpace::Piece piece = {.pages = std::move(pages),
-                                       .offset = command.start,
-                                       .alignment_hint = command.start,
-                                       .length = command.length,
-                                       .writable = (command.flags & uapi::IOMMU_IOAS_MAP_WRITEABLE) != 0};
-  return ioas->space.Map({piece}, command.flags, &command.iova);
+  return MapPages(*ioas, command, std::move(pages), command.start, command.start);
 }
 
 int IoasCopy(Iommufd& iommufd, uapi::iommu_ioas_copy& command) {

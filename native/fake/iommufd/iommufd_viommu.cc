@@ -93,7 +93,7 @@ void VeventQueue::Add(const void* data, std::size_t length) {
     events_.push_back({sequence_, {bytes, bytes + length}});
   }
   sequence_ = (sequence_ + 1) & kLastSequence;
-  signal.Set(true);
+  readiness.Set(true);
 }
 
 int64_t VeventQueue::Read(void* buffer, std::size_t size) {
@@ -116,7 +116,7 @@ int64_t VeventQueue::Read(void* buffer, std::size_t size) {
     done += sizeof(header);
     lost_.reset();
   }
-  signal.Set(waiting());
+  readiness.Set(waiting());
   return static_cast<int64_t>(done);
 }
 
@@ -180,16 +180,7 @@ int VeventQueueAllocate(Iommufd& iommufd, uapi::iommu_veventq_alloc& command) {
   if (!viommu) return -ENOENT;
   if (viommu->queues.contains(command.type)) return -EEXIST;
   const auto queue = std::make_shared<VeventQueue>(viommu, command.type, command.veventq_depth);
-  const uint32_t id = iommufd.Add(queue);
-  using File = EventFile<VeventQueue>;
-  const int fd = iommufd.table().Install(std::make_shared<File>(iommufd.shared_from_this(), queue), "event queue");
-  if (fd < 0) {
-    iommufd.Remove(id);
-    return fd;
-  }
-  command.out_veventq_id = id;
-  command.out_veventq_fd = static_cast<uint32_t>(fd);
-  return 0;
+  return AddQueue(iommufd, queue, "event queue", &command.out_veventq_id, &command.out_veventq_fd);
 }
 
 }  // namespace fake

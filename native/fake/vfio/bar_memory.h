@@ -1,6 +1,7 @@
 // The pages of a memory BAR, shared by every mmap of it and by DMA.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 #include "kernel/non_copyable.h"
@@ -12,7 +13,8 @@ class BarMemory : private kernel::NonCopyable {
   explicit BarMemory(uint64_t size);
   ~BarMemory();
 
-  int fd() const { return fd_; }
+  // Maps a part of it once more: 0, or a negated errno.
+  int Map(std::size_t length, int protection, uint64_t offset, void** out) const;
   uint8_t* bytes() const { return bytes_; }
 
  private:

@@ -56,6 +56,9 @@ class DmaLog : private kernel::NonCopyable {
   virtual int ReadAndClear(uint64_t iova, uint64_t length, const Mark& mark) = 0;
 };
 
+// The checks of VFIO_DEVICE_FEATURE that do not depend on the feature: 0 or a negated errno.
+int CheckHeader(const uapi::vfio_device_feature& feature);
+
 // vfio_check_feature(): 0 or a negated errno is the result of the ioctl; nullopt: the operation must be done.
 std::optional<int> CheckFeature(const uapi::vfio_device_feature& feature, uint32_t operations, std::size_t payload);
 

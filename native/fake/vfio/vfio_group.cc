@@ -99,19 +99,7 @@ int VfioGroupDevice::Ioctl(uapi::request_t request, void* argument) {
   if (request == uapi::VFIO_DEVICE_BIND_IOMMUFD) return -EINVAL;
   const bool of_cdevs =
       request == uapi::VFIO_DEVICE_ATTACH_IOMMUFD_PT || request == uapi::VFIO_DEVICE_DETACH_IOMMUFD_PT;
-  return of_cdevs ? -ENOTTY : device_->Ioctl(request, argument);
-}
-
-int64_t VfioGroupDevice::Pread(void* buffer, std::size_t size, uint64_t offset) {
-  return device_->ReadRegion(offset, buffer, size);
-}
-
-int64_t VfioGroupDevice::Pwrite(const void* buffer, std::size_t size, uint64_t offset) {
-  return device_->WriteRegion(offset, buffer, size);
-}
-
-int VfioGroupDevice::Mmap(std::size_t length, int protection, int flags, uint64_t offset, kernel::MappedPages* out) {
-  return device_->Mmap(length, protection, flags, offset, out);
+  return of_cdevs ? -ENOTTY : VfioDeviceFile::Ioctl(request, argument);
 }
 
 }  // namespace fake
