@@ -9,9 +9,7 @@ import { barBytes, MiB, page, vram } from './rig';
 describe('a container without groups', () => {
   const rig = new ContainerRig([]);
   beforeEach(() => rig.start());
-  afterEach(() => {
-    rig.stop();
-  });
+  afterEach(() => rig.stop());
 
   conforms('has version 0, and tells what the kernel can do', () => {
     assert.equal(observe(rig.container.apiVersion()), 0);
@@ -401,9 +399,7 @@ describe("a container's IOMMU of version 1", () => {
     await rig.container.setIommu('TYPE1');
     await VfioDevice.open(addressOf(reference, 'engine'), { group });
   });
-  afterEach(() => {
-    rig.stop();
-  });
+  afterEach(() => rig.stop());
 
   conforms('unmaps more or less than is asked for', async () => {
     assert.equal(rig.container.iommu, 'TYPE1');

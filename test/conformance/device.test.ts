@@ -10,9 +10,7 @@ describe('opening a device', () => {
   beforeEach(() => {
     iommufd = Iommufd.open();
   });
-  afterEach(() => {
-    iommufd.close();
-  });
+  afterEach(() => iommufd.close());
 
   conforms('by its PCI address', async () => {
     const device = await VfioDevice.open(addresses.engine, { iommufd });

@@ -85,9 +85,9 @@ describe('exporting a dma-buf', () => {
     assert.equal(observe(rig.ioas.mapDmaBuf(exported, { iova: 0n }).state), 'live');
   });
 
-  conforms('probing exports nothing', () => {
-    assert.deepEqual(observe(rig.device('ssd').probe('DMA_BUF')), { get: true, set: false });
-  });
+  conforms('probing exports nothing', () =>
+    assert.deepEqual(observe(rig.device('ssd').probe('DMA_BUF')), { get: true, set: false }),
+  );
 });
 
 describe('a dma-buf of a closed device', () => {

@@ -20,9 +20,7 @@ describe('a fault queue', () => {
   /** Attaches the device to this page table until the case ends. */
   const onto = (table: Hwpt) => {
     mock.replace(table);
-    rig.keep({
-      close: () => mock.replace(rig.ioas),
-    });
+    rig.keep({ close: () => mock.replace(rig.ioas) });
   };
   /** The fields that do not depend on which ids were free. */
   const seen = ({ device, ...group }: PageRequestGroup) => observe({ ...group, its: device === mock.id });
@@ -129,9 +127,7 @@ describe('a fault queue', () => {
   conforms('is of one PASID, if that is what is attached', () => {
     onto(rig.keep(rig.ioas.allocHwptSync(mock, { pasid: true })));
     mock.attachPasid(5, hwpt);
-    rig.keep({
-      close: () => mock.detachPasid(5),
-    });
+    rig.keep({ close: () => mock.detachPasid(5) });
     mock.triggerIopf({ address: 0x1000n, pasid: 5 });
     mock.triggerIopf({ address: 0x2000n, pasid: 6 });
     mock.triggerIopf({ address: 0x3000n });

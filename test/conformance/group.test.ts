@@ -11,9 +11,7 @@ const address = (role: string) => addressOf(reference, role);
 describe('an IOMMU group', () => {
   const rig = new ContainerRig([]);
   beforeEach(() => rig.start());
-  afterEach(() => {
-    rig.stop();
-  });
+  afterEach(() => rig.stop());
 
   conforms('tells whether it is viable, and whether it is in a container', async () => {
     const group = rig.group('engine');

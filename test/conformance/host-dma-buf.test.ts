@@ -144,9 +144,7 @@ describe('the seals of DMA memory', () => {
   const rig = useRig();
   const memory = () => rig.keep(DmaMemory.alloc(4096));
 
-  conforms('are from the start that it cannot shrink', () => {
-    assert.deepEqual(observe(memory().seals), ['shrink']);
-  });
+  conforms('are from the start that it cannot shrink', () => assert.deepEqual(observe(memory().seals), ['shrink']));
 
   conforms('can be more', () => {
     const source = memory();

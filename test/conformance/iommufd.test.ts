@@ -89,9 +89,9 @@ describe('ioas', () => {
     assert.equal(rig.device('engine').ioas, undefined);
   });
 
-  conforms('unmapping everything where nothing is mapped is no error', () => {
-    assert.equal(observe(rig.ioas.unmap()), 0n);
-  });
+  conforms('unmapping everything where nothing is mapped is no error', () =>
+    assert.equal(observe(rig.ioas.unmap()), 0n),
+  );
 
   conforms('unmapping where nothing is mapped: ENOENT', async () => {
     await refuses('ENOENT', () => rig.ioas.unmap(0x1000n, 0x1000n));

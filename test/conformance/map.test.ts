@@ -27,9 +27,9 @@ describe('mapping a dma-buf', () => {
     observe(rig.ioas.mapDmaBuf(buffer(cmb.size)).iova);
   });
 
-  conforms('takes safe integers for u64s', () => {
-    assert.equal(observe(rig.ioas.mapDmaBuf(buffer(), { iova: 0x20_0000, offset: 4096, length: 8192 }).length), 8192n);
-  });
+  conforms('takes safe integers for u64s', () =>
+    assert.equal(observe(rig.ioas.mapDmaBuf(buffer(), { iova: 0x20_0000, offset: 4096, length: 8192 }).length), 8192n),
+  );
 
   conforms('maps a part of the buffer', () => {
     const mapping = rig.ioas.mapDmaBuf(buffer(), { offset: 16n * page, length: 4n * page, iova: 0x40_0000n });
@@ -161,9 +161,9 @@ describe('mapping host memory', () => {
     assert.equal(observe(mapping.length), 65536n);
   });
 
-  conforms('by address, waiting', () => {
-    assert.equal(observe(rig.ioas.mapMemorySync(memory(), { iova: 0x1000_0000n, access: 'r' }).state), 'live');
-  });
+  conforms('by address, waiting', () =>
+    assert.equal(observe(rig.ioas.mapMemorySync(memory(), { iova: 0x1000_0000n, access: 'r' }).state), 'live'),
+  );
 
   conforms('a part of it', async () => {
     const mapping = await rig.ioas.mapMemory(memory(), { iova: 0n, offset: 4096, length: 8192 });

@@ -11,9 +11,7 @@ describe('opening a mediated device', () => {
   beforeEach(() => {
     iommufd = Iommufd.open();
   });
-  afterEach(() => {
-    iommufd.close();
-  });
+  afterEach(() => iommufd.close());
 
   conforms('by its UUID', async () => {
     const device = await VfioDevice.open(addresses.serial, { iommufd });

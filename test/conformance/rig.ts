@@ -145,16 +145,12 @@ export class Rig {
 export function useRig(...roles: Role[]): Rig {
   const rig = new Rig(roles);
   before(() => rig.start());
-  beforeEach(() => {
-    rig.startCase();
-  });
+  beforeEach(() => rig.startCase());
   afterEach(async function () {
     if (this.currentTest?.state === 'failed') await rig.restart();
     else rig.endCase();
   });
-  after(() => {
-    rig.stop();
-  });
+  after(() => rig.stop());
   return rig;
 }
 

@@ -15,9 +15,7 @@ describe('a VF token', () => {
     physical = await VfioDevice.open(addresses.physical, { iommufd });
     physical.setVfToken(token);
   });
-  afterEach(() => {
-    iommufd.close();
-  });
+  afterEach(() => iommufd.close());
 
   conforms('is wanted by a virtual function: without it EACCES', async () => {
     const error = await refuses('EACCES', () => VfioDevice.open(addresses.virtual0, { iommufd }));

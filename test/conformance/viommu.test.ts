@@ -22,9 +22,7 @@ describe('a virtual IOMMU', () => {
   /** Attaches the device to this page table until the case ends. */
   const onto = (table: Hwpt) => {
     mock.replace(table);
-    rig.keep({
-      close: () => mock.replace(rig.ioas),
-    });
+    rig.keep({ close: () => mock.replace(rig.ioas) });
   };
   const another = () => rig.keep(MockDevice.attach(rig.ioas));
   const queueOf = (depth: number): VeventQueue => {

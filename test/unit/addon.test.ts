@@ -32,9 +32,7 @@ describe('loading the addon', function () {
       writeFileSync(join(folder, `dist/addon/${name}.js`), transpileModule(source, { compilerOptions }).outputText);
     }
   });
-  afterEach(() => {
-    rmSync(folder, { recursive: true });
-  });
+  afterEach(() => rmSync(folder, { recursive: true }));
 
   function load(...flags: string[]): Outcome {
     const script = `

@@ -119,9 +119,7 @@ describe('every class that can be closed', function () {
   beforeEach(() => {
     kernel = new FakeKernel();
   });
-  afterEach(() => {
-    kernel.close();
-  });
+  afterEach(() => kernel.close());
 
   it('is found, and no class that is named here is gone', () => {
     assert.ok(names.length >= 30, names.join(' '));

@@ -147,9 +147,7 @@ describe('a fake kernel', function () {
     beforeEach(() => {
       folder = mkdtempSync(join(tmpdir(), 'vfio-dmabuf-test-'));
     });
-    afterEach(() => {
-      rmSync(folder, { recursive: true });
-    });
+    afterEach(() => rmSync(folder, { recursive: true }));
 
     /** The files that are left when a process makes a fake kernel and then executes `end`. */
     function left(end: string): string[] {
@@ -167,9 +165,7 @@ describe('a fake kernel', function () {
         new Worker(${JSON.stringify(`${load} globalThis.kernel = new FakeKernel(); parentPort.postMessage(1); setInterval(() => {}, 1000);`)}, { eval: true })
           .once('message', () => process.exit());`,
     })) {
-      it(`when the process ends: ${way}`, () => {
-        assert.deepEqual(left(end), []);
-      });
+      it(`when the process ends: ${way}`, () => assert.deepEqual(left(end), []));
     }
 
     it('when its worker is terminated', async () => {

@@ -14,12 +14,8 @@ describe('the diagnostics channel', () => {
   beforeEach(() => {
     seen.length = 0;
   });
-  afterEach(() => {
-    unsubscribe(ioctlChannel, listen);
-  });
-  after(() => {
-    kernel.close();
-  });
+  afterEach(() => unsubscribe(ioctlChannel, listen));
+  after(() => kernel.close());
 
   it('tells every ioctl with its file, result and time, in the next turn of the event loop', async () => {
     subscribe(ioctlChannel, listen);
