@@ -1,7 +1,7 @@
 // dma-bufs of a device: names, sizes, duplicates.
 import assert from 'node:assert/strict';
-import { closeSync, openSync } from 'node:fs';
 import { DmaBuf, DmaMemory } from '../../lib';
+import { openFile } from '../cleanup';
 import { conforms, observe, refuses } from './record';
 import { cmb, MiB, page, useRig } from './rig';
 
@@ -46,12 +46,8 @@ describe('a dma-buf', () => {
     await refuses('ERR_NOT_DMA_BUF', () => DmaBuf.fromFd(memory.fd));
     await refuses('ERR_NOT_DMA_BUF', () => DmaBuf.fromFd(rig.device('ssd').fd));
     await refuses('ERR_NOT_DMA_BUF', () => DmaBuf.fromFd(rig.iommufd.fd));
-    const file = openSync('/dev/null', 'r');
-    try {
-      await refuses('ERR_NOT_DMA_BUF', () => DmaBuf.fromFd(file));
-    } finally {
-      closeSync(file);
-    }
+    const file = openFile('/dev/null');
+    await refuses('ERR_NOT_DMA_BUF', () => DmaBuf.fromFd(file));
   });
 
   conforms('a number that is no fd: EBADF', async () => {

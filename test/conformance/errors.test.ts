@@ -2,9 +2,10 @@
 // kernel.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { closeSync, openSync, readdirSync, readlinkSync } from 'node:fs';
+import { readdirSync, readlinkSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { DmaMemory, Iommufd, KernelError, VfioDevice } from '../../lib';
+import { openFile } from '../cleanup';
 import { conforms, conformsOnlyOn, observe, refuses, unlessFailing } from './record';
 import { addresses, cmb, MiB, page, useRig } from './rig';
 
@@ -57,14 +58,10 @@ describe('the cause of an error', () => {
     await hinted('EINVAL', /^offset plus length, 0x20000, reaches past the end of the memfd, 0x10000$/, () =>
       rig.ioas.mapFile(memory.fd, { iova: 0n, length: 131072 }),
     );
-    const file = openSync('/proc/self/exe', 'r');
-    try {
-      await hinted('EINVAL', /^the file is no memfd/, () =>
-        rig.ioas.mapFile(file, { iova: 0n, length: 4096, access: 'r' }),
-      );
-    } finally {
-      closeSync(file);
-    }
+    const file = openFile('/proc/self/exe');
+    await hinted('EINVAL', /^the file is no memfd/, () =>
+      rig.ioas.mapFile(file, { iova: 0n, length: 4096, access: 'r' }),
+    );
   });
 
   conforms('of dma-bufs that cannot be imported', async () => {
@@ -150,13 +147,9 @@ describe('an error of the system', () => {
 
   onReal('EBUSY: the group is open through the older interface', async () => {
     const group = basename(readlinkSync(`/sys/bus/pci/devices/${addresses.engine}/iommu_group`));
-    const file = openSync(`/dev/vfio/${group}`, 'r+');
-    try {
-      using iommufd = Iommufd.open();
-      const error = await refuses('EBUSY', () => VfioDevice.open(addresses.engine, { iommufd }));
-      assert(error.message.includes(`fuser -v /dev/vfio/${group}`), error.message);
-    } finally {
-      closeSync(file);
-    }
+    openFile(`/dev/vfio/${group}`, 'r+');
+    using iommufd = Iommufd.open();
+    const error = await refuses('EBUSY', () => VfioDevice.open(addresses.engine, { iommufd }));
+    assert(error.message.includes(`fuser -v /dev/vfio/${group}`), error.message);
   });
 });

@@ -1,11 +1,9 @@
 // Page requests of the mock device, read from a fault queue.
 import assert from 'node:assert/strict';
-import { Iommufd, type FaultQueue, type Hwpt, type HwptData, type PageRequestGroup } from '../../lib';
-import { MockDevice, mockType } from './mock';
+import { Iommufd, type FaultQueue, type Hwpt, type PageRequestGroup } from '../../lib';
+import { guest, MockDevice } from './mock';
 import { conforms, observe, refuses } from './record';
 import { useRig } from './rig';
-
-const guest: HwptData = { type: mockType.hwpt, bytes: new Uint8Array([1, 2, 3, 4, 0, 0, 0, 0]) };
 
 describe('a fault queue', () => {
   const rig = useRig('engine');
@@ -165,9 +163,9 @@ describe('a fault queue', () => {
     }
   });
 
-  conforms('is not for a nesting parent: EOPNOTSUPP', async () => {
-    await refuses('EOPNOTSUPP', () => rig.ioas.allocHwpt(mock, { faultQueue: faults, nestParent: true }));
-  });
+  conforms('is not for a nesting parent: EOPNOTSUPP', () =>
+    refuses('EOPNOTSUPP', () => rig.ioas.allocHwpt(mock, { faultQueue: faults, nestParent: true })),
+  );
 
   conforms('is not for a PCI device without page requests: ENODEV', async () => {
     const engine = rig.device('engine');

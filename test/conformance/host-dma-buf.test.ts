@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { randomFillSync } from 'node:crypto';
 import { closeSync, ftruncateSync, openSync, rmSync } from 'node:fs';
 import { DmaBuf, DmaHeap, DmaMemory, type MappedDmaBuf } from '../../lib';
+import { openFile } from '../cleanup';
 import { conforms, observe, refuses, unlessFailing } from './record';
 import { cmb, MiB, page, useRig } from './rig';
 
@@ -100,13 +101,9 @@ describe('a udmabuf of several memories', () => {
   });
 
   conforms('what is no memfd: EBADFD', async () => {
-    const file = openSync('/dev/null', 'r');
-    try {
-      await refuses('EBADFD', () => DmaBuf.fromMemory([{ memory: file, length: 4096 }]));
-      await refuses('EBADFD', () => DmaBuf.fromMemory([{ memory: memory() }, { memory: file, length: 4096 }]));
-    } finally {
-      closeSync(file);
-    }
+    const file = openFile('/dev/null');
+    await refuses('EBADFD', () => DmaBuf.fromMemory([{ memory: file, length: 4096 }]));
+    await refuses('EBADFD', () => DmaBuf.fromMemory([{ memory: memory() }, { memory: file, length: 4096 }]));
     await refuses('EBADFD', () => DmaBuf.fromMemory([{ memory: 0x7fff_0000, length: 4096 }]));
     await refuses('EBADFD', () => DmaBuf.fromMemory([{ memory: rig.iommufd.fd, length: 4096 }]));
   });

@@ -58,6 +58,23 @@ async function heard(counts: AsyncIterator<bigint, undefined>, wanted: bigint): 
 const listening = (index: InterruptIndex, vector = 0) =>
   index.listen(vector, { signal: AbortSignal.timeout(patience) });
 
+/** Makes the engine copy 64 bytes of host memory and raise an interrupt at the end. */
+async function transfer(index: InterruptIndex): Promise<void> {
+  const memory = await rig.memory();
+  await rig.engine();
+  index.enable();
+  const counts = listening(index);
+  const bar = engine().region(0);
+  bar.write64(0x80, memory.iova);
+  bar.write64(0x88, 0x40000n);
+  bar.write64(0x90, 64n);
+  bar.write64(0x98, 5n);
+  assert.equal(await heard(counts, 1n), 1n);
+  assert.equal(observe(bar.read32(registers.status)), 0x100);
+  acknowledge();
+  await counts.return();
+}
+
 function useDevices(): void {
   const own = useRig('engine', 'ssd', 'display', 'ports');
   before(() => {
@@ -524,21 +541,7 @@ describe('INTx', () => {
     assert.equal(await counted(event, 1n), 1n);
   });
 
-  conforms('tells that a transfer is done', async () => {
-    const memory = await rig.memory();
-    await rig.engine();
-    intx().enable();
-    const counts = listening(intx());
-    const bar = engine().region(0);
-    bar.write64(0x80, memory.iova);
-    bar.write64(0x88, 0x40000n);
-    bar.write64(0x90, 64n);
-    bar.write64(0x98, 5n);
-    assert.equal(await heard(counts, 1n), 1n);
-    assert.equal(observe(bar.read32(registers.status)), 0x100);
-    acknowledge();
-    await counts.return();
-  });
+  conforms('tells that a transfer is done', () => transfer(intx()));
 });
 
 describe('MSI', () => {
@@ -654,20 +657,7 @@ describe('MSI', () => {
     assert.equal(await counted(event, 1n), 1n);
   });
 
-  conforms('tells that a transfer is done', async () => {
-    const memory = await rig.memory();
-    await rig.engine();
-    msi().enable();
-    const counts = listening(msi());
-    const bar = engine().region(0);
-    bar.write64(0x80, memory.iova);
-    bar.write64(0x88, 0x40000n);
-    bar.write64(0x90, 64n);
-    bar.write64(0x98, 5n);
-    assert.equal(await heard(counts, 1n), 1n);
-    observe(bar.read32(registers.status));
-    await counts.return();
-  });
+  conforms('tells that a transfer is done', () => transfer(msi()));
 
   conforms('of many, one after the other, none is lost', async () => {
     msi().enable();

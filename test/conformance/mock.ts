@@ -6,7 +6,7 @@ import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { constants, tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { Hwpt, Ioas, Iommufd } from '../../lib';
+import type { Hwpt, HwptData, Ioas, Iommufd } from '../../lib';
 import { kernelCall } from '../../lib/errors/errors';
 import { FakeKernel } from '../../lib/fake';
 import { native } from '../../lib/addon/native';
@@ -33,6 +33,9 @@ const deviceFlags = { noDirty: 1, pasid: 4 } as const;
 export const mockAperture = { start: 1n << 24n, last: (1n << 31n) - 1n, page: 2048n } as const;
 /** The mock driver's types of HWPT data and of hw info. */
 export const mockType = { hwpt: 0xdead, hwInfo: 0xfeed_beef } as const;
+
+/** The data of a nested HWPT. Each entry of its IOTLB has the value 0x04030201. */
+export const guest: HwptData = { type: mockType.hwpt, bytes: new Uint8Array([1, 2, 3, 4, 0, 0, 0, 0]) };
 
 let program: string | undefined;
 

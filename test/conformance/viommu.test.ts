@@ -1,11 +1,10 @@
 // Virtual IOMMUs on the mock device: their devices, page tables and events.
 import assert from 'node:assert/strict';
-import { DmaMemory, Iommufd, type Hwpt, type HwptData, type VeventQueue, type Viommu } from '../../lib';
-import { MockDevice, mockType } from './mock';
+import { DmaMemory, Iommufd, type Hwpt, type VeventQueue, type Viommu } from '../../lib';
+import { guest, MockDevice } from './mock';
 import { conforms, observe, refuses } from './record';
 import { useRig } from './rig';
 
-const guest: HwptData = { type: mockType.hwpt, bytes: new Uint8Array([1, 2, 3, 4, 0, 0, 0, 0]) };
 const selftest = 0xdead_beef;
 const events = { type: 0xbeef_beef, eventLength: 4 };
 

@@ -1,10 +1,10 @@
 // Loading the native addon, in installations with an addon, without one, and with one that cannot be loaded.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { ModuleKind, ScriptTarget, transpileModule } from 'typescript';
+import { temporaryFolder } from '../cleanup';
 
 const checkout = resolve(__dirname, '../..');
 const binary = 'build/Release/vfio_dmabuf.node';
@@ -21,7 +21,7 @@ describe('loading the addon', function () {
   let folder: string;
 
   beforeEach(() => {
-    folder = mkdtempSync(join(tmpdir(), 'addon-'));
+    folder = temporaryFolder();
     mkdirSync(join(folder, 'dist/addon'), { recursive: true });
     mkdirSync(join(folder, 'build/Release'), { recursive: true });
     writeFileSync(join(folder, 'package.json'), '{}');
@@ -32,7 +32,6 @@ describe('loading the addon', function () {
       writeFileSync(join(folder, `dist/addon/${name}.js`), transpileModule(source, { compilerOptions }).outputText);
     }
   });
-  afterEach(() => rmSync(folder, { recursive: true }));
 
   function load(...flags: string[]): Outcome {
     const script = `

@@ -2,13 +2,13 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import { Iommufd, VfioDevice } from '../../lib';
 import { FakeKernel, type FakeKernelToken } from '../../lib/fake';
+import { temporaryFolder } from '../cleanup';
 
 const load = `require(${JSON.stringify(require.resolve('tsx/cjs'))});
   const { DmaMemory, Iommufd, VfioDevice } = require(${JSON.stringify(require.resolve('../../lib'))});
@@ -33,49 +33,37 @@ describe('a fake kernel', function () {
   this.timeout(30_000);
 
   it('that cannot be made leaves no folder', () => {
-    const folder = mkdtempSync(join(tmpdir(), 'fake-'));
-    try {
-      const fails = (machine: string) => `try { new FakeKernel({ ...reference, ${machine} }); } catch { failed += 1; }`;
-      // The error occurs in TypeScript before the sysfs is written, in native code, and with a half-written sysfs.
-      const machines = [
-        'ports: [{}]',
-        "mdevs: [{ role: 'x', type: 'nonsense' }]",
-        'cpu: { get vendor() { throw 1; } }',
-      ];
-      const code = `let failed = 0; const reference = kernel.machine; kernel.close(); ${machines.map(fails).join('')}
-        console.log(failed, require('node:fs').readdirSync(process.env.TMPDIR).length);`;
-      assert.equal(run(folder, code).stdout, `${String(machines.length)} 0\n`);
-    } finally {
-      rmSync(folder, { recursive: true });
-    }
+    const folder = temporaryFolder();
+    const fails = (machine: string) => `try { new FakeKernel({ ...reference, ${machine} }); } catch { failed += 1; }`;
+    // The error occurs in TypeScript before the sysfs is written, in native code, and with a half-written sysfs.
+    const machines = ['ports: [{}]', "mdevs: [{ role: 'x', type: 'nonsense' }]", 'cpu: { get vendor() { throw 1; } }'];
+    const code = `let failed = 0; const reference = kernel.machine; kernel.close(); ${machines.map(fails).join('')}
+      console.log(failed, require('node:fs').readdirSync(process.env.TMPDIR).length);`;
+    assert.equal(run(folder, code).stdout, `${String(machines.length)} 0\n`);
   });
 
   it('that is closed has no fd when its last file is closed, without garbage collection', () => {
-    const folder = mkdtempSync(join(tmpdir(), 'fake-'));
-    try {
-      const code = `
-        const fds = () => require('node:fs').readdirSync('/proc/self/fd').length;
-        function use() {
-          const kernel = new FakeKernel();
-          const iommufd = Iommufd.open({ kernel });
-          const device = VfioDevice.openSync(kernel.addressOf('ssd'), { iommufd });
-          const ring = device.region(2).ioeventfd({ offset: 0x4000, width: 4, value: 1 });
-          kernel.close();
-          const view = device.region(2).map({ offset: 0, length: 4096 });
-          view.write32(0, 7);
-          if (view.read32(0) !== 7) throw new Error('not usable');
-          ring.close();
-          device.close();
-          iommufd.close();
-        }
-        use();
-        const before = fds();
-        for (let i = 0; i < 3; i += 1) use();
-        console.log(fds() - before);`;
-      assert.equal(run(folder, code).stdout, '0\n');
-    } finally {
-      rmSync(folder, { recursive: true });
-    }
+    const folder = temporaryFolder();
+    const code = `
+      const fds = () => require('node:fs').readdirSync('/proc/self/fd').length;
+      function use() {
+        const kernel = new FakeKernel();
+        const iommufd = Iommufd.open({ kernel });
+        const device = VfioDevice.openSync(kernel.addressOf('ssd'), { iommufd });
+        const ring = device.region(2).ioeventfd({ offset: 0x4000, width: 4, value: 1 });
+        kernel.close();
+        const view = device.region(2).map({ offset: 0, length: 4096 });
+        view.write32(0, 7);
+        if (view.read32(0) !== 7) throw new Error('not usable');
+        ring.close();
+        device.close();
+        iommufd.close();
+      }
+      use();
+      const before = fds();
+      for (let i = 0; i < 3; i += 1) use();
+      console.log(fds() - before);`;
+    assert.equal(run(folder, code).stdout, '0\n');
   });
 
   describe('in several threads', () => {
@@ -145,9 +133,8 @@ describe('a fake kernel', function () {
   describe('leaves no sysfs folder', () => {
     let folder: string;
     beforeEach(() => {
-      folder = mkdtempSync(join(tmpdir(), 'vfio-dmabuf-test-'));
+      folder = temporaryFolder();
     });
-    afterEach(() => rmSync(folder, { recursive: true }));
 
     /** The files that are left when a process makes a fake kernel and then executes `end`. */
     function left(end: string): string[] {
