@@ -1,6 +1,8 @@
-// Functions of a dma-buf: its size, name and CPU mapping, DMA_BUF_IOCTL_SYNC, and its fences as sync files.
+// Functions of a dma-buf: its size, name and CPU mapping, DMA_BUF_IOCTL_SYNC, and its fences as sync files. Functions
+// of /dev/udmabuf and /dev/dma_heap, which create dma-bufs of host memory.
 #include "binding/addon.h"
 #include "binding/bus_errors.h"
+#include "core/host_dma_buf.h"
 
 namespace binding {
 namespace {
@@ -39,6 +41,21 @@ std::shared_ptr<core::Mapping> DmaBufMap(Napi::Env env, const std::shared_ptr<co
   return core::MapDmaBuf(fd, offset, length, writable);
 }
 
+// udmabufCreate(driver, memfd, offset, size): Fd
+std::shared_ptr<core::Fd> UdmabufCreate(const core::Fd& driver, const core::Fd& memfd, uint64_t offset, uint64_t size) {
+  return core::CreateUdmabuf(driver, {.memfd = memfd.number(), .offset = offset, .size = size});
+}
+
+// udmabufCreateList(driver, [fd number, offset, size, …]): Fd
+std::shared_ptr<core::Fd> UdmabufCreateList(const core::Fd& driver, const std::vector<uint64_t>& words) {
+  constexpr std::size_t kWords = 3;
+  std::vector<core::UdmabufItem> items(words.size() / kWords);
+  for (std::size_t i = 0; i < items.size(); ++i) {
+    items[i] = {static_cast<int>(words[kWords * i]), words[kWords * i + 1], words[kWords * i + 2]};
+  }
+  return core::CreateUdmabufList(driver, items);
+}
+
 }  // namespace
 
 void InitDmaBuf(Napi::Env env, Napi::Object exports) {
@@ -51,6 +68,9 @@ void InitDmaBuf(Napi::Env env, Napi::Object exports) {
   Export<core::DmaBufExportSyncFile>(env, exports, "dmaBufExportSyncFile");
   Export<core::DmaBufImportSyncFile>(env, exports, "dmaBufImportSyncFile");
   Export<DmaBufMap>(env, exports, "dmaBufMap");
+  Export<UdmabufCreate>(env, exports, "udmabufCreate");
+  Export<UdmabufCreateList>(env, exports, "udmabufCreateList");
+  ExportAsync<core::AllocateFromHeap>(env, exports, "heapAllocate");
 }
 
 }  // namespace binding

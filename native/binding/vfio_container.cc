@@ -1,9 +1,11 @@
-// Functions of a VFIO container. Its handle is its Fd; JavaScript keeps the Mappings of mapped pages alive.
+// Functions of VFIO groups and containers. A container's handle is its Fd; JavaScript keeps the Mappings of mapped
+// pages alive.
 #include "core/vfio_container.h"
 
 #include <sys/mman.h>
 
 #include "binding/addon.h"
+#include "core/vfio_group.h"
 #include "kernel/page_size.h"
 
 namespace binding {
@@ -66,6 +68,10 @@ void InitVfioContainer(Napi::Env env, Napi::Object exports) {
   Export<&VfioContainer::UnmapDmaDirty>(env, exports, "containerUnmapDirty");
   Export<&VfioContainer::TrackDirtyPages>(env, exports, "containerTrackDirtyPages");
   Export<&VfioContainer::GetDirtyPages>(env, exports, "containerDirtyPages");
+  Export<core::GetGroupStatus>(env, exports, "groupStatus");
+  ExportAsync<core::SetContainer>(env, exports, "groupSetContainer");
+  ExportAsync<core::UnsetContainer>(env, exports, "groupUnsetContainer");
+  ExportAsync<core::GetDeviceFd>(env, exports, "groupDeviceFd");
 }
 
 }  // namespace binding

@@ -1,10 +1,11 @@
-// Functions of a VFIO device: binding, attaching, information, features, and access to its regions.
+// Functions of a VFIO device: binding, attaching, information, features, access to its regions, and its display.
 #include <sys/mman.h>
 
 #include <algorithm>
 
 #include "binding/addon.h"
 #include "binding/iommufd_object.h"
+#include "core/gfx.h"
 
 namespace binding {
 
@@ -41,6 +42,23 @@ Napi::Value ToJs(Napi::Env env, const core::InfoWithCapabilities<uapi::vfio_regi
 template <>
 Napi::Value ToJs(Napi::Env env, const uapi::vfio_irq_info& info) {
   return Record(env).Define("flags", info.flags).Define("count", info.count);
+}
+
+// NativePlane in lib/addon/native.ts
+template <>
+Napi::Value ToJs(Napi::Env env, const uapi::vfio_device_gfx_plane_info& plane) {
+  return Record(env)
+      .Define("format", plane.drm_format)
+      .Define("modifier", plane.drm_format_mod)
+      .Define("width", plane.width)
+      .Define("height", plane.height)
+      .Define("stride", plane.stride)
+      .Define("size", plane.size)
+      .Define("x", plane.x_pos)
+      .Define("y", plane.y_pos)
+      .Define("hotX", plane.x_hot)
+      .Define("hotY", plane.y_hot)
+      .Define("id", plane.dmabuf_id);
 }
 
 namespace {
@@ -124,6 +142,9 @@ void InitVfioDevice(Napi::Env env, Napi::Object exports) {
   Export<&core::VfioDevice::SetBusMaster>(env, exports, "vfioSetBusMaster");
   Export<&core::VfioDevice::ZpciError>(env, exports, "vfioZpciError");
   Export<&core::VfioDevice::ExportDmaBuf>(env, exports, "vfioExportDmaBuf");
+  Export<core::ProbeGfxPlane>(env, exports, "gfxProbe");
+  Export<core::QueryGfxPlane>(env, exports, "gfxPlane");
+  Export<core::GetGfxDmaBuf>(env, exports, "gfxDmaBuf");
 }
 
 }  // namespace binding

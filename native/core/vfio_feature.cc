@@ -31,10 +31,7 @@ bool VfioDevice::Probe(uint32_t feature, uint32_t operation) const {
   return true;
 }
 
-void VfioDevice::SetVfToken(const Token& token) const {
-  Token copy = token;
-  Feature(VFIO_DMABUF_FEATURE(SET, PCI_VF_TOKEN), copy.data(), copy.size());
-}
+void VfioDevice::SetVfToken(const Token& token) const { Feature(VFIO_DMABUF_FEATURE(SET, PCI_VF_TOKEN), token); }
 
 void VfioDevice::SetBusMaster(bool on) const {
   Feature(VFIO_DMABUF_FEATURE(SET, BUS_MASTER),
