@@ -56,7 +56,8 @@ class ThreadCall : public AsyncCall {
 
   Napi::Value Result(Napi::Env env) override {
     if (failure_) std::rethrow_exception(failure_);
-    return convert_(env, std::move(*result_));
+    const auto result = std::move(result_);  // released before the promise settles
+    return convert_(env, std::move(*result));
   }
 
   std::shared_ptr<core::Trace> trace_;

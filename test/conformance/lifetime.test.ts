@@ -168,9 +168,7 @@ describe('a call under way', () => {
     'closing the IOAS': ({ ioas }) => ioas[Symbol.asyncDispose](),
   };
   const ends: Record<string, (world: World) => unknown> = {
-    'the iommufd is closed': ({ iommufd }) => {
-      iommufd.close();
-    },
+    'the iommufd is closed': ({ iommufd }) => iommufd.close(),
     'the iommufd is closed on a pool thread': ({ iommufd }) => iommufd[Symbol.asyncDispose](),
     'the devices are closed': ({ ssd, engine }) => {
       ssd.close();
@@ -267,22 +265,15 @@ describe('a device in two processes', () => {
   conformsOnlyOn('system', reason, 'whose memory the other switches off: ERR_MEMORY_DISABLED, not SIGBUS', async () => {
     const device = rig.device('ssd');
     const registers = rig.keep(device.region(0).map());
-    const elsewhere = (script: string) => {
+    const elsewhere = (script: string) =>
       execFileSync('python3', ['-c', script], { stdio: ['ignore', 'inherit', 'inherit', device.fd] });
-    };
     assert.equal(registers.read32(8), 0x10400);
     elsewhere(disable);
     await refuses('ERR_MEMORY_DISABLED', () => registers.read32(8));
     await refuses('ERR_MEMORY_DISABLED', () => registers.read64(8));
-    await refuses('ERR_MEMORY_DISABLED', () => {
-      registers.write32(0x14, 0);
-    });
-    await refuses('ERR_MEMORY_DISABLED', () => {
-      registers.read(0, new Uint32Array(16));
-    });
-    await refuses('ERR_MEMORY_DISABLED', () => {
-      registers.write(0x14, new Uint32Array(1));
-    });
+    await refuses('ERR_MEMORY_DISABLED', () => registers.write32(0x14, 0));
+    await refuses('ERR_MEMORY_DISABLED', () => registers.read(0, new Uint32Array(16)));
+    await refuses('ERR_MEMORY_DISABLED', () => registers.write(0x14, new Uint32Array(1)));
     elsewhere(enable);
     assert.equal(registers.read32(8), 0x10400);
   });

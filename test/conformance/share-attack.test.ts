@@ -326,12 +326,12 @@ while True:
     conforms('who has the place is told', async () => {
       rig.keep(FdServer.listen(path));
       const error = await refuses('EADDRINUSE', () => FdServer.listen(path));
-      unlessFailing(() => {
+      unlessFailing(() =>
         assert.match(
           (error as { hint?: string }).hint ?? '',
           new RegExp(`process ${String(process.pid)} listens there`),
-        );
-      });
+        ),
+      );
       const other = await refuses('EADDRINUSE', () => FdServer.listen(path, { kind: 'stream' }));
       assert.match((other as { hint?: string }).hint ?? '', /another process listens there/);
     });

@@ -119,9 +119,7 @@ describe('sharing dma-bufs', () => {
     const ended = once(client, 'end');
     server.close();
     const [error] = (await ended) as unknown[];
-    unlessFailing(() => {
-      assert.equal(error, undefined);
-    });
+    unlessFailing(() => assert.equal(error, undefined));
     assert.equal(observe(client.closed), true);
     assert.equal(observe(client.buffers[0]?.dmaBuf.size), MiB);
     await refuses('ENOENT', () => ShareClient.connect(path));
@@ -180,9 +178,7 @@ describe('sharing dma-bufs', () => {
     const ended = once(client, 'end');
     await channel.send(JSON.stringify({ event: 'revoked', buffer: 3, generation: 1 }));
     const [error] = (await ended) as [{ code?: string }];
-    unlessFailing(() => {
-      assert.equal(error.code, 'ERR_SHARE_PROTOCOL');
-    });
+    unlessFailing(() => assert.equal(error.code, 'ERR_SHARE_PROTOCOL'));
     assert.equal(observe(client.closed), true);
   });
 
@@ -204,9 +200,7 @@ describe('sharing dma-bufs', () => {
     await channel.send(JSON.stringify({ event: 'restored', buffer: 0, generation: 1 }));
     channel.close();
     await ended;
-    unlessFailing(() => {
-      assert.deepEqual(heard, ['revoked 1', 'live 1', 'end']);
-    });
+    unlessFailing(() => assert.deepEqual(heard, ['revoked 1', 'live 1', 'end']));
     client.close();
   });
 

@@ -1,10 +1,10 @@
 // Loading the native addon, in installations and checkouts with an addon, without one, and with one that does not load.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { copyFileSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { ModuleKind, ScriptTarget, transpileModule } from 'typescript';
+import { temporaryFolder } from '../cleanup';
 
 const checkout = resolve(__dirname, '../..');
 const built = 'build/Release/vfio_dmabuf.node';
@@ -24,7 +24,7 @@ describe('loading the addon', function () {
   let folder: string;
 
   beforeEach(() => {
-    project = mkdtempSync(join(tmpdir(), 'addon-'));
+    project = temporaryFolder();
     folder = join(project, 'node_modules/vfio-dmabuf');
     mkdirSync(join(folder, 'dist/addon'), { recursive: true });
     write('package.json', '{ "name": "vfio-dmabuf" }');
@@ -36,9 +36,6 @@ describe('loading the addon', function () {
       const source = readFileSync(join(checkout, `lib/addon/${name}.ts`), 'utf8');
       write(`dist/addon/${name}.js`, transpileModule(source, { compilerOptions }).outputText);
     }
-  });
-  afterEach(() => {
-    rmSync(project, { recursive: true });
   });
 
   /** Writes a file of the installed package. */

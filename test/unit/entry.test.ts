@@ -38,9 +38,7 @@ const hints = /^(not an open file descriptor|the process has as many open files 
 
 describe('entry points', () => {
   for (const [name, program] of Object.entries(programs)) {
-    it(`${name}: errors have hints, and VFIO_DMABUF_KERNEL is known`, () => {
-      assert.match(run('-e', program), hints);
-    });
+    it(`${name}: errors have hints, and VFIO_DMABUF_KERNEL is known`, () => assert.match(run('-e', program), hints));
   }
 
   it('the command line: errors have hints, and VFIO_DMABUF_KERNEL is known', () => {

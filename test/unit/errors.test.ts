@@ -143,9 +143,7 @@ describe('hints', () => {
 
 describe('errors of opening', () => {
   const root = mkdtempSync(join(tmpdir(), 'vfio-dmabuf-errors-'));
-  after(() => {
-    rmSync(root, { recursive: true });
-  });
+  after(() => rmSync(root, { recursive: true }));
   const hintOf = (code: string, path: string) => failed('open', code, { path }, { kernel: { sysfs: root } }).hint ?? '';
   const shows = (path: string) => mkdirSync(join(root, 'class', path), { recursive: true });
 
@@ -212,9 +210,7 @@ describe('a device that VFIO does not have', () => {
   beforeEach(() => {
     kernel = new FakeKernel();
   });
-  afterEach(() => {
-    kernel.close();
-  });
+  afterEach(() => kernel.close());
   const folder = (role = 'engine') => join(kernel.sysfs, 'bus/pci/devices', kernel.addressOf(role));
   const refused = () => {
     let message = '';
@@ -442,12 +438,12 @@ describe('the limit of locked memory', () => {
   const limits: Need = () => (allows('8388608:8388608') ? undefined : 'RLIMIT_MEMLOCK cannot be 8 MiB here');
   const needs = [superuser, prlimit, limits];
 
-  itNeeds(needs, 'is named with what there is and what is needed', () => {
+  itNeeds(needs, 'is named with what there is and what is needed', () =>
     assert.match(
       told('1048576:1048576', 8_388_609n, 'nobody'),
       /^RLIMIT_MEMLOCK is 1048576 bytes \(1\.0 MiB\); this process has 0 bytes \(0\.0 MiB\) pinned, and this needs 8392704 bytes \(8\.0 MiB\) more\. Raise the limit to 8392704 .*`ulimit -l 8196`/,
-    );
-  });
+    ),
+  );
 
   itNeeds(needs, 'is not blamed when it is unlimited, large enough, or lifted, or nothing is pinned', () => {
     const notTheCause = /RLIMIT_MEMLOCK is not the cause/;

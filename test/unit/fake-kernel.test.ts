@@ -2,13 +2,13 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import { DmaBuf, DmaHeap, Iommufd, Kernel, SyncFile, VfioDevice } from '../../lib';
 import { FakeKernel, FenceTimeline, type FakeKernelToken } from '../../lib/fake';
+import { temporaryFolder } from '../cleanup';
 import { loadTypeScript } from '../typescript';
 
 const load = `${loadTypeScript}
@@ -34,49 +34,37 @@ describe('a fake kernel', function () {
   this.timeout(30_000);
 
   it('that cannot be made leaves no folder', () => {
-    const folder = mkdtempSync(join(tmpdir(), 'fake-'));
-    try {
-      const fails = (machine: string) => `try { new FakeKernel({ ...reference, ${machine} }); } catch { failed += 1; }`;
-      // The error occurs in TypeScript before the sysfs is written, in native code, and with a half-written sysfs.
-      const machines = [
-        'ports: [{}]',
-        "mdevs: [{ role: 'x', type: 'nonsense' }]",
-        'cpu: { get vendor() { throw 1; } }',
-      ];
-      const code = `let failed = 0; const reference = kernel.machine; kernel.close(); ${machines.map(fails).join('')}
-        console.log(failed, require('node:fs').readdirSync(process.env.TMPDIR).length);`;
-      assert.equal(run(folder, code).stdout, `${String(machines.length)} 0\n`);
-    } finally {
-      rmSync(folder, { recursive: true });
-    }
+    const folder = temporaryFolder();
+    const fails = (machine: string) => `try { new FakeKernel({ ...reference, ${machine} }); } catch { failed += 1; }`;
+    // The error occurs in TypeScript before the sysfs is written, in native code, and with a half-written sysfs.
+    const machines = ['ports: [{}]', "mdevs: [{ role: 'x', type: 'nonsense' }]", 'cpu: { get vendor() { throw 1; } }'];
+    const code = `let failed = 0; const reference = kernel.machine; kernel.close(); ${machines.map(fails).join('')}
+      console.log(failed, require('node:fs').readdirSync(process.env.TMPDIR).length);`;
+    assert.equal(run(folder, code).stdout, `${String(machines.length)} 0\n`);
   });
 
   it('that is closed has no fd when its last file is closed, without garbage collection', () => {
-    const folder = mkdtempSync(join(tmpdir(), 'fake-'));
-    try {
-      const code = `
-        const fds = () => require('node:fs').readdirSync('/proc/self/fd').length;
-        function use() {
-          const kernel = new FakeKernel();
-          const iommufd = Iommufd.open({ kernel });
-          const device = VfioDevice.openSync(kernel.addressOf('ssd'), { iommufd });
-          const ring = device.region(2).ioeventfd({ offset: 0x4000, width: 4, value: 1 });
-          kernel.close();
-          const view = device.region(2).map({ offset: 0, length: 4096 });
-          view.write32(0, 7);
-          if (view.read32(0) !== 7) throw new Error('not usable');
-          ring.close();
-          device.close();
-          iommufd.close();
-        }
-        use();
-        const before = fds();
-        for (let i = 0; i < 3; i += 1) use();
-        console.log(fds() - before);`;
-      assert.equal(run(folder, code).stdout, '0\n');
-    } finally {
-      rmSync(folder, { recursive: true });
-    }
+    const folder = temporaryFolder();
+    const code = `
+      const fds = () => require('node:fs').readdirSync('/proc/self/fd').length;
+      function use() {
+        const kernel = new FakeKernel();
+        const iommufd = Iommufd.open({ kernel });
+        const device = VfioDevice.openSync(kernel.addressOf('ssd'), { iommufd });
+        const ring = device.region(2).ioeventfd({ offset: 0x4000, width: 4, value: 1 });
+        kernel.close();
+        const view = device.region(2).map({ offset: 0, length: 4096 });
+        view.write32(0, 7);
+        if (view.read32(0) !== 7) throw new Error('not usable');
+        ring.close();
+        device.close();
+        iommufd.close();
+      }
+      use();
+      const before = fds();
+      for (let i = 0; i < 3; i += 1) use();
+      console.log(fds() - before);`;
+    assert.equal(run(folder, code).stdout, '0\n');
   });
 
   describe('in several threads', () => {
@@ -146,10 +134,7 @@ describe('a fake kernel', function () {
   describe('leaves no sysfs folder', () => {
     let folder: string;
     beforeEach(() => {
-      folder = mkdtempSync(join(tmpdir(), 'vfio-dmabuf-test-'));
-    });
-    afterEach(() => {
-      rmSync(folder, { recursive: true });
+      folder = temporaryFolder();
     });
 
     /** The files that are left when a process makes a fake kernel and then executes `end`. */
@@ -167,9 +152,7 @@ describe('a fake kernel', function () {
         new Worker(${JSON.stringify(`${load} globalThis.kernel = new FakeKernel(); parentPort.postMessage(1); setInterval(() => {}, 1000);`)}, { eval: true })
           .once('message', () => process.exit());`,
     })) {
-      it(`when the process ends: ${way}`, () => {
-        assert.deepEqual(left(end), []);
-      });
+      it(`when the process ends: ${way}`, () => assert.deepEqual(left(end), []));
     }
 
     it('when its worker is terminated', async () => {

@@ -22,9 +22,7 @@ function blocking(): [Eventfd, Eventfd] {
   spawnSync(process.execPath, ['--version'], { stdio: [theirs.fd, 'ignore', 'inherit'] });
   const ours = Eventfd.fromFd(theirs.fd, { kernel });
   for (const eventfd of [theirs, ours]) {
-    afterwards(() => {
-      eventfd.close();
-    });
+    afterwards(() => eventfd.close());
     assert.equal(flagsOf(eventfd.fd) & nonBlocking, 0);
   }
   return [theirs, ours];

@@ -155,9 +155,8 @@ describe('the addon as the linker made it', () => {
     assert.equal(stack.flags & PF_X, 0);
   });
 
-  it('checks its stack frames', () => {
-    assert(imported.has('__stack_chk_fail') || imported.has('__stack_chk_guard'), 'no stack protector');
-  });
+  it('checks its stack frames', () =>
+    assert(imported.has('__stack_chk_fail') || imported.has('__stack_chk_guard'), 'no stack protector'));
 
   it('calls the checked functions of the C library (_FORTIFY_SOURCE)', function () {
     // musl has no such functions, and sanitizers do not use them.

@@ -25,9 +25,7 @@ function run(debug: string) {
 describe('objects that were never closed', function () {
   this.timeout(20_000);
 
-  it('are cleaned up by the garbage collector, silently', () => {
-    assert.deepEqual(run(''), [{ openFiles: 0 }]);
-  });
+  it('are cleaned up by the garbage collector, silently', () => assert.deepEqual(run(''), [{ openFiles: 0 }]));
 
   it('are named with the place where they were made, with NODE_DEBUG=vfio-dmabuf', () => {
     const lines = run('vfio-dmabuf');

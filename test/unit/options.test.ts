@@ -3,9 +3,9 @@
 import assert from 'node:assert/strict';
 import { DmaBuf, PeerSpace, ShareServer, type HwptData, type InvalidateData } from '../../lib';
 import { FakeKernel } from '../../lib/fake';
-import { classOf, Fixture, validCalls } from './fuzz/fixture';
-import { Random } from './fuzz/random';
-import { exported, Surface, type Member } from './fuzz/surface';
+import { classOf, Fixture, validCalls } from '../long/fuzz/fixture';
+import { Random } from '../long/fuzz/random';
+import { exported, Surface, type Member } from '../long/fuzz/surface';
 
 const surface = new Surface();
 let kernel: FakeKernel;

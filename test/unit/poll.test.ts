@@ -20,9 +20,7 @@ describe('waiting for an fd', () => {
   beforeEach(() => {
     fd = native.fdEventfd(Kernel.system.handle, 0);
   });
-  afterEach(() => {
-    native.fdClose(fd, false);
-  });
+  afterEach(() => native.fdClose(fd, false));
 
   it('resolves when the event is there', async () => {
     const waiting = ready(fd, readable);

@@ -6,9 +6,9 @@ import { setImmediate, setTimeout } from 'node:timers/promises';
 import { inspect } from 'node:util';
 import { DmaMemory, ioctlChannel, Iommufd, KernelError, PeerSpace, ReceivedFd, ShareClient } from '../../lib';
 import { FakeKernel } from '../../lib/fake';
-import { classOf, Fixture, validCalls } from './fuzz/fixture';
-import { Random } from './fuzz/random';
-import { Surface, type Class } from './fuzz/surface';
+import { classOf, Fixture, validCalls } from '../long/fuzz/fixture';
+import { Random } from '../long/fuzz/random';
+import { Surface, type Class } from '../long/fuzz/surface';
 
 const surface = new Surface();
 let kernel: FakeKernel;

@@ -123,8 +123,7 @@ int UdmabufDriver::Create(const uapi::udmabuf_create_item* items, uint32_t count
     const auto end = static_cast<uint64_t>(info.st_size);
     const auto& [_, pad, offset, size] = items[i];
     if (size == 0 || offset > end || size > end - offset) return -EINVAL;
-    const int result = pages->Add(memfd, offset, size);
-    if (result < 0) return result;
+    if (const int result = pages->Add(memfd, offset, size); result < 0) return result;
   }
   return table_.Install(std::make_shared<Udmabuf>(table_, std::move(pages)), "udmabuf");
 }

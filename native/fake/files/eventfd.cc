@@ -105,8 +105,7 @@ EventfdActions::~EventfdActions() {
 
 int EventfdActions::Add(int fd, std::function<void()> act, std::shared_ptr<EventfdAction>* out) {
   std::shared_ptr<Eventfd> eventfd;
-  const int taken = Eventfd::Take(fd, &eventfd);
-  if (taken != 0) return taken;
+  if (const int taken = Eventfd::Take(fd, &eventfd); taken != 0) return taken;
   if (epoll_ < 0) {
     epoll_ = epoll_create1(EPOLL_CLOEXEC);
     stop_ = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

@@ -60,7 +60,7 @@ int PciDevice::SetIoeventfd(const uapi::vfio_device_ioeventfd& request) {
   if (width != 1 && width != 2 && width != 4 && width != 8) return -EINVAL;
   if (request.fd < -1) return -EINVAL;
   const uint64_t bar = request.offset >> kRegionShift;
-  const uint64_t at = request.offset & ((uint64_t{1} << kRegionShift) - 1);
+  const uint64_t at = request.offset & kRegionOffsetMask;
   if (bar >= kBars || at + width > description_.bars.at(bar).size) return -EINVAL;
   const auto& msix = description_.msix;
   if (msix && msix->bar == bar && at + width > msix->offset && at < msix->offset + msix->size) return -EINVAL;

@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <new>
 
 namespace fake {
@@ -24,6 +25,13 @@ BarMemory::BarMemory(uint64_t size) : size_(size), fd_(memfd_create("fake-bar", 
 BarMemory::~BarMemory() {
   munmap(bytes_, size_);
   close(fd_);
+}
+
+int BarMemory::Map(std::size_t length, int protection, uint64_t offset, void** out) const {
+  void* address = mmap(nullptr, length, protection, MAP_SHARED, fd_, static_cast<off_t>(offset));
+  if (address == MAP_FAILED) return -errno;
+  *out = address;
+  return 0;
 }
 
 }  // namespace fake

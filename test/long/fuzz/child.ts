@@ -45,9 +45,9 @@ process.on('unhandledRejection', (reason) => {
     'unhandled rejection',
   );
 });
-process.on('uncaughtException', (error) => {
-  log.fail(`an uncaught exception: ${error.stack ?? error.message}`, 'uncaught exception');
-});
+process.on('uncaughtException', (error) =>
+  log.fail(`an uncaught exception: ${error.stack ?? error.message}`, 'uncaught exception'),
+);
 process.on('warning', (warning) => {
   if (warning.name !== 'ExperimentalWarning') log.fail(`a warning: ${warning.message}`, 'warning');
 });
@@ -93,9 +93,7 @@ async function main(): Promise<void> {
 }
 
 main()
-  .catch((error: unknown) => {
-    log.fail(error instanceof Error ? (error.stack ?? '') : String(error), 'fuzzer');
-  })
+  .catch((error: unknown) => log.fail(error instanceof Error ? (error.stack ?? '') : String(error), 'fuzzer'))
   .finally(() => {
     process.send?.(log.report, () => process.exit());
     rmSync(folder, { recursive: true, force: true });
