@@ -299,7 +299,7 @@ async function nonsense(say: Say): Promise<string[]> {
     seed = (Math.imul(seed, 1664525) + 1013904223) >>> 0;
     return list[Math.floor((seed / 2 ** 32) * list.length)];
   };
-  native.pageSize; // loads the addon, from which `native` inherits
+  native.systemKernel(); // loads the addon, from which `native` inherits
   const functions = Object.entries(Object.getPrototypeOf(native) as object)
     .flatMap(([name, found]: [string, unknown]) =>
       typeof found === 'object' ? Object.entries(found!) : [[name, found] as [string, unknown]],
