@@ -299,11 +299,13 @@ async function nonsense(say: Say): Promise<string[]> {
     seed = (Math.imul(seed, 1664525) + 1013904223) >>> 0;
     return list[Math.floor((seed / 2 ** 32) * list.length)];
   };
-  const functions = Object.entries(native)
+  native.systemKernel(); // loads the addon, from which `native` inherits
+  const functions = Object.entries(Object.getPrototypeOf(native) as object)
     .flatMap(([name, found]: [string, unknown]) =>
       typeof found === 'object' ? Object.entries(found!) : [[name, found] as [string, unknown]],
     )
     .filter((entry): entry is [string, (...args: unknown[]) => unknown] => typeof entry[1] === 'function');
+  if (functions.length < 100) throw new Error(`the addon has ${String(functions.length)} functions`);
   for (let round = 0; round < (long ? 2000 : 60); round += 1) {
     for (const [name, call] of functions) {
       if (/Close|Retire|[dD]estroy|[rR]elease|fakeFailCall/.test(name) && round % 50 !== 49) continue; // these end it

@@ -42,6 +42,7 @@ function attempt(call: () => unknown): void {
 
 /** The file of the loaded addon. */
 function addonFile(): string {
+  assert(native.pageSize > 0n); // loads it
   const file = Object.keys(require.cache).find((name) => name.endsWith('vfio_dmabuf.node'));
   assert(file, 'the addon was not loaded by require()');
   return file;
