@@ -5,12 +5,13 @@ import { codedError } from '../errors/errors';
 import { array, boolean, integer, options, string } from '../errors/validate';
 import { linked, text } from '../kernel/look';
 import { lockFile, memoryDetails, memoryFile, recall, type Remembered } from './binding-memory';
-import { BindingLock, refusal, wait, waitSync, type BindingStep, type Outcome, type Waiting } from './binding-steps';
+import { BindingLock, refusal, type BindingStep, type Outcome } from './binding-steps';
 import { companionsText, inUse, tracesOf, usersOf, type DeviceTraces } from './in-use';
 import { noIommu } from './iommu-group';
 import { obstacles } from './obstacles';
 import { driverInRule, ruleFile, ruleText } from './persistent-binding';
 import { toAddress } from './sysfs';
+import { wait, waitSync, type Waiting } from './waiting';
 import { generic, isHeldByVfio, isVfioDriver, named, vfioDriverFor } from './vfio-driver';
 
 export type { BindingStep };
