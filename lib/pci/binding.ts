@@ -116,7 +116,7 @@ const probe = ({ sysfs, address }: Place): BindingStep => ({
 const forget = ({ sysfs, address }: Place): BindingStep => ({ file: memoryFile(sysfs, address), value: undefined });
 
 /** Remembers the current driver. After a bind that was interrupted, the driver that is remembered already stays. */
-function remember(place: Place): BindingStep[] {
+function remember(place: Place, to: string): BindingStep[] {
   const { sysfs, address, driver, memory } = place;
   if (driver === undefined && typeof memory === 'object') return [];
   const override = place.override !== undefined && isVfioDriver(sysfs, place.override) ? undefined : place.override;
@@ -125,7 +125,7 @@ function remember(place: Place): BindingStep[] {
     {
       file: memoryFile(sysfs, address),
       value: driver ?? '',
-      details: memoryDetails(sysfs, address, override),
+      details: memoryDetails(sysfs, address, override, to),
     },
   ];
 }
@@ -170,7 +170,7 @@ export function planBind(address: string, opts?: BindingOptions): BindingPlan {
   if (unprotected !== undefined)
     throw codedError('ERR_NO_IOMMU', `VFIO takes only devices behind an IOMMU: ${unprotected}`);
   const steps = [
-    ...(isDone ? [] : remember(place)),
+    ...(isDone ? [] : remember(place, wanted.driver)),
     overrideStep(place, wanted.driver),
     ...release(place),
     probe(place),
@@ -217,7 +217,8 @@ export function planUnbind(address: string, opts?: BindingOptions): BindingPlan 
   // A bind or unbind that was interrupted leaves the device without a driver, or with driver_override set.
   const isHalfDone = driver === undefined && remembered !== undefined;
   if (!held && !isHalfDone) {
-    const isOverridden = override !== undefined && isVfioDriver(sysfs, override) && memory !== undefined;
+    const isOurs = override !== undefined && (override === remembered?.to || isVfioDriver(sysfs, override));
+    const isOverridden = isOurs && memory !== undefined;
     const cleared = isOverridden ? [overrideStep(place, remembered?.override)] : [];
     const steps = [...lasting, ...cleared, ...forgotten];
     return { address: place.address, from: driver, to: driver, steps, objections: [] };
