@@ -1,4 +1,5 @@
 // The commands `vfio-dmabuf bind` and `vfio-dmabuf unbind`.
+import { dirname } from 'node:path';
 import { InvalidArgumentError, type Command } from 'commander';
 import {
   bindToVfioAsync,
@@ -32,9 +33,12 @@ function toMilliseconds(text: string): number {
 const quote = (word: string) => (/^[\w./:-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`);
 
 function commands({ steps }: BindingPlan): string[] {
-  return steps.map(({ file, value }) =>
-    value === undefined ? `rm ${quote(file)}` : `echo ${value.trim() === '' ? '' : `${quote(value)} `}> ${quote(file)}`,
-  );
+  return steps.flatMap(({ file, value, details }) => {
+    if (value === undefined) return [`rm ${quote(file)}`];
+    if (details !== undefined)
+      return [`mkdir -p ${quote(dirname(file))}`, `printf %s ${quote(value + details)} > ${quote(file)}`];
+    return [`echo ${value.trim() === '' ? '' : `${quote(value)} `}> ${quote(file)}`];
+  });
 }
 
 function tell(plan: BindingPlan, dryRun: boolean): void {
@@ -59,7 +63,7 @@ function add(
     .option('-n, --dry-run', 'only tell the commands; also while vfio-pci is not loaded')
     .option('-f, --force', 'also where it hurts')
     .option('--timeout <seconds>', 'how long to wait for the kernel', toMilliseconds, 30_000)
-    .option('--json', 'what was done as JSON: [{ address, from, to, steps: [{ file, value }], objections }]')
+    .option('--json', 'what was done as JSON: [{ address, from, to, steps: [{ file, value, details }], objections }]')
     .addOption(rootOption())
     .action(async (addresses: string[], options: Options) => {
       const { dryRun = false, force = false, timeout, driver, persist = false } = options;

@@ -11,7 +11,6 @@ import { oneOf, options, outOfRange, u64 } from '../errors/validate';
 import { DmaBuf } from './dma-buf';
 import { udmabufPath, withUdmabuf } from './udmabuf-driver';
 
-const pageLog2 = 12;
 const hugePageLog2: Record<HugePageSize, number> = { '2M': 21, '1G': 30 };
 // The largest ArrayBuffer that every supported V8 version allows, in bytes.
 const largest = 2n ** 32n;
@@ -70,7 +69,7 @@ export class DmaMemory extends Closable {
       hugePages === undefined
         ? 0
         : hugePageLog2[oneOf(hugePages, 'hugePages', Object.keys(hugePageLog2) as HugePageSize[])];
-    const page = 1n << BigInt(log2 || pageLog2);
+    const page = log2 === 0 ? native.pageSize : 1n << BigInt(log2);
     const rounded = ((wanted + page - 1n) / page) * page;
     if (rounded > largest) throw outOfRange('size', `<= ${String(largest)} in whole pages`, size);
     const { fd, mapping } = kernelCall({ size: Number(rounded), hugePages }, () =>

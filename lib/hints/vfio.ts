@@ -1,4 +1,5 @@
 // Errno hints for VFIO devices: Linux's drivers/vfio.
+import { native } from '../addon/native';
 import { badRange, noBar, noExport, reservedBar } from './causes/export';
 import { boundAlready, groupNotFree, groupOpen, notAttachable } from './causes/iommu-group';
 import { refusedInterrupts } from './causes/interrupts';
@@ -135,7 +136,7 @@ export const vfioHints: Hints = {
     EINVAL:
       'there must be a range, the ranges must be multiples of the page size and not overlap, and the log must be off; ' +
       `or ${notBound}`,
-    E2BIG: 'the kernel takes as many ranges as fit a page: 256. Join those that are near each other',
+    E2BIG: `the kernel takes as many ranges as fit a page: ${native.pageSize / 16n}. Join those that are near each other`,
     EOVERFLOW: 'iova plus length does not fit 64 bits',
     EOPNOTSUPP: 'the device cannot track so much',
     ENOTTY: noLog,

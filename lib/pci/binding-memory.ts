@@ -11,6 +11,8 @@ export interface Remembered {
   driver: string | undefined;
   /** Its driver_override before, if any. */
   override: string | undefined;
+  /** The driver that it was given to. */
+  to: string | undefined;
 }
 
 const identityFiles = ['vendor', 'device', 'subsystem_vendor', 'subsystem_device', 'revision', 'class'];
@@ -34,8 +36,9 @@ export function lockFile(sysfs: string, address: string): string {
 }
 
 /** The lines of the file after the first, which has the driver. */
-export function memoryDetails(sysfs: string, address: string, override: string | undefined): string {
+export function memoryDetails(sysfs: string, address: string, override: string | undefined, to: string): string {
   const lines = [
+    `to ${to}`,
     `identity ${identityOf(sysfs, address)}`,
     ...(bootOf(sysfs) === '' ? [] : [`boot ${bootOf(sysfs)}`]),
     ...(override === undefined ? [] : [`override ${override}`]),
@@ -55,5 +58,5 @@ export function recall(sysfs: string, address: string): Remembered | 'stale' | u
   if (identity !== undefined && identity !== identityOf(sysfs, address)) return 'stale';
   if (boot !== undefined && bootOf(sysfs) !== '' && boot !== bootOf(sysfs)) return 'stale';
   const driver = content.split('\n')[0]?.trim() ?? '';
-  return { driver: driver === '' ? undefined : driver, override: field('override') };
+  return { driver: driver === '' ? undefined : driver, override: field('override'), to: field('to') };
 }

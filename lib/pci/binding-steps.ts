@@ -6,11 +6,11 @@
 import { spawn } from 'node:child_process';
 import { closeSync, ftruncateSync, mkdirSync, openSync, readFileSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
 import { native } from '../addon/native';
 import { codedError } from '../errors/errors';
 import { Kernel } from '../kernel/kernel';
 import { attempt, text } from '../kernel/look';
+import { isRunning, until, type Waiting } from './waiting';
 
 /** A step: write `value` to `file`; undefined: remove the file. */
 export interface BindingStep {
@@ -70,44 +70,6 @@ export type Outcome =
   | { state: 'done' }
   | { state: 'failed'; step: BindingStep; code: string }
   | { state: 'waiting'; step: BindingStep; pid: number };
-
-/**
- * A computation that waits: it yields the milliseconds until it wants to continue. {@link waitSync} blocks the thread,
- * {@link wait} does not.
- */
-export type Waiting<T> = Generator<number, T>;
-
-export function waitSync<T>(waiting: Waiting<T>): T {
-  const cell = new Int32Array(new SharedArrayBuffer(4));
-  for (;;) {
-    const { done, value } = waiting.next();
-    if (done) return value;
-    Atomics.wait(cell, 0, 0, value);
-  }
-}
-
-export async function wait<T>(waiting: Waiting<T>): Promise<T> {
-  for (;;) {
-    const { done, value } = waiting.next();
-    if (done) return value;
-    await delay(value);
-  }
-}
-
-const shortest = 5;
-const longest = 100;
-
-/** Yields until `look` returns something, or `milliseconds` are over; then returns undefined. */
-function* until<T>(milliseconds: number, look: () => T | undefined): Waiting<T | undefined> {
-  const end = performance.now() + milliseconds;
-  for (let pause = shortest; ; pause = Math.min(pause * 1.5, longest)) {
-    const found = look();
-    if (found !== undefined) return found;
-    const rest = end - performance.now();
-    if (rest <= 0) return undefined;
-    yield Math.min(pause, rest);
-  }
-}
 
 function rejected(step: { file: string; value: string | undefined }, error: unknown): Error {
   const { code = 'EIO' } = error as NodeJS.ErrnoException;
@@ -190,10 +152,4 @@ export class BindingLock {
     });
     return outcome ?? { state: 'waiting', step: stepAt(log().at), pid };
   }
-}
-
-/** Whether the process runs; a zombie does not. */
-function isRunning(pid: number): boolean {
-  const state = /\) (\S)/.exec(text(`/proc/${String(pid)}/stat`))?.[1];
-  return state !== undefined && state !== 'Z' && state !== 'X';
 }

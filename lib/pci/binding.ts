@@ -6,12 +6,13 @@ import { array, boolean, integer, options, string } from '../errors/validate';
 import { defaultKernel } from '../kernel/default-kernel';
 import { linked, text } from '../kernel/look';
 import { lockFile, memoryDetails, memoryFile, recall, type Remembered } from './binding-memory';
-import { BindingLock, refusal, wait, waitSync, type BindingStep, type Outcome, type Waiting } from './binding-steps';
+import { BindingLock, refusal, type BindingStep, type Outcome } from './binding-steps';
 import { companionsText, inUse, tracesOf, usersOf, type DeviceTraces } from './in-use';
 import { noIommu } from './iommu-group';
 import { obstacles } from './obstacles';
 import { driverInRule, ruleFile, ruleText } from './persistent-binding';
 import { toAddress } from './sysfs';
+import { wait, waitSync, type Waiting } from './waiting';
 import { generic, isHeldByVfio, isVfioDriver, named, vfioDriverFor } from './vfio-driver';
 
 export type { BindingStep };
@@ -125,7 +126,7 @@ const probe = ({ sysfs, address }: Place): BindingStep => ({
 const forget = ({ sysfs, address }: Place): BindingStep => ({ file: memoryFile(sysfs, address), value: undefined });
 
 /** Remembers the current driver. After a bind that was interrupted, the driver that is remembered already stays. */
-function remember(place: Place): BindingStep[] {
+function remember(place: Place, to: string): BindingStep[] {
   const { sysfs, address, driver, memory } = place;
   if (driver === undefined && typeof memory === 'object') return [];
   const override = place.override !== undefined && isVfioDriver(sysfs, place.override) ? undefined : place.override;
@@ -134,7 +135,7 @@ function remember(place: Place): BindingStep[] {
     {
       file: memoryFile(sysfs, address),
       value: driver ?? '',
-      details: memoryDetails(sysfs, address, override),
+      details: memoryDetails(sysfs, address, override, to),
     },
   ];
 }
@@ -194,7 +195,7 @@ function planned(
   if (unprotected !== undefined)
     throw codedError('ERR_NO_IOMMU', `VFIO takes only devices behind an IOMMU: ${unprotected}`);
   const steps = [
-    ...(isDone ? [] : remember(place)),
+    ...(isDone ? [] : remember(place, wanted.driver)),
     overrideStep(place, wanted.driver),
     ...release(place),
     probe(place),
@@ -241,7 +242,8 @@ export function planUnbind(address: string, opts?: BindingOptions): BindingPlan 
   // A bind or unbind that was interrupted leaves the device without a driver, or with driver_override set.
   const isHalfDone = driver === undefined && remembered !== undefined;
   if (!held && !isHalfDone) {
-    const isOverridden = override !== undefined && isVfioDriver(sysfs, override) && memory !== undefined;
+    const isOurs = override !== undefined && (override === remembered?.to || isVfioDriver(sysfs, override));
+    const isOverridden = isOurs && memory !== undefined;
     const cleared = isOverridden ? [overrideStep(place, remembered?.override)] : [];
     const steps = [...lasting, ...cleared, ...forgotten];
     return { address: place.address, from: driver, to: driver, steps, objections: [] };

@@ -1,9 +1,11 @@
 // Finds the uses of a PCI device's disks: mounts, swap, RAID and LVM, targets for other machines.
-import { spawnSync } from 'node:child_process';
-import { realpathSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { closeSync, mkdtempSync, openSync, realpathSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { attempt, list, text } from '../kernel/look';
 import { isThisHost, procOf } from './host-root';
+import { isRunning, until, waitSync } from './waiting';
 
 const real = (path: string) => attempt(() => realpathSync(path)) ?? path;
 const below = (folder: string, path: string) => path.startsWith(`${folder}/`);
@@ -32,22 +34,47 @@ export function nvmeSubsystems(sysfs: string, folder: string): string[] {
 const milliseconds = 3000;
 
 // Opening a block device may do I/O. It runs in a process of its own, so that a device that does not answer costs a
-// bounded time.
+// bounded time: a process that waits in the kernel cannot be killed.
 const openExclusively = `
 const fs = require('node:fs');
-for (const name of process.argv.slice(1)) {
-  try { fs.closeSync(fs.openSync('/dev/' + name, fs.constants.O_RDONLY | fs.constants.O_EXCL)); }
-  catch (error) { if (error.code === 'EBUSY') console.log(name); }
+for (const path of process.argv.slice(1)) {
+  let code = '';
+  try { fs.closeSync(fs.openSync(path, fs.constants.O_RDONLY | fs.constants.O_EXCL)); }
+  catch (error) { code = error.code; }
+  fs.writeSync(1, path + ' ' + code + '\\n');
 }`;
 
-/** Returns those of this host's block devices that are opened exclusively, for example by ZFS, Ceph or btrfs. */
-function claimed(names: readonly string[]): Set<string> {
-  if (names.length === 0) return new Set();
-  const { stdout } = spawnSync(process.execPath, ['-e', openExclusively, ...names], {
-    ...{ encoding: 'utf8', timeout: milliseconds, killSignal: 'SIGKILL', stdio: ['ignore', 'pipe', 'ignore'] },
-    env: { ELECTRON_RUN_AS_NODE: '1' },
-  });
-  return new Set(stdout.split('\n').filter((line) => line !== ''));
+/**
+ * Opens block devices exclusively. Returns those that are opened so already ('EBUSY'), for example by ZFS, Ceph or btrfs,
+ * and those that did not answer (undefined).
+ */
+export function refusedExclusively(paths: readonly string[], bound = milliseconds): Map<string, string | undefined> {
+  if (paths.length === 0) return new Map();
+  const folder = mkdtempSync(join(tmpdir(), 'vfio-dmabuf-'));
+  const output = join(folder, 'output');
+  const fd = openSync(output, 'w');
+  try {
+    const child = spawn(process.execPath, ['-e', openExclusively, ...paths], {
+      ...{ detached: true, stdio: ['ignore', fd, 'ignore'], cwd: '/', env: { ELECTRON_RUN_AS_NODE: '1' } },
+    });
+    child.on('error', () => undefined); // the process could not be started: nothing is known
+    child.unref();
+    const { pid } = child;
+    if (pid === undefined) return new Map();
+    const isDone = () => (text(output).split('\n').length > paths.length || !isRunning(pid) ? true : undefined);
+    waitSync(until(bound, isDone));
+    const told = new Map(
+      text(output)
+        .split('\n')
+        .map((line) => [line.split(' ')[0] ?? '', line.split(' ')[1] ?? '']),
+    );
+    const refused = paths.filter((path) => told.get(path) === 'EBUSY').map((path) => [path, 'EBUSY'] as const);
+    const silent = paths.find((path) => !told.has(path));
+    return new Map<string, string | undefined>(silent === undefined ? refused : [...refused, [silent, undefined]]);
+  } finally {
+    closeSync(fd);
+    rmSync(folder, { recursive: true, force: true });
+  }
 }
 
 /** Returns the mount point of a block device, or undefined. */
@@ -135,9 +162,10 @@ export function* disks(sysfs: string, folders: readonly string[]): Generator<str
   }
   const controllers = folders.flatMap((folder) => list(join(folder, 'nvme')));
   for (const { name, by } of uses) if (controllers.includes(name)) yield `drive ${name} ${by}`;
-  const taken = isThisHost(sysfs) ? claimed(quiet) : new Set<string>();
-  for (const name of quiet) {
-    if (taken.has(name))
-      yield `disk ${name} is in use by the kernel (a file system, RAID or target has it open exclusively)`;
+  if (!isThisHost(sysfs)) return;
+  for (const [path, code] of refusedExclusively(quiet.map((name) => `/dev/${name}`))) {
+    yield code === undefined
+      ? `disk ${basename(path)} does not answer`
+      : `disk ${basename(path)} is in use by the kernel (a file system, RAID or target has it open exclusively)`;
   }
 }

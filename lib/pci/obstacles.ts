@@ -49,7 +49,8 @@ export function unassignedBars(sysfs: string, address: string): string | undefin
 }
 
 /** The names that firmware framebuffers have in /proc/iomem, by driver and kernel version. */
-const framebuffers = /^(?:BOOTFB|efifb|vesafb|simplefb|simpledrm|(?:simple|efi|vesa)-framebuffer.*)$/i;
+const framebuffers =
+  /^(?:BOOTFB|efifb|vesafb|simplefb|(?:simple|efi|vesa|ofw|vga)drm|(?:simple|efi|vesa)-framebuffer.*)$/i;
 
 interface IomemLine {
   depth: number;

@@ -381,6 +381,12 @@ describe('vfio-dmabuf bind', function () {
     assert.equal(status, 0);
     assert.match(stdout, /nvme -> acme, would do:/);
     assert.match(stdout, /05-vfio-dmabuf-0000:01:00\.0\.rules/);
+    // The commands do what bind does; the files of sysfs are plain files here.
+    const commands = stdout.split('acme, would do:\n')[1] ?? '';
+    assert.equal(spawnSync('/bin/sh', ['-e', '-c', commands]).status, 0, commands);
+    const memory = join(host.root, 'run/vfio-dmabuf/drivers', at);
+    assert.match(readFileSync(memory, 'utf8'), /^nvme\nidentity 0x8086 0x1234 /);
+    assert.equal(planUnbind(at, { sysfs: host.sysfs }).steps.length, 3);
     assert.equal(run('--timeout', 'soon').status, 2);
     assert.equal(run('--timeout', '-1').status, 2);
   });

@@ -1,10 +1,14 @@
 // The uses of a device that a change of its driver would interrupt, and who has it. Processes of these hosts have real
 // device files open (/dev/null, /dev/zero, …), whose numbers the devices of the hosts have.
 import assert from 'node:assert/strict';
-import { mkdirSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { closeSync, constants, mkdirSync, openSync } from 'node:fs';
 import { join } from 'node:path';
 import { planBind, planUnbind } from '../../../lib';
+import { refusedExclusively } from '../../../lib/pci/disks';
+import { afterwards } from '../../cleanup';
 import { SmallHost } from '../../hosts/small-host';
+import { itNeeds, mkfifo } from '../../needs';
 
 const at = '0000:01:00.0';
 const nullDevice = '1:3';
@@ -127,6 +131,18 @@ describe('a device in use', () => {
       host.write('sys/kernel/config/target/core/iblock_0/lun/udev_path', '\n');
       host.write('sys/class/block/loop3/loop/backing_file', '/dev/nvme0n1\n');
       assert.deepEqual(objections(), ['disk nvme0n1 is behind loop3']);
+    });
+
+    itNeeds([mkfifo], 'that does not answer costs a bounded time, and is named', () => {
+      const paths = ['/dev/null', join(host.root, 'silent'), '/dev/zero'];
+      assert.equal(spawnSync('mkfifo', [paths[1] ?? '']).status, 0);
+      afterwards(() => {
+        closeSync(openSync(paths[1] ?? '', constants.O_RDWR | constants.O_NONBLOCK)); // ends the process that waits
+      });
+      const began = performance.now();
+      assert.deepEqual([...refusedExclusively(paths, 1500)], [[paths[1], undefined]]);
+      assert(performance.now() - began < 5000);
+      assert.deepEqual([...refusedExclusively(['/dev/null', '/dev/zero'])], []);
     });
 
     it('that is mounted through what is on top of it', () => {

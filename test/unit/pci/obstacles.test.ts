@@ -88,7 +88,7 @@ describe('what keeps VFIO from a device', () => {
 
     it('is named, with its addresses and the kernel parameter', () => {
       host.add(at, { driver: 'nouveau', group: 1, files: { resource: bar, class: '0x030000' } });
-      for (const name of ['BOOTFB', 'efifb', 'simplefb', 'vesafb', 'simple-framebuffer.0']) {
+      for (const name of ['BOOTFB', 'efifb', 'simplefb', 'vesafb', 'efidrm', 'simple-framebuffer.0']) {
         iomem(name);
         const [text = '', ...more] = objections();
         assert.deepEqual(more, []);
