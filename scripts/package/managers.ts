@@ -169,6 +169,7 @@ export function testManagers(
   tools: Tools,
   quickStart: string,
   expected: string,
+  names = Object.keys(managers),
 ): void {
   for (const name of names) {
     const seconds = test(name, folder, tarball, tools, quickStart, expected);
