@@ -28,7 +28,7 @@ interface Problem {
 function find(root: string, paths?: string[][]): string | undefined {
   try {
     const options = { bindings: name, module_root: root, path: true, ...(paths && { try: paths }) };
-    return bindings(options as bindings.Options) as string;
+    return bindings(options) as string;
   } catch (error) {
     if ((error as { tries?: unknown }).tries) return undefined;
     throw error;

@@ -3,6 +3,7 @@
 // fits. It is the command `vfio-dmabuf-build`. It needs Python 3, make and a C++20 compiler, and no other file than those
 // of the package.
 import { spawnSync } from 'node:child_process';
+import console from 'node:console';
 import { existsSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import path from 'node:path';

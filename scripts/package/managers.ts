@@ -115,7 +115,8 @@ function test(
   quickStart: string,
   expected: string,
 ): number {
-  const manager = managers[name]!;
+  const manager = managers[name];
+  if (!manager) throw new Error(`no package manager ${name}`);
   const PATH = makePath(path.join(folder, `${name} path`), manager, tools);
   const project = (kind: string): string => {
     const cwd = path.join(folder, `${name} ${kind}`);
