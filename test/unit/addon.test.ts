@@ -118,7 +118,9 @@ describe('loading the addon', function () {
 
   it('with prebuilt ones, but not the one for this machine: restores it', () => {
     write('prebuilds/linux-other/vfio_dmabuf.node', addon);
-    const pattern = ['x64', 'arm64'].includes(process.arch) ? /is missing; restore it: rm -r .* && npm install/ : /build it here/;
+    const pattern = ['x64', 'arm64'].includes(process.arch)
+      ? /is missing; restore it: rm -r .* && npm install/
+      : /build it here/;
     refuses('ERR_ADDON_NOT_BUILT', pattern);
   });
 
