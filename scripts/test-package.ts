@@ -225,7 +225,9 @@ function main(): void {
   testBundle();
 
   const linked = join(folder, 'a checkout');
-  const left = ['node_modules', 'build', 'prebuilds', '.git', 'test', 'docs'].map((name) => join(checkout, name));
+  const left = ['node_modules', 'build', 'prebuilds', '.git', 'test', 'docs', 'native'].map((name) =>
+    join(checkout, name),
+  );
   cpSync(checkout, linked, { recursive: true, filter: (file) => !left.includes(file) });
   testRebuild(folder, linked);
   testBuild();
