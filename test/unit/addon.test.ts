@@ -19,7 +19,7 @@ interface Outcome {
 }
 
 describe('loading the addon', function () {
-  this.timeout(20_000);
+  this.timeout(60_000);
   let project: string;
   let folder: string;
 
