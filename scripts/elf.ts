@@ -28,7 +28,7 @@ export function readNeeds(file: string): Needs {
     };
   });
   const text = (section: { link: number }, at: number): string => {
-    const start = sections[section.link]!.offset + at;
+    const start = (sections[section.link]?.offset ?? 0) + at;
     return bytes.toString('latin1', start, bytes.indexOf(0, start));
   };
 

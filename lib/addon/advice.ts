@@ -29,13 +29,13 @@ const run: Record<Manager, string> = {
   bun: 'bunx --no-install',
 };
 
-/** Writes the files of all packages again. None of these removes a package. */
-const reinstall: Record<Manager, string> = {
-  npm: 'npm install --force',
-  pnpm: 'pnpm install --force',
-  yarn: 'yarn install --force',
-  berry: 'yarn install --check-cache',
-  bun: 'bun install --force',
+/** Extracts a package again: some only if the package is not there. Nothing else is removed. */
+const reinstall: Record<Manager, (folder: string) => string> = {
+  npm: (folder) => `rm -r ${folder} && npm install`,
+  pnpm: () => 'pnpm install --force',
+  yarn: () => 'yarn install --force',
+  berry: (folder) => `rm -r ${folder} && yarn install`,
+  bun: () => 'bun install --force',
 };
 
 function above(folder: string): string[] {
@@ -63,5 +63,5 @@ export function buildCommand(root: string, isCheckout: boolean): string {
 
 /** The command that brings back the package's own files. @internal */
 export function reinstallCommand(root: string): string {
-  return reinstall[managerOf(root)];
+  return reinstall[managerOf(root)](JSON.stringify(root));
 }

@@ -31,7 +31,7 @@ interface Problem {
 function find(root: string, paths?: string[][]): string | undefined {
   try {
     const options = { bindings: name, module_root: root, path: true, ...(paths && { try: paths }) };
-    return loader()(options as Bindings.Options) as string;
+    return loader()(options) as string;
   } catch (error) {
     if ((error as { tries?: unknown }).tries) return undefined;
     throw error;

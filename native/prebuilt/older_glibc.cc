@@ -22,10 +22,10 @@
 
 // Defines `name`, which calls the same function of glibc by its version before 2.34, when libpthread became a part of
 // libc. glibc keeps that version.
-#define FORWARD(result, name, version, parameters, arguments)       \
-  result Older_##name parameters;                                   \
-  asm(".symver Older_" #name ", " #name "@" version);               \
-  HIDDEN result Forward_##name parameters asm(#name);               \
+#define FORWARD(result, name, version, parameters, arguments) \
+  result Older_##name parameters;                             \
+  asm(".symver Older_" #name ", " #name "@" version);         \
+  HIDDEN result Forward_##name parameters asm(#name);         \
   result Forward_##name parameters { return Older_##name arguments; }
 
 // NOLINTBEGIN(bugprone-macro-parentheses)
@@ -49,8 +49,8 @@ FORWARD(void*, pthread_getspecific, BASE, (pthread_key_t key), (key))
 FORWARD(int, pthread_setspecific, BASE, (pthread_key_t key, const void* value), (key, value))
 
 // Before 2.33, stat() and the like were inline functions. On 64-bit systems glibc's structure is the kernel's.
-#define STAT(name, parameters, ...)                    \
-  HIDDEN int Call_##name parameters asm(#name);        \
+#define STAT(name, parameters, ...)             \
+  HIDDEN int Call_##name parameters asm(#name); \
   int Call_##name parameters { return static_cast<int>(syscall(__VA_ARGS__)); }
 
 STAT(stat, (const char* path, void* result), SYS_newfstatat, AT_FDCWD, path, result, 0)

@@ -3,6 +3,7 @@
 // fits. It is the command `vfio-dmabuf-build`. It needs Python 3, make and a C++20 compiler, and no other file than those
 // of the package.
 import { spawnSync } from 'node:child_process';
+import console from 'node:console';
 import { existsSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import path from 'node:path';
@@ -44,8 +45,8 @@ export function buildAddon() {
     console.error('vfio-dmabuf: node-gyp was not found. Install it in this project, or install npm.');
     return 1;
   }
-  // A package that contains binding.gyp would be built by each package manager that installs it.
-  const temporary = !existsSync(gyp);
+  // The package has no binding.gyp: package managers would build it. A checkout has one.
+  const temporary = !existsSync(path.join(root, 'tsconfig.build.json'));
   try {
     if (temporary) writeFileSync(gyp, "{'includes': ['native/addon.gypi']}\n");
     const failed =
@@ -55,7 +56,7 @@ export function buildAddon() {
       return failed;
     }
   } finally {
-    if (temporary) rmSync(gyp);
+    if (temporary) rmSync(gyp, { force: true });
   }
   return run('-e', 'require(process.argv[1])', built);
 }

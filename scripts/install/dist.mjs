@@ -1,5 +1,6 @@
 // Compiles lib/ to dist/: bundles by esbuild, declarations by tsc. A failure leaves dist/ as it was.
 import { spawnSync } from 'node:child_process';
+import console from 'node:console';
 import { existsSync, renameSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import path from 'node:path';
