@@ -184,7 +184,7 @@ const caught = (load: string): string => `try { ${load} } catch (e) { console.lo
 
 /** A bundle, with the package in it and with the package external. */
 function testBundle(): void {
-  writeFileSync(join(folder, 'bundled.js'), caught("require('vfio-dmabuf/fake'); console.log('works')"));
+  writeFileSync(join(folder, 'bundled.js'), caught("new (require('vfio-dmabuf/fake').FakeKernel)(); console.log('works')"));
   const esbuild = join(checkout, 'node_modules/esbuild/bin/esbuild');
   const bundle = ['bundled.js', '--bundle', '--platform=node', '--log-level=error', '--outfile=bundle.js'];
   run('bundles', esbuild, ...bundle);
@@ -197,7 +197,7 @@ function testBundle(): void {
 function testBuild(): void {
   const installed = join(folder, 'node_modules/vfio-dmabuf');
   rmSync(join(installed, 'prebuilds'), { recursive: true });
-  const load = caught("require('vfio-dmabuf/fake'); console.log('works')");
+  const load = caught("new (require('vfio-dmabuf/fake').FakeKernel)(); console.log('works')");
   const message = run('without an addon', 'node', '-e', load);
   expect('without an addon', message, /^ERR_ADDON_NOT_BUILT .*build it here: npx --no vfio-dmabuf-build\. /);
   run('builds the addon', 'npx', '--no', 'vfio-dmabuf-build');
