@@ -184,7 +184,10 @@ const caught = (load: string): string => `try { ${load} } catch (e) { console.lo
 
 /** A bundle, with the package in it and with the package external. */
 function testBundle(): void {
-  writeFileSync(join(folder, 'bundled.js'), caught("new (require('vfio-dmabuf/fake').FakeKernel)(); console.log('works')"));
+  writeFileSync(
+    join(folder, 'bundled.js'),
+    caught("new (require('vfio-dmabuf/fake').FakeKernel)(); console.log('works')"),
+  );
   const esbuild = join(checkout, 'node_modules/esbuild/bin/esbuild');
   const bundle = ['bundled.js', '--bundle', '--platform=node', '--log-level=error', '--outfile=bundle.js'];
   run('bundles', esbuild, ...bundle);
