@@ -100,7 +100,7 @@ function makePath(folder: string, { program, command }: Manager, tools: Tools): 
 
 const probe = `
 try {
-  require('vfio-dmabuf/fake');
+  new (require('vfio-dmabuf/fake').FakeKernel)();
   console.log(Object.keys(require.cache).find((name) => name.endsWith('.node')));
 } catch ({ code, message }) {
   console.log(code, message);
