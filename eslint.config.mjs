@@ -41,6 +41,8 @@ export default defineConfig(
         },
       ],
       '@typescript-eslint/explicit-module-boundary-types': 'error',
+      // Compiled modules use these names: a variable of the same name hides what the module exports.
+      'id-denylist': ['error', 'exports', 'require'],
     },
   },
   {

@@ -284,8 +284,8 @@ export interface HostReport {
 function withKernel(sysfs: string, findings: readonly Finding[]): Finding[] {
   const known = kernelRelease(sysfs);
   if (known === undefined) return [...findings];
-  const exports = findings.some(({ check, verdict }) => check.startsWith('device ') && verdict === 'good');
-  return [kernelFinding(known, exports), ...findings];
+  const doesExport = findings.some(({ check, verdict }) => check.startsWith('device ') && verdict === 'good');
+  return [kernelFinding(known, doesExport), ...findings];
 }
 
 function examineCopy(sysfs: string): HostReport {

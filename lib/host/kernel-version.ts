@@ -30,13 +30,13 @@ export const tooOld = (release: string): string =>
 /**
  * Returns the finding about the kernel.
  *
- * @param exports whether a device was seen to export its memory, as with a backport
+ * @param doesExport whether a device was seen to export its memory, as with a backport
  */
-export function kernelFinding(release: string, exports: boolean): Finding {
+export function kernelFinding(release: string, doesExport: boolean): Finding {
   const version = toVersion(release);
   if (!version) return note('kernel', `its release, ${release}, does not tell the version`);
   if (isBefore(version, first)) {
-    return exports
+    return doesExport
       ? note('kernel', `Linux ${release} has functions of 6.19: whoever made it brought them in`)
       : bad('kernel', tooOld(release));
   }

@@ -385,7 +385,7 @@ describe('vfio-dmabuf bind', function () {
     const commands = stdout.split('acme, would do:\n')[1] ?? '';
     assert.equal(spawnSync('/bin/sh', ['-e', '-c', commands]).status, 0, commands);
     const memory = join(host.root, 'run/vfio-dmabuf/drivers', at);
-    assert.match(readFileSync(memory, 'utf8'), /^nvme\nidentity 0x8086 0x1234 /);
+    assert.match(readFileSync(memory, 'utf8'), /^nvme\nto acme\nidentity 0x8086 0x1234 /);
     assert.equal(planUnbind(at, { sysfs: host.sysfs }).steps.length, 3);
     assert.equal(run('--timeout', 'soon').status, 2);
     assert.equal(run('--timeout', '-1').status, 2);
