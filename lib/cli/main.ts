@@ -16,7 +16,7 @@ async function main(): Promise<void> {
       process.exitCode = error.exitCode === 0 ? exitCodes.done.code : exitCodes.usage.code; // commander has printed the reason
       return;
     }
-    const { message } = error as Error;
+    const message = (error as Error).message.replace(/^vfio-dmabuf: /, '');
     process.stderr.write(`${paint('red', 'vfio-dmabuf:')} ${message}\n`);
     process.exitCode = exitCodes.failed.code;
   }

@@ -15,6 +15,10 @@ const noMigration =
 
 const noLog = 'the device keeps no log of its DMA: the IOMMU may track dirty pages instead';
 
+/** 16 bytes each. */
+const rangesOfAPage = () =>
+  `the kernel takes as many ranges as fit a page: ${native.pageSize / 16n}. Join those that are near each other`;
+
 export const vfioHints: Hints = {
   VFIO_DEVICE_BIND_IOMMUFD: {
     EINVAL: [
@@ -136,7 +140,7 @@ export const vfioHints: Hints = {
     EINVAL:
       'there must be a range, the ranges must be multiples of the page size and not overlap, and the log must be off; ' +
       `or ${notBound}`,
-    E2BIG: `the kernel takes as many ranges as fit a page: ${native.pageSize / 16n}. Join those that are near each other`,
+    E2BIG: [rangesOfAPage, 'the kernel takes as many ranges as fit a page: join those that are near each other'],
     EOVERFLOW: 'iova plus length does not fit 64 bits',
     EOPNOTSUPP: 'the device cannot track so much',
     ENOTTY: noLog,

@@ -2,6 +2,8 @@
 // another host. It has no serial numbers unless they are asked for, and no names of the host, of users or of files.
 import { existsSync, readFileSync, readlinkSync, realpathSync, statSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
+import { boolean, options, string } from '../errors/validate';
+import { defaultKernel } from '../kernel/default-kernel';
 import { attempt, linked, list, text } from '../kernel/look';
 import type { RecordedHost } from '../kernel/recorded';
 import { kernelRelease, procOf, rootOf } from '../pci/host-root';
@@ -10,7 +12,7 @@ export type { RecordedHost };
 
 /** Options of {@link recordHost}. */
 export interface RecordOptions {
-  /** The path of sysfs. Default: /sys. */
+  /** The path of sysfs. Default: that of the default kernel, which is /sys for the system's. */
   sysfs?: string;
   /** Whether to record serial numbers: of PCI Express functions and NVMe drives. Default: false. */
   serials?: boolean;
@@ -210,6 +212,7 @@ class Recorder {
 }
 
 /** Records a host. Only root can read all of config space and the addresses of /proc/iomem. */
-export function recordHost({ sysfs = '/sys', serials = false }: RecordOptions = {}): RecordedHost {
-  return new Recorder(sysfs, serials).all();
+export function recordHost(opts?: RecordOptions): RecordedHost {
+  const { sysfs = defaultKernel().sysfs, serials = false } = options(opts, ['sysfs', 'serials']);
+  return new Recorder(string(sysfs, 'sysfs'), boolean(serials, 'serials')).all();
 }

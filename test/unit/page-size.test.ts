@@ -7,7 +7,8 @@ import { resolve } from 'node:path';
 const program = (body: string) => `
   const bindings = require('bindings');
   const given = { pageSize: { value: 65536n, enumerable: true } };
-  const replaced = Object.assign((...args) => Object.create(bindings(...args), given), bindings);
+  const replace = (found) => (typeof found === 'string' ? found : Object.create(found, given)); // a path, or the addon
+  const replaced = Object.assign((...args) => replace(bindings(...args)), bindings);
   require.cache[require.resolve('bindings')].exports = replaced;
   const assert = require('node:assert/strict');
   const library = require('./lib');

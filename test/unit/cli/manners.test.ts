@@ -105,6 +105,7 @@ describe('the manners of vfio-dmabuf', function () {
     rmSync(join(sysfs, 'bus/pci/drivers/vfio-pci'), { recursive: true });
     const device = join(sysfs, 'bus/pci/devices/0000:01:00.0');
     rmSync(join(device, 'driver'));
+    rmSync(join(device, 'vfio-dev'), { recursive: true });
     mkdirSync(join(sysfs, 'bus/pci/drivers/nvme'));
     symlinkSync('../../../../bus/pci/drivers/nvme', join(device, 'driver'));
     const told = run('bind', '01:00.0', '--dry-run', '--root', root);
@@ -196,7 +197,7 @@ describe('the manners of vfio-dmabuf', function () {
       assert.deepEqual(complete('vfio-dmabuf topo'), ['topology']);
       assert.deepEqual(complete('vfio-dmabuf --v'), ['--version']);
       assert.deepEqual(complete('vfio-dmabuf topology --m'), ['--matrix']);
-      assert.deepEqual(complete('vfio-dmabuf bind 03:00.0 --d'), ['--dry-run']);
+      assert.deepEqual(complete('vfio-dmabuf bind 03:00.0 --d'), ['--dry-run', '--driver']);
       assert.deepEqual(complete('vfio-dmabuf completion '), ['bash', 'zsh', 'fish', '-h', '--help']);
       assert.deepEqual(complete('vfio-dmabuf export 03:00.0 --region '), []);
       assert.deepEqual(complete('vfio-dmabuf nothing --'), ['--version', '--help']);
