@@ -210,7 +210,7 @@ export class FakeKernel extends Kernel {
 
   constructor(machine?: Machine);
   /** @internal */
-   
+
   constructor(machine: Machine, existing: KernelHandle, isAttached: boolean);
   constructor(machine: Machine = reference, existing?: KernelHandle, isAttached = false) {
     const handle = existing ?? make(machine);

@@ -82,7 +82,10 @@ describe('the doctor, of a copy of a host', () => {
   it('tells which drivers can import dma-bufs of VFIO', () => {
     assert.equal(found('importers'), undefined);
     host.folder('sys/module/efa');
-    assert.deepEqual([found('importers')?.verdict, (found('importers')?.text ?? '').includes('not: efa')], ['note', true]);
+    assert.deepEqual(
+      [found('importers')?.verdict, (found('importers')?.text ?? '').includes('not: efa')],
+      ['note', true],
+    );
     host.folder('sys/module/mlx5_ib');
     assert.match(found('importers')?.text ?? '', /imported by mlx5_ib, .*Not: efa/);
   });
