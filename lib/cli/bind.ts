@@ -3,8 +3,8 @@ import { dirname } from 'node:path';
 import { InvalidArgumentError, type Command } from 'commander';
 import {
   bindToVfioAsync,
-  planBind,
   planUnbind,
+  previewBind,
   unbindFromVfioAsync,
   type BindingOptions,
   type BindingPlan,
@@ -60,7 +60,7 @@ function add(
     .command(name)
     .description(what)
     .argument('<address...>', 'PCI addresses, such as 0000:03:00.0 or 03:00.0')
-    .option('-n, --dry-run', 'only tell the commands')
+    .option('-n, --dry-run', 'only tell the commands; also while the VFIO driver is not loaded')
     .option('-f, --force', 'also where it hurts')
     .option('--timeout <seconds>', 'how long to wait for the kernel', toMilliseconds, 30_000)
     .option('--json', 'what was done as JSON: [{ address, from, to, steps: [{ file, value, details }], objections }]')
@@ -89,7 +89,7 @@ processes. --force does it all the same. Waits for the kernel for a bounded time
 `;
 
 export function addBind(program: Command): void {
-  add(program, 'bind', 'give devices to VFIO; their old drivers are remembered', planBind, bindToVfioAsync)
+  add(program, 'bind', 'give devices to VFIO; their old drivers are remembered', previewBind, bindToVfioAsync)
     .option('--driver <name>', 'the VFIO driver; default: the one that fits the device best, mostly vfio-pci')
     .option('--persist', 'after each restart, too: writes a udev rule, which unbind removes')
     .addHelpText(

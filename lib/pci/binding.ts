@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { codedError } from '../errors/errors';
 import { array, boolean, integer, options, string } from '../errors/validate';
+import { defaultKernel } from '../kernel/default-kernel';
 import { linked, text } from '../kernel/look';
 import { lockFile, memoryDetails, memoryFile, recall, type Remembered } from './binding-memory';
 import { BindingLock, refusal, type BindingStep, type Outcome } from './binding-steps';
@@ -32,7 +33,7 @@ export interface BindingPlan {
 
 /** Options for binding and unbinding. */
 export interface BindingOptions {
-  /** The path of sysfs. Default: /sys. */
+  /** The path of sysfs. Default: that of the kernel that VFIO_DMABUF_KERNEL selects, which is /sys for the system's. */
   sysfs?: string;
   /** Whether to ignore the objections. Default: false. */
   force?: boolean;
@@ -62,7 +63,14 @@ interface Settings {
 }
 
 function toSettings(opts: BindingOptions | undefined): Settings {
-  const { sysfs = '/sys', force = false, driver, persist = false, together = [], timeout } = options(opts);
+  const {
+    sysfs = defaultKernel().sysfs,
+    force = false,
+    driver,
+    persist = false,
+    together = [],
+    timeout,
+  } = options(opts);
   return {
     sysfs: string(sysfs, 'sysfs'),
     force: boolean(force, 'force'),
@@ -149,6 +157,21 @@ function persistence(place: Place, driver: string): BindingStep[] {
  *   IOMMU to protect memory from it, so VFIO cannot use it.
  */
 export function planBind(address: string, opts?: BindingOptions): BindingPlan {
+  return toBindPlan(address, opts, (message) => {
+    throw codedError('ERR_NO_VFIO_PCI', message);
+  });
+}
+
+/** As {@link planBind}, for a dry run: that the VFIO driver is not loaded is an objection, and no error. @internal */
+export function previewBind(address: string, opts?: BindingOptions): BindingPlan {
+  return toBindPlan(address, opts, (message) => [message]);
+}
+
+function toBindPlan(
+  address: string,
+  opts: BindingOptions | undefined,
+  notLoaded: (message: string) => string[],
+): BindingPlan {
   const settings = toSettings(opts);
   const { sysfs, persist, together } = settings;
   const place = toPlace(address, sysfs);
@@ -159,13 +182,10 @@ export function planBind(address: string, opts?: BindingOptions): BindingPlan {
     return { address: place.address, from: driver, to: driver, steps, objections: [] };
   }
   const wanted = settings.driver === undefined ? vfioDriverFor(sysfs, place.address) : named(sysfs, settings.driver);
-  if (!wanted.isLoaded) {
-    const instead = wanted.driver === generic ? '' : `, or take the generic driver (${generic})`;
-    throw codedError(
-      'ERR_NO_VFIO_PCI',
-      `the driver ${wanted.driver} is not loaded; as root: modprobe ${wanted.module}${instead}`,
-    );
-  }
+  const instead = wanted.driver === generic ? '' : `, or take the generic driver (${generic})`;
+  const missing = wanted.isLoaded
+    ? []
+    : notLoaded(`the driver ${wanted.driver} is not loaded; as root: modprobe ${wanted.module}${instead}`);
   const unprotected = noIommu(sysfs, place.address);
   if (unprotected !== undefined)
     throw codedError('ERR_NO_IOMMU', `VFIO takes only devices behind an IOMMU: ${unprotected}`);
@@ -178,6 +198,7 @@ export function planBind(address: string, opts?: BindingOptions): BindingPlan {
   ];
   const companions = companionsText(sysfs, place.address, together);
   const objections = [
+    ...missing,
     ...obstacles(sysfs, place.address),
     ...(companions === undefined ? [] : [companions]),
     ...inUse(sysfs, place.address),
