@@ -60,7 +60,7 @@ function add(
     .command(name)
     .description(what)
     .argument('<address...>', 'PCI addresses, such as 0000:03:00.0 or 03:00.0')
-    .option('-n, --dry-run', 'only tell the commands; also while vfio-pci is not loaded')
+    .option('-n, --dry-run', 'only tell the commands; also while the VFIO driver is not loaded')
     .option('-f, --force', 'also where it hurts')
     .option('--timeout <seconds>', 'how long to wait for the kernel', toMilliseconds, 30_000)
     .option('--json', 'what was done as JSON: [{ address, from, to, steps: [{ file, value, details }], objections }]')

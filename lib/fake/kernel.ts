@@ -216,7 +216,6 @@ export class FakeKernel extends Kernel {
 
   constructor(machine?: Machine);
   /** @internal */
-  // eslint-disable-next-line @typescript-eslint/unified-signatures -- only the other one is published
   constructor(machine: Machine, existing: KernelHandle, isAttached: boolean);
   constructor(machine: Machine = reference, existing?: KernelHandle, isAttached = false) {
     const handle = existing ?? make(machine);

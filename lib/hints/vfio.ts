@@ -16,7 +16,7 @@ const noMigration =
 const noLog = 'the device keeps no log of its DMA: the IOMMU may track dirty pages instead';
 
 /** 16 bytes each. */
-const rangesOfAPage = () =>
+const rangesOfAPage = (): string =>
   `the kernel takes as many ranges as fit a page: ${native.pageSize / 16n}. Join those that are near each other`;
 
 export const vfioHints: Hints = {

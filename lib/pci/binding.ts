@@ -159,23 +159,20 @@ function persistence(place: Place, driver: string): BindingStep[] {
  *   IOMMU to protect memory from it, so VFIO cannot use it.
  */
 export function planBind(address: string, opts?: BindingOptions): BindingPlan {
-  return planned(address, opts, (missing) => {
-    throw codedError('ERR_NO_VFIO_PCI', missing);
+  return toBindPlan(address, opts, (message) => {
+    throw codedError('ERR_NO_VFIO_PCI', message);
   });
 }
 
-/** As {@link planBind}, for a dry run: a driver that is not loaded is an objection, and not an error. @internal */
+/** As {@link planBind}, for a dry run: that the VFIO driver is not loaded is an objection, and no error. @internal */
 export function previewBind(address: string, opts?: BindingOptions): BindingPlan {
-  const notLoaded: string[] = [];
-  const plan = planned(address, opts, (missing) => notLoaded.push(missing));
-  return { ...plan, objections: [...notLoaded, ...plan.objections] };
+  return toBindPlan(address, opts, (message) => [message]);
 }
 
-/** @param notLoaded called with a message if the VFIO driver is not loaded */
-function planned(
+function toBindPlan(
   address: string,
   opts: BindingOptions | undefined,
-  notLoaded: (message: string) => unknown,
+  notLoaded: (message: string) => string[],
 ): BindingPlan {
   const settings = toSettings(opts);
   const { sysfs, persist, together } = settings;
@@ -187,10 +184,10 @@ function planned(
     return { address: place.address, from: driver, to: driver, steps, objections: [] };
   }
   const wanted = settings.driver === undefined ? vfioDriverFor(sysfs, place.address) : named(sysfs, settings.driver);
-  if (!wanted.isLoaded) {
-    const instead = wanted.driver === generic ? '' : `, or take the generic driver (${generic})`;
-    notLoaded(`the driver ${wanted.driver} is not loaded; as root: modprobe ${wanted.module}${instead}`);
-  }
+  const instead = wanted.driver === generic ? '' : `, or take the generic driver (${generic})`;
+  const missing = wanted.isLoaded
+    ? []
+    : notLoaded(`the driver ${wanted.driver} is not loaded; as root: modprobe ${wanted.module}${instead}`);
   const unprotected = noIommu(sysfs, place.address);
   if (unprotected !== undefined)
     throw codedError('ERR_NO_IOMMU', `VFIO takes only devices behind an IOMMU: ${unprotected}`);
@@ -203,6 +200,7 @@ function planned(
   ];
   const companions = companionsText(sysfs, place.address, together);
   const objections = [
+    ...missing,
     ...obstacles(sysfs, place.address),
     ...(companions === undefined ? [] : [companions]),
     ...inUse(sysfs, place.address),

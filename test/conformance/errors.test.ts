@@ -76,11 +76,7 @@ describe('the cause of an error', () => {
   conforms('of ranges that cannot be exported', async () => {
     const wrong = (region: number, offset: bigint, length: bigint, role: 'ssd' | 'ports' = 'ssd') =>
       rig.device(role).exportDmaBuf({ region, offset, length });
-    await hinted(
-      'EINVAL',
-      /^range 0 \(offset 0x64, length 0x1000\) is not page aligned \(pages of this kernel are 0x1000\)$/,
-      () => wrong(2, 100n, page),
-    );
+    await hinted('EINVAL', /^range 0 \(offset 0x64, length 0x1000\) is not page aligned$/, () => wrong(2, 100n, page));
     await hinted('EINVAL', /reaches past the end of BAR 2, 0x1000000$/, () => wrong(2, cmb.size, page));
     await hinted('EINVAL', /^BAR 1 is I\/O ports/, () => wrong(1, 0n, page, 'ports'));
     await hinted('ENODEV', /^region 6 is no BAR/, () => wrong(6, 0n, page));

@@ -57,7 +57,7 @@ describe('the package', function () {
     assert.equal(files.length, 3, files.join(', '));
     assert(!files.some((name) => name.endsWith('.node')));
     // Compiling takes most of the time. A megabyte takes 15 to 30 ms.
-    assert(bytes < 420_000, `${String(bytes)} bytes`);
+    assert(bytes < 560_000, `${String(bytes)} bytes`);
     assert(!more.some((name) => /stream|child_process|worker|net$|http/.test(name)), more.join(', '));
     const both = loaded("require('vfio-dmabuf'); require('vfio-dmabuf/fake');");
     assert.equal(both.files.length, 4, both.files.join(', '));
@@ -156,7 +156,7 @@ describe('the package', function () {
       assert.deepEqual(told(program), Array(4).fill('ERR_ADDON_NOT_BUILT'));
       const { status, stderr } = run([main, 'export', '13:00.0', '--region', '0', '--range', '0:4096'], 'fake');
       assert.equal(status, 1);
-      assert.match(stderr, /^vfio-dmabuf: .*addon is not built/);
+      assert.match(stderr, /^vfio-dmabuf: the package has no native addon/);
     });
   });
 });

@@ -183,12 +183,13 @@ describe('what people see', function () {
     const seen = new Set<string>();
     // Not what ends, waits, or changes other objects.
     const left = /close|dispose|abandon|destroy|listen|receive|accept|idle|signaled|reset|resume|save|LowPower/i;
-    for (const { id, owner, ofInstance, kind, call } of surface.members) {
+    for (const member of surface.members) {
+      const { id, owner, ofInstance, kind } = member;
       if (kind === 'internal' || left.test(id) || id.startsWith('set ')) continue;
       const receiver = ofInstance ? objects().get(owner ?? '') : surface.classes.find(({ name }) => name === owner);
       try {
         const args = validCalls[id]?.(fixture.objects, new Random(1)) ?? [];
-        const result = await Promise.race([call(receiver, args), setTimeout(1000)]);
+        const result = await Promise.race([member.call(receiver, args), setTimeout(1000)]);
         if (typeof result !== 'object' || result === null || isClosable(result)) continue;
         seen.add(id);
         JSON.stringify(result);

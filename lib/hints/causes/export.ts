@@ -7,6 +7,8 @@ import { linked, text } from '../../kernel/look';
 import { generic } from '../../pci/vfio-driver';
 import { barOwners, ownerText, unassignedBars } from '../../pci/obstacles';
 
+/** Said where pages are not of the usual size. */
+const largePages = () => (native.pageSize === 4096n ? '' : ` (pages of this kernel are ${hex(native.pageSize)})`);
 const ioPorts = 0x100n; // ioport.h: IORESOURCE_IO
 
 interface Bar {
@@ -36,8 +38,7 @@ export function badRange(args: Arguments, around: Around): string | undefined {
     const [offset = 0n, length = 0n] = [words[i], words[i + 1]];
     const range = `range ${i / 2} (offset ${hex(offset)}, length ${hex(length)})`;
     if (length === 0n) return `${range} is empty`;
-    if (offset % pageSize !== 0n || length % pageSize !== 0n)
-      return `${range} is not page aligned (pages of this kernel are ${hex(pageSize)})`;
+    if (offset % pageSize !== 0n || length % pageSize !== 0n) return `${range} is not page aligned${largePages()}`;
     if (bar && offset + length > bar.size)
       return `${range} reaches past the end of BAR ${args.region ?? ''}, ${hex(bar.size)}`;
     sum += length;

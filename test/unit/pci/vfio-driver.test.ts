@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { planBind, planUnbind, PciTopology } from '../../../lib';
 import { hintFor } from '../../../lib/hints';
+import { previewBind } from '../../../lib/pci/binding';
 import { isHeldByVfio, vfioDriverFor } from '../../../lib/pci/vfio-driver';
 import { SmallHost } from '../../hosts/small-host';
 
@@ -48,6 +49,9 @@ describe('the VFIO driver of a device', () => {
     aliases(every, exact);
     const error = { code: 'ERR_NO_VFIO_PCI', message: /modprobe mlx5_vfio_pci, or take the generic driver/ };
     assert.throws(() => planBind(at, { sysfs: host.sysfs }), error);
+    const preview = previewBind(at, { sysfs: host.sysfs });
+    assert.equal(preview.to, 'mlx5_vfio_pci');
+    assert.match(preview.objections[0] ?? '', /modprobe mlx5_vfio_pci/);
     host.folder('sys/bus/pci/drivers/mlx5_vfio_pci');
     assert.equal(planBind(at, { sysfs: host.sysfs }).to, 'mlx5_vfio_pci');
   });
