@@ -3,12 +3,12 @@
 // The kernel unbinds a device from VFIO only when nobody has it open, and waits for that in a way that not even SIGKILL
 // interrupts (vfio_unregister_group_dev()). A thread of this process that waits so would keep the process from ending.
 // The other process goes on after this one has stopped waiting, or has ended, and completes the steps.
-import { spawn } from 'node:child_process';
 import { closeSync, ftruncateSync, mkdirSync, openSync, readFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { native } from '../addon/native';
 import { codedError } from '../errors/errors';
 import { Kernel } from '../kernel/kernel';
+import { processes } from '../kernel/processes';
 import { attempt, text } from '../kernel/look';
 import { isRunning, until, type Waiting } from './waiting';
 
@@ -132,7 +132,7 @@ export class BindingLock {
       ...{ file, value },
       ...(details !== undefined && { whole: `${value ?? ''}${details}` }),
     }));
-    const child = spawn(process.execPath, ['-e', script, JSON.stringify(given)], {
+    const child = processes().spawn(process.execPath, ['-e', script, JSON.stringify(given)], {
       ...{ detached: true, stdio: ['ignore', this.#fd, 'ignore'], cwd: '/' },
       env: { ELECTRON_RUN_AS_NODE: '1' },
     });

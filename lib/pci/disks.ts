@@ -1,9 +1,9 @@
 // Finds the uses of a PCI device's disks: mounts, swap, RAID and LVM, targets for other machines.
-import { spawn } from 'node:child_process';
 import { closeSync, mkdtempSync, openSync, realpathSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { attempt, list, text } from '../kernel/look';
+import { processes } from '../kernel/processes';
 import { isThisHost, procOf } from './host-root';
 import { isRunning, until, waitSync } from './waiting';
 
@@ -54,7 +54,7 @@ export function refusedExclusively(paths: readonly string[], bound = millisecond
   const output = join(folder, 'output');
   const fd = openSync(output, 'w');
   try {
-    const child = spawn(process.execPath, ['-e', openExclusively, ...paths], {
+    const child = processes().spawn(process.execPath, ['-e', openExclusively, ...paths], {
       ...{ detached: true, stdio: ['ignore', fd, 'ignore'], cwd: '/', env: { ELECTRON_RUN_AS_NODE: '1' } },
     });
     child.on('error', () => undefined); // the process could not be started: nothing is known

@@ -1,4 +1,4 @@
-// Runs one case of test/unit/bus-error.test.ts: child.ts CASE. Prints 'guarded' when bus errors in memory that the
+// Runs one case of test/long/bus-error.test.ts: child.ts CASE. Prints 'guarded' when bus errors in memory that the
 // library has mapped did not end the process.
 import assert from 'node:assert/strict';
 import { ftruncateSync, readdirSync, readlinkSync } from 'node:fs';
