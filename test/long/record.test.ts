@@ -10,12 +10,13 @@ import { parseRecorded, writeRecorded } from '../../lib/kernel/recorded';
 import { temporaryFolder } from '../cleanup';
 import { SmallHost } from '../hosts/small-host';
 import { hostNames, writeNamed } from '../hosts/hosts';
+import { typescript } from '../typescript';
 
 const checkout = resolve(__dirname, '../..');
 const at = '0000:01:00.0';
 
 function run(env: NodeJS.ProcessEnv, ...args: string[]) {
-  const command = ['--import=tsx', 'lib/cli/main.ts', ...args];
+  const command = [...typescript, 'lib/cli/main.ts', ...args];
   return spawnSync(process.execPath, command, { cwd: checkout, encoding: 'utf8', env: { ...process.env, ...env } });
 }
 

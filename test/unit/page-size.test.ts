@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { resolve } from 'node:path';
+import { typescript } from '../typescript';
 
 const program = (body: string) => `
   const bindings = require('bindings');
@@ -19,7 +20,7 @@ const program = (body: string) => `
   main().then(() => kernel.close(), (error) => { kernel.close(); console.error(error); process.exitCode = 1; });`;
 
 function run(body: string): void {
-  const { status, stderr } = spawnSync(process.execPath, ['--import=tsx', '-e', program(body)], {
+  const { status, stderr } = spawnSync(process.execPath, [...typescript, '-e', program(body)], {
     ...{ cwd: resolve(__dirname, '../..'), encoding: 'utf8' },
   });
   assert.equal(status, 0, stderr);

@@ -4,6 +4,7 @@ import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { bun, deno, itNeeds, type Need } from '../needs';
+import { typescript } from '../typescript';
 
 const checkout = join(__dirname, '../..');
 const entries = ['lib/index.ts', 'lib/fake/index.ts', 'lib/cli/main.ts'];
@@ -27,7 +28,7 @@ describe('another runtime than Node.js', function () {
           try { require(${JSON.stringify(join(checkout, entry))}); } catch ({ code, message }) {
             console.error(JSON.stringify({ code, message }));
           }`;
-        const { stderr } = run(process.execPath, '--import', 'tsx', '-e', program);
+        const { stderr } = run(process.execPath, ...typescript, '-e', program);
         const { code, message } = JSON.parse(stderr) as { code: string; message: string };
         assert.equal(code, 'ERR_UNSUPPORTED_RUNTIME');
         assert.match(message, new RegExp(`runs on Node\\.js only, and this is ${name} 1\\.2\\.3`));

@@ -24,8 +24,8 @@ int CheckMap(const Command& command) {
 
 // `offset` is where the mapping begins in `pages`. An IOVA that the kernel chooses has the alignment of `hint`.
 template <typename Command>
-int MapPages(Ioas& ioas, Command& command, std::shared_ptr<Pages> pages, uint64_t offset, uint64_t hint) {
-  const IoAddressSpace::Piece piece = {.pages = std::move(pages),
+int MapPages(Ioas& ioas, Command& command, const std::shared_ptr<Pages>& pages, uint64_t offset, uint64_t hint) {
+  const IoAddressSpace::Piece piece = {.pages = pages,
                                        .offset = offset,
                                        .alignment_hint = hint,
                                        .length = command.length,

@@ -14,10 +14,11 @@ import { manualPage } from '../../../lib/cli/man';
 import { createProgram } from '../../../lib/cli/program';
 import { afterwards, start, temporaryFolder } from '../../cleanup';
 import { bash, itNeeds } from '../../needs';
+import { typescript } from '../../typescript';
 
 const checkout = resolve(__dirname, '../../..');
 const main = join(checkout, 'lib/cli/main.ts');
-const node = ['--import=tsx', main];
+const node = [...typescript, main];
 const env = { ...process.env, VFIO_DMABUF_KERNEL: 'fake' };
 const read = (...path: string[]) => readFileSync(join(checkout, ...path), 'utf8');
 

@@ -29,6 +29,7 @@ import { FakeKernel } from '../../../lib/fake';
 import { afterwards, start, temporaryFolder } from '../../cleanup';
 import { SmallHost } from '../../hosts/small-host';
 import { itNeeds, mkfifo } from '../../needs';
+import { typescript } from '../../typescript';
 
 const at = '0000:01:00.0';
 const checkout = resolve(__dirname, '../../..');
@@ -307,7 +308,7 @@ describe('a change of drivers', function () {
   itNeeds([mkfifo], 'goes on when the process that began it is killed', async () => {
     const release = block('sys/bus/pci/drivers/nvme/unbind');
     const program = `require('./lib').bindToVfio('${at}', { sysfs: '${host.sysfs}' })`;
-    const child = start(process.execPath, ['--import=tsx', '-e', program]);
+    const child = start(process.execPath, [...typescript, '-e', program]);
     const began = () => existsSync(lock()) && readFileSync(lock(), 'utf8').includes('"at":2');
     for (let i = 0; i < 1000 && !began(); i += 1) await new Promise((done) => setTimeout(done, 10));
     assert(began());
@@ -339,7 +340,7 @@ describe('a change of drivers', function () {
     const program = `
       const { bindToVfio } = require('./lib');
       try { bindToVfio('${at}', { sysfs: '${host.sysfs}' }); } catch (error) { process.stdout.write(error.code); }`;
-    const children = [1, 2, 3, 4].map(() => start(process.execPath, ['--import=tsx', '-e', program]));
+    const children = [1, 2, 3, 4].map(() => start(process.execPath, [...typescript, '-e', program]));
     const told = await Promise.all(
       children.map(async (child) => {
         let text = '';
@@ -372,7 +373,7 @@ describe('vfio-dmabuf bind', function () {
     const run = (...args: string[]) =>
       spawnSync(
         process.execPath,
-        ['--import=tsx', 'lib/cli/main.ts', 'bind', '--root', host.root, '-n', '01:00.0', ...args],
+        [...typescript, 'lib/cli/main.ts', 'bind', '--root', host.root, '-n', '01:00.0', ...args],
         {
           ...{ cwd: checkout, encoding: 'utf8' },
         },
