@@ -24,7 +24,7 @@ const usual = [
   ...unit.map((name) => `test/unit/${name}.test.ts`),
 ];
 
-const notCopied = ['node_modules', 'build', 'dist', 'docs', 'prebuilds', '.git', '.vfio-dmabuf'];
+const notCopied = ['node_modules', 'build', 'prebuilds', '.git', '.vfio-dmabuf'];
 
 async function main(chosen: readonly string[]): Promise<number> {
   if (!existsSync(prebuilt('arm64'))) throw new Error('there is no arm64 addon: npm run prebuild -- arm64');

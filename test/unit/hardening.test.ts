@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
-import '../../lib';
+import { native } from '../../lib/addon/native';
 
 // elf(5), and the processor supplements
 const PT_DYNAMIC = 2;
@@ -133,6 +133,7 @@ function ofStartFiles(): string[] {
 }
 
 describe('the addon as the linker made it', () => {
+  assert(native.pageSize > 0n); // loads the addon
   const file = Object.keys(require.cache).find((name) => name.endsWith('vfio_dmabuf.node'))!;
   const elf = new Elf(file);
   const imported = new Set(elf.symbols.filter(({ defined }) => !defined).map(({ name }) => name));
