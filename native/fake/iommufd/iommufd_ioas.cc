@@ -79,7 +79,7 @@ int IoasMapFile(Iommufd& iommufd, uapi::iommu_ioas_map_file& command) {
     pages = FilePages(command.fd);
     if (!pages) return -ENOMEM;
   }
-  return MapPages(*ioas, command, std::move(pages), command.start, command.start);
+  return MapPages(*ioas, command, pages, command.start, command.start);
 }
 
 int IoasCopy(Iommufd& iommufd, uapi::iommu_ioas_copy& command) {
