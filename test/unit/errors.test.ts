@@ -51,6 +51,9 @@ function caught(call: () => unknown): KernelError {
   assert.fail('it succeeded');
 }
 
+/** A statement that loads the addon, which another user may not be allowed to read. */
+const loadAddon = `require(${JSON.stringify(join(__dirname, '../../lib/addon/native'))}).native.pageSize;`;
+
 describe('hints', () => {
   const iommufd = ['ENOTTY', 'E2BIG', 'EOPNOTSUPP', 'EINVAL', 'ENOENT', 'ENOMEM', 'EOVERFLOW', 'EBUSY'];
   // Every call and errno that has a known cause in the kernel.
@@ -169,6 +172,7 @@ describe('errors of opening', () => {
     chmodSync(root, 0o711);
     const program = `
       const { Iommufd } = require(${JSON.stringify(join(__dirname, '../../lib'))});
+      ${loadAddon}
       process.setgroups([]);
       process.setgid(65534);
       process.setuid(65534);
@@ -425,6 +429,7 @@ describe('the limit of locked memory', () => {
     const program = `
       const { hintFor } = require(${JSON.stringify(join(__dirname, '../../lib/hints'))});
       const ioas = { iovaRanges: () => ({ ranges: [], alignment: ${attached ? '4096n' : '1n'} }) };
+      ${loadAddon}
       if (${user === 'nobody'}) { process.setgroups([]); process.setgid(65534); process.setuid(65534); }
       console.log(hintFor('IOMMU_IOAS_MAP', 'ENOMEM', { length: ${length}n }, { ioas }));
     `;
