@@ -55,7 +55,7 @@ function filesBelow(name: string): string[] {
 // The tarball must have exactly these files: no tests, no build of this machine, nothing in dist/ whose source was
 // removed, and no binding.gyp, which would make package managers compile.
 const declarations = ['.d.ts', '.d.ts.map'];
-const bundles = ['index.js', 'fake/index.js', 'library.js', 'library.js.map', 'cli/main.js', 'cli/main.js.map'];
+const parts = ['runtime', 'core', 'host', 'peers', 'topology', 'fakes', 'fake/index', 'cli/main'];
 const sharedBundle = /^dist\/shared-[A-Z0-9]{8}\.js(?:\.map)?$/;
 const sources = filesBelow('lib');
 const expected = [
@@ -70,7 +70,8 @@ const expected = [
   ...['x64', 'arm64'].map((arch) => `prebuilds/linux-${arch}/vfio_dmabuf.node`),
   ...sources,
   ...sources.flatMap((file) => declarations.map((end) => file.replace(/^lib(.*)\.ts$/, `dist$1${end}`))),
-  ...bundles.map((file) => `dist/${file}`),
+  'dist/index.js',
+  ...parts.flatMap((part) => [`dist/${part}.js`, `dist/${part}.js.map`]),
 ];
 
 interface Manifest {
