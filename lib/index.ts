@@ -77,11 +77,13 @@ export {
   type PciCapabilityFields,
 } from './pci/capabilities';
 export type { PciAcs, PciBar, PciFunction, PciSriov } from './pci/function';
+export type { PciGap } from './pci/gap';
+export type { Cpu } from './pci/host-trust';
 export type { PciLink } from './pci/link';
 export type { P2pAdvice, P2pPath, P2pVerdict } from './pci/p2p';
 export { P2pMatrix } from './pci/p2p-matrix';
 export type { IoasObjection, IovaWindow, SharedIoas } from './pci/shared-ioas';
-export { PciTopology, type Cpu, type FunctionName, type TopologyOptions } from './pci/topology';
+export { PciTopology, type FunctionName, type TopologyOptions } from './pci/topology';
 export {
   PeerSpace,
   type PeerDevice,

@@ -16,6 +16,9 @@ const classes: Readonly<Record<number, string>> = {
   0x0600: 'host bridge',
   0x0601: 'ISA bridge',
   0x0604: 'PCI bridge',
+  0x0607: 'CardBus bridge',
+  0x0609: 'non-transparent bridge',
+  0x0680: 'bridge device',
   0x0805: 'SD controller',
   0x0c03: 'USB controller',
   0x0c05: 'SMBus',
@@ -81,9 +84,19 @@ export function shortAddress(address: string): string {
   return address.replace(/^0000:/, '');
 }
 
-/** Whether it is a host bridge or a bridge between buses. @internal */
-export function isBridge({ classCode }: PciFunction): boolean {
-  return classCode >> 16 === 0x06;
+const baseBridge = 0x06;
+/** The subclasses that are bridges of the host's own: host, ISA, EISA, MCA. */
+const lastHostBridge = 0x03;
+const busBridges = [0x04, 0x07];
+
+/**
+ * Whether it is a bridge between buses, or one of the host. Devices of other subclasses of bridges are not: NVSwitches and
+ * non-transparent bridges are endpoints. @internal
+ */
+export function isBridge({ classCode, headerType }: PciFunction): boolean {
+  if (headerType === 1 || headerType === 2) return true;
+  const subclass = (classCode >> 8) & 0xff;
+  return classCode >> 16 === baseBridge && (subclass <= lastHostBridge || busBridges.includes(subclass));
 }
 
 /** Returns for example 'Samsung NVMe' or 'Intel root port'. @internal */
