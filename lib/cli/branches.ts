@@ -1,7 +1,7 @@
 // Builds the tree of a host with the P2P verdicts. A pair's verdict is stored at the node where the paths of its
 // devices join. Many pairs share a node.
 import type { PciFunction } from '../pci/function';
-import type { P2pVerdict } from '../pci/p2p';
+import type { P2pVerdict } from '../pci/p2p-path';
 import type { P2pMatrix } from '../pci/p2p-matrix';
 import type { PciTopology } from '../pci/topology';
 

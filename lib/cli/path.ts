@@ -2,7 +2,7 @@
 import { addParameter } from '../host/command-line';
 import type { PciFunction } from '../pci/function';
 import { shortAddress, shortName } from '../pci/names';
-import type { P2pAdvice, P2pPath } from '../pci/p2p';
+import type { P2pAdvice, P2pPath } from '../pci/p2p-path';
 import type { SharedIoas } from '../pci/shared-ioas';
 import { linkText } from './host';
 import { paint, table, type Style } from './output';

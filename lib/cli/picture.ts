@@ -2,7 +2,7 @@
 // its pairs next to it. svg.ts draws it.
 import type { PciFunction } from '../pci/function';
 import { shortAddress, shortName } from '../pci/names';
-import type { P2pVerdict } from '../pci/p2p';
+import type { P2pVerdict } from '../pci/p2p-path';
 import type { P2pMatrix } from '../pci/p2p-matrix';
 import type { PciTopology } from '../pci/topology';
 import { withDevices, type Branch } from './branches';

@@ -11,7 +11,7 @@ import { Iommufd } from '../iommufd/iommufd';
 import { toKernel } from '../kernel/default-kernel';
 import type { Kernel } from '../kernel/kernel';
 import { options } from '../errors/validate';
-import type { P2pVerdict } from '../pci/p2p';
+import type { P2pVerdict } from '../pci/p2p-path';
 import { PciTopology } from '../pci/topology';
 import { VfioDevice } from '../vfio/device';
 import { addParameter, changeParameter } from './command-line';

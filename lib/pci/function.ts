@@ -165,6 +165,13 @@ function serialNumber(capabilities: readonly PciCapability[]): string | undefine
     : undefined;
 }
 
+/** As Linux has it: function 0 has a bit for it, the others are of such a device, and virtual functions are not. */
+function isMultifunction(address: string, header: number | undefined, physical: string | undefined) {
+  if (physical !== undefined) return false;
+  if (!address.endsWith('.0')) return true;
+  return header === undefined ? undefined : (header & 0x80) !== 0;
+}
+
 /** A function of which only the address is known. @internal */
 export function unseenFunction(address: string, reason: string): LoneFunction {
   return {
@@ -197,6 +204,7 @@ export function readFunction(folder: string, address: string, live: boolean): Lo
   const gaps = gap ? [gap] : [];
   const express = capabilities.find((found) => found.type === 'express');
   const header = silent ? undefined : config.bytes[0x0e];
+  const virtual = linked(join(folder, 'physfn'));
   const group = linked(join(folder, 'iommu_group'));
   const node = number(folder, 'numa_node') ?? -1;
   const totalVfs = number(folder, 'sriov_totalvfs');
@@ -220,10 +228,10 @@ export function readFunction(folder: string, address: string, live: boolean): Lo
     port: express?.port,
     acs: toAcs(capabilities, gaps),
     sriov: totalVfs === undefined ? undefined : { totalVfs, numVfs: number(folder, 'sriov_numvfs') ?? 0 },
-    physicalFunction: linked(join(folder, 'physfn')),
+    physicalFunction: virtual,
     capabilities,
     headerType: header === undefined ? undefined : header & 0x7f,
-    multifunction: header === undefined ? undefined : (header & 0x80) !== 0,
+    multifunction: isMultifunction(address, header, virtual),
     serialNumber: serialNumber(capabilities),
     gaps,
   };

@@ -1,5 +1,5 @@
 // What would improve the path between two functions.
-import type { P2pAdvice, P2pPath } from './p2p';
+import type { P2pAdvice, P2pPath } from './p2p-path';
 import { slowLink, type SlowLink } from './uplink';
 
 /** For example 'the link of 0000:03:00.0 runs at 8 GT/s x4, and it could do 16 GT/s x4'. @internal */

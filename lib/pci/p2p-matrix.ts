@@ -1,7 +1,8 @@
 // P2pMatrix contains the P2P verdicts on all pairs of functions.
 import { integer, outOfRange } from '../errors/validate';
 import type { PciFunction } from './function';
-import type { P2pPath, P2pRules, P2pVerdict } from './p2p';
+import type { P2pRules } from './p2p';
+import type { P2pPath, P2pVerdict } from './p2p-path';
 
 const verdicts = ['direct', 'host-bridge', 'unsupported', 'unknown'] as const satisfies readonly P2pVerdict[];
 

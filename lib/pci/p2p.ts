@@ -4,59 +4,9 @@ import type { PciFunction } from './function';
 import { gapText, type PciGap } from './gap';
 import { hostTrust, type Cpu, type HostTrust } from './host-trust';
 import { advise } from './p2p-advice';
+import type { P2pPath, P2pVerdict } from './p2p-path';
 import { linkAbove } from './uplink';
 import type { PciLink } from './link';
-
-/**
- * The kernel's verdict on a pair of functions.
- *
- * - `direct`: the lowest common bridge routes the DMA. It does not reach the host bridge.
- * - `host-bridge`: the DMA goes through the host bridge, which the kernel trusts to route it.
- * - `unsupported`: the DMA goes through the host bridge, which the kernel does not trust. It may work, be dropped or
- *   corrupt data. The kernel's drivers do not use such a path.
- * - `unknown`: something that determines the verdict was not seen, or a device on the path does not respond.
- */
-export type P2pVerdict = 'direct' | 'host-bridge' | 'unsupported' | 'unknown';
-
-/** How to improve a path. */
-export interface P2pAdvice {
-  /** The advice as text. */
-  text: string;
-  /** The parameter for the kernel's command line, if the advice is one. */
-  kernelParameter: string | undefined;
-  /** The disadvantage, if any. */
-  cost: string | undefined;
-}
-
-/** The path between two functions, with its verdict. */
-export interface P2pPath {
-  from: PciFunction;
-  to: PciFunction;
-  verdict: P2pVerdict;
-  /**
-   * The kernel's distance: the bridges up from one function and down to the other; 4 behind the same switch. undefined:
-   * the place of one of them is not known.
-   */
-  distance: number | undefined;
-  /**
-   * Every function on the path, including both ends. A path through the host bridge goes up to a root port and down
-   * from one.
-   */
-  hops: PciFunction[];
-  /** The lowest common bridge; undefined: only the host bridge is common. */
-  common: PciFunction | undefined;
-  /** The functions whose Access Control Services redirect the DMA to the host bridge. */
-  redirects: PciFunction[];
-  /** The functions that may redirect it: their Access Control Services were not seen. */
-  unreadable: PciFunction[];
-  /** The reason for the verdict, as a sentence. */
-  reason: string;
-  /** The bandwidth of the slowest link on the path, in GB/s in one direction; undefined: no link reports its speed. */
-  bandwidth: number | undefined;
-  /** The function below the slowest link. */
-  slowest: PciFunction | undefined;
-  advice: P2pAdvice[];
-}
 
 /** The host's properties that the rules depend on. @internal */
 export interface Host {
@@ -86,7 +36,6 @@ export interface Ranked {
   silent: number;
 }
 
-const redirects = ({ acs }: PciFunction): boolean => acs.state === 'present' && acs.redirects;
 const unreadable = ({ acs }: PciFunction): boolean => acs.state === 'unreadable';
 const names = (functions: readonly PciFunction[]): string => functions.map(({ address }) => address).join(', ');
 const has = ({ gaps }: PciFunction, ...kinds: PciGap['what'][]): boolean =>
@@ -97,11 +46,18 @@ const isLost = (device: PciFunction): boolean => has(device, 'function', 'respon
 /** The P2P rules, applied to one host. @internal */
 export class P2pRules {
   readonly #host: Host;
+  readonly #off: ReadonlySet<PciFunction>;
   readonly #ranks = new Map<PciFunction, Ranked>();
   readonly #roots = new Map<string, Root>();
 
-  constructor(host: Host) {
+  /** @param off functions that are taken not to redirect */
+  constructor(host: Host, off: ReadonlySet<PciFunction> = new Set()) {
     this.#host = host;
+    this.#off = off;
+  }
+
+  #redirects(self: PciFunction): boolean {
+    return self.acs.state === 'present' && self.acs.redirects && !this.#off.has(self);
   }
 
   #root(name: string): Root {
@@ -125,7 +81,7 @@ export class P2pRules {
       up,
       root: up?.root ?? this.#root(self.hostBridge),
       depth: (up?.depth ?? 0) + 1,
-      redirects: (up?.redirects ?? 0) + Number(redirects(self)),
+      redirects: (up?.redirects ?? 0) + Number(this.#redirects(self)),
       unreadable: (up?.unreadable ?? 0) + Number(unreadable(self)),
       silent: (up?.silent ?? 0) + Number(has(self, 'response')),
     };
@@ -178,7 +134,7 @@ export class P2pRules {
       verdict,
       distance,
       common,
-      redirects: deciding.filter(redirects),
+      redirects: deciding.filter((found) => this.#redirects(found)),
       unreadable: deciding.filter(unreadable),
     };
     const toHost = found.redirects.length > 0 || !common;

@@ -6,8 +6,11 @@ import { codedError } from '../errors/errors';
 import { array, options, string, u64 } from '../errors/validate';
 import type { PciFunction } from './function';
 import type { Cpu } from './host-trust';
+import { adviseHost, type HostAdvice } from './host-advice';
+import { commandLineMistakes, type CommandLineMistake } from './kernel-command-line';
 import { isBridge } from './names';
-import { P2pRules, type P2pPath } from './p2p';
+import { P2pRules } from './p2p';
+import type { P2pPath } from './p2p-path';
 import { P2pMatrix } from './p2p-matrix';
 import { shareIoas, type SharedIoas } from './shared-ioas';
 import { toAddress } from './sysfs';
@@ -23,6 +26,8 @@ export interface TopologyOptions {
    * is /proc/cpuinfo for /sys.
    */
   cpuinfo?: string;
+  /** The kernel's command line. Default: the content of proc/cmdline next to `sysfs`. */
+  cmdline?: string;
 }
 
 /** A line that only the description of an x86 CPU has. */
@@ -55,16 +60,23 @@ export class PciTopology {
    * below them, and links without a folder. Their `gaps` say what is missing. A complete sysfs has none.
    */
   readonly unseen: ReadonlyMap<string, PciFunction>;
+  /** The kernel's command line; undefined: unknown. */
+  readonly commandLine: string | undefined;
   readonly #rules: P2pRules;
-
   readonly #sysfs: string;
 
-  private constructor(sysfs: string, { functions, hostBridges, unseen }: PciTree, cpu: Cpu | undefined) {
+  private constructor(
+    sysfs: string,
+    { functions, hostBridges, unseen }: PciTree,
+    cpu: Cpu | undefined,
+    commandLine: string | undefined,
+  ) {
     this.#sysfs = sysfs;
     this.functions = functions;
     this.hostBridges = hostBridges;
     this.unseen = unseen;
     this.cpu = cpu;
+    this.commandLine = commandLine;
     this.#rules = new P2pRules(this);
   }
 
@@ -77,11 +89,12 @@ export class PciTopology {
    * @throws Error ERR_NO_PCI: bus/pci/devices does not exist
    */
   static read(opts?: TopologyOptions): PciTopology {
-    const { sysfs = '/sys', cpuinfo } = options(opts);
+    const { sysfs = '/sys', cpuinfo, cmdline } = options(opts);
     const devices = join(string(sysfs, 'sysfs'), 'bus/pci/devices');
     if (!existsSync(devices)) throw codedError('ERR_NO_PCI', `there is no ${devices}: no PCI, or sysfs is elsewhere`);
     const cpu = cpuinfo === undefined ? text(join(sysfs, '../proc/cpuinfo')) : string(cpuinfo, 'cpuinfo');
-    return new PciTopology(sysfs, readTree(sysfs), toCpu(cpu));
+    const line = cmdline === undefined ? text(join(sysfs, '../proc/cmdline')) : string(cmdline, 'cmdline');
+    return new PciTopology(sysfs, readTree(sysfs), toCpu(cpu), line.trim() || undefined);
   }
 
   /**
@@ -121,6 +134,23 @@ export class PciTopology {
     const { length = native.pageSize } = options(opts);
     const chosen = array(devices, 'devices').map((name) => this.find(name));
     return shareIoas(this.#sysfs, chosen, [...this.functions.values()], u64(length, 'length', 1n));
+  }
+
+  /**
+   * Returns the smallest change that makes these devices reach each other directly: the ports whose Access Control
+   * Services must not redirect, as a kernel parameter; the IOMMU groups that result, and what that gives up; moves to other
+   * slots; and what else concerns these devices.
+   *
+   * @throws as {@link find}
+   */
+  advise(devices: readonly FunctionName[]): HostAdvice {
+    const chosen = [...new Set(array(devices, 'devices').map((name) => this.find(name)))];
+    return adviseHost(this, chosen, (found) => !isBridge(found));
+  }
+
+  /** Returns the mistakes on the kernel's command line, in what concerns peer-to-peer DMA and IOMMUs. */
+  commandLineMistakes(): CommandLineMistake[] {
+    return commandLineMistakes(this.commandLine ?? '', [...this.functions.values()], this.cpu?.vendor !== undefined);
   }
 
   /**
