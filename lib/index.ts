@@ -85,7 +85,7 @@ export type { CommandLineMistake } from './pci/kernel-command-line';
 export type { Cpu } from './pci/host-trust';
 export type { PciLink } from './pci/link';
 export type { P2pAdvice, P2pPath, P2pVerdict } from './pci/p2p-path';
-export { P2pMatrix } from './pci/p2p-matrix';
+export { P2pMatrix, type P2pGroup } from './pci/p2p-matrix';
 export type { IoasObjection, IovaWindow, SharedIoas } from './pci/shared-ioas';
 export { PciTopology, type FunctionName, type TopologyOptions } from './pci/topology';
 export {

@@ -9,8 +9,16 @@ import type { PciTopology } from '../pci/topology';
 import { paint, table } from './output';
 import { verdictLooks } from './verdict';
 
+/** Longer lists are shortened; --json has them in full. */
+const mostNames = 8;
+
+function listed(names: readonly string[], separator = ', '): string {
+  if (names.length <= mostNames) return names.join(separator);
+  return `${names.slice(0, mostNames - 1).join(separator)}${separator}… (${String(names.length)} in all)`;
+}
+
 const short = (functions: readonly PciFunction[]): string =>
-  functions.map(({ address }) => shortAddress(address)).join(', ');
+  listed(functions.map(({ address }) => shortAddress(address)));
 const redirect = 'disable_acs_redir=';
 
 function groupText({ from, functions }: FutureGroup): string {
@@ -25,11 +33,11 @@ function pairRows(pairs: readonly IndirectPair[]): string[] {
     const key = `${verdictLooks[verdict].text}: ${reason}`;
     found.set(key, [...(found.get(key) ?? []), `${shortAddress(from.address)} and ${shortAddress(to.address)}`]);
   }
-  return [...found].map(([reason, names]) => `${names.join('; ')}: ${reason}`);
+  return [...found].map(([reason, names]) => `${listed(names, '; ')}: ${reason}`);
 }
 
 function* rowsOf({ devices, ports, kernelParameter, cost, ...advice }: HostAdvice): Generator<[string, string]> {
-  yield ['devices', devices.map((one) => `${shortAddress(one.address)} ${shortName(one)}`).join(', ')];
+  yield ['devices', listed(devices.map((one) => `${shortAddress(one.address)} ${shortName(one)}`))];
   if (kernelParameter === undefined) yield ['change', 'none: no port redirects between them'];
   else {
     yield ['change', `no redirection at ${short(ports)}`];
@@ -41,9 +49,11 @@ function* rowsOf({ devices, ports, kernelParameter, cost, ...advice }: HostAdvic
   }
   for (const [i, group] of advice.groups.entries()) yield [i === 0 ? 'IOMMU' : '', groupText(group)];
   for (const [i, row] of pairRows(advice.indirect).entries()) yield [i === 0 ? 'not direct' : '', row];
-  for (const [i, { device, ports: free }] of advice.moves.entries()) {
-    const to = free.length > 0 ? `to a slot below ${short(free)}` : 'to the same switch, which has no free port';
-    yield [i === 0 ? 'move' : '', `${shortAddress(device.address)} ${to}`];
+  const [move] = advice.moves;
+  if (move) {
+    const to =
+      move.ports.length > 0 ? `to slots below ${short(move.ports)}` : 'to their switch, which has no free port';
+    yield ['move', `${short(advice.moves.map(({ device }) => device))} to where most of the others are: ${to}`];
   }
   for (const [i, { text }] of advice.notes.entries()) yield [i === 0 ? 'note' : '', text];
 }

@@ -3,10 +3,11 @@ import { join } from 'node:path';
 import { Option } from 'commander';
 import { defaultKernel } from '../kernel/default-kernel';
 import type { PciFunction } from '../pci/function';
+import { modelName } from '../pci/names';
 import { PciTopology } from '../pci/topology';
 
 export const rootOption = (): Option =>
-  new Option('--root <folder>', 'another host: a folder with copies of its sys, and of its proc/cpuinfo');
+  new Option('--root <folder>', 'another host: a folder with copies of its sys, proc/cpuinfo and proc/cmdline');
 
 export function sysfsOf(root: string | undefined): string {
   return root === undefined ? defaultKernel().sysfs : join(root, 'sys');
@@ -35,5 +36,10 @@ export function toJson(found: PciFunction, name: string): Record<string, unknown
     iommuGroup: found.iommuGroup ?? null,
     numaNode: found.numaNode ?? null,
     link: found.link ?? null,
+    model: modelName(found) ?? null,
+    physicalFunction: found.physicalFunction ?? null,
+    slot: found.slot ?? null,
+    serialNumber: found.serialNumber ?? null,
+    gaps: found.gaps.map(({ what, text }) => ({ what, text })),
   };
 }

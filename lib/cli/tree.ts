@@ -1,5 +1,5 @@
 // Formats the tree of a host as text.
-import { shortAddress, shortName } from '../pci/names';
+import { longName, shortAddress } from '../pci/names';
 import type { Branch } from './branches';
 import { linkText } from './host';
 import { lineWidth, paint } from './output';
@@ -11,17 +11,22 @@ function nodeOf({ self, branches }: Branch): string | undefined {
 }
 
 function about(branch: Branch): string {
-  const { self, name } = branch;
-  if (!self) return [name === '' ? 'host' : name, nodeOf(branch)].filter((part) => part !== undefined).join(', ');
-  const { driver, iommuGroup, acs } = self;
+  const { self, name, names } = branch;
+  const several = names.length > 1;
+  const which = several ? `${shortAddress(name)} … ${shortAddress(names.at(-1) ?? '')}` : shortAddress(name);
+  const count = several ? `${String(names.length)} × ` : '';
+  if (!self)
+    return [name === '' ? 'host' : `${count}${which}`, nodeOf(branch)].filter((part) => part !== undefined).join(', ');
+  const { driver, iommuGroup, acs, slot } = self;
   const facts = [
-    shortName(self),
+    `${count}${longName(self)}`,
     driver === 'pcieport' ? undefined : driver,
-    iommuGroup === undefined ? undefined : `group ${String(iommuGroup)}`,
+    iommuGroup === undefined || several ? undefined : `group ${String(iommuGroup)}`,
     linkText(self),
     acs.state === 'present' && acs.redirects ? 'ACS redirects' : undefined,
+    slot === undefined || several ? undefined : `slot ${slot}`,
   ];
-  return `${shortAddress(name)}  ${facts.filter((fact) => fact !== undefined).join(', ')}`;
+  return `${which}  ${facts.filter((fact) => fact !== undefined).join(', ')}`;
 }
 
 /** Returns the lines of a tree. A node where the paths of two devices join also shows the verdicts on these pairs. */

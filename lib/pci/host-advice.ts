@@ -36,8 +36,8 @@ export interface HostAdvice {
   /** The pairs that stay indirect or unknown: no port can change that. */
   indirect: IndirectPair[];
   /**
-   * Moves that would make these pairs direct: the device, and free ports below the switch or root port where most of the
-   * others are.
+   * Moves that would make these pairs direct: the device, and free ports below the root port that most of the others are
+   * below. The ports are the same for all.
    */
   moves: { device: PciFunction; ports: PciFunction[] }[];
   /** What else slows these devices down, or decides what they can do. */

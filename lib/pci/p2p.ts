@@ -28,6 +28,8 @@ interface Root {
 export interface Ranked {
   self: PciFunction;
   up: Ranked | undefined;
+  /** The function above it, or itself, that is on the root bus. */
+  top: PciFunction;
   root: Root;
   depth: number;
   redirects: number;
@@ -79,6 +81,7 @@ export class P2pRules {
     const rank = {
       self,
       up,
+      top: up?.top ?? self,
       root: up?.root ?? this.#root(self.hostBridge),
       depth: (up?.depth ?? 0) + 1,
       redirects: (up?.redirects ?? 0) + Number(this.#redirects(self)),
@@ -169,6 +172,7 @@ export class P2pRules {
 
 /** Returns the lowest function above both, or undefined. */
 function meet(a: Ranked, b: Ranked): Ranked | undefined {
+  if (a.top !== b.top) return undefined;
   let [x, y]: [Ranked | undefined, Ranked | undefined] = [a, b];
   while (x && y && x !== y) {
     if (x.depth >= y.depth) x = x.up;

@@ -61,7 +61,7 @@ interface Way {
  * undefined if the entry is not such a link.
  */
 function wayTo(entry: string, address: string): Way | undefined {
-  const target = attempt(() => realpathSync(entry)) ?? attempt(() => resolve(entry, '..', readlinkSync(entry)));
+  const target = attempt(() => realpathSync.native(entry)) ?? attempt(() => resolve(entry, '..', readlinkSync(entry)));
   const names = target?.split('/') ?? [];
   // A bridge that creates its own PCI domain (VMD) has a host bridge below it, so the last host bridge is used.
   const at = names.lastIndexOf(names.filter((name) => hostBridgeName.test(name)).at(-1) ?? '');
@@ -164,7 +164,7 @@ export function readTree(sysfs: string): PciTree {
     // A device that disappears while it is read leaves no link.
     if (!found && live && attempt(() => readlinkSync(entry)) === undefined) continue;
     const reason =
-      attempt(() => realpathSync(entry)) === undefined ? 'its folder is missing' : 'its folder has no vendor ID';
+      attempt(() => realpathSync.native(entry)) === undefined ? 'its folder is missing' : 'its folder has no vendor ID';
     builder.add(found ?? unseenFunction(basename(address), `nothing of it was seen: ${reason}`), wayTo(entry, address));
   }
   builder.addMissing();
