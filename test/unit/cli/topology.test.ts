@@ -363,10 +363,7 @@ describe('vfio-dmabuf devices and topology', function () {
     const at = root('gpu-server-acs');
     const { status, stdout } = run('topology', '--advise', '13:00.0', '15:00.0', '--root', at);
     assert.equal(status, 1);
-    assert.match(
-      stdout,
-      /^parameter +pci=disable_acs_redir=0000:10:01\.0\/00\.0\/00\.0;0000:10:01\.0\/00\.0\/02\.0$/m,
-    );
+    assert.match(stdout, /^parameter +pci=disable_acs_redir=0000:10:01\.0\/00\.0\/00\.0;0000:10:01\.0\/00\.0\/02\.0$/m);
     assert.match(stdout, /^gives up +isolation/m);
     assert.match(stdout, /^IOMMU +groups 22 \+ 23 merge: 12:00\.0, 13:00\.0$/m);
     assert.match(stdout, /^ {2}sed .*disable_acs_redir/m);
