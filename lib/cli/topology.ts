@@ -15,7 +15,7 @@ import { json, print } from './output';
 import { pathJson, pathLines } from './path';
 import { layOut } from './picture';
 import { toSvg } from './svg';
-import { treeLines } from './tree';
+import { gapLines, treeLines } from './tree';
 
 interface Options extends FilterOptions {
   matrix?: boolean;
@@ -110,11 +110,11 @@ function tellAll(topology: PciTopology, addresses: readonly string[], options: O
     if (!asMatrix) print(`${svg}: ${String(matrix.devices.length)} devices`);
   }
   if (asMatrix && asJson) write(matrixJson(matrix));
-  else if (asMatrix) for (const line of matrixRows(matrix, all)) print(line);
-  else if (svg === undefined) {
-    const isPart = addresses.length > 0 || isFiltered(options);
-    print([...treeOf(topology, matrix, isPart, all), ...mistakeLines(topology.commandLineMistakes())].join('\n'));
-  }
+  if (asJson || (svg !== undefined && !asMatrix)) return;
+  if (asMatrix) for (const line of matrixRows(matrix, all)) print(line);
+  else print(treeOf(topology, matrix, addresses.length > 0 || isFiltered(options), all).join('\n'));
+  const gaps = gapLines([...topology.unseen.values(), ...topology.functions.values()]);
+  for (const line of [...gaps, ...mistakeLines(topology.commandLineMistakes())]) print(line);
 }
 
 export function addTopology(program: Command): void {

@@ -1,8 +1,9 @@
 // Formats the tree of a host as text.
+import type { PciFunction } from '../pci/function';
 import { longName, shortAddress } from '../pci/names';
 import type { Branch } from './branches';
 import { linkText } from './host';
-import { lineWidth, paint } from './output';
+import { lineWidth, paint, table } from './output';
 import { verdictLooks } from './verdict';
 
 function nodeOf({ self, branches }: Branch): string | undefined {
@@ -27,6 +28,22 @@ function about(branch: Branch): string {
     slot === undefined || several ? undefined : `slot ${slot}`,
   ];
   return `${which}  ${facts.filter((fact) => fact !== undefined).join(', ')}`;
+}
+
+/** Longer lists of addresses are shortened. */
+const mostNames = 8;
+
+/** Returns what was not seen of the functions: a row for each reason. */
+export function gapLines(functions: Iterable<PciFunction>): string[] {
+  const found = new Map<string, string[]>();
+  for (const { address, gaps } of functions) {
+    for (const { text } of gaps) found.set(text, [...(found.get(text) ?? []), shortAddress(address)]);
+  }
+  const rows = [...found].map(([text, names]) => {
+    const shown = names.slice(0, mostNames).join(', ');
+    return [names.length > mostNames ? `${shown}, … (${String(names.length)} in all)` : shown, text];
+  });
+  return rows.length === 0 ? [] : ['', table(['not seen of', 'because'], rows)];
 }
 
 /** Returns the lines of a tree. A node where the paths of two devices join also shows the verdicts on these pairs. */

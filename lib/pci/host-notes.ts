@@ -113,8 +113,13 @@ function* bars(devices: readonly PciFunction[]): Generator<P2pNote> {
       if (kind !== 'memory') continue;
       const largest = sizes.at(-1) ?? 0n;
       const bar = `BAR ${String(index)} of ${device.address}`;
+      const now = exportableSize(size);
+      if (now === 0n) {
+        const text = `${bar} cannot be exported: its ${sizeText(size)} are less than a page of ${sizeText(native.pageSize)}`;
+        yield { kind: 'bar', devices: [device], text };
+      }
       if (largest > size) {
-        const text = `${bar} is resizable: ${sizeText(exportableSize(size))} can be exported now, and up to ${sizeText(largest)}`;
+        const text = `${bar} is resizable: ${sizeText(now)} can be exported now, and up to ${sizeText(largest)}`;
         yield { kind: 'bar', devices: [device], text };
       }
     }

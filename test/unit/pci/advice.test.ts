@@ -141,7 +141,7 @@ describe('advice for a set of devices', () => {
       ats: false,
       link: { speed: 16, width: 8, maxSpeed: 32, maxWidth: 16 },
     });
-    Object.assign(second ?? {}, { payload: [2, 1], ats: true, bars: [{ size: 2 ** 24 }, { size: 2 ** 28 }] });
+    Object.assign(second ?? {}, { payload: [2, 1], ats: true, bars: [{ size: 512 }, { size: 2 ** 28 }] });
     const { notes } = read(host).advise(['13:00.0', '14:00.0', '53:00.0']);
     const text = (kind: string) =>
       notes
@@ -153,6 +153,7 @@ describe('advice for a set of devices', () => {
     assert.equal(text('slow-link'), 'the link of 0000:13:00.0 runs at 16 GT/s x8, and it could do 32 GT/s x16');
     assert.match(text('payload'), /512 bytes: 0000:13:00\.0; .*256 bytes: 0000:14:00\.0/);
     assert.match(text('ats'), /^0000:53:00\.0, 0000:13:00\.0: without ATS.*; 0000:13:00\.0 has ATS, which is off$/);
+    assert.match(text('bar'), /BAR 0 of 0000:14:00\.0 cannot be exported: its 512 B are less than a page of \d+ KiB/);
     assert.match(text('bar'), /BAR 1 of 0000:14:00\.0 is resizable: 256 MiB can be exported now, and up to 128 GiB/);
   });
 
