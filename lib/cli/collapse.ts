@@ -7,6 +7,12 @@ import { linkText } from './host';
 /** A host with more devices is shown with what is alike combined. */
 export const mostSeparate = 64;
 
+/** Returns what a line tells of the function, or of the functions that are alike. */
+export function branchName(self: PciFunction, { names }: Branch): string {
+  if (names.length === 1) return longName(self);
+  return self.physicalFunction === undefined ? longName(self) : `${longName(self, false)}, virtual function`;
+}
+
 /** The properties of a function that decide its verdicts, and those that are shown. */
 function traits(self: PciFunction): unknown[] {
   const { acs, driver, physicalFunction, gaps } = self;

@@ -1,12 +1,12 @@
 // Computes the layout of the picture of a host: the tree from left to right, one row per device, and the verdicts on
 // its pairs next to it. On a large host, a row stands for several devices. svg.ts draws it.
 import type { PciFunction } from '../pci/function';
-import { longName, shortAddress, shortName } from '../pci/names';
+import { shortAddress, shortName } from '../pci/names';
 import type { P2pVerdict } from '../pci/p2p-path';
 import type { P2pMatrix } from '../pci/p2p-matrix';
 import type { PciTopology } from '../pci/topology';
 import { groupNumbers, verdictsBetween, withDevices, type Branch } from './branches';
-import { fit } from './collapse';
+import { branchName, fit } from './collapse';
 import { linkText } from './host';
 import { allVerdicts, verdictLooks } from './verdict';
 
@@ -99,13 +99,13 @@ function namesText(names: readonly string[]): string {
   return names.length === 1 ? first : `${first} … ${last}: ${String(names.length)} ×`;
 }
 
-const kindOf = (self: PciFunction): string =>
-  self.port?.endsWith('-port') ? self.port.replace('-', ' ') : longName(self);
+const kindOf = (self: PciFunction, branch: Branch): string =>
+  self.port?.endsWith('-port') ? self.port.replace('-', ' ') : branchName(self, branch);
 
 function textOf(branch: Branch, cpu: PciTopology['cpu'], matrix: P2pMatrix): string {
   const { self, branches, names, name, devices } = branch;
   if (name === '') return cpu?.vendor === undefined ? 'host' : `host (${cpu.vendor})`;
-  const which = self ? `${namesText(names)} ${kindOf(self)}` : namesText(names);
+  const which = self ? `${namesText(names)} ${kindOf(self, branch)}` : namesText(names);
   if (isLeaf(branch) && (devices.length > names.length || !self)) return `${which} with ${summary(devices, matrix)}`;
   const node = self ? undefined : branches.find((child) => child.self?.numaNode !== undefined)?.self?.numaNode;
   return node === undefined ? which : `${which}, node ${String(node)}`;

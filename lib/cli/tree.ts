@@ -1,7 +1,8 @@
 // Formats the tree of a host as text.
 import type { PciFunction } from '../pci/function';
-import { longName, shortAddress } from '../pci/names';
+import { shortAddress } from '../pci/names';
 import type { Branch } from './branches';
+import { branchName } from './collapse';
 import { linkText } from './host';
 import { lineWidth, paint, table } from './output';
 import { verdictLooks } from './verdict';
@@ -20,7 +21,7 @@ function about(branch: Branch): string {
     return [name === '' ? 'host' : `${count}${which}`, nodeOf(branch)].filter((part) => part !== undefined).join(', ');
   const { driver, iommuGroup, acs, slot } = self;
   const facts = [
-    `${count}${longName(self)}`,
+    `${count}${branchName(self, branch)}`,
     driver === 'pcieport' ? undefined : driver,
     iommuGroup === undefined || several ? undefined : `group ${String(iommuGroup)}`,
     linkText(self),

@@ -38,7 +38,7 @@ const allOnes = (bytes: Uint8Array): boolean => bytes.length > 0 && bytes.every(
  */
 export function silence({ bytes }: ConfigSpace, powerState: string): PciGap | undefined {
   const gap = (text: string): PciGap => ({ what: 'response', text, root: false });
-  if (powerState === 'D3cold') return gap('it has no power (D3cold)');
+  if (powerState === 'D3cold') return gap('it has no power (D3cold); "on" in its power/control of sysfs may wake it');
   if (powerState === 'error') return gap('its power state is an error');
   if (allOnes(bytes.subarray(0, headerSize))) return gap('it does not respond: its config space reads as all ones');
   return undefined;

@@ -332,12 +332,17 @@ describe('vfio-dmabuf devices and topology', function () {
     const [physical, virtual, dead] = told('devices', '--root', at) as Record<string, unknown>[];
     assert.deepEqual(
       [physical?.['serialNumber'], physical?.['slot'], virtual?.['physicalFunction'], dead?.['gaps']],
-      ['00-00-00-00-00-00-11-22', 'riser 2', '0000:01:00.0', [{ what: 'response', text: 'it has no power (D3cold)' }]],
+      [
+        '00-00-00-00-00-00-11-22',
+        'riser 2',
+        '0000:01:00.0',
+        [{ what: 'response', text: 'it has no power (D3cold); "on" in its power/control of sysfs may wake it' }],
+      ],
     );
     rmSync(join(at, 'sys/bus/pci/devices/0000:00:01.0'));
     const { stdout: tree } = run('topology', '--root', at);
     assert.match(tree, /00:01\.0 {2}not seen: it is not in bus\/pci\/devices/);
-    assert.match(tree, /^not seen of +because\n00:01\.0 +it is not in .*\n01:00\.2 +it has no power \(D3cold\)$/m);
+    assert.match(tree, /^not seen of +because\n00:01\.0 +it is not in .*\n01:00\.2 +it has no power \(D3cold\);.*$/m);
   });
 
   it('names models as pci.ids does', () => {
@@ -466,6 +471,32 @@ describe('vfio-dmabuf devices and topology', function () {
         );
       });
     }
+
+    it('128 virtual functions: one row for those of each physical function', () => {
+      const port = (index: number): HostFunction => {
+        const bus = `0${String(index + 1)}`;
+        const nic = { vendor: 0x15b3, device: 0x101d, classCode: 0x020000, port: ports.endpoint };
+        const behind = Array.from({ length: 65 }, (_, i): HostFunction => {
+          const at = `${bus}:${(i >> 3).toString(16).padStart(2, '0')}.${String(i & 7)}`;
+          return i === 0 ? { ...nic, at } : { ...nic, at, device: 0x101e, physical: `0000:${bus}:00.0` };
+        });
+        return {
+          at: `00:0${String(index + 1)}.0`,
+          vendor: 0x8086,
+          device: 1,
+          classCode: 0x060400,
+          port: ports.rootPort,
+          behind,
+        };
+      };
+      const host = { bus: '0000:00', functions: [port(0), port(1)] };
+      const topology = read('virtual-functions', { cpu: { vendor: 'GenuineIntel', family: 6 }, hostBridges: [host] });
+      const drawn = picture(topology);
+      assert(drawn.title.startsWith('130 PCI devices'));
+      const texts = drawn.boxes.filter(({ kind }) => kind === 'device').map(({ text }) => text);
+      assert.deepEqual(texts.length, 2);
+      assert.match(texts[1] ?? '', /128 × Mellanox Ethernet, virtual function$/);
+    });
 
     it('--matrix --json of many devices: groups, and not every pair', () => {
       const { devices, verdicts, groups, between } = told(
