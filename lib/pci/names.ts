@@ -146,9 +146,12 @@ export function longName(self: PciFunction, isVirtualTold = true): string {
   const { physicalFunction, gaps } = self;
   const lost = gaps.find(({ what }) => what !== 'config');
   if (lost?.what === 'function') return `not seen: ${lost.text}`;
+  const model = isBridge(self) ? undefined : modelName(self);
+  const kind = shortName(self);
+  const isNumber = kind.endsWith(` device ${hex4(self.device)}`);
+  const named = model !== undefined && isNumber ? [`${vendorName(self.vendor, self.device)} ${model}`] : [kind, model];
   const parts = [
-    shortName(self),
-    isBridge(self) ? undefined : modelName(self),
+    ...named,
     physicalFunction === undefined || !isVirtualTold
       ? undefined
       : `virtual function of ${shortAddress(physicalFunction)}`,
