@@ -53,5 +53,21 @@
         "-Wl,--version-script=../native/exports.map"  # relative to build/: the checkout's path may have spaces and quotes
       ]
     }
+  ],
+  "conditions": [
+    ["target_arch=='x64'", {
+      "targets": [
+        {
+          # The preload library of `vfio-dmabuf run`; next to the addon.
+          "target_name": "vfio_dmabuf_run",
+          "type": "loadable_module",
+          "product_extension": "so",
+          "dependencies": ["vfio_dmabuf_core", "vfio_dmabuf_fake"],
+          "sources": ["<!@(node native/sources.mjs preload)"],
+          "libraries": ["-ldl", "-lpthread"],  # of older C libraries
+          "ldflags": ["-Wl,-z,nodelete", "-Wl,-z,relro,-z,now,-z,noexecstack"]
+        }
+      ]
+    }]
   ]
 }

@@ -7,6 +7,7 @@ import { addDevices } from './devices';
 import { addDoctor } from './doctor';
 import { addExport } from './export';
 import { paint } from './output';
+import { addRun } from './run';
 import { addShare } from './share';
 import { addTopology } from './topology';
 
@@ -15,12 +16,13 @@ async function main(): Promise<void> {
   const program = new Command('vfio-dmabuf')
     .description('PCI peer-to-peer memory through VFIO, IOMMUFD and dma-buf')
     .showHelpAfterError('(vfio-dmabuf --help tells how)')
+    .enablePositionalOptions()
     .exitOverride()
     .addHelpText(
       'after',
       '\nVFIO_DMABUF_KERNEL=fake (or fake:MACHINE) tries everything on a kernel that needs no hardware.\n',
     );
-  for (const add of [addDoctor, addDevices, addTopology, addBind, addExport, addShare]) add(program);
+  for (const add of [addDoctor, addDevices, addTopology, addBind, addExport, addShare, addRun]) add(program);
   try {
     await program.parseAsync();
   } catch (error) {

@@ -30,6 +30,7 @@ static void Init(Napi::Env env, const Napi::Object& exports) {
   InitSyncFile(env, exports);
   InitDmaMemory(env, exports);
   InitUnixSocket(env, exports);
+  InitRun(env, exports);
 }
 
 }  // namespace binding

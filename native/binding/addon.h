@@ -32,5 +32,6 @@ void InitHostDmaBuf(Napi::Env env, Napi::Object exports);
 void InitSyncFile(Napi::Env env, Napi::Object exports);
 void InitDmaMemory(Napi::Env env, Napi::Object exports);
 void InitUnixSocket(Napi::Env env, Napi::Object exports);
+void InitRun(Napi::Env env, Napi::Object exports);
 
 }  // namespace binding

@@ -67,7 +67,7 @@ int FrameBuffer::DriverIoctl(uapi::request_t request, void* argument) {
 // Only a mapping that begins at the memory's first page.
 int FrameBuffer::Mmap(std::size_t length, int protection, int flags, uint64_t offset, kernel::MappedPages* out) {
   if (offset != memory_offset_ || length == 0 || length > memory_size_ || (flags & MAP_SHARED) == 0) return -EINVAL;
-  void* address = mmap(nullptr, length, protection, MAP_SHARED, memory_->fd(), 0);
+  void* address = mmap(out->address, length, protection, MAP_SHARED | (flags & kernel::kPlacement), memory_->fd(), 0);
   if (address == MAP_FAILED) return -errno;
   out->address = address;
   return 0;

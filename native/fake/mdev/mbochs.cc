@@ -37,7 +37,8 @@ class PictureBuffer : public DmaBuf {
     const uint64_t pages = (length + kPageSize - 1) / kPageSize;
     if (length == 0 || offset % kPageSize != 0 || offset / kPageSize + pages > size() / kPageSize) return -EINVAL;
     if ((flags & MAP_SHARED) == 0) return -EINVAL;
-    void* address = mmap(nullptr, length, protection, MAP_SHARED, memory_->fd(), static_cast<off_t>(offset_ + offset));
+    void* address = mmap(out->address, length, protection, MAP_SHARED | (flags & kernel::kPlacement), memory_->fd(),
+                         static_cast<off_t>(offset_ + offset));
     if (address == MAP_FAILED) return -errno;
     out->address = address;
     return 0;

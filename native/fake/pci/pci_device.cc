@@ -465,8 +465,10 @@ int PciDevice::Mmap(std::size_t length, int protection, int flags, uint64_t offs
   const uint64_t wanted = (length + kPageSize - 1) & ~(kPageSize - 1);
   if (wanted > pages || offset > pages - wanted) return -EINVAL;
   const auto& memory = memory_.at(index);
-  void* address = memory ? mmap(nullptr, length, protection, MAP_SHARED, memory->fd(), static_cast<off_t>(offset))
-                         : mmap(nullptr, length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  const int placed = flags & kernel::kPlacement;
+  void* address =
+      memory ? mmap(out->address, length, protection, MAP_SHARED | placed, memory->fd(), static_cast<off_t>(offset))
+             : mmap(out->address, length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | placed, -1, 0);
   if (address == MAP_FAILED) return -errno;
   out->address = address;
   // Weak, because the mapping of a closed region may last until its ArrayBuffer is garbage collected.

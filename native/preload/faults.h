@@ -1,0 +1,9 @@
+// SIGSEGV, by which accesses to registers become calls.
+#pragma once
+
+namespace preload {
+
+// Handles SIGSEGV from now on. The program's own handler gets all faults that are not accesses to registers.
+void CatchFaults();
+
+}  // namespace preload
