@@ -61,7 +61,7 @@
           # The preload library of `vfio-dmabuf run`; next to the addon.
           "target_name": "vfio_dmabuf_run",
           "type": "loadable_module",
-          "product_extension": "so",
+          "target_conditions": [["_type=='loadable_module'", {"product_extension": "so"}]],  # not node-gyp's "node"
           "dependencies": ["vfio_dmabuf_core", "vfio_dmabuf_fake"],
           "sources": ["<!@(node native/sources.mjs preload)"],
           "libraries": ["-ldl", "-lpthread"],  # of older C libraries

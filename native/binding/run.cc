@@ -68,8 +68,8 @@ Napi::Value RunLibrary(const Napi::CallbackInfo& info) {
   return Napi::String::New(info.Env(), path + "vfio_dmabuf_run.so");
 }
 
-// runProgram(path, arguments, environment): does not return. The program gets the dispositions of signals that Node
-// has changed back.
+// runProgram(path, arguments, environment): does not return. The program gets back what Node has changed: the
+// dispositions of signals, and standard input and output.
 void RunProgram(const Napi::CallbackInfo& info) {
   const std::string path = info[0].ToString();
   auto arguments = ToStrings(info[1]);
@@ -77,6 +77,7 @@ void RunProgram(const Napi::CallbackInfo& info) {
   struct sigaction by_default = {};
   by_default.sa_handler = SIG_DFL;
   for (const int signal : {SIGPIPE, SIGXFSZ}) sigaction(signal, &by_default, nullptr);
+  for (const int fd : {0, 1, 2}) fcntl(fd, F_SETFD, 0);  // Node makes them close-on-exec
   sigset_t none;
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, nullptr);
