@@ -102,7 +102,7 @@ export function prepare(machine: Machine): Prepared {
   return {
     text: machineText({ iommufd, iommu, devices, mdevs }),
     writeSysfs: (folder) => {
-      writeSysfs(folder, sysfs, machine.cpu ?? defaultCpu, iommufd);
+      writeSysfs(folder, sysfs, machine.cpu ?? defaultCpu, iommufd, iommu);
       for (const [i, { cdev, type }] of mdevs.entries()) {
         const group = 2 * machine.ports.length + functionsOf(machine).length + i;
         writeMdev(folder, { uuid: mdevUuid(i), type, cdev, group });

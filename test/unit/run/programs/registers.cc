@@ -27,7 +27,7 @@ static void Moves() {
   asm volatile("movq %1, (%0)" ::"r"(source), "r"(value) : "memory");
   CHECK(Source() == value);
   // Writes of 1 and 2 bytes are ignored by this device, and are not written as more.
-  asm volatile("movb $1, (%0); movw $1, (%0); movb %%ah, (%0)" ::"r"(source) : "memory");
+  asm volatile("movb $1, (%0); movw $1, (%0); movb %%ah, (%0)" ::"b"(source) : "memory");
   CHECK(Source() == value);
 
   // A load of 4 bytes clears the upper half; one of 1 or 2 leaves the rest.
@@ -41,7 +41,7 @@ static void Moves() {
   asm volatile("movw (%1), %w0" : "+r"(out) : "r"(live));
   CHECK(out == 0xffffffffffff0000);
   out = ~uint64_t{0};
-  asm volatile("movb (%1), %%ah" : "+a"(out) : "r"(live));
+  asm volatile("movb (%1), %%ah" : "+a"(out) : "b"(live));
   CHECK(out == 0xffffffffffff00ff);
   asm volatile("movzbl (%1), %k0" : "=r"(out) : "r"(live));
   CHECK(out == 0);
