@@ -1,5 +1,5 @@
-// The description of a fake kernel's machine, and its text form. lib/fake/machine-text.ts writes the text; the addon and
-// the preload library read it.
+// The description of a fake kernel's machine, and its text form. lib/fake/machine-text.ts writes the text; the addon
+// and the preload library read it.
 #pragma once
 
 #include <string>

@@ -1,5 +1,5 @@
-// Marks the system calls that this library makes for itself. The preload library of `vfio-dmabuf run` replaces functions
-// of the C library; it passes these calls on to the system unchanged.
+// Marks the system calls that this library makes for itself. The preload library of `vfio-dmabuf run` replaces
+// functions of the C library; it passes these calls on to the system unchanged.
 #pragma once
 
 namespace kernel {

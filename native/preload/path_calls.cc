@@ -193,7 +193,8 @@ int Run_chown(const char* path, uid_t user, gid_t group) {
 int Run_statfs(const char* path, struct statfs* out) {
   const ChangedPath changed(AT_FDCWD, path);
   const int result = TheReal().statfs(changed.path(), out);
-  if (result == 0 && !changed.IsHost() && strncmp(changed.path(), (Folder() + "/sys").c_str(), Folder().size() + 4) == 0)
+  if (result == 0 && !changed.IsHost() &&
+      strncmp(changed.path(), (Folder() + "/sys").c_str(), Folder().size() + 4) == 0)
     out->f_type = kSysfsMagic;
   return result;
 }

@@ -37,10 +37,11 @@ Handling& TheHandling() {
 void EndAtUnknown(const ucontext_t& context, const void* address) {
   std::array<char, 400> text = {};
   const auto* code = reinterpret_cast<const uint8_t*>(context.uc_mcontext.gregs[REG_RIP]);
-  int length = std::snprintf(text.data(), text.size(),
-                             "vfio-dmabuf run: the instruction at %p accesses registers of a device at %p, and cannot be "
-                             "carried out. Its first bytes are",
-                             static_cast<const void*>(code), address);
+  int length =
+      std::snprintf(text.data(), text.size(),
+                    "vfio-dmabuf run: the instruction at %p accesses registers of a device at %p, and cannot be "
+                    "carried out. Its first bytes are",
+                    static_cast<const void*>(code), address);
   for (std::size_t i = 0; i < kLongestInstruction; ++i) {
     length += std::snprintf(text.data() + length, text.size() - static_cast<std::size_t>(length), " %02x", code[i]);
   }

@@ -25,7 +25,8 @@ class ProgramKernel : public fake::FakeKernel {
   using FakeKernel::FakeKernel;
 
  protected:
-  int InstallAs(int memfd, std::shared_ptr<fake::File> file) override VFIO_DMABUF_THREAD_RULE(no_thread_safety_analysis) {
+  int InstallAs(int memfd, std::shared_ptr<fake::File> file) override
+      VFIO_DMABUF_THREAD_RULE(no_thread_safety_analysis) {
     const int given = GiveOwnFd(memfd);
     return given < 0 ? given : FakeKernel::InstallAs(given, std::move(file));
   }

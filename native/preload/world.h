@@ -21,8 +21,8 @@ fake::FakeKernel* KernelIfAny();
 // Whether this is the child of vfork(2), which shares the memory of its parent, but not its fds.
 bool IsVforkChild();
 
-// A call of the program to an fd: of the fake kernel, or (false) not. Calls that are made while it exists are own calls,
-// and errno stays as it was before it, except for an error of Return().
+// A call of the program to an fd: of the fake kernel, or (false) not. Calls that are made while it exists are own
+// calls, and errno stays as it was before it, except for an error of Return().
 class FakeCall {
  public:
   explicit FakeCall(int fd) : errno_(errno) {

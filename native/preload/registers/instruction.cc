@@ -1,4 +1,5 @@
-// Prefixes, opcodes of general instructions, and the memory operand (Intel's manual, volume 2, chapter 2 and appendix A).
+// Prefixes, opcodes of general instructions, and the memory operand (Intel's manual, volume 2, chapter 2 and appendix
+// A).
 #include "preload/registers/instruction.h"
 
 namespace preload {
@@ -110,13 +111,9 @@ class Decoder {
     immediate_ = immediate;
     return true;
   }
-  bool Read(unsigned width, unsigned immediate = 0) {
-    return ReadOperand() && Access(true, false, width, immediate);
-  }
+  bool Read(unsigned width, unsigned immediate = 0) { return ReadOperand() && Access(true, false, width, immediate); }
   bool Write(unsigned width) { return ReadOperand() && Access(false, true, width); }
-  bool Modify(unsigned width, unsigned immediate = 0) {
-    return ReadOperand() && Access(true, true, width, immediate);
-  }
+  bool Modify(unsigned width, unsigned immediate = 0) { return ReadOperand() && Access(true, true, width, immediate); }
 
   // The general register of the ModRM byte; `width`: bytes of it that are used.
   void UseRegister(unsigned width) {

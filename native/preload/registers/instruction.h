@@ -40,7 +40,7 @@ struct Instruction {
   int index = -1;
   unsigned scale = 1;
   int64_t displacement = 0;
-  bool is_rip_relative = false;  // the base is the next instruction's address
+  bool is_rip_relative = false;   // the base is the next instruction's address
   bool is_short_address = false;  // only 32 bits of the address count (prefix 0x67)
   bool has_segment = false;       // an fs or gs prefix
   unsigned modrm_at = 0;          // offset of the ModRM byte; 0: there is none
@@ -52,12 +52,12 @@ bool Decode(const uint8_t* bytes, std::size_t size, Instruction* out);
 
 // The memory operand of an SSE, AVX or AVX-512 move or arithmetic instruction.
 struct VectorOpcode {
-  unsigned map;      // 1: 0f, 2: 0f 38, 3: 0f 3a
+  unsigned map;  // 1: 0f, 2: 0f 38, 3: 0f 3a
   uint8_t opcode;
-  uint8_t prefix;    // 0, 0x66, 0xf3, 0xf2
-  bool is_wide;      // REX.W, VEX.W, EVEX.W
-  unsigned vector;   // bytes of the vector: 16, 32, 64; 8: an MMX register
-  bool is_avx;       // VEX or EVEX
+  uint8_t prefix;   // 0, 0x66, 0xf3, 0xf2
+  bool is_wide;     // REX.W, VEX.W, EVEX.W
+  unsigned vector;  // bytes of the vector: 16, 32, 64; 8: an MMX register
+  bool is_avx;      // VEX or EVEX
 };
 // Sets reads, writes and width. `*immediate`: bytes of the immediate.
 bool DecodeVector(const VectorOpcode& opcode, Instruction* out, unsigned* immediate);

@@ -38,8 +38,8 @@ struct Pool {
 Pool& ThePool() {
   static Pool* pool = [] {
     auto* made = new Pool;
-    void* memory = mmap(nullptr, kSlots * sizeof(Slot), PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS,
-                        -1, 0);
+    void* memory =
+        mmap(nullptr, kSlots * sizeof(Slot), PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     made->slots = memory == MAP_FAILED ? nullptr : static_cast<Slot*>(memory);
     return made;
   }();

@@ -14,8 +14,8 @@ namespace preload {
 // Returns where the thread must continue; it goes on at `next` afterwards. nullopt: this instruction cannot be copied.
 std::optional<uint64_t> Replay(const Instruction& instruction, const uint8_t* code, const TrappedAddress& registers,
                                uint64_t next);
-// After a fault at `code_at`: if it is the end of a copied instruction, writes the bytes to the device, and returns where
-// the thread must continue.
+// After a fault at `code_at`: if it is the end of a copied instruction, writes the bytes to the device, and returns
+// where the thread must continue.
 std::optional<uint64_t> FinishReplay(uint64_t code_at);
 
 }  // namespace preload

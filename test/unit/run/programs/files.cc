@@ -100,7 +100,8 @@ static void Waiting(const Engine& engine) {
   epoll_event got = {};
   CHECK(epoll_wait(epoll, &got, 1, 1000) == 1 && got.data.u64 == 77);
   event.data.u64 = 78;
-  CHECK(epoll_ctl(epoll, EPOLL_CTL_MOD, buffer, &event) == 0 && epoll_wait(epoll, &got, 1, 1000) == 1 && got.data.u64 == 78);
+  CHECK(epoll_ctl(epoll, EPOLL_CTL_MOD, buffer, &event) == 0 && epoll_wait(epoll, &got, 1, 1000) == 1 &&
+        got.data.u64 == 78);
   CHECK(epoll_ctl(epoll, EPOLL_CTL_DEL, buffer, nullptr) == 0 && epoll_wait(epoll, &got, 1, 0) == 0);
   CHECK(lseek(buffer, 0, SEEK_END) == 4096 && lseek64(buffer, 0, SEEK_SET) == 0);
   auto* bytes = static_cast<char*>(mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, buffer, 0));

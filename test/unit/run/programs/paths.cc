@@ -60,7 +60,8 @@ static void Nodes() {
   CHECK(Opens(openat(AT_FDCWD, "/dev/dma_heap/system", O_RDWR)) && Opens(openat(-1, "/dev/udmabuf", O_RDWR)));
   CHECK(Opens(static_cast<int>(syscall(SYS_openat, AT_FDCWD, "/dev/iommu", O_RDWR))));
   const int dev = open("/dev", O_RDONLY | O_DIRECTORY);
-  CHECK(Opens(openat(dev, "iommu", O_RDWR)) && Opens(openat(dev, "vfio/vfio", O_RDWR)) && Opens(openat(dev, "null", O_RDWR)));
+  CHECK(Opens(openat(dev, "iommu", O_RDWR)) && Opens(openat(dev, "vfio/vfio", O_RDWR)) &&
+        Opens(openat(dev, "null", O_RDWR)));
   CHECK(fstatat(dev, "iommu", &info, 0) == 0 && S_ISCHR(info.st_mode));
   close(dev);
   CHECK(chdir("/dev/vfio") == 0 && Opens(open("vfio", O_RDWR)) && Opens(open("../iommu", O_RDWR)));
