@@ -295,6 +295,11 @@ int64_t FakeKernel::Write(int fd, const void* buffer, std::size_t size) {
   return written;
 }
 
+void FakeKernel::ServeSignals() {
+  const kernel::Lock guard(lock_);
+  if (actions_) actions_->Serve();
+}
+
 int FakeKernel::Poll(int fd, int events) {
   const kernel::Lock guard(lock_);
   const auto file = Find(fd);

@@ -59,6 +59,9 @@ class FakeKernel : public kernel::LinuxKernel, public FileTable {
 
   // Whether an fd is open on a file of this kernel.
   bool Plays(int fd);
+  // Runs the actions of eventfds that were signaled by a write that did not go through this kernel, without waiting for
+  // the thread that does it otherwise.
+  void ServeSignals();
   // fork(2) is called between these. The child has a copy of this kernel, with all files that are open.
   void BeforeFork() ACQUIRE(lock_) { lock_.Acquire(); }
   void AfterForkInParent() RELEASE(lock_) { lock_.Release(); }

@@ -50,6 +50,17 @@ std::vector<int> OpenFds(unsigned first, unsigned last) {
   return fds;
 }
 
+// After a write that can have signaled an eventfd: as in the kernel, what the signal causes happens before the write
+// returns.
+void Serve() {
+  auto* kernel = KernelIfAny();
+  if (!kernel) return;
+  const int saved = errno;
+  const kernel::OwnCalls own;
+  kernel->ServeSignals();
+  errno = saved;
+}
+
 int RefuseOwnFd() {
   errno = EBADF;
   return -1;
@@ -137,7 +148,9 @@ ssize_t Run_read(int fd, void* buffer, std::size_t size) {
 
 ssize_t Run_write(int fd, const void* buffer, std::size_t size) {
   if (FakeCall fake(fd); fake) return fake.Return(fake->Write(fd, buffer, size));
-  return TheReal().write(fd, buffer, size);
+  const ssize_t written = TheReal().write(fd, buffer, size);
+  if (written == sizeof(uint64_t) && !IsOwnCall()) Serve();
+  return written;
 }
 
 ssize_t Run_pread64(int fd, void* buffer, std::size_t size, off_t offset) {

@@ -56,10 +56,14 @@ int OpenInfo(const char* path) {
   FakeCall fake(fd);
   if (!fake) return -1;
   std::array<char, 4096> text = {};
-  const int64_t size = fake->Fdinfo(fd, text.data(), text.size());
+  // The position and the flags of the open file are the system's, and the rest is the fake kernel's.
+  const int64_t start = fake->LinuxKernel::Fdinfo(fd, text.data(), text.size());
+  if (start < 0) return -1;
+  const auto used = static_cast<std::size_t>(start);
+  const int64_t more = fake->Fdinfo(fd, text.data() + used, text.size() - used);
   const int file = TheReal().memfd_create("fdinfo", MFD_CLOEXEC);
-  if (file < 0 || size < 0) return file;
-  TheReal().write(file, text.data(), static_cast<std::size_t>(size));
+  if (file < 0 || more < 0) return file;
+  TheReal().write(file, text.data(), used + static_cast<std::size_t>(more));
   TheReal().lseek64(file, 0, SEEK_SET);
   return file;
 }

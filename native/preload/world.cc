@@ -34,6 +34,7 @@ class ProgramKernel : public fake::FakeKernel {
 
 struct World {
   std::string folder;
+  std::array<std::string, 3> variables;
   int lock = -1;  // keeps the folder: `vfio-dmabuf run` has locked it with flock(2)
   std::atomic<pid_t> process = 0;
   std::atomic<fake::FakeKernel*> kernel = nullptr;
@@ -64,6 +65,8 @@ World& TheWorld() {
     const std::string lock = Environment("VFIO_DMABUF_RUN_LOCK");
     struct stat opened = {};
     struct stat folder = {};
+    made->variables = {"LD_PRELOAD=" + Environment("LD_PRELOAD"), "VFIO_DMABUF_RUN=" + made->folder,
+                       "VFIO_DMABUF_RUN_LOCK=" + lock};
     if (made->folder.empty() || lock.empty()) return made;
     made->lock = std::atoi(lock.c_str());
     if (fstat(made->lock, &opened) != 0 || stat(made->folder.c_str(), &folder) != 0 || opened.st_ino != folder.st_ino) {
@@ -114,6 +117,8 @@ __attribute__((destructor)) void End() { Leave(TheWorld()); }
 }  // namespace
 
 const std::string& Folder() { return TheWorld().folder; }
+
+const std::array<std::string, 3>& Variables() { return TheWorld().variables; }
 
 fake::FakeKernel* KernelIfAny() { return TheWorld().kernel; }
 

@@ -2,6 +2,7 @@
 // program opens one of the machine's device nodes.
 #pragma once
 
+#include <array>
 #include <cerrno>
 #include <string>
 
@@ -12,6 +13,9 @@ namespace preload {
 
 // The folder with the machine's sys, dev and description; "": there is none, and no call is changed.
 const std::string& Folder();
+// The variables of the environment that a child needs to see the machine: "NAME=VALUE" of LD_PRELOAD, VFIO_DMABUF_RUN
+// and VFIO_DMABUF_RUN_LOCK.
+const std::array<std::string, 3>& Variables();
 // Whether a call comes from this library and not from the program.
 inline bool IsOwnCall() { return kernel::own_calls > 0; }
 // The kernel. nullptr: it cannot be created.

@@ -57,6 +57,17 @@ int main(int count, char** arguments) {
   CHECK(posix_spawn(&child, "/proc/self/exe", nullptr, nullptr, child_arguments, environ) == 0);
   CHECK(WEXITSTATUS(Wait(child)) == 7);
 
+  // With an environment of its own.
+  char* const empty[] = {nullptr};
+  CHECK(posix_spawn(&child, "/proc/self/exe", nullptr, nullptr, child_arguments, empty) == 0);
+  CHECK(WEXITSTATUS(Wait(child)) == 7);
+  child = fork();
+  if (child == 0) {
+    execve("/proc/self/exe", child_arguments, empty);
+    _exit(1);
+  }
+  CHECK(WEXITSTATUS(Wait(child)) == 7);
+
   // Threads use the machine while others fork.
   std::vector<std::thread> threads;
   for (int i = 0; i < 3; ++i) {
