@@ -35,7 +35,7 @@ function run(program: string, args: readonly string[], machineName: string): nev
     native.runProgram(
       path,
       [program, ...args],
-      Object.entries(all).map(([name, value]) => `${name}=${value ?? ''}`),
+      Object.entries(all).map(([name, value]) => `${name}=${value}`),
     ),
   );
 }

@@ -4,7 +4,7 @@ import { readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { temporaryFolder } from '../../cleanup';
 import { itNeeds } from '../../needs';
-import { canRun, compile, output, run } from './programs';
+import { canRun, compile, output, run, x86 } from './programs';
 
 describe('vfio-dmabuf run: a program', function () {
   this.timeout(120_000);
@@ -119,4 +119,41 @@ describe('vfio-dmabuf run: the command', function () {
     writeFileSync(script, `#!${program}\n`, { mode: 0o755 });
     assert.match(run(['--', script]).stderr, /it is statically linked/);
   });
+
+  /** Writes a 64-bit ELF file with these program headers: type and content. */
+  const elf = (machine: number, parts: readonly [type: number, content: string][]): string => {
+    const header = Buffer.alloc(64);
+    header.write('\x7fELF\x02\x01\x01', 'latin1');
+    header.writeUInt16LE(machine, 18);
+    header.writeBigUInt64LE(64n, 32);
+    header.writeUInt16LE(56, 54);
+    header.writeUInt16LE(parts.length, 56);
+    const bytes = [header];
+    let offset = 64 + 56 * parts.length;
+    for (const [type, content] of parts) {
+      const entry = Buffer.alloc(56);
+      entry.writeUInt32LE(type, 0);
+      entry.writeBigUInt64LE(BigInt(offset), 8);
+      entry.writeBigUInt64LE(BigInt(content.length), 32);
+      bytes.push(entry);
+      offset += content.length;
+    }
+    const file = join(temporaryFolder(), 'program');
+    const contents = parts.map(([, content]) => Buffer.from(content, 'latin1'));
+    writeFileSync(file, Buffer.concat([...bytes, ...contents]), { mode: 0o755 });
+    return file;
+  };
+  const loader: [number, string] = [3, '/lib64/ld-linux-x86-64.so.2\0'];
+  const programs: Record<string, () => string> = {
+    'it is written in Go': () => elf(62, [loader, [4, '\x04\0\0\0\x53\0\0\0\x04\0\0\0Go\0\0abc']]),
+    'it is not a program for x86-64': () => elf(183, [[3, '/lib/ld-linux-aarch64.so.1\0']]),
+    'it uses another C library \\(/lib/ld-other': () => elf(62, [[3, '/lib/ld-other-x86_64.so.1\0']]),
+  };
+  for (const [why, make] of Object.entries(programs)) {
+    itNeeds([x86], `refuses a program: ${why.replace(/ \\.*/, '')}`, () => {
+      const { status, stderr } = run(['--', make()]);
+      assert.equal(status, 1);
+      assert.match(stderr, new RegExp(`cannot see the fake machine: ${why}`));
+    });
+  }
 });
