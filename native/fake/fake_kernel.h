@@ -71,8 +71,8 @@ class FakeKernel : public kernel::LinuxKernel, public FileTable {
   // For leak checks: the number of this kernel's open files, and of all mappings that were made through it.
   std::size_t OpenFiles();
   int64_t OpenMappings() const { return mappings_; }
-  // Only of a kernel with its own sysfs.
-  const std::string& sysfs() const { return sysfs_->path(); }
+  // The path of its sysfs; "" if it is not its own.
+  std::string sysfs() const { return sysfs_ ? sysfs_->path() : ""; }
   // Removes the sysfs folder. The devices, with the fds and the memory of their BARs, are destroyed when no file of
   // this kernel is open any more.
   void Shutdown();

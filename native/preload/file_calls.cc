@@ -17,6 +17,9 @@
 namespace preload {
 namespace {
 
+constexpr int kCloseOnExec = CLOSE_RANGE_CLOEXEC;
+constexpr int kCloseRangeFlags = CLOSE_RANGE_CLOEXEC | CLOSE_RANGE_UNSHARE;
+
 // Moves the parts one after the other, up to the first that is not moved completely.
 template <typename Move>
 int64_t MoveParts(const struct iovec* parts, int count, const Move& move) {
@@ -82,13 +85,13 @@ int Run_close(int fd) {
 
 int Run_close_range(unsigned first, unsigned last, int flags) {
   if (IsOwnCall() || Folder().empty()) return TheReal().close_range(first, last, flags);
-  if (first > last || (flags & ~(CLOSE_RANGE_CLOEXEC | CLOSE_RANGE_UNSHARE)) != 0) {
+  if (first > last || (flags & ~kCloseRangeFlags) != 0) {
     errno = EINVAL;
     return -1;
   }
   for (const int fd : OpenFds(first, last)) {
     if (IsOwnFd(fd)) continue;
-    if ((flags & CLOSE_RANGE_CLOEXEC) != 0) {
+    if ((flags & kCloseOnExec) != 0) {
       TheReal().fcntl(fd, F_SETFD, FD_CLOEXEC);
     } else {
       Run_close(fd);

@@ -8,7 +8,7 @@ namespace preload {
 const Real& TheReal() {
   static const Real kReal = {
 #define NAME(result, name, parameters, arguments) \
-  .name = reinterpret_cast<result(*) parameters>(dlsym(RTLD_NEXT, #name)),
+  .name = reinterpret_cast<decltype(&Run_##name)>(dlsym(RTLD_NEXT, #name)),
 #define TWIN(result, twin, name, parameters, arguments)
 #include "preload/names.inc"
 #undef NAME

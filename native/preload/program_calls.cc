@@ -1,5 +1,6 @@
 // The calls that start a program with an environment of their own: it gets the variables without which it would not see
 // the fake machine. They may be called in the child of vfork(2), and allocate no memory but the stack.
+#include <algorithm>
 #include <array>
 #include <cstring>
 #include <string>
@@ -28,7 +29,7 @@ class WithVariables {
     std::size_t count = 0;
     while (environment && environment[count]) ++count;
     if (IsOwnCall() || Folder().empty() || !environment || count + kNames.size() >= kMost) return;
-    std::memcpy(all_.data(), environment, count * sizeof(char*));
+    std::copy_n(environment, count, all_.begin());
     for (std::size_t i = 0; i < kNames.size(); ++i) {
       if (!Has(environment, kNames.at(i))) all_.at(count++) = const_cast<char*>(own.at(i).c_str());
     }

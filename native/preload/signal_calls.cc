@@ -1,12 +1,11 @@
 // The handler of SIGSEGV, and the calls by which the program sets its own handler or blocks the signal.
-#include <pthread.h>
-#include <signal.h>
 #include <ucontext.h>
 #include <unistd.h>
 
 #include <array>
 #include <atomic>
 #include <cerrno>
+#include <csignal>
 #include <cstdio>
 #include <cstring>
 
@@ -21,6 +20,8 @@
 
 namespace preload {
 namespace {
+
+constexpr int kOnce = static_cast<int>(SA_RESETHAND);
 
 struct Handling {
   kernel::Mutex mutex;
@@ -62,7 +63,7 @@ void Forward(int signal, siginfo_t* info, void* context) {
   {
     const kernel::Lock guard(handling.mutex);
     action = handling.program;
-    if ((action.sa_flags & SA_RESETHAND) != 0) handling.program.sa_handler = SIG_DFL;
+    if ((action.sa_flags & kOnce) != 0) handling.program.sa_handler = SIG_DFL;
   }
   const bool is_sent = info->si_code <= 0;
   if (action.sa_handler == SIG_IGN && is_sent) return;
@@ -175,7 +176,7 @@ int Run_sigaction(int signal, const struct sigaction* action, struct sigaction* 
 SignalHandler Run_signal(int signal, SignalHandler handler) { return SetHandler(signal, handler, SA_RESTART); }
 
 SignalHandler Run_sysv_signal(int signal, SignalHandler handler) {
-  return SetHandler(signal, handler, static_cast<int>(SA_RESETHAND) | SA_NODEFER);
+  return SetHandler(signal, handler, kOnce | SA_NODEFER);
 }
 
 int Run_sigprocmask(int how, const sigset_t* set, sigset_t* old) {

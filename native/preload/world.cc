@@ -79,17 +79,18 @@ World& TheWorld() {
   return *world;
 }
 
-void BeforeFork() {
+// The kernel is locked from BeforeFork() on, in both processes, which the analysis of locks cannot follow.
+VFIO_DMABUF_THREAD_RULE(no_thread_safety_analysis) void BeforeFork() {
   ++kernel::own_calls;
   if (auto* kernel = TheWorld().kernel.load()) kernel->BeforeFork();
 }
 
-void AfterForkInParent() {
+VFIO_DMABUF_THREAD_RULE(no_thread_safety_analysis) void AfterForkInParent() {
   if (auto* kernel = TheWorld().kernel.load()) kernel->AfterForkInParent();
   --kernel::own_calls;
 }
 
-void AfterForkInChild() {
+VFIO_DMABUF_THREAD_RULE(no_thread_safety_analysis) void AfterForkInChild() {
   TheWorld().process = getpid();
   if (auto* kernel = TheWorld().kernel.load()) kernel->AfterForkInChild();
   --kernel::own_calls;
