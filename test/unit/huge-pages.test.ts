@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { DmaMemory, Iommufd, VfioDevice } from '../../lib';
 import { FakeKernel } from '../../lib/fake';
-import { itNeeds, type Need } from '../needs';
+import type { Need } from '../needs';
 
 const size = 2 << 20;
 const iova = 0x20_0000n;
@@ -19,9 +19,14 @@ const hugePages: Need = () => {
   return 'no huge page is free (echo 8 > /proc/sys/vm/nr_hugepages)';
 };
 
+// Continuous integration has no huge pages: a conformance case finds out that there are none.
+const missing = hugePages();
+const itHuge = (title: string, body: () => void) =>
+  missing === undefined ? it(title, body) : it.skip(`${title} (skipped: ${missing})`);
+
 describe('huge pages', () => {
   for (const how of ['by address', 'as a memfd']) {
-    itNeeds([hugePages], `are written by a device, mapped ${how}`, () => {
+    itHuge(`are written by a device, mapped ${how}`, () => {
       using kernel = new FakeKernel();
       using iommufd = Iommufd.open({ kernel });
       using ioas = iommufd.allocIoas();
