@@ -146,6 +146,9 @@ SignalHandler SetHandler(int signal, SignalHandler handler, int flags) {
 
 }  // namespace
 
+VFIO_DMABUF_THREAD_RULE(no_thread_safety_analysis) void LockFaults() { TheHandling().mutex.Acquire(); }
+VFIO_DMABUF_THREAD_RULE(no_thread_safety_analysis) void UnlockFaults() { TheHandling().mutex.Release(); }
+
 void CatchFaults() {
   auto& handling = TheHandling();
   const kernel::Lock guard(handling.mutex);

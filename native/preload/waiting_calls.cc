@@ -87,6 +87,9 @@ bool Has(const fd_set* set, int fd) { return set && FD_ISSET(fd, set); }
 
 }  // namespace
 
+VFIO_DMABUF_THREAD_RULE(no_thread_safety_analysis) void LockWatches() { TheWatches().mutex.Acquire(); }
+VFIO_DMABUF_THREAD_RULE(no_thread_safety_analysis) void UnlockWatches() { TheWatches().mutex.Release(); }
+
 void ForgetWatches(int fd) {
   if (!KernelIfAny()) return;
   auto& watches = TheWatches();

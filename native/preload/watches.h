@@ -5,5 +5,8 @@ namespace preload {
 
 // To be called when the program closes an fd, of a file or of an epoll instance.
 void ForgetWatches(int fd);
+// fork(2) is called between these.
+void LockWatches();
+void UnlockWatches();
 
 }  // namespace preload

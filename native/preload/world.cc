@@ -13,8 +13,11 @@
 #include <sstream>
 
 #include "kernel/mutex.h"
+#include "preload/faults.h"
 #include "preload/names.h"
 #include "preload/own_fds.h"
+#include "preload/registers/trap_table.h"
+#include "preload/watches.h"
 
 namespace preload {
 namespace {
@@ -37,6 +40,7 @@ struct World {
   std::array<std::string, 3> variables;
   int lock = -1;  // keeps the folder: `vfio-dmabuf run` has locked it with flock(2)
   std::atomic<pid_t> process = 0;
+  kernel::Mutex creation;  // of the kernel
   std::atomic<fake::FakeKernel*> kernel = nullptr;
 };
 
@@ -79,21 +83,34 @@ World& TheWorld() {
   return *world;
 }
 
-// The kernel is locked from BeforeFork() on, in both processes, which the analysis of locks cannot follow.
+// fork(2) copies this library while no other thread is in it. The locks are taken in the order in which calls take
+// them. They are held from BeforeFork() on, in both processes, which the analysis of locks cannot follow.
 VFIO_DMABUF_THREAD_RULE(no_thread_safety_analysis) void BeforeFork() {
   ++kernel::own_calls;
+  TheWorld().creation.Acquire();
+  LockWatches();
   if (auto* kernel = TheWorld().kernel.load()) kernel->BeforeFork();
+  TrapTable::Get().BeforeFork();
+  LockFaults();
+}
+
+VFIO_DMABUF_THREAD_RULE(no_thread_safety_analysis) void ReleaseOwn() {
+  UnlockFaults();
+  TrapTable::Get().AfterFork();
+  UnlockWatches();
+  TheWorld().creation.Release();
+  --kernel::own_calls;
 }
 
 VFIO_DMABUF_THREAD_RULE(no_thread_safety_analysis) void AfterForkInParent() {
   if (auto* kernel = TheWorld().kernel.load()) kernel->AfterForkInParent();
-  --kernel::own_calls;
+  ReleaseOwn();
 }
 
 VFIO_DMABUF_THREAD_RULE(no_thread_safety_analysis) void AfterForkInChild() {
   TheWorld().process = getpid();
   if (auto* kernel = TheWorld().kernel.load()) kernel->AfterForkInChild();
-  --kernel::own_calls;
+  ReleaseOwn();
 }
 
 fake::FakeKernel* Create(World& world) {
@@ -125,9 +142,8 @@ fake::FakeKernel* KernelIfAny() { return TheWorld().kernel; }
 
 fake::FakeKernel* Kernel() {
   World& world = TheWorld();
-  static kernel::Mutex mutex;
   const kernel::OwnCalls own;
-  const kernel::Lock guard(mutex);
+  const kernel::Lock guard(world.creation);
   if (!world.kernel) world.kernel = Create(world);
   return world.kernel;
 }

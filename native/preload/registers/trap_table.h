@@ -27,6 +27,9 @@ class TrapTable {
   // Removes the part of each mapping that is in the range. Returns whether there was one.
   bool Remove(uintptr_t address, std::size_t length);
   TrappedAddress Find(uintptr_t address);
+  // fork(2) is called between these.
+  void BeforeFork() ACQUIRE(mutex_) { mutex_.Acquire(); }
+  void AfterFork() RELEASE(mutex_) { mutex_.Release(); }
   // Whether a part of the range is registers.
   bool HasTrap(uintptr_t address, std::size_t length);
 

@@ -72,14 +72,14 @@ int main(int count, char** arguments) {
   std::vector<std::thread> threads;
   for (int i = 0; i < 3; ++i) {
     threads.emplace_back([&] {
-      for (int turn = 0; turn < 300; ++turn) {
+      for (int turn = 0; turn < 3000; ++turn) {
         CHECK(Word(engine, 0) == 0x010000ed);
         const int fd = open("/dev/iommu", O_RDWR);
         CHECK(fd >= 0 && close(fd) == 0);
       }
     });
   }
-  for (int turn = 0; turn < 20; ++turn) {
+  for (int turn = 0; turn < 200; ++turn) {
     child = fork();
     if (child == 0) {
       CHECK(Word(engine, 0) == 0x010000ed);
