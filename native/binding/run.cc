@@ -32,12 +32,14 @@ int DupHigh(int fd) {
 std::vector<std::string> ToStrings(const Napi::Value& value) {
   std::vector<std::string> strings;
   const auto list = value.As<Napi::Array>();
+  strings.reserve(list.Length());
   for (uint32_t i = 0; i < list.Length(); ++i) strings.push_back(list.Get(i).ToString());
   return strings;
 }
 
 std::vector<char*> ToPointers(std::vector<std::string>& strings) {
   std::vector<char*> pointers;
+  pointers.reserve(strings.size() + 1);
   for (auto& string : strings) pointers.push_back(string.data());
   pointers.push_back(nullptr);
   return pointers;

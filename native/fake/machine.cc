@@ -46,6 +46,7 @@ class Words {
     const uint64_t count = Number();
     if (count > kLongestList) throw std::invalid_argument("a list of the machine is too long");
     std::vector<decltype(read_one())> list;
+    list.reserve(count);
     for (uint64_t i = 0; i < count; ++i) list.push_back(read_one());
     return list;
   }
