@@ -13,9 +13,8 @@ function preloadLibrary(): string {
     throw codedError('ERR_NOT_SUPPORTED', `vfio-dmabuf run works on x86-64, and this is ${process.arch}`);
   }
   const library = native.runLibrary();
-  if (library === undefined || !existsSync(library)) {
-    throw codedError('ERR_NOT_SUPPORTED', `the preload library is not built: ${library ?? 'its place is unknown'}`);
-  }
+  if (library === undefined) throw codedError('ERR_NOT_SUPPORTED', 'vfio-dmabuf run needs the GNU C library (glibc)');
+  if (!existsSync(library)) throw codedError('ERR_NOT_SUPPORTED', `the preload library is not built: ${library}`);
   // The dynamic loader takes spaces and colons as separators, and cannot take them as parts of a path.
   if (/[\s:]/.test(library)) {
     throw codedError('ERR_NOT_SUPPORTED', `the path of the preload library has a space or a colon: ${library}`);

@@ -61,13 +61,17 @@ Napi::Value RunFolder(const Napi::CallbackInfo& info) {
   }
 }
 
-// runLibrary(): the path of the preload library, which is next to the addon
+// runLibrary(): the path of the preload library, which is next to the addon; undefined: the C library is not glibc
 Napi::Value RunLibrary(const Napi::CallbackInfo& info) {
+#ifdef __GLIBC__
   Dl_info here = {};
   if (dladdr(reinterpret_cast<void*>(&RunLibrary), &here) == 0) return info.Env().Undefined();
   std::string path = here.dli_fname;
   path.erase(path.rfind('/') + 1);
   return Napi::String::New(info.Env(), path + "vfio_dmabuf_run.so");
+#else
+  return info.Env().Undefined();
+#endif
 }
 
 // runProgram(path, arguments, environment): does not return. The program gets back what Node has changed: the
