@@ -2,8 +2,7 @@
 const { availableParallelism } = require('node:os');
 
 module.exports = {
-  import: 'tsx',
-  require: ['./test/setup.ts'],
+  require: ['./scripts/typescript.cjs', './test/setup.ts'],
   timeout: 30_000,
   jobs: availableParallelism(), // with --parallel
   exit: true, // a run ends when its last test has, whatever a failed one has left open

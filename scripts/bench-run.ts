@@ -1,4 +1,4 @@
-// npm run bench:run: measures what `vfio-dmabuf run` costs a program, and its start. Needs `npm run build` and g++.
+// npm run bench:run: measures what `vfio-dmabuf run` costs a program, and its start. Needs dist and g++.
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -8,7 +8,7 @@ import path from 'node:path';
 import { cmakeJs, root } from './cmake';
 
 /** The folder where CMake is configured, with compile_commands.json. */
-export const out = 'build/cmake';
+export const out = 'build/check';
 
 /** The program that the user chose, or else the first of `names` that is version 19; undefined: it does not run. */
 export function findProgram(chosen: string | undefined, names: readonly string[]): string | undefined {
@@ -20,7 +20,8 @@ export function findProgram(chosen: string | undefined, names: readonly string[]
 
 /** Configures CMake, and reads the shell commands that compile the sources, by file. */
 function compileCommands(): Map<string, string> {
-  if (cmakeJs('configure', ['-O', out, '--silent']) !== 0) throw new Error('CMake cannot configure the build');
+  if (cmakeJs('configure', ['-O', out, '--silent', '--CDVFIO_DMABUF_JOINED=OFF']) !== 0)
+    throw new Error('CMake cannot configure the build');
   const text = readFileSync(path.join(root, out, 'compile_commands.json'), 'utf8');
   const entries = JSON.parse(text) as { file: string; command: string }[];
   return new Map(entries.map(({ file, command }) => [file, command]));

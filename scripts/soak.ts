@@ -9,7 +9,7 @@ import { spawnSync } from 'node:child_process';
 import { parseArgs } from 'node:util';
 import { reference } from '../lib/fake';
 import { exitWith } from './exit';
-import { plain, transpile } from './transpile';
+import { compile, plain } from './compile.cjs';
 import { runInVm } from './vm/vm';
 
 const { values } = parseArgs({
@@ -42,7 +42,7 @@ function command(): string[] {
 }
 
 async function main(): Promise<number> {
-  transpile('scripts/soak');
+  compile();
   const [program = '', ...args] = command();
   if (!values.vm) {
     const env = { ...process.env, ...frugal, VFIO_DMABUF_KERNEL: 'fake' };

@@ -1,4 +1,4 @@
-// Runs the tests of `npm test` in other ways: in another folder, with another Node, or in processes whose exit status
+// Runs the tests of `npm run test:all` in other ways: in another folder, with another Node, or in processes whose exit status
 // counts.
 import { spawn } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
@@ -6,10 +6,12 @@ import path from 'node:path';
 
 import { root } from './cmake';
 
-const { scripts } = JSON.parse(readFileSync(path.join(root, 'package.json'), 'utf8')) as { scripts: { test: string } };
+const { scripts } = JSON.parse(readFileSync(path.join(root, 'package.json'), 'utf8')) as {
+  scripts: { 'test:all': string };
+};
 
 /** The shell command. It needs a checkout with node_modules/.bin in PATH. */
-export const suiteCommand = scripts.test;
+export const suiteCommand = scripts['test:all'];
 
 export interface SuiteResult {
   ok: boolean;
@@ -28,13 +30,19 @@ export interface SuiteOptions {
    * workers, and a sanitizer reports leaks when a process exits.
    */
   processes?: number;
+  /** With `processes`: the files to run, in `folder`. Default: all. */
+  files?: readonly string[];
 }
 
-/** Divides the files of the suite into this many parts. */
-function divide(folder: string, parts: number): string[][] {
-  const files = readdirSync(path.join(folder, 'test'), { recursive: true, encoding: 'utf8' })
-    .filter((file) => /^(?:unit|conformance)\/.*\.test\.ts$/.test(file))
+/** The files of the suite. */
+function suiteFiles(folder: string): string[] {
+  return readdirSync(path.join(folder, 'test'), { recursive: true, encoding: 'utf8' })
+    .filter((file) => /^(?:long|unit|conformance)\/.*\.test\.ts$/.test(file))
+    .map((file) => path.join('test', file))
     .sort();
+}
+
+function divide(files: readonly string[], parts: number): string[][] {
   return Array.from({ length: parts }, (_, part) => files.filter((_file, i) => i % parts === part));
 }
 
@@ -62,9 +70,9 @@ function run(command: string, args: readonly string[], { folder, bin, env }: Sui
 
 /** Runs the suite. Prints a dot for each case, and the failures. */
 export async function runSuite(options: SuiteOptions): Promise<SuiteResult> {
-  const { folder, processes } = options;
+  const { folder, processes, files = [] } = options;
   if (processes === undefined) return run(suiteCommand, [], options);
-  const parts = divide(folder, processes).map((files) => files.map((file) => path.join('test', file)));
+  const parts = divide(files.length > 0 ? files : suiteFiles(folder), processes).filter(({ length }) => length > 0);
   const results = await Promise.all(parts.map((files) => run('mocha', files, options)));
   return {
     ok: results.every(({ ok }) => ok),

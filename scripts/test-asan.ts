@@ -11,7 +11,7 @@ import { runSuite } from './suite';
 
 const out = 'build/sanitize';
 const addon = path.join(root, out, 'Release/vfio_dmabuf.node');
-const notCopied = ['node_modules', 'build', 'dist', 'docs', '.git', '.vfio-dmabuf'];
+const notCopied = ['node_modules', 'build', '.git', '.vfio-dmabuf'];
 
 const environment = {
   // SIGBUS is the library's to handle: tests send it.

@@ -1,4 +1,4 @@
-// npm run test:doctor [-- --old-kernel IMAGE]: runs `vfio-dmabuf doctor` on real kernels, in common situations. In
+// npm run test:doctor [-- --old-kernel IMAGE] [--only TITLE]: runs `vfio-dmabuf doctor` on real kernels, in common situations. In
 // each, the first bad finding must be the expected one.
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -8,9 +8,10 @@ import { isDeepStrictEqual, parseArgs } from 'node:util';
 import { reference } from '../lib/fake';
 import type { HostReport } from '../lib';
 import { exitWith } from './exit';
+import { firmwareRegion } from './vm/firmware-region';
 import { runInVm, type VmOptions } from './vm/vm';
 
-const { values } = parseArgs({ options: { 'old-kernel': { type: 'string' } } });
+const { values } = parseArgs({ options: { 'old-kernel': { type: 'string' }, only: { type: 'string' } } });
 const shared = mkdtempSync(join(tmpdir(), 'vfio-dmabuf-doctor-'));
 process.once('exit', () => {
   rmSync(shared, { recursive: true, force: true });
@@ -21,6 +22,8 @@ interface Situation {
   title: string;
   host: Partial<VmOptions>;
   user?: 'nobody';
+  /** Whether the firmware has a reserved region for the device 03:00.0. */
+  region?: true;
   /** Shell commands to run before and after. If one fails, the test fails. */
   before?: string;
   after?: string;
@@ -60,6 +63,14 @@ const situations: Situation[] = [
     after: `${cli} unbind 01:00.0 02:00.0 && readlink /sys/bus/pci/devices/0000:01:00.0/driver | grep nvme`,
     says: /exports its memory/,
   },
+  {
+    ...{ title: 'a device that the firmware keeps', host: {}, region: true, wrong: 'device 0000:03:00.0' },
+    // A bind objects beforehand; the device is bound here all the same.
+    before:
+      `${cli} unbind 03:00.0 && { ${cli} bind 03:00.0 2>&1 | tee /dev/stderr | grep -q "firmware reserves memory"; } && ` +
+      `${cli} bind 03:00.0 --force`,
+    says: /cannot be opened \(EINVAL\): the firmware reserves memory .*0x7ffd0000-0x7ffdffff/,
+  },
   ...(values['old-kernel'] === undefined
     ? []
     : [
@@ -67,7 +78,7 @@ const situations: Situation[] = [
           title: 'a kernel that is too old',
           // Only one device: this kernel takes minutes to open and close all of them.
           host: { image: values['old-kernel'], vfio: ['ssd'] },
-          wrong: 'map-file',
+          wrong: 'kernel',
           says: /too old: dma-bufs of VFIO are mapped from Linux 6\.19 on/,
         },
       ]),
@@ -78,13 +89,16 @@ const asNobody = 'setpriv --reuid=nobody --regid=nogroup --clear-groups';
 async function examine({
   host,
   user,
+  region,
   before = 'true',
   after = 'true',
 }: Situation): Promise<{ report: HostReport; status: number }> {
   const file = join(shared, 'report.json');
   const run = `${user === undefined ? '' : asNobody} ${cli} doctor`;
+  const hardware = region ? await firmwareRegion({ machine: reference }, shared, { port: 3, device: 0 }) : [];
   const status = await runInVm({
     machine: reference,
+    hardware,
     command: [
       'bash',
       '-c',
@@ -100,7 +114,8 @@ async function examine({
 async function main(): Promise<number> {
   execFileSync('npm', ['run', '--silent', 'build:ts'], { stdio: 'inherit' });
   let failed = 0;
-  for (const situation of situations) {
+  const chosen = situations.filter(({ title }) => title.includes(values.only ?? ''));
+  for (const situation of chosen) {
     const { title, wrong, fix = [], says } = situation;
     console.log(`\n=== ${title}`);
     const { report, status } = await examine(situation);
@@ -116,7 +131,7 @@ async function main(): Promise<number> {
     failed += 1;
     console.log(`FAILED: ${title}: ${JSON.stringify({ status, healthy: report.healthy, told }, undefined, 2)}`);
   }
-  console.log(`\n${String(situations.length - failed)} situations told right, ${String(failed)} not`);
+  console.log(`\n${String(chosen.length - failed)} situations told right, ${String(failed)} not`);
   return failed === 0 ? 0 : 1;
 }
 

@@ -4,7 +4,7 @@ import { spawnSync } from 'node:child_process';
 import { parseArgs } from 'node:util';
 import { reference } from '../lib/fake';
 import { exitWith } from './exit';
-import { transpile } from './transpile';
+import { compile } from './compile.cjs';
 import { runInVm } from './vm/vm';
 
 const { values } = parseArgs({
@@ -26,7 +26,7 @@ const suite = [
 ];
 
 async function main(): Promise<number> {
-  transpile('test/process-ends');
+  compile();
   if (!values.vm) {
     const [program = '', ...args] = suite;
     const env = { ...process.env, VFIO_DMABUF_KERNEL: 'fake' };

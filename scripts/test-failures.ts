@@ -7,6 +7,7 @@ import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import type { Report } from '../test/failures/run';
+import { typescript } from '../test/typescript';
 import { exitWith } from './exit';
 
 const { values, positionals } = parseArgs({
@@ -20,7 +21,7 @@ async function run(part: number): Promise<Report | undefined> {
   const args = [part, parts, rounds].map(String);
   const child = fork(join(__dirname, '../test/failures/run.ts'), [...args, ...positionals.slice(0, 1)], {
     // Scenarios that end early leave rejected promises that have no handler yet.
-    execArgv: ['--import', 'tsx', '--expose-gc', '--disable-warning=PromiseRejectionHandledWarning'],
+    execArgv: [...typescript, '--expose-gc', '--disable-warning=PromiseRejectionHandledWarning'],
   });
   let report: Report | undefined;
   child.on('message', (message) => (report = message as Report));

@@ -1,7 +1,8 @@
-// npm run test:p2p [-- --record]: compares the verdicts of the library and of a real kernel on every pair of devices,
+// npm run test:p2p [-- --record] [--importer-kernel IMAGE]: compares the verdicts of the library and of a real kernel on every pair of devices,
 // in a machine with every kind of PCI path (test/p2p/fabric.ts). It boots with a CPU that the kernel does not trust,
 // with one that it trusts, and with the kernel parameter that the library advised. With --record it writes the machine
-// and the verdicts to test/hosts/virtual-machine.json.
+// and the verdicts to test/hosts/virtual-machine.json. With --importer-kernel, an image with CONFIG_DRM_VIRTIO_GPU and
+// CONFIG_DRM_VGEM, it also compares them with imports by virtio-gpu.
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -11,9 +12,12 @@ import type { RecordedHost } from '../test/hosts/recorded';
 import type { Pair } from '../test/p2p/agree';
 import { fabric } from '../test/p2p/fabric';
 import { exitWith } from './exit';
+import { importOn } from './p2p/importers';
 import { runInVm } from './vm/vm';
 
-const { values } = parseArgs({ options: { record: { type: 'boolean', default: false } } });
+const { values } = parseArgs({
+  options: { record: { type: 'boolean', default: false }, 'importer-kernel': { type: 'string' } },
+});
 const recorded = join(__dirname, '../test/hosts/virtual-machine.json');
 const shared = mkdtempSync(join(tmpdir(), 'vfio-dmabuf-p2p-'));
 process.once('exit', () => {
@@ -45,10 +49,25 @@ function tell(title: string, pairs: readonly Pair[]): void {
   }
 }
 
+async function checkImporters(image: string): Promise<void> {
+  for (const { family } of [amd.old, amd.zen]) {
+    const imports = await importOn(image, family, shared);
+    console.log(`\nImports by virtio-gpu, CPU family ${String(family)}:`);
+    for (const { exporter, verdict, result } of imports) {
+      console.log(`  from ${exporter}: ${verdict.padEnd(12)} ${result === 0 ? 'imported' : `errno ${String(result)}`}`);
+    }
+    const [isolated, sibling] = imports.map(({ verdict }) => verdict);
+    const wanted = family === amd.old.family ? 'unsupported' : 'host-bridge';
+    if (isolated !== wanted || sibling !== 'direct')
+      throw new Error(`verdicts ${String(isolated)}, ${String(sibling)}`);
+  }
+}
+
 const between = (pairs: readonly Pair[], a: string, b: string) =>
   pairs.filter(({ names }) => names.includes(a) && names.includes(b));
 
 async function main(): Promise<number> {
+  if (values['importer-kernel'] !== undefined) await checkImporters(values['importer-kernel']);
   const plain = await boot(amd.old);
   tell('A CPU that the kernel does not trust', plain);
   if (values.record) {

@@ -1,7 +1,7 @@
 // Closes processes, timers, folders and other objects that a test opened, whether the test passes or fails.
 import { spawn, type ChildProcess, type ChildProcessByStdio, type StdioOptions } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { closeSync, mkdtempSync, openSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
@@ -57,17 +57,20 @@ async function stop(child: ChildProcess): Promise<void> {
 /** setInterval() with a timer that is cleared when the test ends. */
 export function every(milliseconds: number, step: () => void): NodeJS.Timeout {
   const timer = setInterval(step, milliseconds);
-  afterwards(() => {
-    clearInterval(timer);
-  });
+  afterwards(() => clearInterval(timer));
   return timer;
+}
+
+/** Opens a file that is closed when the test ends. */
+export function openFile(path: string, flags = 'r'): number {
+  const fd = openSync(path, flags);
+  afterwards(() => closeSync(fd));
+  return fd;
 }
 
 /** Creates an empty folder that is removed when the test ends. */
 export function temporaryFolder(): string {
   const folder = mkdtempSync(join(tmpdir(), 'vfio-dmabuf-test-'));
-  afterwards(() => {
-    rmSync(folder, { recursive: true, force: true });
-  });
+  afterwards(() => rmSync(folder, { recursive: true, force: true }));
   return folder;
 }

@@ -35,9 +35,13 @@ export const python: Need = () => {
   return status === 0 ? undefined : 'python3 does not run, or is older than 3.9';
 };
 export const qemu = program('qemu-system-x86_64');
+export const bash = program('bash');
+export const bun = program('bun');
+export const deno = program('deno');
 /** A program of util-linux. */
 export const prlimit = program('prlimit');
 export const sed = program('sed');
+export const mkfifo = program('mkfifo');
 /** A C++ compiler, which scripts/check-abi.ts runs. */
 export const compiler: Need = () => {
   const chosen = process.env['CXX'];

@@ -1,7 +1,6 @@
-// Loads the native addon and declares its types. No other file loads it; they use these functions and opaque handles.
-import { existsSync } from 'node:fs';
-import bindings from 'bindings';
-import { coded } from './coded';
+// Loads the native addon when one of its functions is first used, and declares its types. No other file loads it; they
+// use these functions and opaque handles.
+import { loadAddon } from './load';
 
 declare const tag: unique symbol;
 /** An opaque object owned by native code. `T` names its kind. @internal */
@@ -433,39 +432,20 @@ interface Native {
   memorySeal(memfd: FdHandle, seals: number): void;
 }
 
-function load(): Native {
-  try {
-    // Passing the root is required: bindings would replace Error.prepareStackTrace to find it, which may be frozen.
-    return bindings({ bindings: 'vfio_dmabuf', module_root: bindings.getRoot(__filename) }) as Native;
-  } catch (cause) {
-    throw notLoaded(cause);
-  }
-}
+const { create, setPrototypeOf } = Object;
 
-/** Creates the error for a missing addon. The error of bindings lists the paths that it tried. */
-function notLoaded(cause: unknown): Error {
-  const { tries } = cause as { tries?: string[] };
-  if (tries?.every((path) => !existsSync(path))) {
-    return coded(
-      new Error(
-        'vfio-dmabuf: the native addon is not built. A package manager that does not run install scripts leaves it ' +
-          'out; build it with `npm rebuild vfio-dmabuf` (with npm 12: `npm install-scripts approve vfio-dmabuf` ' +
-          'first), or in a checkout with `npx node-gyp rebuild`. It needs Linux, Python 3, make and a C++20 compiler.',
-        { cause },
-      ),
-      'ERR_ADDON_NOT_BUILT',
-    );
-  }
-  const why = cause instanceof Error ? cause.message : String(cause);
-  return coded(
-    new Error(
-      `vfio-dmabuf: the native addon is built, and does not load: ${why}. If it was built for another system (its C ` +
-        'library, its processor, an older Node.js), `npm rebuild vfio-dmabuf` builds it for this one.',
-      { cause },
-    ),
-    'ERR_ADDON_NOT_LOADED',
-  );
-}
+const loader = {
+  get: (_: object, name: keyof Native): unknown => {
+    const addon = loadAddon() as Readonly<Record<string, unknown>>;
+    setPrototypeOf(native, addon);
+    return addon[name];
+  },
+};
 
-/** @internal */
-export const native = load();
+/**
+ * The addon's functions, inherited. The first access loads the addon.
+ *
+ * @throws Error ERR_ADDON_…: at each access until the addon can be loaded
+ * @internal
+ */
+export const native = create(new Proxy({}, loader)) as Native;

@@ -1,10 +1,11 @@
 // The commands `vfio-dmabuf bind` and `vfio-dmabuf unbind`.
-import type { Command } from 'commander';
+import { dirname } from 'node:path';
+import { InvalidArgumentError, type Command } from 'commander';
 import {
-  bindToVfio,
-  planBind,
+  bindToVfioAsync,
   planUnbind,
-  unbindFromVfio,
+  previewBind,
+  unbindFromVfioAsync,
   type BindingOptions,
   type BindingPlan,
 } from '../pci/binding';
@@ -16,15 +17,28 @@ interface Options {
   force?: boolean;
   json?: boolean;
   root?: string;
+  timeout: number;
+  driver?: string;
+  persist?: boolean;
+}
+
+/** Parses seconds to milliseconds. */
+function toMilliseconds(text: string): number {
+  const seconds = Number(text);
+  if (!(seconds >= 0 && seconds <= 86_400)) throw new InvalidArgumentError('seconds, 0 to 86400');
+  return Math.round(seconds * 1000);
 }
 
 /** Quotes a word for a shell. */
 const quote = (word: string) => (/^[\w./:-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`);
 
 function commands({ steps }: BindingPlan): string[] {
-  return steps.map(({ file, value }) =>
-    value === undefined ? `rm ${quote(file)}` : `echo ${value.trim() === '' ? '' : `${quote(value)} `}> ${quote(file)}`,
-  );
+  return steps.flatMap(({ file, value, details }) => {
+    if (value === undefined) return [`rm ${quote(file)}`];
+    if (details !== undefined)
+      return [`mkdir -p ${quote(dirname(file))}`, `printf %s ${quote(value + details)} > ${quote(file)}`];
+    return [`echo ${value.trim() === '' ? '' : `${quote(value)} `}> ${quote(file)}`];
+  });
 }
 
 function tell(plan: BindingPlan, dryRun: boolean): void {
@@ -40,32 +54,61 @@ function add(
   name: string,
   what: string,
   plan: (address: string, options: BindingOptions) => BindingPlan,
-  carryOut: (address: string, options: BindingOptions) => BindingPlan,
-): void {
-  program
+  carryOut: (address: string, options: BindingOptions) => Promise<BindingPlan>,
+): Command {
+  return program
     .command(name)
     .description(what)
     .argument('<address...>', 'PCI addresses, such as 0000:03:00.0 or 03:00.0')
-    .option('-n, --dry-run', 'only tell the commands')
+    .option('-n, --dry-run', 'only tell the commands; also while the VFIO driver is not loaded')
     .option('-f, --force', 'also where it hurts')
-    .option('--json', 'what was done as JSON: [{ address, from, to, steps: [{ file, value }], objections }]')
+    .option('--timeout <seconds>', 'how long to wait for the kernel', toMilliseconds, 30_000)
+    .option('--json', 'what was done as JSON: [{ address, from, to, steps: [{ file, value, details }], objections }]')
     .addOption(rootOption())
-    .addHelpText(
-      'after',
-      `\nRefuses, with 1, a disk that is in use, a network interface that is up, the boot display and bridges.\n\nExample:\n  $ sudo vfio-dmabuf ${name} 03:00.0 04:00.0 --dry-run\n`,
-    )
-    .action((addresses: string[], { dryRun = false, force = false, ...options }: Options) => {
-      const call = dryRun ? plan : carryOut;
-      const plans = addresses.map((address) => {
-        const done = call(address, { sysfs: sysfsOf(options.root), force });
+    .action(async (addresses: string[], options: Options) => {
+      const { dryRun = false, force = false, timeout, driver, persist = false } = options;
+      const given: BindingOptions = {
+        ...{ sysfs: sysfsOf(options.root), force, timeout, together: addresses },
+        ...(driver !== undefined && { driver }),
+        ...(persist && { persist }),
+      };
+      const plans: BindingPlan[] = [];
+      for (const address of addresses) {
+        const done = dryRun ? plan(address, given) : await carryOut(address, given);
         if (!options.json) tell(done, dryRun);
-        return done;
-      });
+        plans.push(done);
+      }
       if (options.json) print(json(plans));
     });
 }
 
+const refuses = `
+Refuses, with 1, a device that is in use: a disk that is mounted, claimed or open, a network interface that is up, the boot
+display, bridges, virtual functions, and whatever a process has open; and a device that VFIO cannot use. It names the
+processes. --force does it all the same. Waits for the kernel for a bounded time.
+`;
+
 export function addBind(program: Command): void {
-  add(program, 'bind', 'give devices to vfio-pci; their old drivers are remembered', planBind, bindToVfio);
-  add(program, 'unbind', 'give devices back to the drivers they had', planUnbind, unbindFromVfio);
+  add(program, 'bind', 'give devices to VFIO; their old drivers are remembered', previewBind, bindToVfioAsync)
+    .option('--driver <name>', 'the VFIO driver; default: the one that fits the device best, mostly vfio-pci')
+    .option('--persist', 'after each restart, too: writes a udev rule, which unbind removes')
+    .addHelpText(
+      'after',
+      `${refuses}
+All devices of an IOMMU group belong together: bind them in one command.
+
+Examples:
+  $ sudo vfio-dmabuf bind 03:00.0 04:00.0 --dry-run
+  $ sudo vfio-dmabuf bind 03:00.0 --persist
+`,
+    );
+  add(program, 'unbind', 'give devices back to the drivers they had', planUnbind, unbindFromVfioAsync).addHelpText(
+    'after',
+    `${refuses}
+Completes what an interrupted bind or unbind began, and undoes --persist.
+
+Example:
+  $ sudo vfio-dmabuf unbind 03:00.0 04:00.0 --dry-run
+`,
+  );
 }

@@ -2,6 +2,7 @@
 import type { Command } from 'commander';
 import { examineHost, type Finding, type HostReport } from '../host/doctor';
 import { shortAddress } from '../pci/names';
+import { rootOption, sysfsOf } from './host';
 import { json, paint, print, table, type Style } from './output';
 
 const marks: Record<Finding['verdict'], { mark: string; style: Style | undefined }> = {
@@ -28,7 +29,7 @@ function toRows(findings: readonly Finding[]): Row[] {
   });
 }
 
-function show({ findings, healthy }: HostReport): void {
+function show({ findings, healthy }: HostReport, isCopy: boolean): void {
   const rows = toRows(findings);
   print(
     table(
@@ -42,6 +43,8 @@ function show({ findings, healthy }: HostReport): void {
   if (healthy) print(paint('green', 'This host can do it: a device exports its memory, and IOMMUFD maps it.'));
   else if (first)
     print(paint('bold', `To do first (${first.check}): ${first.fix.length > 0 ? 'as root' : first.text}`));
+  else if (isCopy)
+    print(paint('bold', 'Nothing is wrong in these files. Whether devices can be opened is not seen in them.'));
   else print(paint('bold', 'Nothing is wrong, and no device is free to try with.'));
   for (const command of healthy ? [] : (first?.fix ?? [])) print(`  ${command}`);
 }
@@ -51,15 +54,19 @@ export function addDoctor(program: Command): void {
     .command('doctor')
     .description('what this host can do, and the one thing to do where it cannot')
     .option('--json', 'findings as JSON: { healthy, findings: [{ check, verdict, text, fix }] }')
+    .addOption(rootOption())
     .addHelpText(
       'after',
-      '\nExits with 0 when a device can export its memory and IOMMUFD can map it, else with 1.\n\nExamples:\n' +
-        '  $ vfio-dmabuf doctor\n  $ VFIO_DMABUF_KERNEL=fake vfio-dmabuf doctor\n',
+      '\nExits with 0 when a device can export its memory and IOMMUFD can map it, else with 1. With --root, only files are\n' +
+        'examined: 0 when nothing is wrong in them.\n\nExamples:\n' +
+        '  $ vfio-dmabuf doctor\n  $ VFIO_DMABUF_KERNEL=fake vfio-dmabuf doctor\n  $ vfio-dmabuf doctor --root host.json\n',
     )
-    .action((options: { json?: boolean }) => {
-      const report = examineHost();
+    .action(({ root, ...options }: { json?: boolean; root?: string }) => {
+      const isCopy = root !== undefined;
+      const report = examineHost(isCopy ? { sysfs: sysfsOf(root) } : {});
       if (options.json) print(json(report));
-      else show(report);
-      process.exitCode = report.healthy ? 0 : 1;
+      else show(report, isCopy);
+      const isWrong = report.findings.some(({ verdict }) => verdict === 'bad');
+      process.exitCode = (isCopy ? !isWrong : report.healthy) ? 0 : 1;
     });
 }

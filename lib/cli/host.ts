@@ -1,15 +1,38 @@
 // Selects the host that the commands examine.
+import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Option } from 'commander';
+import { parseRecorded, writeRecorded } from '../kernel/recorded';
+import { attempt } from '../kernel/look';
 import { defaultKernel } from '../kernel/default-kernel';
 import type { PciFunction } from '../pci/function';
 import { PciTopology } from '../pci/topology';
 
 export const rootOption = (): Option =>
-  new Option('--root <folder>', 'another host: a folder with copies of its sys, and of its proc/cpuinfo');
+  new Option(
+    '--root <folder>',
+    'another host: a file of `record`, or a folder with copies of its sys, and of its proc/cpuinfo',
+  );
+
+/** Writes a recorded host to a folder that is removed at the end. Returns the path of its sysfs. */
+function unpack(file: string): string {
+  const host = parseRecorded(readFileSync(file, 'utf8'));
+  const folder = mkdtempSync(join(tmpdir(), 'vfio-dmabuf-host-'));
+  process.once('exit', () => {
+    rmSync(folder, { recursive: true, force: true });
+  });
+  return writeRecorded(folder, host);
+}
+
+const unpacked = new Map<string, string>();
 
 export function sysfsOf(root: string | undefined): string {
-  return root === undefined ? defaultKernel().sysfs : join(root, 'sys');
+  if (root === undefined) return defaultKernel().sysfs;
+  if (!attempt(() => statSync(root).isFile())) return join(root, 'sys');
+  const sysfs = unpacked.get(root) ?? unpack(root);
+  unpacked.set(root, sysfs);
+  return sysfs;
 }
 
 export function readHost(root: string | undefined): PciTopology {

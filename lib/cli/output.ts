@@ -1,5 +1,7 @@
 // Formats the output of commands: tables that fit the terminal, and colour if the output is a terminal.
+import { writeFileSync } from 'node:fs';
 import { styleText } from 'node:util';
+import { exitCodes } from './exit-codes';
 
 export type Style = 'bold' | 'dim' | 'green' | 'red' | 'yellow' | 'cyan';
 
@@ -72,6 +74,29 @@ export function size(bytes: bigint): string {
     unit += 1;
   }
   return `${amount} ${units[unit] ?? ''}`;
+}
+
+/** The name of a file argument that stands for standard output. `./-` is a file. */
+export const standardOutput = '-';
+
+/** Writes to a file or to standard output. */
+export function write(file: string, text: string): void {
+  if (file === standardOutput) process.stdout.write(text);
+  else writeFileSync(file, text);
+}
+
+/**
+ * Handles failed writes to standard output and standard error, for the whole process. EPIPE: the reader has all that it
+ * wants, as in `… | head -1`. The command then ends as usual, with its usual exit code.
+ */
+export function handleOutputErrors(): void {
+  for (const stream of [process.stdout, process.stderr]) {
+    stream.on('error', ({ code = '', message }: NodeJS.ErrnoException) => {
+      if (code === 'EPIPE' || code === 'ERR_STREAM_DESTROYED') return;
+      if (stream === process.stdout) process.stderr.write(`vfio-dmabuf: cannot write the output: ${message}\n`);
+      process.exitCode = exitCodes.failed.code;
+    });
+  }
 }
 
 export function print(text: string): void {

@@ -1,5 +1,4 @@
 // The command `vfio-dmabuf topology`.
-import { writeFileSync } from 'node:fs';
 import type { Command } from 'commander';
 import type { PciFunction } from '../pci/function';
 import { shortName } from '../pci/names';
@@ -8,7 +7,7 @@ import type { PciTopology } from '../pci/topology';
 import { toBranches } from './branches';
 import { readHost, rootOption, toJson } from './host';
 import { matrixLines } from './matrix';
-import { json, print } from './output';
+import { json, print, standardOutput, write } from './output';
 import { pathJson, pathLines } from './path';
 import { layOut } from './picture';
 import { toSvg } from './svg';
@@ -57,7 +56,8 @@ function tellAll(topology: PciTopology, chosen: string[] | undefined, { matrix, 
   const devices = topology.p2pMatrix(chosen);
   const branches = toBranches(topology, devices);
   if (svg !== undefined) {
-    writeFileSync(svg, toSvg(layOut(topology, branches, devices)));
+    write(svg, toSvg(layOut(topology, branches, devices)));
+    if (svg === standardOutput) return;
     if (!matrix && !options.json) {
       print(`${svg}: ${String(devices.devices.length)} devices`);
       return;
@@ -73,7 +73,7 @@ export function addTopology(program: Command): void {
     .description('the PCI tree; whether two devices reach each other, by what path, and what would make it better')
     .argument('[address...]', 'two devices to tell of; with --matrix or --svg, any number')
     .option('-m, --matrix', 'the verdicts on all pairs')
-    .option('--svg <file>', 'draw the host: the tree, and the verdicts on all pairs')
+    .option('--svg <file>', 'draw the host: the tree, and the verdicts on all pairs; -: to standard output')
     .option('--json', 'as JSON (see below)')
     .addOption(rootOption())
     .addHelpText(
@@ -105,6 +105,9 @@ Examples:
       const all = options.matrix === true || options.svg !== undefined;
       if (!all && from !== undefined && (to === undefined || more.length > 0)) {
         command.error('error: topology tells of two devices; --matrix and --svg take any number');
+      }
+      if (options.svg === standardOutput && (options.matrix === true || options.json === true)) {
+        command.error('error: --svg - and --matrix or --json would share standard output');
       }
       const topology = readHost(options.root);
       if (!all && from !== undefined && to !== undefined) tellPath(topology, from, to, options.json === true);

@@ -1,5 +1,8 @@
 // DmaBuf wraps a dma-buf: memory that devices can share, referenced by a file descriptor.
+import { shown } from '../addon/shown';
+import { key, type Key, onlyInside } from '../errors/key';
 import { types } from 'node:util';
+import { duplicate } from '../kernel/duplicate';
 import { toKernel } from '../kernel/default-kernel';
 import { closedError, codedError, explain, kernelCall } from '../errors/errors';
 import type { Kernel } from '../kernel/kernel';
@@ -81,8 +84,13 @@ export class DmaBuf extends Closable {
     },
   };
 
+  static {
+    shown(this, 'closed', 'fd', 'size', 'inode');
+  }
+
   /** Takes ownership of the fd, also if it throws. `size`: the buffer's size, if it is known. @internal */
-  constructor(kernel: Kernel, handle: FdHandle, size?: bigint) {
+  constructor(made: Key, kernel: Kernel, handle: FdHandle, size?: bigint) {
+    onlyInside(made, 'DmaBuf', 'use VfioDevice#exportDmaBuf(), DmaBuf.fromMemory() or DmaBuf.fromFd()');
     const facts = factsOf(handle, size);
     super(DmaBuf.#end);
     this.kernel = kernel;
@@ -95,12 +103,13 @@ export class DmaBuf extends Closable {
   /**
    * Creates an object for an existing dma-buf. The fd is duplicated: the caller still owns and closes its own.
    *
-   * @throws KernelError EBADF: not an open fd. Error ERR_NOT_DMA_BUF: the fd is of another kind.
+   * @throws KernelError EBADF: not an open fd. Error ERR_NOT_DMA_BUF: the fd is of another kind. ERR_OTHER_KERNEL: it is
+   *   of another fake kernel.
    */
   static fromFd(fd: number, opts?: { kernel?: Kernel }): DmaBuf {
-    const kernel = toKernel(options(opts).kernel);
+    const kernel = toKernel(options(opts, ['kernel']).kernel);
     integer(fd, 'fd', 0, 0x7fff_ffff);
-    const handle = kernelCall({ fd }, () => native.fdDuplicate(kernel.handle, fd));
+    const handle = duplicate(kernel, fd);
     try {
       if (!kernelCall({ fd }, () => native.dmaBufIs(handle))) {
         throw codedError('ERR_NOT_DMA_BUF', `fd ${String(fd)} is not a dma-buf`);
@@ -110,7 +119,7 @@ export class DmaBuf extends Closable {
       native.fdClose(handle, false);
       throw error;
     }
-    const dmaBuf = new DmaBuf(kernel, handle);
+    const dmaBuf = new DmaBuf(key, kernel, handle);
     try {
       // Find the exporter's record now: another object of this process may close the buffer later.
       dmaBuf.#exported = kernelCall({ fd }, () => Exported.find(handle));
@@ -131,8 +140,8 @@ export class DmaBuf extends Closable {
    *   not a memfd.
    */
   static fromMemory(ranges: readonly MemoryRange[], opts?: { kernel?: Kernel }): DmaBuf {
-    const kernel = toKernel(options(opts).kernel);
-    return new DmaBuf(kernel, createUdmabuf(kernel, ranges));
+    const kernel = toKernel(options(opts, ['kernel']).kernel);
+    return new DmaBuf(key, kernel, createUdmabuf(kernel, ranges));
   }
 
   /** The file descriptor, for example to send to another process. This object owns it: do not close it. */
@@ -160,7 +169,7 @@ export class DmaBuf extends Closable {
 
   /** Returns another object with the same fd. The fd is closed when both objects are closed. @internal */
   share(): DmaBuf {
-    return new DmaBuf(this.kernel, native.fdShare(this.handle), this.size);
+    return new DmaBuf(key, this.kernel, native.fdShare(this.handle), this.size);
   }
 
   /**
@@ -300,6 +309,7 @@ export class DmaBuf extends Closable {
   exportSyncFile(access: Access = 'rw'): SyncFile {
     const flags = syncFlags[oneOf(access, 'access', accesses)];
     return new SyncFile(
+      key,
       this.kernel,
       kernelCall({ flags }, () => native.dmaBufExportSyncFile(this.handle, flags)),
     );
@@ -327,7 +337,7 @@ export class DmaBuf extends Closable {
    *   multiple of the page size. EACCES: the fd does not allow this access. RangeError: outside the buffer.
    */
   map(opts?: MapBufferOptions): MappedDmaBuf {
-    const { offset, length, access } = options(opts);
+    const { offset, length, access } = options(opts, ['offset', 'length', 'access']);
     const start = u64(offset ?? 0n, 'offset', 0n, this.size);
     const count = u64(length ?? this.size - start, 'length', 1n, this.size - start);
     const allowed = oneOf(access ?? 'rw', 'access', ['r', 'rw'] as const);
@@ -336,7 +346,7 @@ export class DmaBuf extends Closable {
       () => native.dmaBufMap(this.handle, start, count, allowed === 'rw'),
       { dmaBuf: this },
     );
-    const mapped = new MappedDmaBuf(start, count, allowed, mapping, () => this.#mapped.delete(mapped));
+    const mapped = new MappedDmaBuf(key, start, count, allowed, mapping, () => this.#mapped.delete(mapped));
     this.#mapped.add(mapped);
     return mapped;
   }

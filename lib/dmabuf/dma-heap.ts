@@ -1,4 +1,6 @@
 // DmaHeap allocates dma-bufs of host memory from a kernel dma-heap.
+import { shown } from '../addon/shown';
+import { key, type Key, onlyInside } from '../errors/key';
 import { constants, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { type FdHandle, native } from '../addon/native';
@@ -36,7 +38,12 @@ export class DmaHeap extends Closable {
     close: (heap) => native.fdClose(heap.#handle, false),
   };
 
-  private constructor(kernel: Kernel, name: string, handle: FdHandle) {
+  static {
+    shown(this, 'closed', 'name');
+  }
+
+  private constructor(made: Key, kernel: Kernel, name: string, handle: FdHandle) {
+    onlyInside(made, 'DmaHeap', 'use DmaHeap.open()');
     super(DmaHeap.#end);
     this.kernel = kernel;
     this.name = name;
@@ -45,7 +52,7 @@ export class DmaHeap extends Closable {
 
   /** Returns the sorted names of the kernel's heaps. */
   static list(opts?: { kernel?: Kernel }): string[] {
-    const kernel = toKernel(options(opts).kernel);
+    const kernel = toKernel(options(opts, ['kernel']).kernel);
     try {
       return readdirSync(join(kernel.sysfs, 'class/dma_heap')).sort();
     } catch {
@@ -60,12 +67,12 @@ export class DmaHeap extends Closable {
    *   device's.
    */
   static open(name = 'system', opts?: { kernel?: Kernel }): DmaHeap {
-    const kernel = toKernel(options(opts).kernel);
+    const kernel = toKernel(options(opts, ['kernel']).kernel);
     if (!/^[\w.-]+$/.test(string(name, 'name')) || /^\.+$/.test(name)) {
       throw outOfRange('name', 'the name of a file', name);
     }
     const node = classNode(`${folder}/${name}`, `dma-heap ${name}`, 'dma_heap', name);
-    return new DmaHeap(kernel, name, openNodeSync(kernel, node));
+    return new DmaHeap(key, kernel, name, openNodeSync(kernel, node));
   }
 
   #open(): FdHandle {
@@ -85,14 +92,14 @@ export class DmaHeap extends Closable {
     const handle = await kernelCallAsync({ heap: this.name, size: length }, () =>
       native.heapAllocate(this.#open(), length, flags, true),
     );
-    return new DmaBuf(this.kernel, handle);
+    return new DmaBuf(key, this.kernel, handle);
   }
 
   /** As {@link alloc}, but blocks the thread. */
   allocSync(size: number | bigint, opts?: AllocOptions): DmaBuf {
     const { length, flags } = toRequest(size, opts);
     const call = () => native.heapAllocate(this.#open(), length, flags, false);
-    return new DmaBuf(this.kernel, kernelCall({ heap: this.name, size: length }, call));
+    return new DmaBuf(key, this.kernel, kernelCall({ heap: this.name, size: length }, call));
   }
 
   /** Closes the heap. Its dma-bufs stay open. */
@@ -103,5 +110,5 @@ export class DmaHeap extends Closable {
 
 function toRequest(size: number | bigint, opts: AllocOptions | undefined): { length: bigint; flags: number } {
   const length = u64(size, 'size', 1n, 2n ** 63n - native.pageSize);
-  return { length, flags: openFlags[oneOf(options(opts).access ?? 'rw', 'access', accesses)] };
+  return { length, flags: openFlags[oneOf(options(opts, ['access']).access ?? 'rw', 'access', accesses)] };
 }

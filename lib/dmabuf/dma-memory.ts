@@ -1,4 +1,6 @@
 // DmaMemory is host memory for DMA: a sealed memfd, mapped into this process.
+import { shown } from '../addon/shown';
+import { key, type Key, onlyInside } from '../errors/key';
 import { toKernel } from '../kernel/default-kernel';
 import { kernelCall } from '../errors/errors';
 import type { Kernel } from '../kernel/kernel';
@@ -9,7 +11,6 @@ import { oneOf, options, outOfRange, u64 } from '../errors/validate';
 import { DmaBuf } from './dma-buf';
 import { udmabufPath, withUdmabuf } from './udmabuf-driver';
 
-const pageLog2 = 12;
 const hugePageLog2: Record<HugePageSize, number> = { '2M': 21, '1G': 30 };
 // The largest ArrayBuffer that every supported V8 version allows, in bytes.
 const largest = 2n ** 32n;
@@ -42,7 +43,12 @@ export class DmaMemory extends Closable {
     },
   };
 
-  private constructor(kernel: Kernel, size: number, fd: FdHandle, mapping: MappingHandle) {
+  static {
+    shown(this, 'closed', 'fd', 'size');
+  }
+
+  private constructor(made: Key, kernel: Kernel, size: number, fd: FdHandle, mapping: MappingHandle) {
+    onlyInside(made, 'DmaMemory', 'use DmaMemory.alloc()');
     super(DmaMemory.#end);
     this.#kernel = kernel;
     this.size = size;
@@ -56,20 +62,20 @@ export class DmaMemory extends Closable {
    * @throws KernelError ENOMEM: with `hugePages`, not enough huge pages are reserved.
    */
   static alloc(size: number | bigint, opts?: { hugePages?: HugePageSize; kernel?: Kernel }): DmaMemory {
-    const { hugePages, kernel: chosen } = options(opts);
+    const { hugePages, kernel: chosen } = options(opts, ['hugePages', 'kernel']);
     const kernel = toKernel(chosen);
     const wanted = u64(size, 'size', 1n, largest);
     const log2 =
       hugePages === undefined
         ? 0
         : hugePageLog2[oneOf(hugePages, 'hugePages', Object.keys(hugePageLog2) as HugePageSize[])];
-    const page = 1n << BigInt(log2 || pageLog2);
+    const page = log2 === 0 ? native.pageSize : 1n << BigInt(log2);
     const rounded = ((wanted + page - 1n) / page) * page;
     if (rounded > largest) throw outOfRange('size', `<= ${String(largest)} in whole pages`, size);
     const { fd, mapping } = kernelCall({ size: Number(rounded), hugePages }, () =>
       native.memoryAllocate(kernel.handle, rounded, log2, false),
     );
-    return new DmaMemory(kernel, Number(rounded), fd, mapping);
+    return new DmaMemory(key, kernel, Number(rounded), fd, mapping);
   }
 
   /**
@@ -108,7 +114,7 @@ export class DmaMemory extends Closable {
    */
   exportDmaBuf(opts?: { offset?: number | bigint; length?: number | bigint }): DmaBuf {
     const { fdHandle } = this;
-    const { offset, length } = options(opts);
+    const { offset, length } = options(opts, ['offset', 'length']);
     const start = u64(offset ?? 0n, 'offset', 0n, BigInt(this.size));
     const count = u64(length ?? BigInt(this.size) - start, 'length', 1n, BigInt(this.size) - start);
     const kernel = this.#kernel;
@@ -116,7 +122,7 @@ export class DmaMemory extends Closable {
     const handle = withUdmabuf(kernel, (driver) =>
       kernelCall(args, () => native.udmabufCreate(driver, fdHandle, start, count), { kernel }),
     );
-    return new DmaBuf(kernel, handle);
+    return new DmaBuf(key, kernel, handle);
   }
 
   /** The memfd's seals. New memory has the 'shrink' seal, which /dev/udmabuf requires and which prevents SIGBUS. */

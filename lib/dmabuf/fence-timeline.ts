@@ -1,4 +1,6 @@
 // FenceTimeline creates fences that a test signals itself (sw_sync).
+import { shown } from '../addon/shown';
+import { key, type Key, onlyInside } from '../errors/key';
 import { toKernel } from '../kernel/default-kernel';
 import { SyncFile } from './sync-file';
 import { kernelCall } from '../errors/errors';
@@ -28,7 +30,12 @@ export class FenceTimeline extends Closable {
     close: (timeline) => native.fdClose(timeline.#handle, false),
   };
 
-  private constructor(kernel: Kernel, handle: FdHandle) {
+  static {
+    shown(this, 'closed');
+  }
+
+  private constructor(made: Key, kernel: Kernel, handle: FdHandle) {
+    onlyInside(made, 'FenceTimeline', 'use FenceTimeline.open()');
     super(FenceTimeline.#end);
     this.kernel = kernel;
     this.#handle = handle;
@@ -36,9 +43,9 @@ export class FenceTimeline extends Closable {
 
   /** Creates a timeline. @throws KernelError ENOENT: no sw_sync, or debugfs is not mounted. */
   static open(opts?: { kernel?: Kernel }): FenceTimeline {
-    const kernel = toKernel(options(opts).kernel);
+    const kernel = toKernel(options(opts, ['kernel']).kernel);
     const handle = kernelCall({ path }, () => native.fdOpen(kernel.handle, path, false), { kernel });
-    return new FenceTimeline(kernel, handle);
+    return new FenceTimeline(key, kernel, handle);
   }
 
   #open(): FdHandle {
@@ -53,6 +60,7 @@ export class FenceTimeline extends Closable {
   createFence(value: number): SyncFile {
     integer(value, 'value', 0, u32Max);
     return new SyncFile(
+      key,
       this.kernel,
       kernelCall({ value }, () => native.fenceCreate(this.#open(), value)),
     );

@@ -1,4 +1,6 @@
 // MappedDmaBuf is a dma-buf's memory, mapped for the CPU.
+import { shown } from '../addon/shown';
+import { type Key, onlyInside } from '../errors/key';
 import { codedError, kernelCall } from '../errors/errors';
 import { Closable } from '../lifetime/closable';
 import type { End } from '../lifetime/lifetime';
@@ -27,8 +29,13 @@ export class MappedDmaBuf extends Closable {
     },
   };
 
+  static {
+    shown(this, 'closed', 'offset', 'length', 'access');
+  }
+
   /** @internal */
-  constructor(offset: bigint, length: bigint, access: 'r' | 'rw', mapping: MappingHandle, gone: () => void) {
+  constructor(made: Key, offset: bigint, length: bigint, access: 'r' | 'rw', mapping: MappingHandle, gone: () => void) {
+    onlyInside(made, 'MappedDmaBuf', 'use DmaBuf#map()');
     super(MappedDmaBuf.#end);
     this.offset = offset;
     this.length = length;

@@ -1,4 +1,7 @@
 // SyncFile wraps a sync file: device fences that can be waited for and merged.
+import { data, shown } from '../addon/shown';
+import { key, type Key, onlyInside } from '../errors/key';
+import { duplicate } from '../kernel/duplicate';
 import { toKernel } from '../kernel/default-kernel';
 import { closedError, codedError, kernelCall } from '../errors/errors';
 import { errnoName } from '../addon/errno';
@@ -64,8 +67,13 @@ export class SyncFile extends Closable {
     },
   };
 
+  static {
+    shown(this, 'closed', 'fd');
+  }
+
   /** Takes ownership of the fd. @internal */
-  constructor(kernel: Kernel, handle: FdHandle) {
+  constructor(made: Key, kernel: Kernel, handle: FdHandle) {
+    onlyInside(made, 'SyncFile', 'use DmaBuf#exportSyncFile() or SyncFile.fromFd()');
     super(SyncFile.#end);
     this.kernel = kernel;
     this.#handle = handle;
@@ -74,12 +82,13 @@ export class SyncFile extends Closable {
   /**
    * Creates an object for an existing sync file. The fd is duplicated: the caller still owns and closes its own.
    *
-   * @throws KernelError EBADF: not an open fd. Error ERR_NOT_SYNC_FILE: the fd is of another kind.
+   * @throws KernelError EBADF: not an open fd. Error ERR_NOT_SYNC_FILE: the fd is of another kind. ERR_OTHER_KERNEL: it is
+   *   of another fake kernel.
    */
   static fromFd(fd: number, opts?: { kernel?: Kernel }): SyncFile {
-    const kernel = toKernel(options(opts).kernel);
+    const kernel = toKernel(options(opts, ['kernel']).kernel);
     integer(fd, 'fd', 0, 0x7fff_ffff);
-    const handle = kernelCall({ fd }, () => native.fdDuplicate(kernel.handle, fd));
+    const handle = duplicate(kernel, fd);
     try {
       if (!kernelCall({ fd }, () => native.syncFileIs(handle))) {
         throw codedError('ERR_NOT_SYNC_FILE', `fd ${String(fd)} is not a sync file`);
@@ -89,7 +98,7 @@ export class SyncFile extends Closable {
       native.fdClose(handle, false);
       throw error;
     }
-    return new SyncFile(kernel, handle);
+    return new SyncFile(key, kernel, handle);
   }
 
   /** @internal */
@@ -109,7 +118,7 @@ export class SyncFile extends Closable {
    */
   info(): SyncFileInfo {
     const { name, status, fences } = kernelCall({}, () => native.syncFileInfo(this.handle));
-    return {
+    return data({
       name,
       ...stateOf(status),
       fences: fences.map((fence) => ({
@@ -118,7 +127,7 @@ export class SyncFile extends Closable {
         ...stateOf(fence.status),
         timestamp: fence.status === 0 ? undefined : fence.timestamp,
       })),
-    };
+    });
   }
 
   /** The combined state of the fences (SYNC_IOC_FILE_INFO): 'signaled' if all are signaled. */
@@ -142,10 +151,11 @@ export class SyncFile extends Closable {
    * kernel chooses.
    */
   merge(other: SyncFile, opts?: { name?: string }): SyncFile {
-    const name = string(options(opts).name ?? '', 'name');
+    const name = string(options(opts, ['name']).name ?? '', 'name');
     if (Buffer.byteLength(name) > nameLength) throw outOfRange('name', `at most ${String(nameLength)} bytes`, name);
     const { handle } = instance(other, 'other', SyncFile);
     return new SyncFile(
+      key,
       this.kernel,
       kernelCall({}, () => native.syncFileMerge(this.handle, handle, name)),
     );

@@ -2,7 +2,8 @@
 import { type FdHandle, native } from '../addon/native';
 import { udmabufPath as path, withUdmabuf } from './udmabuf-driver';
 import { kernelCall } from '../errors/errors';
-import { array, integer, invalidType, options, u64 } from '../errors/validate';
+import { onlyKnown } from '../errors/unknown-option';
+import { array, fields, integer, invalidType, u64 } from '../errors/validate';
 import type { Kernel } from '../kernel/kernel';
 
 /** A memfd and its size in bytes. {@link DmaMemory} implements it. */
@@ -38,13 +39,15 @@ export function createUdmabuf(kernel: Kernel, ranges: readonly MemoryRange[]): F
 }
 
 function toItem(range: MemoryRange, name: string): [fd: bigint, offset: bigint, length: bigint] {
-  const { memory, offset, length } = options(range, name);
+  const { memory, offset, length } = fields(range, name);
+  // Without `memory`, it is no range but another object, perhaps the memory itself: an invalid type, as below.
+  if ((memory as unknown) !== undefined) onlyKnown(range, ['memory', 'offset', 'length'], name);
   const start = u64(offset ?? 0n, `${name}.offset`);
   if (typeof memory === 'number') {
     const fd = integer(memory, `${name}.memory`, 0, 0x7fff_ffff);
     return [BigInt(fd), start, u64(length, `${name}.length`)];
   }
-  const bytes = options<Partial<HostMemory>>(memory, `${name}.memory`).size;
+  const bytes = fields<Partial<HostMemory>>(memory, `${name}.memory`).size;
   if (typeof bytes !== 'number') throw invalidType(`${name}.memory`, 'an instance of DmaMemory or an fd', memory);
   const size = BigInt(integer(bytes, `${name}.memory.size`, 0, Number.MAX_SAFE_INTEGER));
   u64(start, `${name}.offset`, 0n, size);

@@ -1,4 +1,6 @@
 // KernelError reports a failed system call, with a hint about the cause if the library can determine it.
+import { shownErrors } from '../addon/shown';
+import { key, type Key, onlyInside } from './key';
 import { errnoName } from '../addon/errno';
 import { followSubscribers } from '../addon/trace';
 import type { Around, FindHint } from './around';
@@ -49,8 +51,13 @@ export class KernelError extends Error {
   /** The cause and what to do about it. */
   readonly hint: string | undefined;
 
+  static {
+    shownErrors(this, 'code', 'errno', 'syscall', 'ioctl', 'args');
+  }
+
   /** @internal */
-  constructor(failure: Failure, args: KernelErrorArguments, around: Around = {}) {
+  constructor(made: Key, failure: Failure, args: KernelErrorArguments, around: Around = {}) {
+    onlyInside(made, 'KernelError', 'the library makes one for each failed system call');
     const code = errnoName(failure.errno);
     const details = Object.entries(args)
       .filter(([, value]) => value !== undefined)
@@ -103,7 +110,7 @@ function isFailure(error: unknown): error is Failure {
  * errors unchanged. @internal
  */
 export function explain(error: unknown, args: KernelErrorArguments, around?: Around): unknown {
-  return isFailure(error) ? new KernelError(error, args, around) : error;
+  return isFailure(error) ? new KernelError(key, error, args, around) : error;
 }
 
 /** Runs a native call and throws a kernel's errno as a KernelError with `args`. @internal */

@@ -1,5 +1,6 @@
 // Validates arguments. Invalid arguments throw errors like those of Node and are not passed to the kernel.
 import { coded } from '../addon/coded';
+import { onlyKnown } from './unknown-option';
 
 /** Describes the value without calling any of its methods. */
 function describe(value: unknown): string {
@@ -68,17 +69,37 @@ export function boolean(value: unknown, name: string): boolean {
 const none = Object.freeze({ __proto__: null });
 
 /**
- * Checks an options object. Returns a copy of a plain object that reads each property once. Missing options are
+ * Checks an object argument. Returns a copy of a plain object that reads each property once. Missing properties are
  * undefined, even if a program added properties to Object.prototype. @internal
  */
-export function options<T extends object>(value: T | undefined | null, name = 'options'): T {
+export function fields<T extends object>(value: T | undefined | null, name: string): T {
   if (value === undefined) return none as object as T;
   if (value === null || typeof value !== 'object') throw invalidType(name, 'of type object', value);
   if (Object.getPrototypeOf(value) !== Object.prototype) return value;
   return { __proto__: null, ...value };
 }
 
-/** Reads one option as {@link options} does, but without the copy, for frequent calls. @internal */
+/** The names of the properties of all members of a union. */
+type Names<T> = T extends unknown ? keyof T & string : never;
+
+/**
+ * Checks an options object as {@link fields} does, and that it has no unknown options. `ignored`: see
+ * {@link onlyKnown}. @internal
+ */
+export function options<T extends object>(
+  value: T | undefined | null,
+  known: readonly Names<T>[],
+  name = 'options',
+  ignored?: readonly string[],
+): T {
+  onlyKnown(value, known, name, ignored);
+  return fields(value, name);
+}
+
+/**
+ * Reads one option as {@link options} does, but without the copy, for frequent calls. Call {@link onlyKnown} first.
+ * @internal
+ */
 export function option<T extends object, K extends keyof T>(value: T | undefined | null, name: K): T[K] | undefined {
   if (value === undefined) return undefined;
   if (value === null || typeof value !== 'object') throw invalidType('options', 'of type object', value);

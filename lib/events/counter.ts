@@ -1,5 +1,7 @@
 // Counter reads an eventfd's count in the event loop and passes it to all listeners. Without listeners, counts stay in
 // the eventfd. A count that the last listener did not consume is kept for the next listener.
+import { shown } from '../addon/shown';
+import { type Key, onlyInside } from '../errors/key';
 import { kernelCall } from '../errors/errors';
 import { native, type FdHandle } from '../addon/native';
 import { pollEvents, Watch } from './poll';
@@ -144,7 +146,7 @@ interface Waiter {
  * The first `next()` starts listening. `return()`, which leaving a `for await` loop calls, also ends a pending
  * `next()`.
  */
-export class Counts implements AsyncIterableIterator<bigint, undefined> {
+export class Counts implements AsyncIterableIterator<bigint> {
   readonly #counter: Counter;
   readonly #signal: AbortSignal | undefined;
   readonly #waiters: Waiter[] = [];
@@ -155,9 +157,14 @@ export class Counts implements AsyncIterableIterator<bigint, undefined> {
   #state: 'new' | 'listening' | 'over' = 'new';
   #failure: { error: unknown } | undefined;
 
+  static {
+    shown(this);
+  }
+
   /** @internal */
-  constructor(counter: Counter, opts?: ListenOptions) {
-    const { signal } = options(opts);
+  constructor(made: Key, counter: Counter, opts?: ListenOptions) {
+    onlyInside(made, 'Counts', 'use InterruptIndex#listen() or Eventfd#listen()');
+    const { signal } = options(opts, ['signal']);
     this.#signal = signal === undefined ? undefined : instance(signal, 'signal', AbortSignal);
     this.#counter = counter;
     const [waiters, isBusy] = [this.#waiters, () => this.#busy || this.#untaken > 0n];

@@ -1,4 +1,6 @@
 // Eventfd wraps an eventfd(2): a counter that processes and the kernel signal.
+import { shown } from '../addon/shown';
+import { key, type Key, onlyInside } from '../errors/key';
 import { Counter, Counts, type ListenOptions } from './counter';
 import { toKernel } from '../kernel/default-kernel';
 import { kernelCall } from '../errors/errors';
@@ -27,7 +29,12 @@ export class Eventfd extends Closable {
     },
   };
 
-  private constructor(fd: FdHandle) {
+  static {
+    shown(this, 'closed', 'fd');
+  }
+
+  private constructor(made: Key, fd: FdHandle) {
+    onlyInside(made, 'Eventfd', 'use Eventfd.create() or Eventfd.fromFd()');
     super(Eventfd.#end);
     this.#fd = fd;
     this.#counter = new Counter(fd);
@@ -35,10 +42,13 @@ export class Eventfd extends Closable {
 
   /** Creates a non-blocking eventfd (eventfd(2)). @param opts `count`: the initial count, less than 2^32 */
   static create(opts?: { kernel?: Kernel; count?: number }): Eventfd {
-    const { kernel, count = 0 } = options(opts);
+    const { kernel, count = 0 } = options(opts, ['kernel', 'count']);
     const { handle } = toKernel(kernel);
     const start = integer(count, 'count', 0, 0xffff_ffff);
-    return new Eventfd(kernelCall({}, () => native.fdEventfd(handle, start)));
+    return new Eventfd(
+      key,
+      kernelCall({}, () => native.fdEventfd(handle, start)),
+    );
   }
 
   /**
@@ -48,12 +58,12 @@ export class Eventfd extends Closable {
    */
   static fromFd(fd: number, opts?: { kernel?: Kernel }): Eventfd {
     const number = integer(fd, 'fd', 0, 0x7fff_ffff);
-    const { handle } = toKernel(options(opts).kernel);
+    const { handle } = toKernel(options(opts, ['kernel']).kernel);
     const own = kernelCall({ fd: number }, () => native.fdDuplicate(handle, number));
     try {
       const path = kernelCall({ fd: number }, () => native.fdPath(own));
       if (path !== 'anon_inode:[eventfd]') throw invalidValue('fd', 'an eventfd', number);
-      return new Eventfd(own);
+      return new Eventfd(key, own);
     } catch (error) {
       native.fdSetForeign(own);
       native.fdClose(own, false);
@@ -93,7 +103,7 @@ export class Eventfd extends Closable {
    */
   listen(opts?: ListenOptions): Counts {
     this.check();
-    return new Counts(this.#counter, opts);
+    return new Counts(key, this.#counter, opts);
   }
 
   /** Makes pending iterators of {@link listen} keep the process alive. This is the default. */

@@ -14,7 +14,7 @@ export interface WaitOptions {
 
 /** @internal */
 export function toSignal(opts: WaitOptions | undefined): AbortSignal | undefined {
-  const { signal } = options(opts);
+  const { signal } = options(opts, ['signal']);
   return signal === undefined ? undefined : instance(signal, 'signal', AbortSignal);
 }
 

@@ -3,6 +3,7 @@
  *
  * @packageDocumentation
  */
+import '../addon/runtime'; // first
 import '../entry/given';
 
 export { deviceKinds, type Bar, type DeviceKind, type DeviceKindName, type InfoCapability, type Irq } from './devices';

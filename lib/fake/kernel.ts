@@ -1,16 +1,20 @@
 // FakeKernel creates a simulated kernel from a machine description: native device models and a sysfs tree.
+import { data, shown } from '../addon/shown';
+import { key } from '../errors/key';
 import { accessSync, constants as access } from 'node:fs';
 import { constants, tmpdir } from 'node:os';
 import { codedError, kernelCall } from '../errors/errors';
 import { Kernel } from '../kernel/kernel';
 import { native, type KernelHandle, type NativeDevice } from '../addon/native';
-import { integer, options, outOfRange, string } from '../errors/validate';
+import { integer, fields, outOfRange, string } from '../errors/validate';
 import { barFlags, configSpace } from './config-space';
 import { deviceKinds, type DeviceKind } from './devices';
 import { bridges } from './bridges';
 import { addressOf, bridgeAddress, defaultCpu, functionsOf, mdevUuid, type Machine } from './machine';
 import { machineText } from './machine-text';
 import { reference } from './machines';
+import { realiseRecorded } from './recorded-host';
+import { checkRecorded, type RecordedHost } from '../kernel/recorded';
 import { writeMdev } from './mdev-sysfs';
 import { writeSysfs, type SysfsDevice } from './sysfs';
 
@@ -124,6 +128,26 @@ function make(machine: Machine): KernelHandle {
   return handle;
 }
 
+function makeRecorded(host: RecordedHost, { iommu }: Machine): KernelHandle {
+  const { devices, reserved, write } = realiseRecorded(host);
+  const { lastIova, capability = 0n, extendedCapability = 0n } = iommu;
+  const parent = parentFolder();
+  const text = machineText({
+    iommufd: true,
+    iommu: { lastIova, reserved, capability, extendedCapability },
+    devices,
+    mdevs: [],
+  });
+  const handle = kernelCall({ path: parent }, () => native.fakeKernel(text, parent));
+  try {
+    write(native.fakeSysfs(handle));
+  } catch (error) {
+    native.fakeShutdown(handle); // with the files written so far
+    throw error;
+  }
+  return handle;
+}
+
 function realise(machine: Machine): { devices: NativeDevice[]; sysfs: SysfsDevice[] } {
   const devices: NativeDevice[] = [];
   const sysfs: SysfsDevice[] = [];
@@ -187,19 +211,22 @@ function realise(machine: Machine): { devices: NativeDevice[]; sysfs: SysfsDevic
  * `new Worker(file, { workerData: kernel.token })` and call `FakeKernel.attach(workerData)` in the worker.
  */
 export class FakeKernel extends Kernel {
+  static {
+    shown(this, 'name', 'sysfs');
+  }
+
   readonly machine: Machine;
 
   readonly #attached: boolean;
 
   constructor(machine?: Machine);
   /** @internal */
-  // eslint-disable-next-line @typescript-eslint/unified-signatures -- only the other one is published
-  constructor(machine: Machine, attached: KernelHandle);
-  constructor(machine: Machine = reference, attached?: KernelHandle) {
-    const handle = attached ?? make(machine);
-    super(handle, machine.name, native.fakeSysfs(handle));
+  constructor(machine: Machine, existing: KernelHandle, isAttached: boolean);
+  constructor(machine: Machine = reference, existing?: KernelHandle, isAttached = false) {
+    const handle = existing ?? make(machine);
+    super(key, machine.name, native.fakeSysfs(handle), handle);
     this.machine = machine;
-    this.#attached = attached !== undefined;
+    this.#attached = isAttached;
   }
 
   /**
@@ -209,17 +236,29 @@ export class FakeKernel extends Kernel {
    *   process.
    */
   static attach(token: FakeKernelToken): FakeKernel {
-    const { machine, sysfs } = options(token, 'token');
-    options(machine, 'token.machine');
+    const { machine, sysfs } = fields(token, 'token');
+    fields(machine, 'token.machine');
     const handle = native.fakeAttach(string(sysfs, 'token.sysfs'));
     if (!handle)
       throw codedError('ERR_NO_SUCH_KERNEL', 'the fake kernel of this token is gone, or another process has it');
-    return new FakeKernel(machine, handle);
+    return new FakeKernel(machine, handle, true);
+  }
+
+  /**
+   * Creates a fake kernel of a recorded host (`vfio-dmabuf record`, `recordHost()`). Every function that has an IOMMU
+   * group, except bridges, is bound to vfio-pci, with its config space and BARs. Memory BARs are memory; no registers
+   * are simulated, and no device does DMA. The machine has no roles: devices have the addresses of the host.
+   *
+   * @throws Error ERR_NOT_A_RECORD
+   */
+  static ofHost(host: RecordedHost): FakeKernel {
+    const machine: Machine = { ...reference, name: 'recorded', ports: [], mdevs: [] };
+    return new FakeKernel(machine, makeRecorded(checkRecorded(host), machine), false);
   }
 
   /** The token for other threads of this process. Keep this object until they have attached. */
   get token(): FakeKernelToken {
-    return { machine: this.machine, sysfs: this.sysfs };
+    return data({ machine: this.machine, sysfs: this.sysfs });
   }
 
   /** Returns the PCI address of the device with this role in the machine, or the UUID of a mediated device. */
@@ -229,7 +268,7 @@ export class FakeKernel extends Kernel {
 
   /** Returns the DMA faults since the last call, oldest first. At most 1024 are kept. */
   takeFaults(): DmaFault[] {
-    return native.fakeTakeFaults(this.handle);
+    return native.fakeTakeFaults(this.handle).map(data);
   }
 
   /** The number of open files of this kernel (iommufds, devices, dma-bufs), for leak checks. */

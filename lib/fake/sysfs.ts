@@ -168,7 +168,7 @@ export function writeCdev(root: string, folder: string, name: string, hasFile = 
 }
 
 /** Writes the group file of an IOMMU group whose devices are all bound to VFIO. */
-function writeGroupFile(root: string, group: number): void {
+export function writeGroupFile(root: string, group: number): void {
   const folder = join(root, 'devices/virtual/vfio', String(group));
   if (existsSync(folder)) return; // written for another device of the group
   writeNumber(root, folder, majors.group, group);
@@ -179,7 +179,7 @@ function writeGroupFile(root: string, group: number): void {
  * Writes what every machine has: the exporters of host memory (native/fake/host_dma_buf.cc), VFIO's container, and
  * IOMMUFD.
  */
-function writeHost(root: string, iommufd: boolean): void {
+export function writeHostFiles(root: string, iommufd: boolean): void {
   const files: [className: string, name: string, major: number, minor: number][] = [
     ['misc', 'udmabuf', majors.misc, minors.udmabuf],
     ['misc', 'vfio', majors.misc, minors.vfio],
@@ -224,5 +224,5 @@ export function writeSysfs(
   writeCpu(root, cpu);
   writeIommu(root, iommu);
   for (const device of devices) writeDevice(root, device);
-  writeHost(root, iommufd);
+  writeHostFiles(root, iommufd);
 }

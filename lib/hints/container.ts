@@ -1,5 +1,5 @@
 // Errno hints for VFIO's group interface: Linux's drivers/vfio/group.c, container.c and vfio_iommu_type1.c.
-import { groupNotViable } from './causes/iommu-group';
+import { groupNotViable, groupOfFirmware } from './causes/iommu-group';
 import {
   badPlacementInContainer,
   noIommuSet,
@@ -12,9 +12,11 @@ import type { Hints } from './hint';
 
 export const containerHints: Hints = {
   VFIO_GROUP_SET_CONTAINER: {
-    EINVAL:
+    EINVAL: [
+      groupOfFirmware,
       'the group is in a container or an iommufd already; or what is mapped in the container lies where its devices can have ' +
-      'nothing',
+        'nothing',
+    ],
     EPERM: [
       groupNotViable,
       'a device of the group has a driver of the kernel; or interrupts are not isolated (interrupt remapping is off, or ' +

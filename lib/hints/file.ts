@@ -1,5 +1,6 @@
 // Errno hints for system calls on any file.
 import { bufferNotMapped } from './causes/dma-buf';
+import { reservedBar } from './causes/export';
 import type { Look } from '../errors/around';
 import { noHugePages } from './causes/map';
 import { noPermission, noSuchFile } from './causes/open';
@@ -16,7 +17,7 @@ const accessHints: Record<string, Hint> = {
   EINVAL: `the region does not exist or ends before this offset, or a ROM was to be written; or ${notBound}`,
   EFAULT: 'past the end of config space, or where a mediated device has nothing',
   ENOMEM: 'the region cannot be reserved or mapped by the kernel',
-  EBUSY: "the BAR is reserved by another driver, such as the firmware's frame buffer",
+  EBUSY: [reservedBar, "the BAR is reserved by another driver, such as the firmware's frame buffer"],
 };
 
 export const fileHints: Hints = {
@@ -28,7 +29,7 @@ export const fileHints: Hints = {
     EBUSY:
       'a VFIO group (/dev/vfio/N) can be open once, and not while a device of it is bound through its character device: ' +
       'this process or another has one of them',
-    ENODEV: 'no driver answers for this file: its module is not loaded, or the device is just leaving vfio-pci',
+    ENODEV: 'no driver answers for this file: its module is not loaded, or the device is just leaving VFIO',
     ENXIO: 'no driver answers for this file',
   },
   lseek: { EINVAL: "a dma-buf's size is asked with SEEK_END and 0 alone" },
@@ -50,7 +51,7 @@ export const fileHints: Hints = {
   mmap: {
     EINVAL: [bufferNotMapped, `this part of the region cannot be mapped: use read and write; or ${notBound}`],
     EACCES: 'the file descriptor was not made for this access: a dma-buf keeps what its exporter was asked for',
-    EBUSY: "the BAR is reserved by another driver, such as the firmware's frame buffer",
+    EBUSY: [reservedBar, "the BAR is reserved by another driver, such as the firmware's frame buffer"],
     ENOMEM: [noHugePages, 'no address space left: RLIMIT_AS, or more mappings than /proc/sys/vm/max_map_count'],
   },
   fcntl: {

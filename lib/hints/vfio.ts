@@ -1,5 +1,6 @@
 // Errno hints for VFIO devices: Linux's drivers/vfio.
-import { badRange, noBar } from './causes/export';
+import { native } from '../addon/native';
+import { badRange, noBar, noExport, reservedBar } from './causes/export';
 import { boundAlready, groupNotFree, groupOpen, notAttachable } from './causes/iommu-group';
 import { refusedInterrupts } from './causes/interrupts';
 import { inTheWay, overLimitAtAttach } from './causes/map';
@@ -13,6 +14,10 @@ const noMigration =
   "the device cannot be migrated: its driver (`driver` in the device's sysfs folder) has no part for it";
 
 const noLog = 'the device keeps no log of its DMA: the IOMMU may track dirty pages instead';
+
+/** 16 bytes each. */
+const rangesOfAPage = (): string =>
+  `the kernel takes as many ranges as fit a page: ${native.pageSize / 16n}. Join those that are near each other`;
 
 export const vfioHints: Hints = {
   VFIO_DEVICE_BIND_IOMMUFD: {
@@ -97,13 +102,13 @@ export const vfioHints: Hints = {
     EEXIST: 'this very write is set off by an eventfd already: close() the other ioeventfd',
     ENODEV: 'there is no such ioeventfd any more; or the BAR cannot be reached',
     ENOSPC: 'the device has as many ioeventfds as it can have (1000)',
-    EBUSY: 'the BAR is reserved by another driver',
+    EBUSY: [reservedBar, 'the BAR is reserved by another driver'],
   },
   VFIO_DEVICE_FEATURE_DMA_BUF: {
     ENOTTY:
       'this kernel has no VFIO DMA-BUF export: VFIO_DEVICE_FEATURE_DMA_BUF is there from Linux 6.19 on, with ' +
       'CONFIG_VFIO_PCI_DMABUF',
-    EOPNOTSUPP: 'the driver that this device is bound to does not export dma-bufs; vfio-pci does',
+    EOPNOTSUPP: [noExport, 'the driver that this device is bound to does not export dma-bufs; vfio-pci does'],
     EINVAL: [
       badRange,
       `every range must be page aligned, not empty and inside the BAR, and the BAR memory, not I/O ports; or ${notBound}`,
@@ -135,7 +140,7 @@ export const vfioHints: Hints = {
     EINVAL:
       'there must be a range, the ranges must be multiples of the page size and not overlap, and the log must be off; ' +
       `or ${notBound}`,
-    E2BIG: 'the kernel takes as many ranges as fit a page: 256. Join those that are near each other',
+    E2BIG: [rangesOfAPage, 'the kernel takes as many ranges as fit a page: join those that are near each other'],
     EOVERFLOW: 'iova plus length does not fit 64 bits',
     EOPNOTSUPP: 'the device cannot track so much',
     ENOTTY: noLog,

@@ -1,7 +1,7 @@
 // Devices as arguments of IOMMUFD's calls: their object ID in the iommufd.
 import type { Parents } from '../lifetime/parents';
 import { codedError } from '../errors/errors';
-import { integer, options } from '../errors/validate';
+import { integer, fields } from '../errors/validate';
 
 /** A device that is bound to an iommufd, for example a {@link VfioDevice}. */
 export interface IommufdDevice {
@@ -12,7 +12,7 @@ export interface IommufdDevice {
 
 /** Returns the object ID of a device that is bound to this iommufd. @internal */
 export function boundId(device: IommufdDevice, iommufd: Parents['Iommufd']): number {
-  const { iommufd: its, id } = options<Partial<IommufdDevice>>(device, 'device');
+  const { iommufd: its, id } = fields<Partial<IommufdDevice>>(device, 'device');
   if (its === undefined || id === undefined) {
     throw codedError('ERR_NOT_BOUND', 'the device is not bound to an iommufd: bind() first');
   }

@@ -1,4 +1,5 @@
 // Dirty pages: the options of a query, and decoding of the bitmap that the kernel returns.
+import { data } from '../addon/shown';
 import { native } from '../addon/native';
 import { boolean, options, outOfRange, u64 } from '../errors/validate';
 
@@ -27,7 +28,7 @@ const mostPages = 2n ** 30n;
 
 /** @internal */
 export function toDirtyOptions(opts: DirtyOptions | undefined): { pageSize: bigint; keep: boolean } {
-  const { pageSize: given, keep } = options(opts);
+  const { pageSize: given, keep } = options(opts, ['pageSize', 'keep']);
   const pageSize = u64(given ?? native.pageSize, 'pageSize', 1n, 2n ** 63n);
   if ((pageSize & (pageSize - 1n)) !== 0n) throw outOfRange('pageSize', 'a power of two', given);
   return { pageSize, keep: boolean(keep ?? false, 'keep') };
@@ -59,5 +60,5 @@ export function toDirtyPages(bitmap: BigUint64Array, first: bigint, pageSize: bi
     }
   }
   end(32 * words.length);
-  return runs;
+  return data(runs);
 }

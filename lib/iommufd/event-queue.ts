@@ -73,7 +73,7 @@ export abstract class EventQueue<Event> extends IommufdObject {
    * @throws the signal's reason, when it is aborted
    */
   listen(opts?: { signal?: AbortSignal | undefined }): AsyncGenerator<Event, void, undefined> {
-    const { signal } = options(opts);
+    const { signal } = options(opts, ['signal']);
     if (signal !== undefined) instance(signal, 'signal', AbortSignal);
     this.check();
     return this.#listen(signal);

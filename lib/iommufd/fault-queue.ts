@@ -1,8 +1,10 @@
 // Fault queues: page requests from devices, and responses to them.
+import { data, shown } from '../addon/shown';
+import { type Key, onlyInside } from '../errors/key';
 import type { Parents } from '../lifetime/parents';
 import { kernelCall } from '../errors/errors';
 import { native, type FaultQueueHandle, type FdHandle } from '../addon/native';
-import { integer, oneOf, options } from '../errors/validate';
+import { integer, oneOf, fields } from '../errors/validate';
 import { EventQueue } from './event-queue';
 import { owned } from './object';
 
@@ -52,7 +54,7 @@ function decode(bytes: Uint8Array): PageRequestGroup[] {
     const [flags, permissions] = [word(0), word(4)];
     if (!group) {
       const pasid = flags & flag.pasid ? word(2) : undefined;
-      group = { device: word(1), pasid, group: word(3), requests: [], cookie: word(9) };
+      group = data({ device: word(1), pasid, group: word(3), requests: [], cookie: word(9) });
       groups.push(group);
     }
     group.requests.push({
@@ -77,8 +79,13 @@ export class FaultQueue extends EventQueue<PageRequestGroup> {
   readonly iommufd: Parents['Iommufd'];
   readonly #handle: FaultQueueHandle;
 
+  static {
+    shown(this, 'closed', 'id');
+  }
+
   /** @internal */
-  constructor(iommufd: Parents['Iommufd'], handle: FaultQueueHandle) {
+  constructor(made: Key, iommufd: Parents['Iommufd'], handle: FaultQueueHandle) {
+    onlyInside(made, 'FaultQueue', 'use Iommufd#allocFaultQueue()');
     super('fault queue', owned(native.faultQueue, handle), native.faultQueueFile(handle), [iommufd]);
     this.iommufd = iommufd;
     this.#handle = handle;
@@ -102,7 +109,7 @@ export class FaultQueue extends EventQueue<PageRequestGroup> {
    */
   respond(group: Pick<PageRequestGroup, 'cookie'>, response: PageResponse): void {
     const { file } = this;
-    const cookie = integer(options(group, 'group').cookie, 'group.cookie', 0, 0xffff_ffff);
+    const cookie = integer(fields(group, 'group').cookie, 'group.cookie', 0, 0xffff_ffff);
     const code = responses.indexOf(oneOf(response, 'response', responses));
     const bytes = new Uint8Array(Uint32Array.of(cookie, code).buffer);
     kernelCall({ pageRequestCookie: cookie }, () => native.fdWrite(file, bytes, false));

@@ -1,4 +1,5 @@
 // Properties of an IOMMU, as its driver reports them (IOMMU_GET_HW_INFO, linux/iommufd.h).
+import { data } from '../addon/shown';
 
 /** The type of an IOMMU and its registers, as its specification describes them. */
 export type IommuInfo =
@@ -99,7 +100,7 @@ export interface NativeHwInfo {
 export function toHwInfo({ type, bytes, capabilities, maxPasidLog2 }: NativeHwInfo): HwInfo {
   const [size, decode] = decoders[type] ?? [Infinity];
   const has = (bit: bigint) => (capabilities & bit) !== 0n;
-  return {
+  return data({
     iommu:
       decode && bytes.length >= size
         ? decode(new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength))
@@ -110,5 +111,5 @@ export function toHwInfo({ type, bytes, capabilities, maxPasidLog2 }: NativeHwIn
     pasidPrivileged: has(capability.pasidPrivileged),
     ats: !has(capability.noAts),
     capabilities,
-  };
+  });
 }

@@ -1,4 +1,6 @@
 // Hardware queues: command queues in guest memory that the IOMMU reads.
+import { shown } from '../addon/shown';
+import { key, type Key, onlyInside } from '../errors/key';
 import type { Parents } from '../lifetime/parents';
 import { kernelCall } from '../errors/errors';
 import { native, type HwQueueHandle } from '../addon/native';
@@ -31,7 +33,12 @@ export class HwQueue extends IommufdObject {
   readonly viommu: Parents['Viommu'];
   readonly index: number;
 
-  private constructor(viommu: Parents['Viommu'], handle: HwQueueHandle, index: number) {
+  static {
+    shown(this, 'closed', 'id', 'index', ['viommu', ({ viommu }) => viommu.id]);
+  }
+
+  private constructor(made: Key, viommu: Parents['Viommu'], handle: HwQueueHandle, index: number) {
+    onlyInside(made, 'HwQueue', 'use Viommu#allocHwQueue()');
     super('hardware queue', owned(native.hwQueue, handle), [viommu]);
     this.viommu = viommu;
     this.index = index;
@@ -39,7 +46,7 @@ export class HwQueue extends IommufdObject {
 
   /** @internal */
   static alloc(viommu: Parents['Viommu'], opts: HwQueueOptions): HwQueue {
-    const { type, index, iova, length } = options(opts);
+    const { type, index, iova, length } = options(opts, ['type', 'index', 'iova', 'length']);
     const number =
       typeof type === 'string'
         ? types[oneOf(type, 'type', Object.keys(types) as (keyof typeof types)[])]
@@ -49,6 +56,7 @@ export class HwQueue extends IommufdObject {
     const { handle } = viommu;
     const args = { viommu: viommu.id, type: number, index: which, iova: start, length: size };
     return new HwQueue(
+      key,
       viommu,
       kernelCall(args, () => native.hwQueueAllocate(handle, number, which, start, size)),
       which,

@@ -1,5 +1,6 @@
 // Driver-specific data for the allocation of a page table, encoded in the driver's format (linux/iommufd.h).
-import { boolean, bytes, integer, invalidType, options, outOfRange, u64 } from '../errors/validate';
+import { onlyKnown } from '../errors/unknown-option';
+import { boolean, bytes, fields, integer, invalidType, oneOf, outOfRange, u64 } from '../errors/validate';
 
 /** A guest's first-stage page table for Intel VT-d. */
 export interface VtdStage1 {
@@ -38,6 +39,11 @@ export interface EncodedData {
 // linux/iommufd.h: IOMMU_HWPT_DATA_*, IOMMU_VTD_S1_*
 const types = { 'vtd-s1': 1, 'arm-smmuv3': 2, 'amd-guest': 3 } as const;
 const vtdFlags = { supervisor: 1n, extendedAccessed: 2n, writeProtect: 4n } as const;
+const known = {
+  'vtd-s1': ['type', 'pageTable', 'addressWidth', ...Object.keys(vtdFlags)],
+  'arm-smmuv3': ['type', 'ste'],
+  'amd-guest': ['type', 'dte'],
+} as const;
 const longest = 4096;
 
 function words(value: readonly unknown[], name: string, count: number): Uint8Array {
@@ -63,12 +69,13 @@ function vtd(data: VtdStage1): EncodedData {
 /** @internal */
 export function encodeHwptData(data: HwptData | undefined): EncodedData {
   if (data === undefined) return { type: 0, bytes: new Uint8Array() };
-  options(data, 'data');
+  fields(data, 'data');
   const { type } = data;
+  if (typeof type === 'string') oneOf(type, 'data.type', Object.keys(types));
+  onlyKnown(data, typeof type === 'string' ? known[type] : ['type', 'bytes'], 'data');
   if (type === 'vtd-s1') return vtd(data);
   if (type === 'arm-smmuv3') return { type: types[type], bytes: words(data.ste, 'data.ste', 2) };
   if (type === 'amd-guest') return { type: types[type], bytes: words(data.dte, 'data.dte', 4) };
-  if (typeof type === 'string') throw outOfRange('data.type', `one of ${Object.keys(types).join(', ')}`, type);
   const number = integer(type, 'data.type', 0, 0xffff_ffff);
   const raw = bytes(data.bytes, 'data.bytes');
   if (raw.byteLength > longest) throw outOfRange('data.bytes.byteLength', `<= ${String(longest)}`, raw.byteLength);

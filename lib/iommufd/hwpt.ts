@@ -1,8 +1,10 @@
 // Hardware page tables (HWPTs): allocation, nesting, and tracking of dirty pages.
+import { data, shown } from '../addon/shown';
+import { key, type Key, onlyInside } from '../errors/key';
 import type { Parents } from '../lifetime/parents';
 import { closedError, codedError, kernelCall, kernelCallAsync } from '../errors/errors';
 import { native, type HwptHandle } from '../addon/native';
-import { boolean, instance, options } from '../errors/validate';
+import { boolean, fields, instance, options } from '../errors/validate';
 import { boundId, type Attached, type IommufdDevice } from './bound';
 import {
   toDirtyOptions,
@@ -46,6 +48,8 @@ export interface NestedHwptOptions {
 // linux/iommufd.h: IOMMU_HWPT_ALLOC_*
 const allocFlags = { nestParent: 1, dirtyTracking: 2, pasid: 8 } as const;
 
+const hwptOptions = ['nestParent', 'dirtyTracking', 'pasid', 'data', 'faultQueue'] as const;
+
 function toFlags(opts: Partial<Record<keyof typeof allocFlags, boolean | undefined>>): number {
   let flags = 0;
   for (const name of Object.keys(allocFlags) as (keyof typeof allocFlags)[]) {
@@ -78,8 +82,19 @@ export class Hwpt extends IommufdObject {
   readonly attached = new Set<Attached>();
   readonly #handle: HwptHandle;
 
+  static {
+    shown(this, 'closed', 'id', ['ioas', ({ ioas }) => ioas.id], ['parent', ({ parent }) => parent?.id]);
+  }
+
   /** @param keepers the objects that it is built on @internal */
-  constructor(handle: HwptHandle, ioas: Parents['Ioas'], nestedIn: Hwpt | undefined, keepers: readonly Keeper[]) {
+  constructor(
+    made: Key,
+    handle: HwptHandle,
+    ioas: Parents['Ioas'],
+    nestedIn: Hwpt | undefined,
+    keepers: readonly Keeper[],
+  ) {
+    onlyInside(made, 'Hwpt', 'use Ioas#allocHwpt()');
     super('HWPT', owned(native.hwpt, handle), keepers);
     this.#handle = handle;
     this.iommufd = ioas.iommufd;
@@ -89,20 +104,20 @@ export class Hwpt extends IommufdObject {
 
   /** @internal */
   static async alloc(ioas: Parents['Ioas'], device: IommufdDevice, opts?: HwptOptions): Promise<Hwpt> {
-    const what = options(opts);
+    const what = options(opts, hwptOptions);
     const { args, call, keepers } = toAlloc(ioas, device, toFlags(what), what.data, what.faultQueue);
     return make(ioas, async () => {
       const handle = await kernelCallAsync(args, () => native.hwptAllocate(...call, true), { ioas });
-      return new Hwpt(handle, ioas, undefined, keepers);
+      return new Hwpt(key, handle, ioas, undefined, keepers);
     });
   }
 
   /** @internal */
   static allocSync(ioas: Parents['Ioas'], device: IommufdDevice, opts?: HwptOptions): Hwpt {
-    const what = options(opts);
+    const what = options(opts, hwptOptions);
     const { args, call, keepers } = toAlloc(ioas, device, toFlags(what), what.data, what.faultQueue);
     const handle = kernelCall(args, () => native.hwptAllocate(...call, false), { ioas });
-    return new Hwpt(handle, ioas, undefined, keepers);
+    return new Hwpt(key, handle, ioas, undefined, keepers);
   }
 
   /**
@@ -161,7 +176,7 @@ export class Hwpt extends IommufdObject {
    */
   dirtyBitmap(range: DirtyRange, opts?: DirtyOptions): BigUint64Array {
     const { pageSize, keep } = toDirtyOptions(opts);
-    const { iova, length } = toDirtyRange(options(range, 'range'), pageSize);
+    const { iova, length } = toDirtyRange(fields(range, 'range'), pageSize);
     const { handle } = this;
     return kernelCall({ iova, length, pageSize }, () =>
       native.hwptGetDirtyBitmap(handle, iova, length, pageSize, keep),
@@ -174,13 +189,14 @@ export class Hwpt extends IommufdObject {
    * mappings in {@link Ioas.mappings}.
    */
   dirtyPages(opts?: DirtyOptions & Partial<DirtyRange>): DirtyPages[] {
-    const { iova, length } = options(opts);
-    const { pageSize } = toDirtyOptions(opts);
+    const { iova, length, pageSize: given, keep } = options(opts, ['iova', 'length', 'pageSize', 'keep']);
+    const how = { pageSize: given, keep };
+    const { pageSize } = toDirtyOptions(how);
     const ranges =
       iova === undefined && length === undefined
         ? this.ioas.mappings.sort((a, b) => (a.iova < b.iova ? -1 : 1))
         : [toDirtyRange({ iova, length } as DirtyRange, pageSize)];
-    return ranges.flatMap((range) => toDirtyPages(this.dirtyBitmap(range, opts), range.iova, pageSize));
+    return data(ranges.flatMap((range) => toDirtyPages(this.dirtyBitmap(range, how), range.iova, pageSize)));
   }
 
   /** Detaches the devices that are attached to this page table. @internal */
@@ -205,7 +221,7 @@ export async function nest(
   const { args, call, keepers } = toNested(parent, device, data, opts);
   return make(parent, async () => {
     const handle = await kernelCallAsync(args, () => native.hwptAllocate(...call, true));
-    return new Hwpt(handle, below.ioas, below, keepers);
+    return new Hwpt(key, handle, below.ioas, below, keepers);
   });
 }
 
@@ -219,12 +235,12 @@ export function nestSync(
 ): Hwpt {
   const { args, call, keepers } = toNested(parent, device, data, opts);
   const handle = kernelCall(args, () => native.hwptAllocate(...call, false));
-  return new Hwpt(handle, below.ioas, below, keepers);
+  return new Hwpt(key, handle, below.ioas, below, keepers);
 }
 
 function toNested(parent: Parent, device: IommufdDevice, data: HwptData, opts: NestedHwptOptions | undefined) {
-  const { pasid, faultQueue } = options(opts);
-  return toAlloc(parent, device, toFlags({ pasid }), options(data, 'data'), faultQueue);
+  const { pasid, faultQueue } = options(opts, ['pasid', 'faultQueue']);
+  return toAlloc(parent, device, toFlags({ pasid }), fields(data, 'data'), faultQueue);
 }
 
 function toAlloc(

@@ -1,6 +1,18 @@
 // Invalidation of an IOMMU's caches, encoded in the driver's format (linux/iommufd.h).
 import { kernelCall } from '../errors/errors';
-import { array, boolean, bytes, integer, invalidType, options, outOfRange, u64 } from '../errors/validate';
+import { onlyKnown } from '../errors/unknown-option';
+import {
+  array,
+  boolean,
+  bytes,
+  fields,
+  integer,
+  invalidType,
+  oneOf,
+  options,
+  outOfRange,
+  u64,
+} from '../errors/validate';
 
 /** A range of pages of a guest's page table, for Intel VT-d. */
 export interface VtdInvalidation {
@@ -23,6 +35,8 @@ export type InvalidateData =
 
 // linux/iommufd.h: IOMMU_HWPT_INVALIDATE_DATA_VTD_S1, IOMMU_VTD_INV_FLAGS_LEAF, IOMMU_VIOMMU_INVALIDATE_DATA_ARM_SMMUV3
 const types = { 'vtd-s1': 0, 'arm-smmuv3': 1 } as const;
+const known = { 'vtd-s1': ['type', 'entries'], 'arm-smmuv3': ['type', 'commands'] } as const;
+const ofNumber = ['type', 'entryLength', 'bytes'];
 const leaf = 1n;
 const longestEntry = 4096;
 const mostEntries = 1 << 19;
@@ -39,7 +53,7 @@ interface Encoded {
 const fromWords = (words: readonly bigint[]) => new Uint8Array(BigUint64Array.from(words).buffer);
 
 function vtd(entry: VtdInvalidation, name: string): bigint[] {
-  const { address, pages, leaf: only = false } = options(entry, name);
+  const { address, pages, leaf: only = false } = options(entry, ['address', 'pages', 'leaf'], name);
   const flags = boolean(only, `${name}.leaf`) ? leaf : 0n;
   return [u64(address, `${name}.address`), u64(pages, `${name}.pages`), flags];
 }
@@ -50,8 +64,10 @@ function smmu(command: readonly (number | bigint)[], name: string): bigint[] {
 }
 
 function encode(data: InvalidateData): Encoded {
-  const given = options(data, 'data');
+  const given = fields(data, 'data');
   const { type } = given;
+  if (typeof type === 'string') oneOf(type, 'data.type', Object.keys(types));
+  onlyKnown(data, typeof type === 'string' ? known[type] : ofNumber, 'data');
   if (type === 'vtd-s1') {
     const entries = array(given.entries, 'data.entries');
     const words = entries.flatMap((entry, i) => vtd(entry, `data.entries[${String(i)}]`));
@@ -62,7 +78,6 @@ function encode(data: InvalidateData): Encoded {
     const words = commands.flatMap((command, i) => smmu(command, `data.commands[${String(i)}]`));
     return { type: types[type], entryLength: 16, bytes: fromWords(words) };
   }
-  if (typeof type === 'string') throw outOfRange('data.type', `one of ${Object.keys(types).join(', ')}`, type);
   const number = integer(type, 'data.type', 0, 0xffff_ffff);
   const entryLength = integer(given.entryLength, 'data.entryLength', 1, longestEntry);
   const raw = bytes(given.bytes, 'data.bytes');

@@ -1,7 +1,10 @@
 // Ioas: an I/O address space. Makes, copies and removes mappings.
+import { data, shown } from '../addon/shown';
+import { key, type Key, onlyInside } from '../errors/key';
 import type { Parents } from '../lifetime/parents';
 import { EventEmitter } from 'node:events';
 import type { Calls } from '../lifetime/calls';
+import { duplicate } from '../kernel/duplicate';
 import type { Watcher } from '../kernel/kernel';
 import { attempt } from '../kernel/look';
 import { DmaBuf } from '../dmabuf/dma-buf';
@@ -21,6 +24,7 @@ import { followSubscribers } from '../addon/trace';
 import {
   array,
   boolean,
+  fields,
   instance,
   integer,
   invalidType,
@@ -34,6 +38,7 @@ import type { Attached, IommufdDevice } from './bound';
 import { Hwpt, type HwptOptions } from './hwpt';
 import { IoasMapping, type IoasEvents } from './mapping';
 import {
+  mapDmaBufOptions,
   toPlacement,
   toSource,
   type MapDmaBufOptions,
@@ -97,8 +102,13 @@ export class Ioas extends EventEmitter<IoasEvents> {
     },
   };
 
+  static {
+    shown(this, 'closed', 'id', 'mappings');
+  }
+
   /** @internal */
-  constructor(iommufd: Parents['Iommufd'], handle: IoasHandle) {
+  constructor(made: Key, iommufd: Parents['Iommufd'], handle: IoasHandle) {
+    onlyInside(made, 'Ioas', 'use Iommufd#allocIoas()');
     super();
     this.iommufd = iommufd;
     this.#handle = handle;
@@ -156,7 +166,7 @@ export class Ioas extends EventEmitter<IoasEvents> {
   mapDmaBuf(dmaBuf: DmaBuf, opts?: MapDmaBufOptions): IoasMapping {
     const { size, kernel } = instance(dmaBuf, 'dmaBuf', DmaBuf);
     if (kernel !== this.iommufd.kernel) throw codedError('ERR_OTHER_KERNEL', 'the dma-buf belongs to another kernel');
-    const { iova, offset, length, access } = toPlacement(opts, size);
+    const { iova, offset, length, access } = toPlacement(opts, size, mapDmaBufOptions);
     const autoRemap = boolean(option(opts, 'autoRemap') ?? false, 'autoRemap');
     // Read before the call: a revocation during the call, on another thread, then marks this mapping as revoked.
     const revocations = dmaBuf.exported?.revocations ?? 0;
@@ -219,7 +229,7 @@ export class Ioas extends EventEmitter<IoasEvents> {
   }
 
   #remember(iova: bigint, source: Source): IoasMapping {
-    const mapping = new IoasMapping(this, iova, source);
+    const mapping = new IoasMapping(key, this, iova, source);
     if (source.autoRemap) this.#autoRemaps += 1;
     mapping.index = this.#mappings.push(mapping) - 1;
     return mapping;
@@ -293,13 +303,13 @@ export class Ioas extends EventEmitter<IoasEvents> {
 
   #toFile(fd: number, opts: MapOptions) {
     integer(fd, 'fd', 0, 0x7fff_ffff);
-    u64(options(opts).length, 'length', 1n);
     const placement = toPlacement(opts, u64Max);
+    u64(fields(opts, 'options').length, 'length', 1n);
     const { iova, offset, length, access } = placement;
     const ioas = this.handle;
     // Duplicates the fd. The caller may close the number during the call, and the number may be reused for another
     // file.
-    const file: FdHandle = kernelCall({ fd }, () => native.fdDuplicate(this.iommufd.kernel.handle, fd));
+    const file: FdHandle = duplicate(this.iommufd.kernel, fd);
     try {
       if (kernelCall({ fd }, () => native.dmaBufIs(file))) {
         throw codedError('ERR_IS_DMA_BUF', `fd ${String(fd)} is a dma-buf: mapDmaBuf(DmaBuf.fromFd(fd)) maps it`);
@@ -463,7 +473,7 @@ export class Ioas extends EventEmitter<IoasEvents> {
    * Returns the usable IOVAs and their alignment (IOMMU_IOAS_IOVA_RANGES). They can change with each attach and detach.
    */
   iovaRanges(): IovaRanges {
-    return kernelCall({}, () => native.ioasIovaRanges(this.handle));
+    return data(kernelCall({}, () => native.ioasIovaRanges(this.handle)));
   }
 
   /**
@@ -481,7 +491,7 @@ export class Ioas extends EventEmitter<IoasEvents> {
     const words = BigUint64Array.from(
       given.flatMap((range, i) => {
         const name = `ranges[${String(i)}]`;
-        const { start, last } = options(range, name);
+        const { start, last } = options(range, ['start', 'last'], name);
         return [u64(start, `${name}.start`), u64(last, `${name}.last`)];
       }),
     );

@@ -1,7 +1,10 @@
 // Iommufd: an open /dev/iommu, its IOASes and queues, and the devices that are bound to it.
+import { shown } from '../addon/shown';
+import { key, type Key, onlyInside } from '../errors/key';
 import { type FdHandle, type IoasHandle, native } from '../addon/native';
 import { codedError, kernelCall } from '../errors/errors';
 import { instance, integer, oneOf, options, string } from '../errors/validate';
+import { duplicate } from '../kernel/duplicate';
 import { toKernel } from '../kernel/default-kernel';
 import { classNode, openNodeSync } from '../kernel/device-node';
 import type { Kernel } from '../kernel/kernel';
@@ -35,7 +38,18 @@ export class Iommufd extends Closable {
     closeLater: (iommufd) => native.fdClose(iommufd.#handle, true),
   };
 
-  private constructor(kernel: Kernel, handle: FdHandle, duplicated: boolean) {
+  static {
+    shown(
+      this,
+      'closed',
+      'fd',
+      ['kernel', ({ kernel }) => kernel.name],
+      ['ioases', (iommufd) => Array.from(iommufd.#ioases, ({ id }) => id)],
+    );
+  }
+
+  private constructor(made: Key, kernel: Kernel, handle: FdHandle, duplicated: boolean) {
+    onlyInside(made, 'Iommufd', 'use Iommufd.open() or Iommufd.fromFd()');
     super(Iommufd.#end);
     this.kernel = kernel;
     this.duplicated = duplicated;
@@ -50,21 +64,17 @@ export class Iommufd extends Closable {
    *   the file belongs to another device.
    */
   static open(opts?: { kernel?: Kernel; path?: string }): Iommufd {
-    const { kernel: chosen, path: given } = options(opts);
+    const { kernel: chosen, path: given } = options(opts, ['kernel', 'path']);
     const kernel = toKernel(chosen);
     const path = given === undefined ? '/dev/iommu' : string(given, 'path');
-    return new Iommufd(kernel, openNodeSync(kernel, classNode(path, 'IOMMUFD', 'misc', 'iommu')), false);
+    return new Iommufd(key, kernel, openNodeSync(kernel, classNode(path, 'IOMMUFD', 'misc', 'iommu')), false);
   }
 
   /** Creates an object for an iommufd that is open already. The fd is duplicated. The caller still owns its own fd. */
   static fromFd(fd: number, opts?: { kernel?: Kernel }): Iommufd {
-    const kernel = toKernel(options(opts).kernel);
+    const kernel = toKernel(options(opts, ['kernel']).kernel);
     integer(fd, 'fd', 0, 0x7fff_ffff);
-    return new Iommufd(
-      kernel,
-      kernelCall({ fd }, () => native.fdDuplicate(kernel.handle, fd)),
-      true,
-    );
+    return new Iommufd(key, kernel, duplicate(kernel, fd), true);
   }
 
   /** The file descriptor's number, for passing it on. This object owns it: do not close it. */
@@ -102,6 +112,7 @@ export class Iommufd extends Closable {
   /** Allocates a queue for page requests of devices (IOMMU_FAULT_QUEUE_ALLOC): see {@link HwptOptions.faultQueue}. */
   allocFaultQueue(): FaultQueue {
     return new FaultQueue(
+      key,
       this,
       kernelCall({}, () => native.faultQueueAllocate(this.handle)),
     );
@@ -119,7 +130,7 @@ export class Iommufd extends Closable {
   }
 
   #keep(handle: IoasHandle): Ioas {
-    const ioas = new Ioas(this, handle);
+    const ioas = new Ioas(key, this, handle);
     this.#ioases.add(ioas);
     return ioas;
   }
@@ -186,7 +197,7 @@ export class Iommufd extends Closable {
    *   ERR_NOT_BOUND, ERR_OTHER_IOMMUFD.
    */
   hwInfo(device: IommufdDevice, opts?: { type?: HwInfoType }): HwInfo {
-    const { type } = options(opts);
+    const { type } = options(opts, ['type']);
     const number =
       type === undefined ? undefined : hwInfoTypes[oneOf(type, 'type', Object.keys(hwInfoTypes) as HwInfoType[])];
     const id = boundId(device, this);

@@ -1,11 +1,13 @@
 // IoasMapping: a mapping in an IOAS, its state, and mapping it again after a revocation.
+import { shown } from '../addon/shown';
+import { type Key, onlyInside } from '../errors/key';
 import { Lifetime, type End } from '../lifetime/lifetime';
 import type { Parents } from '../lifetime/parents';
 import { DmaBuf } from '../dmabuf/dma-buf';
 import type { Exported } from '../dmabuf/exported';
 import { codedError, closedError } from '../errors/errors';
 import { instance, outOfRange } from '../errors/validate';
-import type { Source } from './placement';
+import { accessName, type Source } from './placement';
 
 /**
  * 'live': DMA reaches the memory. 'revoked': the exporting device revoked its memory, DMA through the mapping faults,
@@ -59,8 +61,22 @@ export class IoasMapping {
   };
   readonly #life = new Lifetime(this, IoasMapping.#end);
 
+  static {
+    shown(
+      this,
+      'state',
+      'iova',
+      'length',
+      ['offset', (mapping) => mapping.#source.offset],
+      ['access', (mapping) => accessName(mapping.#source.access)],
+      ['autoRemap', (mapping) => mapping.#source.autoRemap],
+      ['ioas', ({ ioas }) => ioas.id],
+    );
+  }
+
   /** @internal */
-  constructor(ioas: Parents['Ioas'], iova: bigint, source: Source) {
+  constructor(made: Key, ioas: Parents['Ioas'], iova: bigint, source: Source) {
+    onlyInside(made, 'IoasMapping', 'use Ioas#mapDmaBuf() or Ioas#mapMemory()');
     this.ioas = ioas;
     this.iova = iova;
     this.length = source.length;

@@ -1,9 +1,15 @@
 // Map options: checks IOVA, range and access, and describes the memory that a mapping maps.
 import type { DmaBuf } from '../dmabuf/dma-buf';
 import { accesses, oneOf, option, outOfRange, u64, type Access } from '../errors/validate';
+import { onlyKnown } from '../errors/unknown-option';
 
 // linux/iommufd.h: IOMMU_IOAS_MAP_WRITEABLE, IOMMU_IOAS_MAP_READABLE
 const accessFlags: Record<Access, bigint> = { r: 4n, w: 2n, rw: 6n };
+
+/** The name of access flags. @internal */
+export function accessName(flags: bigint): Access | undefined {
+  return accesses.find((name) => accessFlags[name] === flags);
+}
 
 /** The IOVA of a mapping, the part of the memory that is mapped, and the access that devices have. */
 export interface MapOptions {
@@ -17,6 +23,8 @@ export interface MapOptions {
   access?: Access | undefined;
 }
 
+const mapOptions = ['iova', 'offset', 'length', 'access'] as const satisfies readonly (keyof MapOptions)[];
+
 /** How a dma-buf is mapped. */
 export interface MapDmaBufOptions extends MapOptions {
   /**
@@ -28,6 +36,9 @@ export interface MapDmaBufOptions extends MapOptions {
 }
 
 /** @internal */
+export const mapDmaBufOptions = [...mapOptions, 'autoRemap'] as const satisfies readonly (keyof MapDmaBufOptions)[];
+
+/** @internal */
 export interface Placement {
   iova: bigint | undefined;
   offset: bigint;
@@ -36,7 +47,12 @@ export interface Placement {
 }
 
 /** Checks map options against the memory's size. @internal */
-export function toPlacement(opts: MapOptions | undefined, size: bigint): Placement {
+export function toPlacement(
+  opts: MapOptions | undefined,
+  size: bigint,
+  known: readonly string[] = mapOptions,
+): Placement {
+  onlyKnown(opts, known);
   const iova = option(opts, 'iova');
   const start = option(opts, 'offset');
   const count = option(opts, 'length');

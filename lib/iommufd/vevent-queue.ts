@@ -1,4 +1,6 @@
 // Virtual event queues: events that the physical IOMMU reports for a guest's virtual IOMMU.
+import { shown } from '../addon/shown';
+import { key, type Key, onlyInside } from '../errors/key';
 import type { Parents } from '../lifetime/parents';
 import { kernelCall } from '../errors/errors';
 import { native, type FdHandle, type VeventQueueHandle } from '../addon/native';
@@ -52,7 +54,12 @@ export class VeventQueue extends EventQueue<VirtualEvent> {
   readonly #length: number;
   #next = 0;
 
-  private constructor(viommu: Parents['Viommu'], handle: VeventQueueHandle, length: number) {
+  static {
+    shown(this, 'closed', 'id', ['viommu', ({ viommu }) => viommu.id]);
+  }
+
+  private constructor(made: Key, viommu: Parents['Viommu'], handle: VeventQueueHandle, length: number) {
+    onlyInside(made, 'VeventQueue', 'use Viommu#allocEventQueue()');
     super('event queue', owned(native.veventQueue, handle), native.veventQueueFile(handle), [viommu]);
     this.viommu = viommu;
     this.#length = length;
@@ -60,12 +67,13 @@ export class VeventQueue extends EventQueue<VirtualEvent> {
 
   /** @internal */
   static alloc(viommu: Parents['Viommu'], opts: VeventQueueOptions): VeventQueue {
-    const what = options(opts);
+    const what = options(opts, ['type', 'eventLength', 'depth']);
     const { number, length } = toType(what);
     const depth = integer(what.depth, 'depth', 1, deepest);
     const { handle } = viommu;
     const args = { viommu: viommu.id, type: number, depth };
     return new VeventQueue(
+      key,
       viommu,
       kernelCall(args, () => native.veventQueueAllocate(handle, number, depth)),
       length,

@@ -1,8 +1,11 @@
 // Virtual IOMMUs: a guest's share of a physical IOMMU, and the guest's IDs of its devices.
+import { shown } from '../addon/shown';
+import { key, type Key, onlyInside } from '../errors/key';
 import type { Parents } from '../lifetime/parents';
 import { codedError, kernelCall } from '../errors/errors';
 import { native, type VdeviceHandle, type ViommuHandle } from '../addon/native';
-import { bytes, instance, integer, oneOf, options, outOfRange, u64 } from '../errors/validate';
+import { onlyKnown } from '../errors/unknown-option';
+import { bytes, fields, instance, integer, oneOf, outOfRange, u64 } from '../errors/validate';
 import { boundId, type IommufdDevice } from './bound';
 import { Hwpt, nest, nestSync, type NestedHwptOptions } from './hwpt';
 import type { HwptData } from './hwpt-data';
@@ -26,13 +29,15 @@ const answerLength = { 'arm-smmuv3': 0, 'tegra241-cmdqv': 16 } as const;
 const longest = 4096;
 
 function encode(data: ViommuData): { type: number; bytes: Uint8Array } {
-  const given = options(data, 'data');
+  const given = fields(data, 'data');
   const { type } = given;
   if (typeof type === 'string') {
     const name = oneOf(type, 'data.type', Object.keys(types) as (keyof typeof types)[]);
+    onlyKnown(data, ['type'], 'data');
     return { type: types[name], bytes: new Uint8Array(answerLength[name]) };
   }
   const number = integer(type, 'data.type', 0, 0xffff_ffff);
+  onlyKnown(data, ['type', 'bytes'], 'data');
   const raw = given.bytes === undefined ? new Uint8Array() : bytes(given.bytes, 'data.bytes');
   if (raw.byteLength > longest) throw outOfRange('data.bytes.byteLength', `<= ${String(longest)}`, raw.byteLength);
   return { type: number, bytes: Uint8Array.from(raw) };
@@ -53,7 +58,12 @@ export class Viommu extends IommufdObject {
   readonly answer: Uint8Array;
   readonly #handle: ViommuHandle;
 
-  private constructor(parent: Hwpt, handle: ViommuHandle, answer: Uint8Array) {
+  static {
+    shown(this, 'closed', 'id', ['parent', ({ parent }) => parent.id]);
+  }
+
+  private constructor(made: Key, parent: Hwpt, handle: ViommuHandle, answer: Uint8Array) {
+    onlyInside(made, 'Viommu', 'use Iommufd#allocViommu()');
     super('vIOMMU', owned(native.viommu, handle), [parent]);
     this.#handle = handle;
     this.iommufd = parent.iommufd;
@@ -70,6 +80,7 @@ export class Viommu extends IommufdObject {
     const { handle } = table;
     const args = { device: id, parent: table.id, type };
     return new Viommu(
+      key,
       table,
       kernelCall(args, () => native.viommuAllocate(handle, id, type, answer)),
       answer,
@@ -150,7 +161,12 @@ export class Vdevice extends IommufdObject {
   /** The guest's ID for the device. */
   readonly virtualId: bigint;
 
-  private constructor(viommu: Viommu, handle: VdeviceHandle, virtualId: bigint) {
+  static {
+    shown(this, 'closed', 'id', 'virtualId', ['viommu', ({ viommu }) => viommu.id]);
+  }
+
+  private constructor(made: Key, viommu: Viommu, handle: VdeviceHandle, virtualId: bigint) {
+    onlyInside(made, 'Vdevice', 'use Viommu#allocVdevice()');
     super('virtual device', owned(native.vdevice, handle), [viommu]);
     this.viommu = viommu;
     this.virtualId = virtualId;
@@ -163,6 +179,7 @@ export class Vdevice extends IommufdObject {
     const id = boundId(device, viommu.iommufd);
     const args = { viommu: viommu.id, device: id, virtualId: number };
     return new Vdevice(
+      key,
       viommu,
       kernelCall(args, () => native.vdeviceAllocate(handle, id, number)),
       number,

@@ -1,7 +1,9 @@
 // FdChannel sends bytes and file descriptors to other processes over a Unix socket (unix(7), SCM_RIGHTS).
+import { shown } from '../addon/shown';
+import { key, type Key, onlyInside } from '../errors/key';
 import { type FdHandle, native, type NativeMessage, type SlowReceiveHandle } from '../addon/native';
 import { closedError, codedError, kernelCall, KernelError } from '../errors/errors';
-import { array, integer, invalidType, oneOf, options, outOfRange, string } from '../errors/validate';
+import { array, fields, integer, invalidType, oneOf, options, outOfRange, string } from '../errors/validate';
 import { pollEvents } from '../events/poll';
 import { orAborted, toSignal, Turns, type WaitOptions, Waits } from '../events/waits';
 import { toKernel } from '../kernel/default-kernel';
@@ -57,9 +59,17 @@ export interface PeerCredentials {
   groups: number[];
 }
 
-/** @internal */
-export function toChannel(opts: ChannelOptions | undefined): { kernel: Kernel; kind: ChannelKind; maxBytes: number } {
-  const { kernel, kind = 'seqpacket', maxBytes = 65536 } = options(opts);
+/** @param more further options of the function @internal */
+export function toChannel<T extends ChannelOptions>(
+  opts: T | undefined,
+  ...more: Exclude<keyof T & string, keyof ChannelOptions>[]
+): { kernel: Kernel; kind: ChannelKind; maxBytes: number } {
+  const known: string[] = ['kernel', 'kind', 'maxBytes', ...more];
+  const {
+    kernel,
+    kind = 'seqpacket',
+    maxBytes = 65536,
+  } = options<ChannelOptions>(opts, known as (keyof ChannelOptions)[]);
   return {
     kernel: toKernel(kernel),
     kind: oneOf(kind, 'kind', ['seqpacket', 'stream'] as const),
@@ -92,9 +102,15 @@ export class FdChannel extends Closable {
     },
   };
 
+  static {
+    shown(this, 'closed', 'fd', 'kind');
+  }
+
   /** Takes ownership of the socket. @internal */
-  constructor(handle: FdHandle, { kernel, kind, maxBytes }: ReturnType<typeof toChannel>) {
+  constructor(made: Key, handle: FdHandle, settings: ReturnType<typeof toChannel>) {
+    onlyInside(made, 'FdChannel', 'use FdChannel.connect(), FdChannel.pair() or FdServer#accept()');
     super(FdChannel.#end);
+    const { kernel, kind, maxBytes } = settings;
     this.#handle = handle;
     this.#kernel = kernel;
     this.kind = kind;
@@ -107,7 +123,7 @@ export class FdChannel extends Closable {
   static pair(opts?: ChannelOptions): [FdChannel, FdChannel] {
     const settings = toChannel(opts);
     const [one, other] = kernelCall({}, () => native.socketPair(settings.kernel.handle, socketTypes[settings.kind]));
-    return [new FdChannel(one, settings), new FdChannel(other, settings)];
+    return [new FdChannel(key, one, settings), new FdChannel(key, other, settings)];
   }
 
   /**
@@ -120,7 +136,7 @@ export class FdChannel extends Closable {
     const settings = toChannel(opts);
     const where = toSocketPath(path);
     const call = () => native.socketConnect(settings.kernel.handle, where, socketTypes[settings.kind]);
-    return new FdChannel(kernelCall({ path }, call), settings);
+    return new FdChannel(key, kernelCall({ path }, call), settings);
   }
 
   /**
@@ -138,7 +154,7 @@ export class FdChannel extends Closable {
       native.fdClose(handle, false);
       throw error;
     }
-    return new FdChannel(handle, settings);
+    return new FdChannel(key, handle, settings);
   }
 
   get #socket(): FdHandle {
@@ -373,7 +389,7 @@ export class FdChannel extends Closable {
 }
 
 function toMessage(bytes: Uint8Array, handles: readonly FdHandle[]): FdMessage {
-  const fds = handles.map((handle) => new ReceivedFd(handle));
+  const fds = handles.map((handle) => new ReceivedFd(key, handle));
   const close = () => {
     for (const fd of fds) fd.close();
   };
@@ -394,7 +410,7 @@ function toNumbers(fds: unknown): Int32Array {
   const sources = array(fds as readonly FdSource[], 'fds');
   if (sources.length > mostFds) throw outOfRange('fds.length', `<= ${String(mostFds)}`, sources.length);
   return Int32Array.from(sources, (source, i) => {
-    const fd = typeof source === 'number' ? source : options(source, `fds[${String(i)}]`).fd;
+    const fd = typeof source === 'number' ? source : fields(source, `fds[${String(i)}]`).fd;
     return integer(fd, `fds[${String(i)}]`, 0, 0x7fff_ffff);
   });
 }

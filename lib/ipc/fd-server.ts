@@ -1,7 +1,9 @@
 // FdServer listens on a Unix socket and accepts channels that carry file descriptors.
+import { shown } from '../addon/shown';
+import { key, type Key, onlyInside } from '../errors/key';
 import { type FdHandle, native } from '../addon/native';
 import { closedError, kernelCall } from '../errors/errors';
-import { integer, options } from '../errors/validate';
+import { fields, integer } from '../errors/validate';
 import { pollEvents } from '../events/poll';
 import { toSignal, Turns, type WaitOptions, Waits } from '../events/waits';
 import { Closable } from '../lifetime/closable';
@@ -47,8 +49,14 @@ export class FdServer extends Closable {
     },
   };
 
-  private constructor(path: string, { handle, file, settings }: Listener) {
+  static {
+    shown(this, 'closed', 'path');
+  }
+
+  private constructor(made: Key, path: string, listener: Listener) {
+    onlyInside(made, 'FdServer', 'use FdServer.listen()');
     super(FdServer.#end);
+    const { handle, file, settings } = listener;
     this.path = path;
     this.#handle = handle;
     this.#file = file;
@@ -64,7 +72,7 @@ export class FdServer extends Closable {
    *   root and this one can replace files in the folder or in one of its parents.
    */
   static listen(path: string, opts?: ListenSocketOptions): FdServer {
-    return new FdServer(path, startListening(path, opts, false));
+    return new FdServer(key, path, startListening(path, opts, false));
   }
 
   /**
@@ -72,7 +80,7 @@ export class FdServer extends Closable {
    * supports this. @internal
    */
   static listenWithoutFds(path: string, opts?: ListenSocketOptions): FdServer {
-    return new FdServer(path, startListening(path, opts, true));
+    return new FdServer(key, path, startListening(path, opts, true));
   }
 
   /**
@@ -86,7 +94,7 @@ export class FdServer extends Closable {
       signal?.throwIfAborted();
       this.check();
       const handle = kernelCall({ path: this.path }, () => native.socketAccept(this.#handle));
-      if (handle) return new FdChannel(handle, this.#settings);
+      if (handle) return new FdChannel(key, handle, this.#settings);
       await this.#waits.until(this.#handle, pollEvents.readable, signal);
     }
   }
@@ -110,8 +118,8 @@ export class FdServer extends Closable {
 }
 
 function startListening(path: string, opts: ListenSocketOptions | undefined, refuseFds: boolean): Listener {
-  const settings = toChannel(opts);
-  const { mode = 0o600, backlog = 128, group } = options(opts);
+  const settings = toChannel(opts, 'mode', 'group', 'backlog');
+  const { mode = 0o600, backlog = 128, group } = fields(opts, 'options');
   const where = toSocketPath(path);
   const bits = integer(mode, 'mode', 0, 0o777);
   const most = integer(backlog, 'backlog', 1, 4096);

@@ -1,4 +1,6 @@
 // ReceivedFd owns a file descriptor that came from another process.
+import { shown } from '../addon/shown';
+import { key, type Key, onlyInside } from '../errors/key';
 import { toKernel } from '../kernel/default-kernel';
 import { kernelCall } from '../errors/errors';
 import type { Kernel } from '../kernel/kernel';
@@ -19,8 +21,13 @@ export class ReceivedFd extends Closable {
     close: (received) => native.fdClose(received.#handle, false),
   };
 
+  static {
+    shown(this, 'closed', 'fd');
+  }
+
   /** @internal */
-  constructor(handle: FdHandle) {
+  constructor(made: Key, handle: FdHandle) {
+    onlyInside(made, 'ReceivedFd', 'use FdChannel#receive() or ReceivedFd.fromProcess()');
     super(ReceivedFd.#end);
     this.#handle = handle;
   }
@@ -35,10 +42,13 @@ export class ReceivedFd extends Closable {
    *   ERR_OUT_OF_RANGE.
    */
   static fromProcess(pid: number, fd: number, opts?: { kernel?: Kernel }): ReceivedFd {
-    const kernel = toKernel(options(opts).kernel);
+    const kernel = toKernel(options(opts, ['kernel']).kernel);
     const process = integer(pid, 'pid', 1, 0x7fff_ffff);
     const number = integer(fd, 'fd', 0, 0x7fff_ffff);
-    return new ReceivedFd(kernelCall({ pid, fd }, () => native.pidfdGetfd(kernel.handle, process, number)));
+    return new ReceivedFd(
+      key,
+      kernelCall({ pid, fd }, () => native.pidfdGetfd(kernel.handle, process, number)),
+    );
   }
 
   /** The descriptor's number in this process. Close-on-exec is set. @throws Error ERR_CLOSED */

@@ -1,4 +1,6 @@
 // ShareClient receives the dma-bufs that another process serves.
+import { data, shown } from '../addon/shown';
+import { key, type Key, onlyInside } from '../errors/key';
 import { EventEmitter } from 'node:events';
 import { DmaBuf } from '../dmabuf/dma-buf';
 import { codedError } from '../errors/errors';
@@ -52,7 +54,12 @@ export class ShareClient extends EventEmitter<ShareClientEvents> {
   };
   readonly #life = new Lifetime(this, ShareClient.#end);
 
-  private constructor(channel: FdChannel, server: PeerCredentials, buffers: readonly SharedBuffer[]) {
+  static {
+    shown(this, 'closed', 'server', 'buffers');
+  }
+
+  private constructor(made: Key, channel: FdChannel, server: PeerCredentials, buffers: readonly SharedBuffer[]) {
+    onlyInside(made, 'ShareClient', 'use ShareClient.connect()');
     super();
     this.#channel = instance(channel, 'channel', FdChannel);
     this.server = server;
@@ -66,10 +73,11 @@ export class ShareClient extends EventEmitter<ShareClientEvents> {
    * @throws as {@link FdChannel.connect}. Error ERR_SHARE_UNTRUSTED: the server's user is not trusted.
    *   ERR_SHARE_REFUSED: the server does not serve this user, or has no free slot. ERR_SHARE_PROTOCOL: an invalid
    *   message, or a description that does not match its fd. ERR_SHARE_VERSION: another protocol version.
-   *   ERR_NOT_DMA_BUF: the server sent an fd of another kind. The signal's reason.
+   *   ERR_NOT_DMA_BUF: the server sent an fd of another kind. ERR_OTHER_KERNEL: it shares dma-bufs of a fake kernel of
+   *   its own process. The signal's reason.
    */
   static async connect(path: string, opts?: ShareClientOptions): Promise<ShareClient> {
-    const { signal, serverUids, ...rest } = options(opts);
+    const { signal, serverUids, ...rest } = options(opts, ['signal', 'serverUids', 'kernel', 'maxBytes']);
     const trusted = array(serverUids ?? [0, process.geteuid?.() ?? 0], 'serverUids').map((id) =>
       integer(id, 'serverUids', 0, 0xffff_ffff),
     );
@@ -92,10 +100,10 @@ export class ShareClient extends EventEmitter<ShareClientEvents> {
           message.fds[i]?.fd ?? -1,
           rest.kernel === undefined ? {} : { kernel: rest.kernel },
         );
-        buffers.push({ ...info, dmaBuf });
+        buffers.push(data({ ...info, dmaBuf }));
         checkBuffer(info, dmaBuf);
       }
-      return new ShareClient(channel, server, buffers);
+      return new ShareClient(key, channel, server, buffers);
     } catch (error) {
       for (const { dmaBuf } of buffers) dmaBuf.close();
       channel.close();

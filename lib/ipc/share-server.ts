@@ -1,4 +1,5 @@
 // ShareServer serves dma-bufs to other processes on a Unix socket.
+import { shown } from '../addon/shown';
 import { EventEmitter } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { DmaBuf } from '../dmabuf/dma-buf';
@@ -55,6 +56,13 @@ export interface ShareOptions extends Omit<ListenSocketOptions, 'kind'> {
    */
   reserved?: number;
 }
+
+const shareOptions = [
+  ...(['uids', 'gids', 'patience', 'clients', 'clientsPerUser', 'reserved'] as const),
+  ...(['kernel', 'maxBytes', 'mode', 'group', 'backlog'] as const),
+];
+/** The other properties of a SharedBuffer, which is accepted as an offer. */
+const ofSharedBuffer = ['size', 'inode', 'exporter', 'generation', 'state'];
 
 /** The events of a {@link ShareServer}. */
 export interface ShareServerEvents {
@@ -122,6 +130,10 @@ export class ShareServer extends EventEmitter<ShareServerEvents> {
     },
   };
 
+  static {
+    shown(this, 'closed', 'path', 'clients');
+  }
+
   /**
    * Listens at `path` and serves `offers`.
    *
@@ -130,7 +142,15 @@ export class ShareServer extends EventEmitter<ShareServerEvents> {
    */
   constructor(path: string, offers: readonly ShareOffer[], opts?: ShareOptions) {
     super();
-    const { uids, gids = [], patience = 10_000, clients, clientsPerUser, reserved, ...listen } = options(opts);
+    const {
+      uids,
+      gids = [],
+      patience = 10_000,
+      clients,
+      clientsPerUser,
+      reserved,
+      ...listen
+    } = options(opts, shareOptions);
     this.#slots = new Slots({ clients, clientsPerUser, reserved });
     this.#settings = {
       uids: array(uids ?? [0, process.geteuid?.() ?? 0], 'uids').map((id) => integer(id, 'uids', 0, 0xffff_ffff)),
@@ -353,7 +373,12 @@ const keepers = new WeakMap<ShareServer, Watcher>();
 const messageOf = (error: unknown) => (error instanceof Error ? error.message : String(error));
 
 function toOffer(offer: ShareOffer): ShareOffer {
-  const { name, dmaBuf, device, region, ranges } = options(offer, 'offer');
+  const { name, dmaBuf, device, region, ranges } = options(
+    offer,
+    ['name', 'dmaBuf', 'device', 'region', 'ranges'],
+    'offer',
+    ofSharedBuffer,
+  );
   return {
     name: string(name, 'name'),
     dmaBuf: instance(dmaBuf, 'dmaBuf', DmaBuf),

@@ -1,4 +1,6 @@
 // Kernel selects what system calls run on: the system's kernel or a simulated one.
+import { shown } from '../addon/shown';
+import { key, type Key, onlyInside } from '../errors/key';
 import { native, type KernelHandle } from '../addon/native';
 
 /** An object with mappings that is notified when one of them may have been revoked or can be restored. @internal */
@@ -15,18 +17,29 @@ export class Kernel {
   readonly name: string;
   /** The path of this kernel's sysfs. */
   readonly sysfs: string;
-  /** @internal */
-  readonly handle: KernelHandle;
   /** The watchers to notify when a mapping may have been revoked. @internal */
   readonly watchers = new Set<WeakRef<Watcher>>();
 
-  /** @internal */
-  protected constructor(handle: KernelHandle, name: string, sysfs: string) {
-    this.handle = handle;
+  static {
+    shown(this, 'name', 'sysfs');
+  }
+
+  #handle: KernelHandle | undefined;
+
+  /** @param handle undefined: the system's kernel @internal */
+  protected constructor(made: Key, name: string, sysfs: string, handle?: KernelHandle) {
+    onlyInside(made, 'Kernel', 'use Kernel.system or new FakeKernel()');
     this.name = name;
     this.sysfs = sysfs;
+    this.#handle = handle;
+  }
+
+  /** @internal */
+  get handle(): KernelHandle {
+    this.#handle ??= native.systemKernel(); // sysfs can be read without the addon
+    return this.#handle;
   }
 
   /** The kernel of this process. */
-  static readonly system: Kernel = new Kernel(native.systemKernel(), 'system', '/sys');
+  static readonly system: Kernel = new Kernel(key, 'system', '/sys');
 }

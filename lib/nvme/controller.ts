@@ -1,5 +1,7 @@
 // NvmeController finds the parts of an NVMe controller that can be shared: its Controller Memory Buffer (CMB) and its
 // doorbells (NVM Express Base Specification 1.4 and 2.0; section numbers are those of 2.0).
+import { data, shown } from '../addon/shown';
+import { native } from '../addon/native';
 import { codedError } from '../errors/errors';
 import { instance, integer, oneOf, options, outOfRange, u64 } from '../errors/validate';
 import { VfioDevice } from '../vfio/device';
@@ -17,7 +19,8 @@ const offsets = {
 } as const;
 const classOfNvme = 0x0108;
 const lastQueue = 0xffff;
-const page = 0x1000n;
+/** The unit of the specification, whatever the kernel's page size is. */
+const unitOfNvme = 0x1000n;
 
 /** Bits of CMBMSC and CMBSTS. */
 const registersEnable = 1;
@@ -82,6 +85,10 @@ export class NvmeController {
   /** The registers without the doorbells: the first 4096 bytes of BAR 0. */
   readonly registers: MappedRegion;
 
+  static {
+    shown(this, ['device', ({ device }) => device.address], ['closed', ({ registers }) => registers.closed]);
+  }
+
   /**
    * Maps the controller's registers.
    *
@@ -97,7 +104,7 @@ export class NvmeController {
         `${device.address ?? 'the device'} is no NVMe controller: its class is ${hex(code)}`,
       );
     }
-    this.registers = device.region(0).map({ offset: 0n, length: page });
+    this.registers = device.region(0).map({ offset: 0n, length: unitOfNvme });
   }
 
   /** The version of the specification that the controller implements, for example '1.4.0'. */
@@ -125,21 +132,21 @@ export class NvmeController {
    */
   get cmb(): NvmeCmb | undefined {
     const [location, size] = [this.registers.read32(offsets.cmbloc), this.registers.read32(offsets.cmbsz)];
-    const unit = page << BigInt(4 * bits(size, 11, 8));
+    const unit = unitOfNvme << BigInt(4 * bits(size, 11, 8));
     const offset = unit * BigInt(bits(location, 31, 12));
     const region = bits(location, 2, 0);
     const wanted = unit * BigInt(bits(size, 31, 12));
     if (wanted === 0n) return undefined;
     const room = this.device.region(region).size - offset;
     if (room <= 0n) return undefined;
-    return {
+    return data({
       ...{ region, offset, length: wanted < room ? wanted : room },
       submissionQueues: bit(size, 0),
       completionQueues: bit(size, 1),
       lists: bit(size, 2),
       readData: bit(size, 3),
       writeData: bit(size, 4),
-    };
+    });
   }
 
   /**
@@ -150,9 +157,9 @@ export class NvmeController {
    *   RangeError ERR_OUT_OF_RANGE.
    */
   enableCmb(opts?: EnableCmbOptions): NvmeCmb {
-    const { controllerAddress } = options(opts);
+    const { controllerAddress } = options(opts, ['controllerAddress']);
     const address = controllerAddress === undefined ? undefined : u64(controllerAddress, 'controllerAddress');
-    if (address !== undefined && address % page !== 0n) {
+    if (address !== undefined && address % unitOfNvme !== 0n) {
       throw outOfRange('controllerAddress', 'a multiple of 4096', address);
     }
     if (this.capabilities.cmbHasControl) this.#control(address);
@@ -192,25 +199,31 @@ export class NvmeController {
     const offset = BigInt(offsets.doorbells + (2 * number + which) * this.capabilities.doorbellStride);
     const { size } = this.device.region(0);
     if (offset + 4n > size) throw outOfRange('queue', 'of a doorbell inside BAR 0', queue);
-    return { region: 0, offset, length: 4n };
+    return data({ region: 0, offset, length: 4n });
   }
 
   /**
    * Returns the pages with the doorbells of queues 0 to `lastQueue`, for a peer that writes to them. The peer can write
    * to every doorbell in these pages.
    *
-   * @throws Error ERR_NOT_EXPORTABLE: one of these pages contains the MSI-X table. RangeError ERR_OUT_OF_RANGE.
+   * @throws Error ERR_NOT_EXPORTABLE: one of these pages contains the MSI-X table or, with pages larger than 4 KiB, the
+   *   controller's registers. RangeError ERR_OUT_OF_RANGE.
    */
   doorbells(lastQueue = 0): BarRange {
     const { offset: last, length } = this.doorbell(lastQueue, 'completion');
     const start = BigInt(offsets.doorbells);
+    const page = native.pageSize;
+    if (start % page !== 0n) {
+      const why = `pages of this kernel have ${String(page)} bytes: the doorbells share one with the controller's registers`;
+      throw codedError('ERR_NOT_EXPORTABLE', why);
+    }
     const end = ((last + length + page - 1n) / page) * page;
     const inside = this.device
       .region(0)
       .exportableRanges()
       .some((range) => range.offset <= start && end <= range.offset + range.length);
     if (!inside) throw codedError('ERR_NOT_EXPORTABLE', 'the doorbells share a page with the MSI-X table');
-    return { region: 0, offset: start, length: end - start };
+    return data({ region: 0, offset: start, length: end - start });
   }
 
   /** Unmaps the registers. The CMB's state does not change. */

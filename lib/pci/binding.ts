@@ -1,25 +1,21 @@
-// Binds a PCI device to vfio-pci and restores its previous driver.
-import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
-import { noIommu } from './iommu-group';
-import { attempt, linked, list, text } from '../kernel/look';
+// Binds a PCI device to a VFIO driver and restores its previous driver.
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import { codedError } from '../errors/errors';
-import { boolean, options, string } from '../errors/validate';
-import { inUse, usersOf } from './in-use';
+import { array, boolean, integer, options, string } from '../errors/validate';
+import { defaultKernel } from '../kernel/default-kernel';
+import { linked, text } from '../kernel/look';
+import { lockFile, memoryDetails, memoryFile, recall, type Remembered } from './binding-memory';
+import { BindingLock, refusal, type BindingStep, type Outcome } from './binding-steps';
+import { companionsText, inUse, tracesOf, usersOf, type DeviceTraces } from './in-use';
+import { noIommu } from './iommu-group';
+import { obstacles } from './obstacles';
+import { driverInRule, ruleFile, ruleText } from './persistent-binding';
 import { toAddress } from './sysfs';
+import { wait, waitSync, type Waiting } from './waiting';
+import { generic, isHeldByVfio, isVfioDriver, named, vfioDriverFor } from './vfio-driver';
 
-const vfio = 'vfio-pci';
-/** The folder, below the root of a host, that stores the previous driver of each device. It is gone after a restart, as the bindings are. */
-const memory = 'run/vfio-dmabuf/drivers';
-
-/** That folder of the host whose sysfs this is. A fake host, and a copy of another host, have their own. */
-const memoryOf = (sysfs: string) => join(dirname(sysfs), memory);
-
-/** A step: write `value` to `file`; undefined: remove the file. */
-export interface BindingStep {
-  file: string;
-  value: string | undefined;
-}
+export type { BindingStep };
 
 /** The plan for changing a device's driver. */
 export interface BindingPlan {
@@ -31,16 +27,60 @@ export interface BindingPlan {
   to: string | undefined;
   /** The steps in order. Empty: nothing to do. */
   steps: BindingStep[];
-  /** Reasons against the change: uses of the device that it would interrupt. */
+  /** Reasons against the change: uses of the device that it would interrupt, and why VFIO could not use the device. */
   objections: string[];
 }
 
 /** Options for binding and unbinding. */
 export interface BindingOptions {
-  /** The path of sysfs. Default: /sys. */
+  /** The path of sysfs. Default: that of the kernel that VFIO_DMABUF_KERNEL selects, which is /sys for the system's. */
   sysfs?: string;
   /** Whether to ignore the objections. Default: false. */
   force?: boolean;
+  /**
+   * The VFIO driver. Default: the one whose alias fits the device best, which is vfio-pci for most devices. Only for
+   * binding.
+   */
+  driver?: string;
+  /** Whether to bind the device after each restart, too, by a udev rule. Only for binding. Default: false. */
+  persist?: boolean;
+  /** Devices that are bound in the same step: they are no objection if they are in the same IOMMU group. */
+  together?: readonly string[];
+  /** How long to wait for the kernel, in milliseconds. Default: 30,000. */
+  timeout?: number;
+}
+
+const known = ['sysfs', 'force', 'driver', 'persist', 'together', 'timeout'] as const;
+
+const defaultTimeout = 30_000;
+const longestTimeout = 2 ** 31 - 1;
+
+interface Settings {
+  sysfs: string;
+  force: boolean;
+  driver: string | undefined;
+  persist: boolean;
+  together: readonly string[];
+  timeout: number;
+}
+
+function toSettings(opts: BindingOptions | undefined): Settings {
+  const {
+    sysfs = defaultKernel().sysfs,
+    force = false,
+    driver,
+    persist = false,
+    together = [],
+    timeout,
+  } = options(opts, known);
+  return {
+    sysfs: string(sysfs, 'sysfs'),
+    force: boolean(force, 'force'),
+    driver: driver === undefined ? undefined : string(driver, 'driver'),
+    persist: boolean(persist, 'persist'),
+    together: array(together, 'together').map((other) => toAddress(string(other, 'together'))),
+    timeout: integer(timeout ?? defaultTimeout, 'timeout', 0, longestTimeout),
+  };
 }
 
 interface Place {
@@ -48,153 +88,273 @@ interface Place {
   address: string;
   folder: string;
   driver: string | undefined;
-  remembered: string;
+  /** The driver_override, if there is one. */
+  override: string | undefined;
+  memory: Remembered | 'stale' | undefined;
+  rule: string;
 }
 
 function toPlace(address: string, sysfs: string): Place {
   const full = toAddress(string(address, 'address'));
   const folder = join(sysfs, 'bus/pci/devices', full);
   if (!existsSync(folder)) throw codedError('ERR_NO_SUCH_DEVICE', `there is no PCI device ${full}`);
+  const override = text(join(folder, 'driver_override')).trim();
   return {
     sysfs,
     address: full,
     folder,
     driver: linked(join(folder, 'driver')),
-    remembered: join(memoryOf(sysfs), full),
+    override: override === '' || override === '(null)' ? undefined : override,
+    memory: recall(sysfs, full),
+    rule: ruleFile(sysfs, full),
   };
 }
+
+const overrideStep = ({ folder }: Place, value: string | undefined): BindingStep => ({
+  file: join(folder, 'driver_override'),
+  value: value ?? '\n',
+});
 
 const release = ({ folder, driver, address }: Place): BindingStep[] =>
   driver === undefined ? [] : [{ file: join(folder, 'driver/unbind'), value: address }];
 
+const probe = ({ sysfs, address }: Place): BindingStep => ({
+  file: join(sysfs, 'bus/pci/drivers_probe'),
+  value: address,
+});
+
+const forget = ({ sysfs, address }: Place): BindingStep => ({ file: memoryFile(sysfs, address), value: undefined });
+
+/** Remembers the current driver. After a bind that was interrupted, the driver that is remembered already stays. */
+function remember(place: Place, to: string): BindingStep[] {
+  const { sysfs, address, driver, memory } = place;
+  if (driver === undefined && typeof memory === 'object') return [];
+  const override = place.override !== undefined && isVfioDriver(sysfs, place.override) ? undefined : place.override;
+  if (driver === undefined && override === undefined && memory === undefined) return [];
+  return [
+    {
+      file: memoryFile(sysfs, address),
+      value: driver ?? '',
+      details: memoryDetails(sysfs, address, override, to),
+    },
+  ];
+}
+
+/** Returns the driver that is remembered, by `bind` or by the udev rule. */
+function previous({ sysfs, address, memory, driver }: Place): string | undefined {
+  const known = typeof memory === 'object' ? memory.driver : undefined;
+  const before = known ?? driverInRule(sysfs, address);
+  return before ?? (isHeldByVfio(sysfs, address) ? undefined : driver);
+}
+
+function persistence(place: Place, driver: string): BindingStep[] {
+  const content = ruleText(place.sysfs, place.address, named(place.sysfs, driver), previous(place));
+  return text(place.rule) === content ? [] : [{ file: place.rule, value: content, details: '' }];
+}
+
 /**
  * Returns the plan of {@link bindToVfio} without changing anything.
  *
- * @throws Error ERR_NO_SUCH_DEVICE. ERR_NO_VFIO_PCI: the driver is not loaded. ERR_NO_IOMMU: the device has no IOMMU to
- *   protect memory from it, so VFIO cannot use it.
+ * @throws Error ERR_NO_SUCH_DEVICE. ERR_UNKNOWN_KERNEL: VFIO_DMABUF_KERNEL has no valid value. ERR_NO_VFIO_PCI: the VFIO driver is not loaded. ERR_NO_IOMMU: the device has no
+ *   IOMMU to protect memory from it, so VFIO cannot use it.
  */
 export function planBind(address: string, opts?: BindingOptions): BindingPlan {
-  const { sysfs = '/sys' } = options(opts);
-  const place = toPlace(address, string(sysfs, 'sysfs'));
-  const { folder, driver, remembered } = place;
-  const plan = { address: place.address, from: driver, to: vfio };
-  if (driver === vfio) return { ...plan, steps: [], objections: [] };
-  if (!existsSync(join(sysfs, 'bus/pci/drivers', vfio))) {
-    throw codedError('ERR_NO_VFIO_PCI', 'the driver vfio-pci is not loaded; as root: modprobe vfio-pci');
+  return toBindPlan(address, opts, (message) => {
+    throw codedError('ERR_NO_VFIO_PCI', message);
+  });
+}
+
+/** As {@link planBind}, for a dry run: that the VFIO driver is not loaded is an objection, and no error. @internal */
+export function previewBind(address: string, opts?: BindingOptions): BindingPlan {
+  return toBindPlan(address, opts, (message) => [message]);
+}
+
+function toBindPlan(
+  address: string,
+  opts: BindingOptions | undefined,
+  notLoaded: (message: string) => string[],
+): BindingPlan {
+  const settings = toSettings(opts);
+  const { sysfs, persist, together } = settings;
+  const place = toPlace(address, sysfs);
+  const { driver } = place;
+  const isDone = driver !== undefined && isHeldByVfio(sysfs, place.address);
+  if (driver !== undefined && isDone && (settings.driver === undefined || settings.driver === driver)) {
+    const steps = persist ? persistence(place, driver) : [];
+    return { address: place.address, from: driver, to: driver, steps, objections: [] };
   }
+  const wanted = settings.driver === undefined ? vfioDriverFor(sysfs, place.address) : named(sysfs, settings.driver);
+  const instead = wanted.driver === generic ? '' : `, or take the generic driver (${generic})`;
+  const missing = wanted.isLoaded
+    ? []
+    : notLoaded(`the driver ${wanted.driver} is not loaded; as root: modprobe ${wanted.module}${instead}`);
   const unprotected = noIommu(sysfs, place.address);
   if (unprotected !== undefined)
     throw codedError('ERR_NO_IOMMU', `VFIO takes only devices behind an IOMMU: ${unprotected}`);
   const steps = [
-    ...(driver === undefined ? [] : [{ file: remembered, value: driver }]),
-    { file: join(folder, 'driver_override'), value: vfio },
+    ...(isDone ? [] : remember(place, wanted.driver)),
+    overrideStep(place, wanted.driver),
     ...release(place),
-    { file: join(sysfs, 'bus/pci/drivers_probe'), value: place.address },
+    probe(place),
+    ...(persist ? persistence(place, wanted.driver) : []),
   ];
-  return { ...plan, steps, objections: inUse(sysfs, place.address) };
+  const companions = companionsText(sysfs, place.address, together);
+  const objections = [
+    ...missing,
+    ...obstacles(sysfs, place.address),
+    ...(companions === undefined ? [] : [companions]),
+    ...inUse(sysfs, place.address),
+  ];
+  return { address: place.address, from: driver, to: wanted.driver, steps, objections };
 }
 
-/** Returns the plan of {@link unbindFromVfio} without changing anything. */
-export function planUnbind(address: string, opts?: BindingOptions): BindingPlan {
-  const { sysfs = '/sys' } = options(opts);
-  const place = toPlace(address, string(sysfs, 'sysfs'));
-  const { folder, driver, remembered } = place;
-  const old = text(remembered).trim() || undefined;
-  const plan = { address: place.address, from: driver, to: old };
-  if (driver !== vfio) return { ...plan, to: driver, steps: [], objections: [] };
+/** The steps that bind a device without a driver to the one that it had. */
+function restore(place: Place, old: string | undefined): BindingStep[] {
+  const { sysfs, address, folder, memory } = place;
+  const remembered = typeof memory === 'object' ? memory : undefined;
+  if (remembered && remembered.driver === undefined) return [overrideStep(place, remembered.override)];
+  const override = remembered?.override;
   const oldDriver = old === undefined ? undefined : join(sysfs, 'bus/pci/drivers', old);
-  const rebind =
-    oldDriver !== undefined && existsSync(oldDriver) ? join(oldDriver, 'bind') : join(sysfs, 'bus/pci/drivers_probe');
-  const steps = [
-    { file: join(folder, 'driver_override'), value: '\n' },
-    ...release(place),
-    { file: rebind, value: place.address },
-    ...(old === undefined ? [] : [{ file: remembered, value: undefined }]),
-  ];
-  const nodes = join(folder, 'vfio-dev');
-  const users = list(nodes).flatMap((name) => usersOf(join(nodes, name)));
-  const objections =
-    users.length === 0 ? [] : [`processes have it open: ${users.join(', ')}; unbinding waits for them`];
-  return { ...plan, steps, objections };
+  if (oldDriver !== undefined && existsSync(oldDriver)) {
+    const bind = { file: join(oldDriver, 'bind'), value: address };
+    return override === undefined || override === old ? [bind] : [bind, overrideStep(place, override)];
+  }
+  // udev loads the module of the usual driver at this event.
+  const load = old === undefined ? [] : [{ file: join(folder, 'uevent'), value: 'add' }];
+  return [probe(place), ...load, ...(override === undefined ? [] : [overrideStep(place, override)])];
 }
 
-function take({ file, value }: BindingStep): void {
-  if (value === undefined) {
-    rmSync(file, { force: true });
-    return;
+/**
+ * Returns the plan of {@link unbindFromVfio} without changing anything.
+ *
+ * @throws Error ERR_NO_SUCH_DEVICE
+ */
+export function planUnbind(address: string, opts?: BindingOptions): BindingPlan {
+  const { sysfs } = toSettings(opts);
+  const place = toPlace(address, sysfs);
+  const { driver, memory, override } = place;
+  const lasting: BindingStep[] = existsSync(place.rule) ? [{ file: place.rule, value: undefined }] : [];
+  const forgotten = memory === undefined ? [] : [forget(place)];
+  const held = driver !== undefined && isHeldByVfio(sysfs, place.address);
+  const remembered = typeof memory === 'object' ? memory : undefined;
+  // A bind or unbind that was interrupted leaves the device without a driver, or with driver_override set.
+  const isHalfDone = driver === undefined && remembered !== undefined;
+  if (!held && !isHalfDone) {
+    const isOurs = override !== undefined && (override === remembered?.to || isVfioDriver(sysfs, override));
+    const isOverridden = isOurs && memory !== undefined;
+    const cleared = isOverridden ? [overrideStep(place, remembered?.override)] : [];
+    const steps = [...lasting, ...cleared, ...forgotten];
+    return { address: place.address, from: driver, to: driver, steps, objections: [] };
   }
-  if (dirname(file).endsWith(`/${memory}`)) mkdirSync(dirname(file), { recursive: true });
-  try {
-    writeFileSync(file, value);
-  } catch (error) {
-    const { code = 'EIO' } = error as NodeJS.ErrnoException;
-    const hint = code === 'EACCES' || code === 'EPERM' ? ': only root may' : '';
-    throw codedError(code, `cannot write ${value.trim()} to ${file} (${code})${hint}`, error);
-  }
+  const old = remembered ? remembered.driver : driverInRule(sysfs, place.address);
+  const isLoaded = old !== undefined && existsSync(join(sysfs, 'bus/pci/drivers', old));
+  const first = remembered?.override !== undefined && remembered.override === old ? old : undefined;
+  const steps = [...lasting, overrideStep(place, first), ...release(place), ...restore(place, old), ...forgotten];
+  const objections = held ? inUse(sysfs, place.address) : [];
+  // udev binds a driver whose module is not loaded yet some time later.
+  return { address: place.address, from: driver, to: isLoaded ? old : undefined, steps, objections };
 }
 
 function refuseIfInUse({ address, objections }: BindingPlan, force: boolean): void {
   if (objections.length > 0 && !force) {
-    throw codedError('ERR_IN_USE', `${address} is in use: ${objections.join('; ')}`);
+    throw codedError('ERR_IN_USE', `${address} is in use or cannot be used: ${objections.join('; ')}`);
   }
 }
 
-function carryOut(plan: BindingPlan, sysfs: string): BindingPlan {
-  for (const step of plan.steps) take(step);
-  const driver = linked(join(sysfs, 'bus/pci/devices', plan.address, 'driver'));
-  if (plan.steps.length > 0 && plan.to !== undefined && driver !== plan.to) {
-    throw codedError(
-      'ERR_NOT_BOUND',
-      `${plan.address} is bound to ${driver ?? 'no driver'} after all, not to ${plan.to}`,
-    );
-  }
-  return plan;
-}
-
-/** Undoes the completed steps of a failed bind, as far as possible. */
-function undoBind({ address, from }: BindingPlan, sysfs: string): void {
-  const folder = join(sysfs, 'bus/pci/devices', address);
-  const steps: BindingStep[] = [
-    { file: join(folder, 'driver_override'), value: '\n' },
-    ...(from === undefined || linked(join(folder, 'driver')) !== undefined
-      ? []
-      : [{ file: join(sysfs, 'bus/pci/drivers', from, 'bind'), value: address }]),
-    { file: join(memoryOf(sysfs), address), value: undefined },
+/** The undoing of the completed steps of a failed bind, as far as possible. */
+function undoSteps({ address, from, steps }: BindingPlan, sysfs: string): BindingStep[] {
+  const place = toPlace(address, sysfs);
+  const remembered = typeof place.memory === 'object' ? place.memory : undefined;
+  const isReleased = from !== undefined && place.driver === undefined;
+  return [
+    overrideStep(place, remembered?.override),
+    ...(isReleased ? [{ file: join(sysfs, 'bus/pci/drivers', from, 'bind'), value: address }] : []),
+    ...steps.filter(({ file }) => file === place.rule).map(({ file }) => ({ file, value: undefined })),
+    forget(place),
   ];
-  for (const step of steps) attempt(() => take(step));
+}
+
+/** The error of steps that did not end in time. It names who has the device. */
+function notReleased(
+  plan: BindingPlan,
+  { sysfs, timeout }: Settings,
+  outcome: Outcome & { state: 'waiting' },
+  traces: DeviceTraces,
+): Error {
+  const users = usersOf(sysfs, plan.address, traces);
+  const who = users === '' ? 'no process that can be seen has it open' : `it is open by ${users}`;
+  return codedError(
+    'ERR_IN_USE',
+    `${plan.address} did not change its driver within ${String(timeout / 1000)} s, at ${outcome.step.file}: ${who}. The ` +
+      `kernel waits until it is closed; process ${String(outcome.pid)} then completes the change`,
+  );
+}
+
+function* change(
+  address: string,
+  opts: BindingOptions | undefined,
+  toPlan: (address: string, opts?: BindingOptions) => BindingPlan,
+  undo: (plan: BindingPlan, sysfs: string) => BindingStep[],
+): Waiting<BindingPlan> {
+  const settings = toSettings(opts);
+  const { sysfs, force, timeout } = settings;
+  const first = toPlan(address, opts);
+  refuseIfInUse(first, force);
+  if (first.steps.length === 0) return first;
+  const lock = yield* BindingLock.take(lockFile(sysfs, first.address), first.address, timeout);
+  try {
+    const plan = toPlan(address, opts); // another process may have changed the driver until now
+    refuseIfInUse(plan, force);
+    const traces = tracesOf(sysfs, plan.address);
+    const outcome = yield* lock.carryOut(plan.steps, timeout);
+    if (outcome.state === 'waiting') throw notReleased(plan, settings, outcome, traces);
+    const driver = linked(join(sysfs, 'bus/pci/devices', plan.address, 'driver'));
+    const isWrong = plan.steps.length > 0 && plan.to !== undefined && driver !== plan.to;
+    if (outcome.state === 'done' && !isWrong) return plan;
+    yield* lock.carryOut(undo(plan, sysfs), timeout);
+    throw outcome.state === 'failed'
+      ? refusal(outcome.step, outcome.code)
+      : codedError(
+          'ERR_NOT_BOUND',
+          `${plan.address} is bound to ${driver ?? 'no driver'} after all, not to ${plan.to ?? ''}`,
+        );
+  } finally {
+    lock.release();
+  }
 }
 
 /**
- * Binds a device to vfio-pci with driver_override, and stores its previous driver. Does nothing if the device is bound
- * to vfio-pci.
+ * Binds a device to a VFIO driver with driver_override, and stores its previous driver. Does nothing if the device is
+ * bound to one. Blocks the thread; another process makes the changes.
  *
  * @returns the executed plan
- * @throws Error ERR_IN_USE: a disk that is mounted or claimed, a network interface that is up, the boot display or a
- *   bridge, unless `force` is set. Errors of {@link planBind}. EACCES: not root. ERR_NOT_BOUND: vfio-pci rejected the
- *   device; its previous driver is restored.
+ * @throws Error ERR_IN_USE: the device is in use (a disk, a network interface that is up, the boot display, a bridge, a
+ *   process that has it open) or VFIO could not use it, unless `force` is set; or the kernel has not unbound it within
+ *   `timeout`. Errors of {@link planBind}. EACCES: not root. ERR_NOT_BOUND: the driver rejected the device; its previous
+ *   driver is restored.
  */
 export function bindToVfio(address: string, opts?: BindingOptions): BindingPlan {
-  const { sysfs = '/sys', force = false } = options(opts);
-  const plan = planBind(address, { sysfs });
-  refuseIfInUse(plan, boolean(force, 'force'));
-  try {
-    return carryOut(plan, sysfs);
-  } catch (error) {
-    undoBind(plan, sysfs);
-    throw error;
-  }
+  return waitSync(change(address, opts, planBind, undoSteps));
+}
+
+/** As {@link bindToVfio}, without blocking the thread. */
+export function bindToVfioAsync(address: string, opts?: BindingOptions): Promise<BindingPlan> {
+  return wait(change(address, opts, planBind, undoSteps));
 }
 
 /**
- * Unbinds a device from vfio-pci and restores the driver that {@link bindToVfio} stored. Without a stored driver, the
- * kernel chooses one. Does nothing if the device is not bound to vfio-pci.
+ * Unbinds a device from its VFIO driver and restores the driver that {@link bindToVfio} stored. Without a stored driver,
+ * the kernel chooses one. Completes a change that was interrupted, and removes the udev rule of a persistent binding.
+ * Does nothing otherwise. Blocks the thread; another process makes the changes.
  *
- * @throws Error ERR_IN_USE: a process has the device open, unless `force` is set; then the call waits until the device
- *   is closed. EACCES: not root.
+ * @throws Error ERR_IN_USE: a process has the device open, unless `force` is set; or the kernel has not unbound it
+ *   within `timeout`. EACCES: not root.
  */
 export function unbindFromVfio(address: string, opts?: BindingOptions): BindingPlan {
-  const { sysfs = '/sys', force = false } = options(opts);
-  const plan = planUnbind(address, { sysfs });
-  refuseIfInUse(plan, boolean(force, 'force'));
-  return carryOut(plan, sysfs);
+  return waitSync(change(address, opts, planUnbind, () => []));
+}
+
+/** As {@link unbindFromVfio}, without blocking the thread. */
+export function unbindFromVfioAsync(address: string, opts?: BindingOptions): Promise<BindingPlan> {
+  return wait(change(address, opts, planUnbind, () => []));
 }

@@ -1,5 +1,6 @@
 // Finds, names and decodes the capabilities in a PCI function's config space. It reads through a callback, so it works
 // with a VFIO device's config region and with sysfs's `config` file.
+import { data } from '../addon/shown';
 import { bytes as toBytes } from '../errors/validate';
 
 /**
@@ -465,5 +466,5 @@ export function pciCapabilities(config: Uint8Array | ConfigReader): PciCapabilit
     typeof config === 'function'
       ? toBytes(config(offset, length), 'config()').slice(0, length)
       : (whole ?? new Uint8Array()).subarray(offset, offset + length);
-  return [...describe(read, [...conventional(read)], false), ...describe(read, [...extended(read)], true)];
+  return [...describe(read, [...conventional(read)], false), ...describe(read, [...extended(read)], true)].map(data);
 }

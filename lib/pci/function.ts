@@ -1,4 +1,5 @@
 // Reads the properties of one PCI function from sysfs.
+import { data, shownObject } from '../addon/shown';
 import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { attempt, linked, list, text } from '../kernel/look';
@@ -79,6 +80,11 @@ export interface PciFunction {
 /** A function without its place in the tree. @internal */
 export type LoneFunction = Omit<PciFunction, 'hostBridge' | 'parent' | 'children'>;
 
+const shownAsIs = [
+  ...(['vendor', 'device', 'classCode', 'revision', 'driver', 'numaNode', 'iommuGroup', 'cdev', 'bars'] as const),
+  ...(['link', 'port', 'acs', 'sriov', 'physicalFunction'] as const),
+];
+
 // The flags in sysfs's `resource` file (include/linux/ioport.h).
 const resourceFlags = { io: 0x100n, memory: 0x200n, prefetch: 0x2000n, wide: 0x100000n };
 const barCount = 6;
@@ -97,7 +103,7 @@ function toBars(resource: string, capabilities: readonly PciCapability[]): PciBa
       const memory = (flags & resourceFlags.memory) !== 0n;
       if (!memory && (flags & resourceFlags.io) === 0n) return [];
       return [
-        {
+        data({
           index,
           kind: memory ? 'memory' : 'io',
           start,
@@ -105,7 +111,7 @@ function toBars(resource: string, capabilities: readonly PciCapability[]): PciBa
           prefetchable: (flags & resourceFlags.prefetch) !== 0n,
           wide: (flags & resourceFlags.wide) !== 0n,
           sizes: resizable.get(index) ?? [],
-        },
+        }),
       ];
     });
 }
@@ -130,6 +136,19 @@ function toAcs(config: Uint8Array, size: number, capabilities: readonly PciCapab
 function number(folder: string, file: string): number | undefined {
   const content = text(join(folder, file)).trim();
   return content === '' ? undefined : Number(content);
+}
+
+/** Makes toJSON() and inspect() show the functions around it by their addresses. Returns the function. @internal */
+export function shownFunction<T extends PciFunction>(found: T): T {
+  return shownObject<PciFunction>(
+    found,
+    'PciFunction',
+    'address',
+    'hostBridge',
+    ['parent', ({ parent }) => parent?.address],
+    ['children', ({ children }) => children.map(({ address }) => address)],
+    ...shownAsIs,
+  ) as T;
 }
 
 /** Reads a function's folder in sysfs. @internal */

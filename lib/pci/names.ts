@@ -98,9 +98,11 @@ const largest = (bars: readonly PciBar[]): PciBar | undefined =>
 
 /**
  * Guesses the use of a BAR: the controller memory buffer of an NVMe drive (a BAR without its registers), or a display's
- * video memory (the largest prefetchable BAR). Only the device's registers contain the actual use. @internal
+ * video memory (the largest prefetchable BAR). Only the device's registers contain the actual use. A BAR without a bus
+ * address has no use. @internal
  */
 export function likelyUse({ classCode, bars }: PciFunction, bar: PciBar): 'cmb' | 'video-memory' | undefined {
+  if (bar.start === 0n) return undefined;
   const memory = bars.filter(({ kind }) => kind === 'memory');
   if (classCode >> 8 === 0x0108) {
     return bar === largest(memory.filter(({ index }) => index !== 0)) ? 'cmb' : undefined;

@@ -1,4 +1,6 @@
 // P2pMatrix contains the P2P verdicts on all pairs of functions.
+import { shown } from '../addon/shown';
+import { type Key, onlyInside } from '../errors/key';
 import { integer, outOfRange } from '../errors/validate';
 import type { PciFunction } from './function';
 import type { P2pPath, P2pRules, P2pVerdict } from './p2p';
@@ -11,8 +13,17 @@ export class P2pMatrix {
   readonly #rules: P2pRules;
   readonly #cells: Uint8Array;
 
+  static {
+    shown(
+      this,
+      ['devices', ({ devices }) => devices.map(({ address }) => address)],
+      ['verdicts', (matrix) => matrix.devices.map((_, i) => matrix.devices.map((_other, j) => matrix.verdict(i, j)))],
+    );
+  }
+
   /** @internal */
-  constructor(rules: P2pRules, devices: readonly PciFunction[]) {
+  constructor(made: Key, rules: P2pRules, devices: readonly PciFunction[]) {
+    onlyInside(made, 'P2pMatrix', 'use PciTopology#p2pMatrix()');
     const count = devices.length;
     this.devices = devices;
     this.#rules = rules;

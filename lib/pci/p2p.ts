@@ -1,5 +1,6 @@
 // Determines whether DMA from one PCI function can access another's memory, by the kernel's rules
 // (drivers/pci/p2pdma.c, Linux 7.3) and the properties in sysfs.
+import { shownObject, type Shown } from '../addon/shown';
 import type { PciFunction } from './function';
 import { hostBridgeFunction, isKnownHostBridge } from './known-host-bridges';
 
@@ -50,6 +51,21 @@ export interface P2pPath {
   slowest: PciFunction | undefined;
   advice: P2pAdvice[];
 }
+
+const addresses = (functions: readonly PciFunction[]) => functions.map(({ address }) => address);
+
+/** What people see of a path: the functions by their addresses. */
+const shownOfPath: readonly Shown<P2pPath>[] = [
+  ...(['verdict', 'reason', 'distance', 'bandwidth'] as const),
+  ['from', ({ from }) => from.address],
+  ['to', ({ to }) => to.address],
+  ['hops', ({ hops }) => addresses(hops)],
+  ['common', ({ common }) => common?.address],
+  ['redirects', ({ redirects }) => addresses(redirects)],
+  ['unreadable', ({ unreadable }) => addresses(unreadable)],
+  ['slowest', ({ slowest }) => slowest?.address],
+  'advice',
+];
 
 /** The host's properties that the rules depend on. @internal */
 export interface Host {
@@ -181,7 +197,11 @@ export class P2pRules {
     const hops = toHost ? turn(upTo(a, undefined), upTo(b, undefined)) : turn(upward, down);
     const slowest = slowestOf(toHost ? hops : [...up, ...down]);
     const told = { ...found, hops, bandwidth: slowest?.link?.bandwidth, slowest };
-    return { ...told, reason: this.#reason(told, toHost), advice: advise(told, toHost) };
+    return shownObject<P2pPath>(
+      { ...told, reason: this.#reason(told, toHost), advice: advise(told, toHost) },
+      'P2pPath',
+      ...shownOfPath,
+    );
   }
 
   #reason(path: Omit<P2pPath, 'reason' | 'advice'>, toHost: boolean): string {

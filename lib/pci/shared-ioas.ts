@@ -2,8 +2,9 @@
 // driver uses their IOMMU groups, and that the IOVAs are not reserved by any of the devices. It does not check P2P
 // paths.
 import { join } from 'node:path';
-import { takesGroup } from './iommu-group';
-import { text } from '../kernel/look';
+import { shownObject } from '../addon/shown';
+import { vfioDriverFor } from './vfio-driver';
+import { firmwareRegion, reservedRegions, takesGroup } from './iommu-group';
 import { u64Max } from '../errors/validate';
 import type { PciFunction } from './function';
 
@@ -31,17 +32,11 @@ export interface SharedIoas {
   windows: IovaWindow[];
 }
 
-/**
- * The type of reserved regions that IOMMUFD allows to be mapped (Documentation/ABI/testing/sysfs-kernel-iommu_groups).
- */
-const relaxed = 'direct-relaxable';
-
+/** IOMMUFD allows that `direct-relaxable` regions are mapped (Documentation/ABI/testing/sysfs-kernel-iommu_groups). */
 function reserved(sysfs: string, group: number): IovaWindow[] {
-  return text(join(sysfs, 'kernel/iommu_groups', String(group), 'reserved_regions'))
-    .split('\n')
-    .filter((line) => line !== '' && !line.endsWith(relaxed))
-    .map((line) => line.split(' '))
-    .map(([start = '0', last = '0']) => ({ start: BigInt(start), last: BigInt(last) }));
+  return reservedRegions(join(sysfs, 'kernel/iommu_groups', String(group)))
+    .filter(({ type }) => type !== 'direct-relaxable')
+    .map(({ start, last }) => ({ start, last }));
 }
 
 /** Returns the IOVA ranges between the holes. */
@@ -56,11 +51,13 @@ function windowsBetween(holes: readonly IovaWindow[]): IovaWindow[] {
 }
 
 /** Returns why VFIO cannot use the device; undefined if it can. */
-function unfit(device: PciFunction): string | undefined {
+function unfit(sysfs: string, device: PciFunction): string | undefined {
   const { address, iommuGroup, driver, cdev } = device;
   if (iommuGroup === undefined) return `${address} is behind no IOMMU that is on`;
-  if (cdev === undefined) return `${address} is bound to ${driver ?? 'no driver'}, not to vfio-pci`;
-  return undefined;
+  if (cdev === undefined)
+    return `${address} is bound to ${driver ?? 'no driver'}, not to ${vfioDriverFor(sysfs, address).driver}`;
+  const refused = firmwareRegion(sysfs, address);
+  return refused === undefined ? undefined : `${address}: ${refused}`;
 }
 
 /** @internal */
@@ -78,11 +75,17 @@ export function shareIoas(
   const found = [...new Set([...devices, ...inTheWay])].flatMap((device): IoasObjection[] => {
     const group = String(device.iommuGroup);
     const why = devices.includes(device)
-      ? unfit(device)
+      ? unfit(sysfs, device)
       : `IOMMU group ${group} is not viable: driver ${device.driver ?? ''} has ${device.address} of it`;
     return why === undefined ? [] : [{ device, text: why }];
   });
   const windows = windowsBetween([...groups].flatMap((group) => reserved(sysfs, group)));
   const fits = windows.some(({ start, last }) => last - start + 1n >= length);
-  return { possible: found.length === 0 && fits, objections: found, windows };
+  return shownObject<SharedIoas>(
+    { possible: found.length === 0 && fits, objections: found, windows },
+    'SharedIoas',
+    'possible',
+    ['objections', ({ objections }) => objections.map(({ device, text }) => ({ device: device.address, text }))],
+    'windows',
+  );
 }

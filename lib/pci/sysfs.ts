@@ -6,6 +6,7 @@ import { outOfRange } from '../errors/validate';
 import type { Node } from '../kernel/device-node';
 import { linked, list } from '../kernel/look';
 import { bindCommands, noIommu } from './iommu-group';
+import { isVfioDriver, vfioDriverFor } from './vfio-driver';
 
 const addressPattern = /^(?:[0-9a-f]{4,}:)?[0-9a-f]{2}:[01][0-9a-f]\.[0-7]$/i;
 
@@ -51,11 +52,11 @@ function notBound(sysfs: string, address: string, other: string | undefined): st
     return `VFIO has it as ${other}, without an IOMMU's protection, which this library does not use`;
   const commands = `as root: ${bindCommands(sysfs, address)}`;
   const iommu = noIommu(sysfs, address);
-  if (iommu !== undefined) return `vfio-pci takes only devices behind an IOMMU, and ${iommu}. Then, ${commands}`;
+  if (iommu !== undefined) return `VFIO takes only devices behind an IOMMU, and ${iommu}. Then, ${commands}`;
   const driver = linked(join(sysfs, 'bus/pci/devices', address, 'driver'));
-  return driver === 'vfio-pci'
-    ? 'it is bound to vfio-pci, and yet has no vfio-dev folder: this kernel is too old (before Linux 6.1)'
-    : `it is bound to ${driver ?? 'no driver'}, not to vfio-pci. To change that, ${commands}`;
+  return driver !== undefined && isVfioDriver(sysfs, driver)
+    ? `it is bound to ${driver}, and yet has no vfio-dev folder: this kernel is too old (before Linux 6.1)`
+    : `it is bound to ${driver ?? 'no driver'}, not to ${vfioDriverFor(sysfs, address).driver}. To change that, ${commands}`;
 }
 
 /**

@@ -1,16 +1,18 @@
 // PciTopology reads the tree of a host's PCI functions from sysfs.
+import { shown } from '../addon/shown';
+import { key, type Key, onlyInside } from '../errors/key';
 import { existsSync, realpathSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { attempt, list, text } from '../kernel/look';
 import { codedError } from '../errors/errors';
-import { array, options, string, u64 } from '../errors/validate';
-import { readFunction, type LoneFunction, type PciFunction } from './function';
+import { array, fields, options, string, u64 } from '../errors/validate';
+import { readFunction, shownFunction, type LoneFunction, type PciFunction } from './function';
 import { isBridge } from './names';
 import { P2pRules, type P2pPath } from './p2p';
 import { P2pMatrix } from './p2p-matrix';
 import { shareIoas, type SharedIoas } from './shared-ioas';
 import { toAddress } from './sysfs';
-import { native } from '../addon/native';
+import { defaultKernel } from '../kernel/default-kernel';
 
 /** The properties of the CPU that the kernel's rules for peer-to-peer DMA depend on. */
 export interface Cpu {
@@ -21,7 +23,10 @@ export interface Cpu {
 
 /** Options of {@link PciTopology.read}. */
 export interface TopologyOptions {
-  /** The path of sysfs. Default: /sys. The sysfs of a fake kernel or a copy from another host also works. */
+  /**
+   * The path of sysfs, for example of a fake kernel or a copy from another host. Default: that of the kernel that
+   * VFIO_DMABUF_KERNEL selects, which is /sys for the system's.
+   */
   sysfs?: string;
   /**
    * The CPU's description in the format of /proc/cpuinfo. Default: the content of proc/cpuinfo next to `sysfs`, which
@@ -30,6 +35,7 @@ export interface TopologyOptions {
   cpuinfo?: string;
 }
 
+const smallestPage = 4096;
 const hostBridgeName = /^pci[0-9a-f]{4,}:[0-9a-f]{2}$/;
 
 type Placed = LoneFunction & { hostBridge: string; parent: Placed | undefined; children: Placed[] };
@@ -63,7 +69,17 @@ export class PciTopology {
 
   readonly #sysfs: string;
 
-  private constructor(sysfs: string, functions: ReadonlyMap<string, PciFunction>, cpu: Cpu | undefined) {
+  static {
+    shown(
+      this,
+      'cpu',
+      ['hostBridges', ({ hostBridges }) => [...hostBridges.keys()]],
+      ['functions', ({ functions }) => [...functions.values()]],
+    );
+  }
+
+  private constructor(made: Key, sysfs: string, functions: ReadonlyMap<string, PciFunction>, cpu: Cpu | undefined) {
+    onlyInside(made, 'PciTopology', 'use PciTopology.read()');
     const hostBridges = new Map<string, PciFunction[]>();
     for (const found of functions.values()) {
       if (found.parent) continue;
@@ -83,14 +99,14 @@ export class PciTopology {
    *
    * Only root can read Access Control Services (otherwise {@link PciFunction.acs} is `unreadable`) and resizable BARs.
    *
-   * @throws Error ERR_NO_PCI: bus/pci/devices does not exist
+   * @throws Error ERR_NO_PCI: bus/pci/devices does not exist. ERR_UNKNOWN_KERNEL: VFIO_DMABUF_KERNEL has no valid value.
    */
   static read(opts?: TopologyOptions): PciTopology {
-    const { sysfs = '/sys', cpuinfo } = options(opts);
+    const { sysfs = defaultKernel().sysfs, cpuinfo } = options(opts, ['sysfs', 'cpuinfo']);
     const devices = join(string(sysfs, 'sysfs'), 'bus/pci/devices');
     if (!existsSync(devices)) throw codedError('ERR_NO_PCI', `there is no ${devices}: no PCI, or sysfs is elsewhere`);
     const cpu = cpuinfo === undefined ? text(join(sysfs, '../proc/cpuinfo')) : string(cpuinfo, 'cpuinfo');
-    return new PciTopology(sysfs, readFunctions(devices), toCpu(cpu));
+    return new PciTopology(key, sysfs, readFunctions(devices), toCpu(cpu));
   }
 
   /**
@@ -99,7 +115,7 @@ export class PciTopology {
    * @throws TypeError ERR_INVALID_ARG_TYPE; RangeError ERR_OUT_OF_RANGE; Error ERR_NO_SUCH_DEVICE
    */
   find(name: FunctionName): PciFunction {
-    const address = toAddress(string(typeof name === 'string' ? name : options(name).address, 'address'));
+    const address = toAddress(string(typeof name === 'string' ? name : fields(name, 'name').address, 'address'));
     const found = this.functions.get(address);
     if (!found) throw codedError('ERR_NO_SUCH_DEVICE', `there is no PCI device ${address}`);
     return found;
@@ -123,11 +139,11 @@ export class PciTopology {
    * bridge, even if the verdict of {@link p2pPath} is `direct`. The exception is a device that gets translated
    * addresses from the IOMMU (ATS). Otherwise it depends on the host bridge whether the DMA arrives.
    *
-   * @param options length: the length of the range to map, in bytes. Default: one page
+   * @param options length: the length of the range to map, in bytes. Default: 4096
    * @throws as {@link find}; RangeError ERR_OUT_OF_RANGE
    */
   sharedIoas(devices: readonly FunctionName[], opts?: { length?: bigint | number }): SharedIoas {
-    const { length = native.pageSize } = options(opts);
+    const { length = smallestPage } = options(opts, ['length']);
     const chosen = array(devices, 'devices').map((name) => this.find(name));
     return shareIoas(this.#sysfs, chosen, [...this.functions.values()], u64(length, 'length', 1n));
   }
@@ -143,7 +159,7 @@ export class PciTopology {
       devices === undefined
         ? [...this.functions.values()].filter((found) => !isBridge(found))
         : array(devices, 'devices').map((name) => this.find(name));
-    return new P2pMatrix(this.#rules, chosen);
+    return new P2pMatrix(key, this.#rules, chosen);
   }
 }
 
@@ -155,7 +171,12 @@ function readFunctions(devices: string): ReadonlyMap<string, PciFunction> {
     const folder = join(devices, address);
     const way = wayTo(folder);
     const [hostBridge = ''] = way;
-    const found = { ...readFunction(folder, address), hostBridge, parent: undefined, children: [] };
+    const found: Placed = shownFunction({
+      ...readFunction(folder, address),
+      hostBridge,
+      parent: undefined,
+      children: [],
+    });
     functions.set(address, found);
     parents.set(found, way.at(-2));
   }

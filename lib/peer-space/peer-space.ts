@@ -1,4 +1,6 @@
 // PeerSpace opens devices and maps their memory into one I/O address space, so that they can access each other.
+import { data, shown } from '../addon/shown';
+import { key, type Key, onlyInside } from '../errors/key';
 import { EventEmitter } from 'node:events';
 import { toKernel } from '../kernel/default-kernel';
 import type { DmaBuf } from '../dmabuf/dma-buf';
@@ -10,12 +12,12 @@ import type { IoasMapping, MappingState } from '../iommufd/mapping';
 import type { MapDmaBufOptions } from '../iommufd/placement';
 import type { Kernel } from '../kernel/kernel';
 import { Lifetime, type End } from '../lifetime/lifetime';
-import { bindToVfio, unbindFromVfio } from '../pci/binding';
+import { bindToVfioAsync, unbindFromVfioAsync } from '../pci/binding';
 import type { P2pPath } from '../pci/p2p';
 import { PciTopology } from '../pci/topology';
 import { array, boolean, integer, options, outOfRange, string, u64 } from '../errors/validate';
 import { VfioDevice } from '../vfio/device';
-import type { DmaRange } from '../vfio/export';
+import { ofCmb, type DmaRange } from '../vfio/export';
 
 /** A device, with the options for opening it. */
 export interface PeerDevice {
@@ -69,16 +71,23 @@ export class PeerShare {
   };
   readonly #life = new Lifetime(this, PeerShare.#end);
 
+  static {
+    shown(this, 'state', 'iova', 'length', ['device', ({ device }) => device.address], 'region', 'offset');
+  }
+
   /** @internal */
   constructor(
+    made: Key,
     device: VfioDevice,
-    { region, offset }: { region: number; offset: bigint },
-    [dmaBuf, mapping]: [DmaBuf, IoasMapping],
+    at: { region: number; offset: bigint },
+    objects: [DmaBuf, IoasMapping],
     forget: () => void,
   ) {
+    onlyInside(made, 'PeerShare', 'use PeerSpace#share()');
+    const [dmaBuf, mapping] = objects;
     this.device = device;
-    this.region = region;
-    this.offset = offset;
+    this.region = at.region;
+    this.offset = at.offset;
     this.dmaBuf = dmaBuf;
     this.mapping = mapping;
     this.#forget = forget;
@@ -145,13 +154,18 @@ export class PeerSpace extends EventEmitter<PeerSpaceEvents> {
         for (const { dmaBuf } of space.#shares.values()) dmaBuf.close();
         for (const memory of space.#memories) memory.close();
         space.#shares.clear();
-        giveBack(space.#bound, space.kernel);
+        await giveBack(space.#bound, space.kernel);
       }
     },
   };
   readonly #life = new Lifetime(this, PeerSpace.#end);
 
-  private constructor(ioas: Ioas, devices: readonly VfioDevice[], bound: string[]) {
+  static {
+    shown(this, 'closed', ['devices', ({ devices }) => devices.map(({ address }) => address)], 'shares');
+  }
+
+  private constructor(made: Key, ioas: Ioas, devices: readonly VfioDevice[], bound: string[]) {
+    onlyInside(made, 'PeerSpace', 'use PeerSpace.open()');
     super();
     this.ioas = ioas;
     this.iommufd = ioas.iommufd;
@@ -169,12 +183,12 @@ export class PeerSpace extends EventEmitter<PeerSpaceEvents> {
    * Opens and binds the devices, attaches them to one IOAS, and enables memory decoding and bus mastering. If one
    * device fails, all changes are undone.
    *
-   * @throws as {@link VfioDevice.open}, {@link VfioDevice.attach} and, with `bind`, {@link bindToVfio}
+   * @throws as {@link VfioDevice.open}, {@link VfioDevice.attach} and, with `bind`, {@link bindToVfioAsync}
    */
   static async open(opts: PeerSpaceOptions): Promise<PeerSpace> {
-    const { devices, bind = false, kernel: chosen } = options(opts);
+    const { devices, bind = false, kernel: chosen } = options(opts, ['devices', 'bind', 'kernel']);
     const wanted = array(devices, 'devices').map((device) =>
-      typeof device === 'string' ? { address: device } : options(device, 'device'),
+      typeof device === 'string' ? { address: device } : options(device, ['address', 'vfToken'], 'device'),
     );
     integer(wanted.length, 'devices.length', 1, 65536);
     for (const { address } of wanted) string(address, 'address');
@@ -183,8 +197,10 @@ export class PeerSpace extends EventEmitter<PeerSpaceEvents> {
     const iommufd = Iommufd.open({ kernel });
     try {
       if (boolean(bind, 'bind')) {
-        for (const { address } of wanted) {
-          if (bindToVfio(address, { sysfs: kernel.sysfs }).steps.length > 0) bound.push(address);
+        const together = wanted.map(({ address }) => address);
+        for (const address of together) {
+          const { steps } = await bindToVfioAsync(address, { sysfs: kernel.sysfs, together });
+          if (steps.length > 0) bound.push(address);
         }
       }
       const ioas = iommufd.allocIoas();
@@ -195,12 +211,12 @@ export class PeerSpace extends EventEmitter<PeerSpaceEvents> {
         enable(device);
         opened.push(device);
       }
-      return new PeerSpace(ioas, opened, bound);
+      return new PeerSpace(key, ioas, opened, bound);
     } catch (error) {
       try {
         await iommufd[Symbol.asyncDispose]();
       } finally {
-        giveBack(bound, kernel);
+        await giveBack(bound, kernel);
       }
       throw error;
     }
@@ -247,16 +263,16 @@ export class PeerSpace extends EventEmitter<PeerSpaceEvents> {
   ): PeerShare {
     this.#check();
     const device = this.device(name);
-    const { region: index, offset = 0n, length } = options(range, 'range');
+    const { region: index, offset = 0n, length } = options(range, ['region', 'offset', 'length'], 'range', ofCmb);
     const region = device.region(index);
     const start = u64(offset, 'offset');
     const size = length === undefined ? region.size - start : u64(length, 'length');
     const dmaBuf = device.exportDmaBuf({ region: region.index, offset: start, length: size });
     try {
-      const { iova, access } = options(opts);
+      const { iova, access } = options(opts, ['iova', 'access']);
       const where = { ...(iova === undefined ? {} : { iova }), ...(access === undefined ? {} : { access }) };
       const mapping = this.ioas.mapDmaBuf(dmaBuf, { ...where, autoRemap: true });
-      const share = new PeerShare(device, { region: region.index, offset: start }, [dmaBuf, mapping], () =>
+      const share = new PeerShare(key, device, { region: region.index, offset: start }, [dmaBuf, mapping], () =>
         this.#shares.delete(mapping),
       );
       this.#shares.set(mapping, share);
@@ -277,7 +293,7 @@ export class PeerSpace extends EventEmitter<PeerSpaceEvents> {
     try {
       const { iova } = await this.ioas.mapMemory(memory);
       this.#memories.push(memory);
-      return { memory, buffer: memory.buffer, iova };
+      return data({ memory, buffer: memory.buffer, iova });
     } catch (error) {
       memory.close();
       throw error;
@@ -339,11 +355,11 @@ function enable(device: VfioDevice): void {
 }
 
 /** Restores the driver of each device once. Continues after errors and throws the first one at the end. */
-function giveBack(addresses: string[], kernel: Kernel): void {
+async function giveBack(addresses: string[], kernel: Kernel): Promise<void> {
   const errors: unknown[] = [];
   for (let address = addresses.pop(); address !== undefined; address = addresses.pop()) {
     try {
-      unbindFromVfio(address, { sysfs: kernel.sysfs });
+      await unbindFromVfioAsync(address, { sysfs: kernel.sysfs });
     } catch (error) {
       errors.push(error);
     }

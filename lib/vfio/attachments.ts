@@ -82,7 +82,7 @@ export class Attachments {
   #toBind(iommufd: Iommufd, opts: BindOptions | undefined) {
     const { handle } = this.#file;
     const parent: FdHandle = instance(iommufd, 'iommufd', Iommufd).handle;
-    const { vfToken } = options(opts);
+    const { vfToken } = options(opts, ['vfToken']);
     const token = vfToken === undefined ? undefined : toVfToken(vfToken, 'vfToken');
     return { args: { ...this.#file.args(), vfToken: token && 'given' }, call: [handle, parent, token] as const };
   }

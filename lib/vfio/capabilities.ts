@@ -1,4 +1,5 @@
 // Capability chains of VFIO's info structs. Known capabilities are decoded, others are returned as bytes.
+import { data } from '../addon/shown';
 import { endianness } from 'node:os';
 import type { NativeInfo } from '../addon/native';
 
@@ -87,12 +88,15 @@ export function parseChain({ capOffset, bytes }: NativeInfo): UnknownCapability[
 /** The minimum number of bytes after the header, and the decoder. */
 type Decoder<T> = readonly [least: number, decode: (view: DataView, data: Uint8Array, version: number) => T];
 
-function decodeChain<T>(info: NativeInfo, decoders: Readonly<Record<number, Decoder<T>>>): (T | UnknownCapability)[] {
+function decodeChain<T extends object>(
+  info: NativeInfo,
+  decoders: Readonly<Record<number, Decoder<T>>>,
+): (T | UnknownCapability)[] {
   return parseChain(info).map((capability) => {
-    const { data, id, version } = capability;
+    const { data: bytes, id, version } = capability;
     const [least, decode] = decoders[id] ?? [];
-    if (!decode || data.length < (least ?? 0)) return capability;
-    return decode(new DataView(data.buffer, data.byteOffset, data.byteLength), data, version);
+    if (!decode || bytes.length < (least ?? 0)) return capability;
+    return data(decode(new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength), bytes, version));
   });
 }
 

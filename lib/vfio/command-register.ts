@@ -1,4 +1,6 @@
 // The PCI command register of a device.
+import { shown } from '../addon/shown';
+import { type Key, onlyInside } from '../errors/key';
 import type { Region } from './region';
 
 const offset = 0x04;
@@ -12,8 +14,13 @@ const bits = { ioSpace: 1 << 0, memory: 1 << 1, busMaster: 1 << 2, intxDisable: 
 export class CommandRegister {
   readonly #config: () => Region;
 
+  static {
+    shown(this, 'ioSpace', 'memory', 'busMaster', 'intxDisable');
+  }
+
   /** @internal */
-  constructor(config: () => Region) {
+  constructor(made: Key, config: () => Region) {
+    onlyInside(made, 'CommandRegister', 'use VfioDevice#command');
     this.#config = config;
   }
 

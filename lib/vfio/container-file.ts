@@ -1,4 +1,5 @@
 // ContainerFile: a container's file, its groups and its IOMMU, and how it is closed.
+import { type Key, onlyInside } from '../errors/key';
 import { kernelCall, kernelCallAsync, KernelError, type KernelErrorArguments } from '../errors/errors';
 import type { Kernel } from '../kernel/kernel';
 import { Closable } from '../lifetime/closable';
@@ -47,7 +48,8 @@ export abstract class ContainerFile extends Closable {
   };
 
   /** @internal */
-  protected constructor(kernel: Kernel, handle: FdHandle) {
+  protected constructor(made: Key, kernel: Kernel, handle: FdHandle) {
+    onlyInside(made, 'VfioContainer', 'use VfioContainer.open()');
     super(ContainerFile.#end);
     this.kernel = kernel;
     this.#handle = handle;

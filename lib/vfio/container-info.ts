@@ -1,4 +1,5 @@
 // Decodes VFIO_IOMMU_GET_INFO: the properties of the IOMMU of a container.
+import { data } from '../addon/shown';
 import { native, type NativeInfo } from '../addon/native';
 import { parseChain, type UnknownCapability } from './capabilities';
 
@@ -63,5 +64,5 @@ export function toContainerInfo(info: NativeInfo & { pageSizes: bigint }): Conta
     return false;
   });
   const pageSizes = (info.flags & pageSizesFlag) === 0 ? [native.pageSize] : toSizes(info.pageSizes);
-  return { pageSizes, ...decoded, flags: info.flags, capabilities };
+  return data({ pageSizes, ...decoded, flags: info.flags, capabilities });
 }

@@ -1,4 +1,5 @@
 // ContainerSpace: makes and removes the mappings of a container.
+import { key } from '../errors/key';
 import { DmaMemory } from '../dmabuf/dma-memory';
 import { closedError, codedError } from '../errors/errors';
 import { toPlacement, type MapOptions, type Placement } from '../iommufd/placement';
@@ -127,8 +128,8 @@ export abstract class ContainerSpace extends ContainerFile {
     return this.mappings.some((other) => other.iova < iova + length && iova < other.iova + other.length);
   }
 
-  #remember(iova: bigint, source: ConstructorParameters<typeof DmaMapping>[2]): DmaMapping {
-    const mapping = new DmaMapping(this, iova, source);
+  #remember(iova: bigint, source: ConstructorParameters<typeof DmaMapping>[3]): DmaMapping {
+    const mapping = new DmaMapping(key, this, iova, source);
     this.#mappings.add(mapping);
     return mapping;
   }

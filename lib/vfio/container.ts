@@ -1,4 +1,6 @@
 // VfioContainer: opens a VFIO container and tracks its dirty pages.
+import { key } from '../errors/key';
+import { data, shown } from '../addon/shown';
 import { toKernel } from '../kernel/default-kernel';
 import { classNode, openNodeSync } from '../kernel/device-node';
 import { toDirtyPages, type DirtyPages } from '../iommufd/dirty';
@@ -18,6 +20,10 @@ const mostDirtyPages = 0x7fff_ffffn;
  * dma-bufs cannot be mapped. Use {@link mapRegion} to map a peer device's BAR.
  */
 export class VfioContainer extends ContainerSpace {
+  static {
+    shown(this, 'closed', 'fd', 'iommu', 'mappings');
+  }
+
   /**
    * Opens a container.
    *
@@ -26,10 +32,10 @@ export class VfioContainer extends ContainerSpace {
    *   the file belongs to another device.
    */
   static open(opts?: { kernel?: Kernel; path?: string }): VfioContainer {
-    const { kernel: chosen, path: given } = options(opts);
+    const { kernel: chosen, path: given } = options(opts, ['kernel', 'path']);
     const kernel = toKernel(chosen);
     const path = given === undefined ? '/dev/vfio/vfio' : string(given, 'path');
-    return new VfioContainer(kernel, openNodeSync(kernel, classNode(path, 'the VFIO container', 'misc', 'vfio')));
+    return new VfioContainer(key, kernel, openNodeSync(kernel, classNode(path, 'the VFIO container', 'misc', 'vfio')));
   }
 
   /**
@@ -45,7 +51,7 @@ export class VfioContainer extends ContainerSpace {
       native.containerUnmapDirty(handle, first, count, pageSize),
     );
     this.dropIn(first, first + count);
-    return { unmapped, dirty: toDirtyPages(bitmap, first, pageSize) };
+    return data({ unmapped, dirty: toDirtyPages(bitmap, first, pageSize) });
   }
 
   /**

@@ -1,5 +1,7 @@
 // VfioDevice: the public class for a VFIO device. It delegates to its parts: the open file (device-file.ts), the
 // iommufd and attachments (attachments.ts), reset and low power (power.ts), interrupts, migration, …
+import { shown } from '../addon/shown';
+import { key, type Key, onlyInside } from '../errors/key';
 import { DmaBuf } from '../dmabuf/dma-buf';
 import { explain, kernelCall, KernelError } from '../errors/errors';
 import { native, type VfioHandle } from '../addon/native';
@@ -92,8 +94,23 @@ export class VfioDevice extends Closable {
     },
   };
 
+  static {
+    shown(
+      this,
+      'closed',
+      'address',
+      'fd',
+      'through',
+      'id',
+      ['ioas', ({ ioas }) => ioas?.id],
+      ['hwpt', ({ hwpt }) => hwpt?.id],
+      ['group', ({ group }) => group?.number],
+    );
+  }
+
   /** @internal */
-  private constructor(kernel: Kernel, opened: Opened, address: string | undefined) {
+  private constructor(made: Key, kernel: Kernel, opened: Opened, address: string | undefined) {
+    onlyInside(made, 'VfioDevice', 'use VfioDevice.open()');
     const handle = toHandle(opened, address);
     super(VfioDevice.#end);
     this.kernel = kernel;
@@ -101,11 +118,11 @@ export class VfioDevice extends Closable {
     this.#file = new DeviceFile(this.life, kernel, opened, handle, address);
     this.#attachments = new Attachments(this, this.#file);
     this.#power = new Power(this.#file);
-    this.command = new CommandRegister(() => this.config);
-    this.interrupts = new Interrupts(this);
-    this.migration = new Migration(this.#file, this.#power);
-    this.dmaLogging = new DmaLogging(this.#file);
-    this.gfx = new Gfx(this.#file);
+    this.command = new CommandRegister(key, () => this.config);
+    this.interrupts = new Interrupts(key, this);
+    this.migration = new Migration(key, this.#file, this.#power);
+    this.dmaLogging = new DmaLogging(key, this.#file);
+    this.gfx = new Gfx(key, this.#file);
     opened.use?.group.adopt(this);
   }
 
@@ -124,7 +141,7 @@ export class VfioDevice extends Closable {
   static async open(target: string | number, opts?: OpenOptions): Promise<VfioDevice> {
     const { kernel, iommufd, binding, open, addressOf } = toTarget(target, opts);
     const opened = await open();
-    const device = new VfioDevice(kernel, opened, addressOf(opened.fd));
+    const device = new VfioDevice(key, kernel, opened, addressOf(opened.fd));
     try {
       if (iommufd && !opened.use) await device.bind(iommufd, binding);
     } catch (error) {
@@ -138,7 +155,7 @@ export class VfioDevice extends Closable {
   static openSync(target: string | number, opts?: OpenOptions): VfioDevice {
     const { kernel, iommufd, binding, openSync, addressOf } = toTarget(target, opts);
     const opened = openSync();
-    const device = new VfioDevice(kernel, opened, addressOf(opened.fd));
+    const device = new VfioDevice(key, kernel, opened, addressOf(opened.fd));
     try {
       if (iommufd && !opened.use) device.bindSync(iommufd, binding);
     } catch (error) {
@@ -376,7 +393,7 @@ export class VfioDevice extends Closable {
    * @throws KernelError EINVAL: no such index, or the device is not bound.
    */
   region(index: number): Region {
-    return new Region(this, integer(index, 'index', 0, 0xffff));
+    return new Region(key, this, integer(index, 'index', 0, 0xffff));
   }
 
   /** Returns all regions that the device has. */
@@ -482,7 +499,7 @@ export class VfioDevice extends Closable {
     const { region, words, size } = toExport(opts);
     followSubscribers();
     try {
-      return new DmaBuf(this.kernel, native.vfioExportDmaBuf(this.handle, region, words), size);
+      return new DmaBuf(key, this.kernel, native.vfioExportDmaBuf(this.handle, region, words), size);
     } catch (error) {
       const args = { ...this.#file.args(), region, offset: words[0], length: words[1], ranges: words.length / 2 };
       throw explain(error, args, { ...this.#file.around(), words });

@@ -1,7 +1,9 @@
 // DMA logging: the device's log of the pages that it writes to, for migration with guest memory.
+import { data, shown } from '../addon/shown';
+import { type Key, onlyInside } from '../errors/key';
 import { kernelCall, kernelCallAsync } from '../errors/errors';
 import { native } from '../addon/native';
-import { array, integer, options, outOfRange, u64 } from '../errors/validate';
+import { array, fields, integer, options, outOfRange, u64 } from '../errors/validate';
 import type { DeviceFile } from './device-file';
 
 const mostRanges = 65536; // the kernel's limit is lower: as many as fit in a page, 256
@@ -23,8 +25,13 @@ export interface IovaRangeInput {
 export class DmaLogging {
   readonly #device: DeviceFile;
 
+  static {
+    shown(this, ['device', (logging) => logging.#device.address]);
+  }
+
   /** @internal */
-  constructor(device: DeviceFile) {
+  constructor(made: Key, device: DeviceFile) {
+    onlyInside(made, 'DmaLogging', 'use VfioDevice#dmaLogging');
     this.#device = device;
   }
 
@@ -96,12 +103,12 @@ function args(device: DeviceFile, pageSize: bigint, words: BigUint64Array) {
 }
 
 function toStart(opts: { ranges: readonly IovaRangeInput[]; pageSize: number | bigint }) {
-  const what = options(opts);
+  const what = options(opts, ['ranges', 'pageSize']);
   const ranges = array(what.ranges, 'ranges');
   integer(ranges.length, 'ranges.length', 0, mostRanges);
   const words = new BigUint64Array(2 * ranges.length);
   for (const [i, range] of ranges.entries()) {
-    const { iova, length } = options(range, 'range');
+    const { iova, length } = fields(range, 'range');
     words[2 * i] = u64(iova, 'iova');
     words[2 * i + 1] = u64(length, 'length');
   }
@@ -109,7 +116,7 @@ function toStart(opts: { ranges: readonly IovaRangeInput[]; pageSize: number | b
 }
 
 function toReport(opts: IovaRangeInput & { pageSize: number | bigint }) {
-  const what = options(opts);
+  const what = options(opts, ['iova', 'length', 'pageSize']);
   const [iova, length] = [u64(what.iova, 'iova'), u64(what.length, 'length')];
   const pageSize = u64(what.pageSize, 'pageSize', 1n);
   if (length / pageSize > mostPages) throw outOfRange('length', `at most ${String(mostPages)} pages`, length);
@@ -117,8 +124,9 @@ function toReport(opts: IovaRangeInput & { pageSize: number | bigint }) {
 }
 
 function toRanges(words: BigUint64Array): IovaRange[] {
-  return Array.from({ length: words.length / 2 }, (_, i) => ({
+  const ranges = Array.from({ length: words.length / 2 }, (_, i) => ({
     iova: words[2 * i] ?? 0n,
     length: words[2 * i + 1] ?? 0n,
   }));
+  return data(ranges);
 }

@@ -1,4 +1,6 @@
 // DmaMapping: a mapping in a VFIO container.
+import { shown } from '../addon/shown';
+import { type Key, onlyInside } from '../errors/key';
 import { Closable } from '../lifetime/closable';
 import type { End } from '../lifetime/lifetime';
 import type { Parents } from '../lifetime/parents';
@@ -53,8 +55,13 @@ export class DmaMapping extends Closable {
     },
   };
 
+  static {
+    shown(this, 'closed', 'iova', 'length', 'addressValid', ['region', ({ region }) => region?.index]);
+  }
+
   /** @internal */
-  constructor(container: Parents['ContainerSpace'], iova: bigint, source: DmaSource) {
+  constructor(made: Key, container: Parents['ContainerSpace'], iova: bigint, source: DmaSource) {
+    onlyInside(made, 'DmaMapping', 'use VfioContainer#mapMemory() or VfioContainer#mapRegion()');
     super(DmaMapping.#end);
     this.container = container;
     this.iova = iova;

@@ -1,8 +1,10 @@
 // Gfx: the planes of a virtual display, as dma-bufs or as regions of the device.
+import { data, shown } from '../addon/shown';
+import { key, type Key, onlyInside } from '../errors/key';
 import { DmaBuf } from '../dmabuf/dma-buf';
 import { kernelCall } from '../errors/errors';
 import { native, type NativePlane } from '../addon/native';
-import { integer, oneOf, options } from '../errors/validate';
+import { fields, integer, oneOf, options } from '../errors/validate';
 import type { DeviceFile } from './device-file';
 
 const planes = ['overlay', 'primary', 'cursor'] as const; // in the order of DRM's plane types
@@ -44,8 +46,13 @@ export interface GfxPlane {
 export class Gfx {
   readonly #device: DeviceFile;
 
+  static {
+    shown(this, ['device', (gfx) => gfx.#device.address]);
+  }
+
   /** @internal */
-  constructor(device: DeviceFile) {
+  constructor(made: Key, device: DeviceFile) {
+    onlyInside(made, 'Gfx', 'use VfioDevice#gfx');
     this.#device = device;
   }
 
@@ -67,7 +74,7 @@ export class Gfx {
    */
   plane(name: GfxPlaneName = 'primary', opts?: { kind?: GfxKind }): GfxPlane | undefined {
     const number = planes.indexOf(oneOf(name, 'name', planes));
-    const given = options(opts).kind;
+    const given = options(opts, ['kind']).kind;
     const kind =
       given === undefined
         ? this.probe().dmaBuf
@@ -92,9 +99,10 @@ export class Gfx {
    *   boundary, or the device is not bound. ENOTTY: the device does not provide dma-bufs.
    */
   dmaBuf(plane: Pick<GfxPlane, 'id'> | number): DmaBuf {
-    const id = integer(typeof plane === 'number' ? plane : options(plane, 'plane').id, 'plane', 0, 0xffff_ffff);
+    const id = integer(typeof plane === 'number' ? plane : fields(plane, 'plane').id, 'plane', 0, 0xffff_ffff);
     const args = { ...this.#device.args(), id };
     return new DmaBuf(
+      key,
       this.#device.kernel,
       kernelCall(args, () => native.gfxDmaBuf(this.#device.handle, id)),
     );
@@ -104,5 +112,5 @@ export class Gfx {
 function toPlane(kind: GfxKind, { format: fourcc, ...plane }: NativePlane): GfxPlane | undefined {
   if (plane.width === 0 || plane.height === 0) return undefined;
   const characters = [0, 8, 16, 24].map((shift) => String.fromCharCode((fourcc >>> shift) & 0xff)).join('');
-  return { kind, format: characters, fourcc, ...plane };
+  return data({ kind, format: characters, fourcc, ...plane });
 }

@@ -1,4 +1,6 @@
 // VfioGroup: an IOMMU group, opened through /dev/vfio/N.
+import { shown } from '../addon/shown';
+import { key, type Key, onlyInside } from '../errors/key';
 import { type FdHandle, native } from '../addon/native';
 import { closedError, codedError, kernelCall, kernelCallAsync } from '../errors/errors';
 import { Iommufd } from '../iommufd/iommufd';
@@ -70,7 +72,12 @@ export class VfioGroup extends Closable {
 
   static readonly #inUse = new WeakMap<Holder, Set<VfioGroup>>();
 
-  private constructor(kernel: Kernel, number: number, fd: FdHandle) {
+  static {
+    shown(this, 'closed', 'fd', 'number');
+  }
+
+  private constructor(made: Key, kernel: Kernel, number: number, fd: FdHandle) {
+    onlyInside(made, 'VfioGroup', 'use VfioGroup.open()');
     super(VfioGroup.#end);
     this.kernel = kernel;
     this.number = number;
@@ -87,11 +94,11 @@ export class VfioGroup extends Closable {
    *   ERR_NOT_BOUND_TO_VFIO, ERR_WRONG_NODE.
    */
   static open(target: string | number, opts?: { kernel?: Kernel }): VfioGroup {
-    const kernel = toKernel(options(opts).kernel);
+    const kernel = toKernel(options(opts, ['kernel']).kernel);
     const number = toNumber(target, kernel);
     const name = String(number);
     const node = { path: `/dev/vfio/${name}`, device: `IOMMU group ${name}`, numberFile: `class/vfio/${name}/dev` };
-    return new VfioGroup(kernel, number, openNodeSync(kernel, node));
+    return new VfioGroup(key, kernel, number, openNodeSync(kernel, node));
   }
 
   /** Returns the groups that objects of this thread have added to a container or iommufd. @internal */

@@ -1,4 +1,6 @@
 // InterruptIndex: one kind of a device's interrupts. Enables, masks and triggers them, and reports them to listeners.
+import { shown } from '../addon/shown';
+import { key, type Key, onlyInside } from '../errors/key';
 import type { Parents } from '../lifetime/parents';
 import { EventEmitter } from 'node:events';
 import type { Around } from '../errors/around';
@@ -68,8 +70,13 @@ export class InterruptIndex extends EventEmitter<InterruptEvents> {
   #autoUnmask = false;
   #unmaskedBy = false;
 
+  static {
+    shown(this, 'name', 'index', 'enabled', 'vectors', ['device', ({ device }) => device.address]);
+  }
+
   /** @internal */
-  constructor(device: Parents['VfioDevice'], index: number) {
+  constructor(made: Key, device: Parents['VfioDevice'], index: number) {
+    onlyInside(made, 'InterruptIndex', 'use VfioDevice#interrupts');
     super();
     this.device = device;
     this.index = index;
@@ -109,7 +116,7 @@ export class InterruptIndex extends EventEmitter<InterruptEvents> {
    *   unchanged.
    */
   enable(vectors?: number | readonly VectorTarget[], opts?: EnableOptions): void {
-    const { start = 0, autoUnmask = true } = options(opts);
+    const { start = 0, autoUnmask = true } = options(opts, ['start', 'autoUnmask']);
     const first = integer(start, 'start', 0, mostVectors - 1);
     boolean(autoUnmask, 'autoUnmask');
     const targets = vectors === undefined ? undefined : toTargets(vectors);
@@ -311,7 +318,7 @@ export class InterruptIndex extends EventEmitter<InterruptEvents> {
    */
   listen(vector = 0, opts?: ListenOptions): Counts {
     const number = integer(vector, 'vector', 0, mostVectors - 1);
-    options(opts);
+    options(opts, ['signal']);
     if (this.device.closed) throw closedError('VFIO device');
     const { counter } = this.#vectors.get(number) ?? {};
     if (!counter) {
@@ -320,7 +327,7 @@ export class InterruptIndex extends EventEmitter<InterruptEvents> {
         `${this.name} vector ${String(number)} is not enabled for listening: enable() it`,
       );
     }
-    return new Counts(counter, opts);
+    return new Counts(key, counter, opts);
   }
 
   /** Waiting for these interrupts keeps the process alive. This is the default. */

@@ -1,4 +1,6 @@
 // Interrupts: all kinds of interrupts of a device.
+import { shown } from '../addon/shown';
+import { key, type Key, onlyInside } from '../errors/key';
 import type { Parents } from '../lifetime/parents';
 import { InterruptIndex } from './interrupt-index';
 
@@ -21,13 +23,18 @@ export class Interrupts {
    */
   readonly request: InterruptIndex;
 
+  static {
+    shown(this, 'intx', 'msi', 'msix', 'error', 'request');
+  }
+
   /** @internal */
-  constructor(device: Parents['VfioDevice']) {
-    this.intx = new InterruptIndex(device, 0);
-    this.msi = new InterruptIndex(device, 1);
-    this.msix = new InterruptIndex(device, 2);
-    this.error = new InterruptIndex(device, 3);
-    this.request = new InterruptIndex(device, 4);
+  constructor(made: Key, device: Parents['VfioDevice']) {
+    onlyInside(made, 'Interrupts', 'use VfioDevice#interrupts');
+    this.intx = new InterruptIndex(key, device, 0);
+    this.msi = new InterruptIndex(key, device, 1);
+    this.msix = new InterruptIndex(key, device, 2);
+    this.error = new InterruptIndex(key, device, 3);
+    this.request = new InterruptIndex(key, device, 4);
     device.file.adopt({
       close: () => {
         for (const index of this) index.close();

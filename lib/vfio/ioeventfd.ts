@@ -1,4 +1,6 @@
 // Ioeventfd: a register write that the kernel makes when an eventfd is signalled.
+import { shown } from '../addon/shown';
+import { type Key, onlyInside } from '../errors/key';
 import type { Parents } from '../lifetime/parents';
 import { closedError, kernelCall, KernelError } from '../errors/errors';
 import { Eventfd } from '../events/eventfd';
@@ -53,9 +55,14 @@ export class Ioeventfd extends Closable {
     },
   };
 
+  static {
+    shown(this, 'closed', ['region', ({ region }) => region.index], 'offset', 'width', 'value');
+  }
+
   /** @param start the offset of the region in the device's file @internal */
-  constructor(region: Parents['Region'], start: bigint, opts: IoeventfdOptions) {
-    const given = options(opts);
+  constructor(made: Key, region: Parents['Region'], start: bigint, opts: IoeventfdOptions) {
+    onlyInside(made, 'Ioeventfd', 'use Region#ioeventfd()');
+    const given = options(opts, ['offset', 'width', 'value', 'eventfd']);
     const offset = u64(given.offset, 'offset', 0n, (1n << 40n) - 1n);
     const width = integer(given.width, 'width', 1, 8);
     if (![1, 2, 4, 8].includes(width)) throw outOfRange('width', 'one of 1, 2, 4, 8', width);

@@ -1,7 +1,6 @@
 // Finds free IOVAs in a container, where the kernel does not choose them.
 import { native } from '../addon/native';
 
-const page = native.pageSize;
 const hugePage = 1n << 21n;
 
 /**
@@ -13,6 +12,7 @@ export function findHole(
   taken: readonly { iova: bigint; length: bigint }[],
   length: bigint,
 ): bigint | undefined {
+  const page = native.pageSize;
   const alignment = length >= hugePage ? hugePage : page;
   const up = (iova: bigint) => ((iova + alignment - 1n) / alignment) * alignment;
   const inOrder = [...taken].sort((a, b) => (a.iova < b.iova ? -1 : 1));

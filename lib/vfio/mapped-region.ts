@@ -1,4 +1,6 @@
 // MappedRegion: a mapped region, with register accesses of an exact width.
+import { shown } from '../addon/shown';
+import { type Key, onlyInside } from '../errors/key';
 import type { Parents } from '../lifetime/parents';
 import { kernelCall } from '../errors/errors';
 import { Closable } from '../lifetime/closable';
@@ -48,8 +50,13 @@ export class MappedRegion extends Closable {
     },
   };
 
+  static {
+    shown(this, 'closed', ['region', ({ region }) => region.index], 'offset', 'length');
+  }
+
   /** @internal */
-  constructor(region: Parents['Region'], offset: bigint, length: bigint, mapping: MappingHandle) {
+  constructor(made: Key, region: Parents['Region'], offset: bigint, length: bigint, mapping: MappingHandle) {
+    onlyInside(made, 'MappedRegion', 'use Region#map()');
     const access: NativeRegisters = kernelCall({}, () => native.registerAccess(mapping));
     super(MappedRegion.#end);
     this.region = region;

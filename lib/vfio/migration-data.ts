@@ -1,12 +1,15 @@
-// MigrationData: the file for a device's migration data, and streams that read or write it.
+// MigrationData: the file for a device's migration data.
+import { data, shown } from '../addon/shown';
+import { type Key, onlyInside } from '../errors/key';
 import type { Parents } from '../lifetime/parents';
-import { Readable, Writable } from 'node:stream';
-import { codedError, kernelCall, kernelCallAsync, KernelError } from '../errors/errors';
+import type { Readable, Writable } from 'node:stream';
+import { kernelCall, kernelCallAsync, KernelError } from '../errors/errors';
 import { Closable } from '../lifetime/closable';
 import type { End } from '../lifetime/lifetime';
 import { native, type FdHandle } from '../addon/native';
 import { pollEvents, Watch } from '../events/poll';
 import { bytes as toBytes, instance, integer, options } from '../errors/validate';
+import { resumedState, savedState } from './migration-streams';
 
 const reinitFlag = 1 << 0; // linux/vfio.h
 const mostAtOnce = 1 << 30;
@@ -32,18 +35,26 @@ export interface StreamOptions {
   highWaterMark?: number;
 }
 
-/** @internal */
-export function streamOptions(opts: StreamOptions | undefined): { signal?: AbortSignal; highWaterMark: number } {
-  const { signal, highWaterMark } = options(opts);
+/** How a device's state is moved. */
+export interface MoveOptions extends StreamOptions {
+  /** Saves state while the device runs, which shortens the time for which it is stopped. Default: false. */
+  preCopy?: boolean;
+  /** Whether the target is set to 'running' afterwards. Default: true. If false, it is set to 'stop'. */
+  start?: boolean;
+}
+
+/** @param more further options of the method @internal */
+export function streamOptions(
+  opts: MoveOptions | undefined,
+  ...more: ('preCopy' | 'start')[]
+): { signal?: AbortSignal; highWaterMark: number } {
+  const { signal, highWaterMark } = options(opts, ['signal', 'highWaterMark', ...more]);
   if (signal !== undefined) instance(signal, 'signal', AbortSignal);
   return {
     ...(signal === undefined ? {} : { signal }),
     highWaterMark: integer(highWaterMark ?? chunk, 'highWaterMark', 1, mostAtOnce),
   };
 }
-
-/** Resolves when there may be more data to read: the device's state has changed, or its driver signals data. */
-let more: (data: MigrationData) => Promise<void>;
 
 /**
  * The file through which the kernel moves a device's state in one direction. Its methods and its streams share one file
@@ -66,11 +77,12 @@ export class MigrationData extends Closable {
   };
 
   static {
-    more = (data) => data.#more();
+    shown(this, 'closed', 'fd', 'direction');
   }
 
   /** @param fd this object takes ownership of it @internal */
-  constructor(migration: Parents['Migration'], direction: 'save' | 'resume', fd: FdHandle) {
+  constructor(made: Key, migration: Parents['Migration'], direction: 'save' | 'resume', fd: FdHandle) {
+    onlyInside(made, 'MigrationData', 'use Migration#setState()');
     super(MigrationData.#end);
     this.migration = migration;
     this.direction = direction;
@@ -95,11 +107,11 @@ export class MigrationData extends Closable {
    */
   precopyInfo(): PrecopyInfo {
     const info = kernelCall(this.#args(), () => native.migrationPrecopyInfo(this.#handle));
-    return {
+    return data({
       initialBytes: info.initialBytes,
       dirtyBytes: info.dirtyBytes,
       reinit: (info.flags & reinitFlag) !== 0,
-    };
+    });
   }
 
   /**
@@ -152,7 +164,7 @@ export class MigrationData extends Closable {
   readable(opts?: StreamOptions): Readable {
     const settings = streamOptions(opts);
     this.check();
-    return new SavedState(this, settings);
+    return savedState(this, settings, () => this.#more());
   }
 
   /**
@@ -164,13 +176,14 @@ export class MigrationData extends Closable {
   writable(opts?: StreamOptions): Writable {
     const settings = streamOptions(opts);
     this.check();
-    return new ResumedState(this, settings);
+    return resumedState(this, settings);
   }
 
   #args() {
     return { device: this.migration.address, direction: this.direction };
   }
 
+  /** Resolves when there may be more data to read: the device's state has changed, or its driver signals data. */
   #more(): Promise<void> {
     if (this.closed) return Promise.resolve();
     return new Promise((resolve) => {
@@ -208,77 +221,4 @@ function toBuffer({ buffer, byteOffset, length }: Uint8Array): Buffer {
 function noneForNow(error: unknown): Buffer {
   if (error instanceof KernelError && error.code === 'ENOMSG') return Buffer.alloc(0);
   throw error;
-}
-
-class SavedState extends Readable {
-  readonly #data: MigrationData;
-
-  constructor(data: MigrationData, opts: { signal?: AbortSignal; highWaterMark: number }) {
-    super(opts);
-    this.#data = data;
-  }
-
-  override _read(size: number): void {
-    this.#next(size).then(
-      (bytes) => {
-        if (!this.destroyed) this.push(bytes);
-      },
-      (error: unknown) => this.destroy(error as Error),
-    );
-  }
-
-  /** Returns null at the end of the data. */
-  async #next(size: number): Promise<Buffer | null> {
-    for (let last = false; ;) {
-      const bytes = await this.#data.read(size);
-      if (bytes.length > 0) return bytes;
-      if (last || this.destroyed) return null;
-      const { state } = this.#data.migration;
-      if (state === 'pre-copy' || state === 'pre-copy-p2p') {
-        const waiting = more(this.#data);
-        this.emit('idle');
-        await waiting;
-      } else {
-        last = true; // the device may have stopped after the read: read once more for the data that the stop added
-      }
-    }
-  }
-
-  override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
-    closeBehind(this.#data, error, done);
-  }
-}
-
-class ResumedState extends Writable {
-  readonly #data: MigrationData;
-
-  constructor(data: MigrationData, opts: { signal?: AbortSignal; highWaterMark: number }) {
-    super({ ...opts, decodeStrings: true });
-    this.#data = data;
-  }
-
-  override _write(bytes: Buffer, _: BufferEncoding, done: (error?: Error | null) => void): void {
-    this.#all(bytes).then(
-      () => done(),
-      (error: unknown) => done(error as Error),
-    );
-  }
-
-  async #all(bytes: Buffer): Promise<void> {
-    for (let at = 0; at < bytes.length && !this.destroyed;) {
-      const taken = await this.#data.write(bytes.subarray(at));
-      if (taken === 0) throw codedError('ERR_MIGRATION_STUCK', 'the driver takes no more bytes, and does not say why');
-      at += taken;
-    }
-  }
-
-  override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
-    closeBehind(this.#data, error, done);
-  }
-}
-
-/** Delays the stream's 'close' event until its fd is closed. */
-function closeBehind(data: MigrationData, error: Error | null, done: (error?: Error | null) => void): void {
-  data.close();
-  void data.calls.idle().then(() => done(error));
 }

@@ -1,12 +1,13 @@
 // Migration: VFIO's migration states, and moving a device's state to another device.
+import { data, shown } from '../addon/shown';
+import { key, type Key, onlyInside } from '../errors/key';
 import { once } from 'node:events';
 import type { Readable, Writable } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
 import { attempt } from '../kernel/look';
 import { closedError, codedError, kernelCall, kernelCallAsync } from '../errors/errors';
 import { native } from '../addon/native';
-import { boolean, instance, oneOf, options } from '../errors/validate';
-import { MigrationData, streamOptions, type StreamOptions } from './migration-data';
+import { boolean, fields, instance, oneOf, option } from '../errors/validate';
+import { MigrationData, streamOptions, type MoveOptions, type StreamOptions } from './migration-data';
 import type { DeviceFile } from './device-file';
 import type { Power } from './power';
 
@@ -48,22 +49,19 @@ export interface MigrationCapabilities {
   flags: bigint;
 }
 
-/** How a device's state is moved. */
-export interface MoveOptions extends StreamOptions {
-  /** Saves state while the device runs, which shortens the time for which it is stopped. Default: false. */
-  preCopy?: boolean;
-  /** Whether the target is set to 'running' afterwards. Default: true. If false, it is set to 'stop'. */
-  start?: boolean;
-}
-
 /** A device's migration. If the driver does not support it, all methods throw ENOTTY. */
 export class Migration {
   readonly #device: DeviceFile;
   readonly #power: Power;
   readonly #data = new Set<MigrationData>();
 
+  static {
+    shown(this, ['device', ({ address }) => address]);
+  }
+
   /** @internal */
-  constructor(device: DeviceFile, power: Power) {
+  constructor(made: Key, device: DeviceFile, power: Power) {
+    onlyInside(made, 'Migration', 'use VfioDevice#migration');
     this.#device = device;
     this.#power = power;
     device.whenChanged = () => this.wake();
@@ -92,7 +90,7 @@ export class Migration {
       'pre-copy': preCopy,
       'pre-copy-p2p': p2p && preCopy,
     };
-    return { stopCopy, p2p, preCopy, states: states.filter((state) => able[state] ?? stopCopy), flags: word };
+    return data({ stopCopy, p2p, preCopy, states: states.filter((state) => able[state] ?? stopCopy), flags: word });
   }
 
   /** The device's current state (VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE). */
@@ -140,7 +138,7 @@ export class Migration {
   }
 
   #adopt(state: MigrationState, fd: Parameters<typeof native.fdClose>[0]): MigrationData {
-    const data = new MigrationData(this, saving.includes(state) ? 'save' : 'resume', fd);
+    const data = new MigrationData(key, this, saving.includes(state) ? 'save' : 'resume', fd);
     if (this.#device.closed) {
       data.close();
       throw closedError('VFIO device');
@@ -176,8 +174,8 @@ export class Migration {
    * @throws Error ERR_MIGRATION_BUSY: the device's state is being moved already.
    */
   async save(opts?: StreamOptions & { preCopy?: boolean }): Promise<Readable> {
-    const settings = streamOptions(opts);
-    const preCopy = boolean(options(opts).preCopy ?? false, 'preCopy');
+    const settings = streamOptions(opts, 'preCopy');
+    const preCopy = boolean(option(opts, 'preCopy') ?? false, 'preCopy');
     const data = await this.#begin(preCopy ? 'pre-copy' : 'stop-copy', settings.signal);
     return data.readable(settings);
   }
@@ -209,10 +207,11 @@ export class Migration {
    *   signal's AbortError.
    */
   async moveTo(target: { readonly migration: Migration }, opts?: MoveOptions): Promise<void> {
-    const to = instance(options(target, 'target').migration, 'target.migration', Migration);
-    const settings = streamOptions(opts);
-    const preCopy = boolean(options(opts).preCopy ?? false, 'preCopy');
-    const start = boolean(options(opts).start ?? true, 'start');
+    const to = instance(fields(target, 'target').migration, 'target.migration', Migration);
+    const settings = streamOptions(opts, 'preCopy', 'start');
+    const preCopy = boolean(option(opts, 'preCopy') ?? false, 'preCopy');
+    const start = boolean(option(opts, 'start') ?? true, 'start');
+    const { pipeline } = await import('node:stream/promises'); // only when needed: it is large
     const before = this.state;
     const streams: (Readable | Writable)[] = [];
     try {

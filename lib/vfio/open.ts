@@ -5,6 +5,7 @@ import { type FdHandle, native } from '../addon/native';
 import { closedError, codedError, kernelCall, kernelCallAsync, KernelError } from '../errors/errors';
 import { instance, integer, invalidType, oneOf, options, outOfRange, string } from '../errors/validate';
 import { Iommufd } from '../iommufd/iommufd';
+import { duplicate } from '../kernel/duplicate';
 import { toKernel } from '../kernel/default-kernel';
 import { addressOfNumber, type Node, openNode, openNodeSync } from '../kernel/device-node';
 import type { Kernel } from '../kernel/kernel';
@@ -61,8 +62,10 @@ interface Wanted {
   address: string | undefined;
 }
 
+const openOptions = ['iommufd', 'container', 'group', 'through', 'vfToken', 'address', 'kernel'] as const;
+
 function toWanted(opts: OpenOptions | undefined): Wanted {
-  const { iommufd, container, group, through, vfToken, address, kernel: chosen } = options(opts);
+  const { iommufd, container, group, through, vfToken, address, kernel: chosen } = options(opts, openOptions);
   if (iommufd !== undefined && instance(iommufd, 'iommufd', Iommufd).closed) throw closedError('iommufd');
   if (container !== undefined && instance(container, 'container', VfioContainer).closed)
     throw closedError('VFIO container');
@@ -110,7 +113,7 @@ function toWays(target: string | number, wanted: Wanted): Ways & Pick<Target, 'a
   const addressOf = (fd: FdHandle) => addressOfFd(kernel, fd);
   if (typeof target === 'number') {
     const number = integer(target, 'fd', 0, 0x7fff_ffff);
-    const openSync = () => ({ fd: kernelCall({ fd: number }, () => native.fdDuplicate(kernel.handle, number)) });
+    const openSync = () => ({ fd: duplicate(kernel, number) });
     return { open: () => Promise.resolve(openSync()), openSync, addressOf };
   }
   if (typeof target !== 'string') throw invalidType('target', 'of type string or number', target);

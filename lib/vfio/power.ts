@@ -1,4 +1,5 @@
 // Power: operations that make a device's memory temporarily inaccessible: reset, hot reset, low power.
+import { key } from '../errors/key';
 import { codedError, kernelCall } from '../errors/errors';
 import { native, type FdHandle, type VfioHandle } from '../addon/native';
 import type { DeviceFile } from './device-file';
@@ -132,7 +133,7 @@ export class Power {
     this.#file.check();
     const eventfd = kernelCall(this.#file.args(), () => native.fdEventfd(this.#file.kernel.handle, 0));
     try {
-      return [new WakeUp(eventfd, (it) => this.#awake(it)), eventfd];
+      return [new WakeUp(key, eventfd, (it) => this.#awake(it)), eventfd];
     } catch (error) {
       native.fdClose(eventfd, false);
       throw error;

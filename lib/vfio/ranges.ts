@@ -1,4 +1,5 @@
 // Page-aligned parts of a region.
+import { data } from '../addon/shown';
 import { native } from '../addon/native';
 
 /** A part of a region, in bytes. */
@@ -7,8 +8,7 @@ export interface RegionRange {
   length: bigint;
 }
 
-const page = native.pageSize;
-const down = (value: bigint) => value & ~(page - 1n);
+const down = (value: bigint) => value & ~(native.pageSize - 1n);
 
 /** Returns the whole pages within the first `size` bytes that do not overlap a hole, ascending. @internal */
 export function wholePages(size: bigint, holes: readonly RegionRange[]): RegionRange[] {
@@ -19,8 +19,8 @@ export function wholePages(size: bigint, holes: readonly RegionRange[]): RegionR
   for (const hole of [...ascending, { offset: last, length: 0n }]) {
     const start = down(hole.offset);
     const until = start < last ? start : last;
-    if (until > from) ranges.push({ offset: from, length: until - from });
-    const next = down(hole.offset + hole.length + page - 1n);
+    if (until > from) ranges.push(data({ offset: from, length: until - from }));
+    const next = down(hole.offset + hole.length + native.pageSize - 1n);
     if (next > from) from = next;
   }
   return ranges;

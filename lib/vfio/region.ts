@@ -1,4 +1,6 @@
 // Region: a region of a device, with reads, writes and mapping.
+import { data, shown } from '../addon/shown';
+import { key, type Key, onlyInside } from '../errors/key';
 import type { Parents } from '../lifetime/parents';
 import { codedError, kernelCall } from '../errors/errors';
 import { native } from '../addon/native';
@@ -7,6 +9,7 @@ import { regionCapabilities, type RegionCapability } from './capabilities';
 import { configRegion, regionFlags, regionNames } from './constants';
 import { Ioeventfd, type IoeventfdOptions } from './ioeventfd';
 import { MappedRegion } from './mapped-region';
+import { ofCmb } from './export';
 import { wholePages, type RegionRange } from './ranges';
 
 const lastBar = 5;
@@ -29,8 +32,13 @@ export class Region {
   readonly capabilities: readonly RegionCapability[];
   readonly #offset: bigint;
 
+  static {
+    shown(this, 'index', 'name', 'size', 'flags', ['device', ({ device }) => device.address]);
+  }
+
   /** @internal */
-  constructor(device: Parents['VfioDevice'], index: number) {
+  constructor(made: Key, device: Parents['VfioDevice'], index: number) {
+    onlyInside(made, 'Region', 'use VfioDevice#region()');
     this.device = device;
     this.index = index;
     this.name = regionNames[index];
@@ -58,10 +66,10 @@ export class Region {
   mappableRanges(): RegionRange[] {
     if (!this.flags.mmap || this.size === 0n) return [];
     const sparse = this.capabilities.find((capability) => capability.type === 'sparse-mmap');
-    if (!sparse) return [{ offset: 0n, length: this.size }];
+    if (!sparse) return [data({ offset: 0n, length: this.size })];
     return sparse.areas
       .filter(({ offset, size }) => size > 0n && offset < this.size && size <= this.size - offset)
-      .map(({ offset, size }) => ({ offset, length: size }))
+      .map(({ offset, size }) => data({ offset, length: size }))
       .sort((a, b) => (a.offset < b.offset ? -1 : 1));
   }
 
@@ -90,7 +98,7 @@ export class Region {
    *   RangeError: outside the region.
    */
   map(opts?: { offset?: number | bigint; length?: number | bigint }): MappedRegion {
-    const { offset, length } = options(opts);
+    const { offset, length } = options(opts, ['offset', 'length'], 'options', ['region', ...ofCmb]);
     const ranges = this.mappableRanges();
     const only = offset === undefined && length === undefined && ranges.length === 1 ? ranges[0] : undefined;
     const start = only?.offset ?? u64(offset ?? 0n, 'offset', 0n, this.size);
@@ -108,7 +116,7 @@ export class Region {
     const mapping = kernelCall({ region: this.index, offset: start, length: count }, () =>
       native.vfioMap(this.device.handle, this.#offset + start, count, this.flags.write),
     );
-    const mapped = new MappedRegion(this, start, count, mapping);
+    const mapped = new MappedRegion(key, this, start, count, mapping);
     this.device.file.adopt(mapped);
     return mapped;
   }
@@ -121,7 +129,7 @@ export class Region {
    *   already. ENOSPC: the device has the maximum of 1000 ioeventfds.
    */
   ioeventfd(opts: IoeventfdOptions): Ioeventfd {
-    return new Ioeventfd(this, this.#offset, opts);
+    return new Ioeventfd(key, this, this.#offset, opts);
   }
 
   /**

@@ -1,4 +1,6 @@
 // WakeUp: low power that ends when the device is accessed. The kernel signals this through an eventfd.
+import { shown } from '../addon/shown';
+import { type Key, onlyInside } from '../errors/key';
 import { native, type FdHandle } from '../addon/native';
 import { pollEvents, Watch } from '../events/poll';
 
@@ -14,8 +16,13 @@ export class WakeUp {
   #resolve: (woken: boolean) => void = () => undefined;
   #over = false;
 
+  static {
+    shown(this, 'over');
+  }
+
   /** @param awake called when the device has woken up, before `woken` resolves @internal */
-  constructor(eventfd: FdHandle, awake: (wakeUp: WakeUp) => Promise<void>) {
+  constructor(made: Key, eventfd: FdHandle, awake: (wakeUp: WakeUp) => Promise<void>) {
+    onlyInside(made, 'WakeUp', 'use VfioDevice#enterLowPowerWithWakeUp()');
     this.woken = new Promise((resolve) => (this.#resolve = resolve));
     this.#eventfd = eventfd;
     this.#watch = new Watch(eventfd, pollEvents.readable, () => {

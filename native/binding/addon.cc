@@ -5,32 +5,12 @@
 namespace binding {
 
 static void Init(Napi::Env env, const Napi::Object& exports) {
-  InitKernel(env, exports);
-  InitFakeKernel(env, exports);
-  InitFakeIommufd(env, exports);
-  InitFd(env, exports);
-  InitTrace(env, exports);
-  InitPoll(env, exports);
-  InitIommufd(env, exports);
-  InitIommufdOptions(env, exports);
-  InitHwpt(env, exports);
-  InitEventQueue(env, exports);
-  InitViommu(env, exports);
-  InitVfioDevice(env, exports);
-  InitVfioReset(env, exports);
-  InitVfioFeature(env, exports);
-  InitVfioGroup(env, exports);
-  InitVfioContainer(env, exports);
-  InitMigration(env, exports);
-  InitGfx(env, exports);
-  InitMappedRegion(env, exports);
-  InitInterrupts(env, exports);
-  InitDmaBuf(env, exports);
-  InitHostDmaBuf(env, exports);
-  InitSyncFile(env, exports);
-  InitDmaMemory(env, exports);
-  InitUnixSocket(env, exports);
-  InitRun(env, exports);
+  for (auto* const init : {InitKernel,    InitFakeKernel,    InitFakeIommufd, InitFd,           InitTrace,
+                           InitPoll,      InitIommufd,       InitHwpt,        InitViommu,       InitVfioDevice,
+                           InitVfioReset, InitVfioContainer, InitMigration,   InitMappedRegion, InitInterrupts,
+                           InitDmaBuf,    InitSyncFile,      InitDmaMemory,   InitUnixSocket,   InitRun}) {
+    init(env, exports);
+  }
 }
 
 }  // namespace binding

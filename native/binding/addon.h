@@ -3,7 +3,7 @@
 
 #include <napi.h>
 
-#include "binding/object.h"
+#include "binding/function.h"
 
 namespace binding {
 
@@ -14,21 +14,15 @@ void InitFd(Napi::Env env, Napi::Object exports);
 void InitTrace(Napi::Env env, Napi::Object exports);
 void InitPoll(Napi::Env env, Napi::Object exports);
 void InitIommufd(Napi::Env env, Napi::Object exports);
-void InitIommufdOptions(Napi::Env env, Napi::Object exports);
 void InitHwpt(Napi::Env env, Napi::Object exports);
-void InitEventQueue(Napi::Env env, Napi::Object exports);
 void InitViommu(Napi::Env env, Napi::Object exports);
 void InitVfioDevice(Napi::Env env, Napi::Object exports);
 void InitVfioReset(Napi::Env env, Napi::Object exports);
-void InitVfioFeature(Napi::Env env, Napi::Object exports);
-void InitVfioGroup(Napi::Env env, Napi::Object exports);
 void InitVfioContainer(Napi::Env env, Napi::Object exports);
 void InitMigration(Napi::Env env, Napi::Object exports);
-void InitGfx(Napi::Env env, Napi::Object exports);
 void InitMappedRegion(Napi::Env env, Napi::Object exports);
 void InitInterrupts(Napi::Env env, Napi::Object exports);
 void InitDmaBuf(Napi::Env env, Napi::Object exports);
-void InitHostDmaBuf(Napi::Env env, Napi::Object exports);
 void InitSyncFile(Napi::Env env, Napi::Object exports);
 void InitDmaMemory(Napi::Env env, Napi::Object exports);
 void InitUnixSocket(Napi::Env env, Napi::Object exports);

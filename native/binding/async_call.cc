@@ -12,6 +12,7 @@
 
 #include "binding/call.h"
 #include "core/threads.h"
+#include "kernel/non_copyable.h"
 
 namespace binding {
 namespace {
@@ -33,7 +34,7 @@ std::map<napi_env, std::shared_ptr<Calls>>& ByEnvironment() {
 
 // The calls of one environment. Run() and the uv callbacks run on the environment's thread, Return() on a call's
 // thread.
-class Calls : public std::enable_shared_from_this<Calls> {
+class Calls : public std::enable_shared_from_this<Calls>, private kernel::NonCopyable {
  public:
   static std::shared_ptr<Calls> Of(napi_env env) {
     auto& calls = ByEnvironment()[env];
@@ -42,9 +43,6 @@ class Calls : public std::enable_shared_from_this<Calls> {
   }
 
   explicit Calls(napi_env env) : env_(env) {}
-  Calls(const Calls&) = delete;
-  Calls& operator=(const Calls&) = delete;
-  ~Calls() = default;
 
   // 0, or a negated errno.
   int Run(std::unique_ptr<AsyncCall> call) {

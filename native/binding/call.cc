@@ -27,6 +27,12 @@ std::optional<uint64_t> ToOptionalU64(const Napi::Value& value) {
   return ToU64(value);
 }
 
+std::vector<uint8_t> ToBytes(const Napi::Value& value) {
+  if (!value.IsTypedArray()) throw Napi::TypeError::New(value.Env(), "expected a Uint8Array");
+  const auto array = value.As<Napi::Uint8Array>();
+  return {array.Data(), array.Data() + array.ByteLength()};
+}
+
 Napi::Value FromU64(Napi::Env env, uint64_t value) { return Napi::BigInt::New(env, value); }
 
 Napi::Value FromBytes(Napi::Env env, const std::vector<uint8_t>& bytes) {

@@ -23,6 +23,7 @@ namespace binding {
 uint64_t ToU64(const Napi::Value& value);
 uint32_t ToU32(const Napi::Value& value);
 std::optional<uint64_t> ToOptionalU64(const Napi::Value& value);
+std::vector<uint8_t> ToBytes(const Napi::Value& value);
 Napi::Value FromU64(Napi::Env env, uint64_t value);
 
 template <typename Array>
@@ -55,7 +56,8 @@ class ThreadCall : public AsyncCall {
 
   Napi::Value Result(Napi::Env env) override {
     if (failure_) std::rethrow_exception(failure_);
-    return convert_(env, std::move(*result_));
+    const auto result = std::move(result_);  // released before the promise settles
+    return convert_(env, std::move(*result));
   }
 
   std::shared_ptr<core::Trace> trace_;

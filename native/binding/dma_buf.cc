@@ -1,36 +1,11 @@
-// Functions of a dma-buf: its size, name and CPU mapping, DMA_BUF_IOCTL_SYNC, and its fences as sync files.
+// Functions of a dma-buf: its size, name and CPU mapping, DMA_BUF_IOCTL_SYNC, and its fences as sync files. Functions
+// of /dev/udmabuf and /dev/dma_heap, which create dma-bufs of host memory.
 #include "binding/addon.h"
 #include "binding/bus_errors.h"
-#include "binding/call.h"
-#include "binding/handle.h"
+#include "core/host_dma_buf.h"
 
 namespace binding {
 namespace {
-
-// dmaBufIs(fd): boolean
-Napi::Value DmaBufIs(const Napi::CallbackInfo& info) {
-  const auto fd = Unwrap<core::Fd>(info[0]);
-  return Napi::Boolean::New(info.Env(), core::IsDmaBuf(*fd));
-}
-
-// dmaBufSize(fd): bigint
-Napi::Value DmaBufSize(const Napi::CallbackInfo& info) {
-  const auto fd = Unwrap<core::Fd>(info[0]);
-  return FromU64(info.Env(), core::DmaBufSize(*fd));
-}
-
-// dmaBufSetName(fd, name)
-void DmaBufSetName(const Napi::CallbackInfo& info) {
-  const auto fd = Unwrap<core::Fd>(info[0]);
-  const std::string name = info[1].As<Napi::String>().Utf8Value();
-  core::DmaBufSetName(*fd, name);
-}
-
-// dmaBufFdinfo(fd): string
-Napi::Value DmaBufFdinfo(const Napi::CallbackInfo& info) {
-  const auto fd = Unwrap<core::Fd>(info[0]);
-  return Napi::String::New(info.Env(), core::DmaBufFdinfo(*fd));
-}
 
 // sync(flags)
 napi_value Sync(napi_env env, napi_callback_info info) {
@@ -51,65 +26,51 @@ Napi::Value DmaBufSync(const Napi::CallbackInfo& info) {
   return HotFunction<Sync>(info.Env(), "sync", CellOf<core::Fd>(info[0]));
 }
 
-using Registration = std::shared_ptr<core::Export>;
-
-napi_value Word(napi_env env, napi_callback_info info) {
-  void* data = nullptr;
-  napi_get_cb_info(env, info, nullptr, nullptr, nullptr, &data);
-  napi_value result = nullptr;
-  napi_create_double(env, static_cast<double>((*static_cast<Registration*>(data))->Word()), &result);
-  return result;
-}
-
 // dmaBufExport(fd): { ranges, word() }, or undefined if this process did not export the dma-buf. `ranges` is the number
 // of ranges; word() returns the buffer's state word (core/device_state.h).
-Napi::Value DmaBufExport(const Napi::CallbackInfo& info) {
-  const auto fd = Unwrap<core::Fd>(info[0]);
-  const Registration registration = core::Export::Find(*fd);
-  if (!registration) return info.Env().Undefined();
-  Record result(info.Env());
-  result.Define("ranges", registration->ranges());
-  result.Define("word", HotFunction<Word>(info.Env(), "word", registration));
-  return result;
-}
-
-// dmaBufExportSyncFile(fd, flags): Fd
-Napi::Value DmaBufExportSyncFile(const Napi::CallbackInfo& info) {
-  const auto fd = Unwrap<core::Fd>(info[0]);
-  const uint32_t flags = ToU32(info[1]);
-  return Wrap(info.Env(), core::DmaBufExportSyncFile(*fd, flags));
-}
-
-// dmaBufImportSyncFile(fd, sync file, flags)
-void DmaBufImportSyncFile(const Napi::CallbackInfo& info) {
-  const auto fd = Unwrap<core::Fd>(info[0]);
-  const auto sync_file = Unwrap<core::Fd>(info[1]);
-  const uint32_t flags = ToU32(info[2]);
-  core::DmaBufImportSyncFile(*fd, *sync_file, flags);
+Napi::Value DmaBufExport(Napi::Env env, const core::Fd& fd) {
+  const auto registration = core::Export::Find(fd);
+  if (!registration) return env.Undefined();
+  return Record(env).Define("ranges", registration->ranges()).Define("word", WordFunction(env, registration));
 }
 
 // dmaBufMap(fd, offset, length, writable): Mapping
-Napi::Value DmaBufMap(const Napi::CallbackInfo& info) {
-  const auto fd = Unwrap<core::Fd>(info[0]);
-  const uint64_t offset = ToU64(info[1]);
-  const uint64_t length = ToU64(info[2]);
-  const bool writable = info[3].ToBoolean();
-  KeepBusErrors(info.Env());
-  return Wrap(info.Env(), core::MapDmaBuf(fd, offset, length, writable));
+std::shared_ptr<core::Mapping> DmaBufMap(Napi::Env env, const std::shared_ptr<core::Fd>& fd, uint64_t offset,
+                                         uint64_t length, bool writable) {
+  KeepBusErrors(env);
+  return core::MapDmaBuf(fd, offset, length, writable);
+}
+
+// udmabufCreate(driver, memfd, offset, size): Fd
+std::shared_ptr<core::Fd> UdmabufCreate(const core::Fd& driver, const core::Fd& memfd, uint64_t offset, uint64_t size) {
+  return core::CreateUdmabuf(driver, {.memfd = memfd.number(), .offset = offset, .size = size});
+}
+
+// udmabufCreateList(driver, [fd number, offset, size, …]): Fd
+std::shared_ptr<core::Fd> UdmabufCreateList(const core::Fd& driver, const std::vector<uint64_t>& words) {
+  constexpr std::size_t kWords = 3;
+  std::vector<core::UdmabufItem> items(words.size() / kWords);
+  for (std::size_t i = 0; i < items.size(); ++i) {
+    items[i] = {static_cast<int>(words[kWords * i]), words[kWords * i + 1], words[kWords * i + 2]};
+  }
+  return core::CreateUdmabufList(driver, items);
 }
 
 }  // namespace
 
 void InitDmaBuf(Napi::Env env, Napi::Object exports) {
-  Export<DmaBufIs>(env, exports, "dmaBufIs");
-  Export<DmaBufSize>(env, exports, "dmaBufSize");
-  Export<DmaBufSetName>(env, exports, "dmaBufSetName");
-  Export<DmaBufFdinfo>(env, exports, "dmaBufFdinfo");
+  Export<core::IsDmaBuf>(env, exports, "dmaBufIs");
+  Export<core::DmaBufSize>(env, exports, "dmaBufSize");
+  Export<core::DmaBufSetName>(env, exports, "dmaBufSetName");
+  Export<core::DmaBufFdinfo>(env, exports, "dmaBufFdinfo");
   Export<DmaBufExport>(env, exports, "dmaBufExport");
   Export<DmaBufSync>(env, exports, "dmaBufSync");
-  Export<DmaBufExportSyncFile>(env, exports, "dmaBufExportSyncFile");
-  Export<DmaBufImportSyncFile>(env, exports, "dmaBufImportSyncFile");
+  Export<core::DmaBufExportSyncFile>(env, exports, "dmaBufExportSyncFile");
+  Export<core::DmaBufImportSyncFile>(env, exports, "dmaBufImportSyncFile");
   Export<DmaBufMap>(env, exports, "dmaBufMap");
+  Export<UdmabufCreate>(env, exports, "udmabufCreate");
+  Export<UdmabufCreateList>(env, exports, "udmabufCreateList");
+  ExportAsync<core::AllocateFromHeap>(env, exports, "heapAllocate");
 }
 
 }  // namespace binding

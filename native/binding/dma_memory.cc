@@ -2,26 +2,15 @@
 #include <cstring>
 
 #include "binding/addon.h"
-#include "binding/call.h"
-#include "binding/handle.h"
 
 namespace binding {
-namespace {
 
-// memoryAllocate(kernel, size, hugePageLog2, async): { fd, mapping }
-Napi::Value MemoryAllocate(const Napi::CallbackInfo& info) {
-  return Run(
-      info.Env(), info[3],
-      [kernel = Unwrap<kernel::Kernel>(info[0]), size = ToU64(info[1]), huge_page_log2 = ToU32(info[2])] {
-        return core::Memory::Allocate(kernel, size, huge_page_log2);
-      },
-      [](Napi::Env env, const core::Memory& memory) -> Napi::Value {
-        Record result(env);
-        result.Define("fd", Wrap(env, memory.fd));
-        result.Define("mapping", Wrap(env, memory.mapping));
-        return result;
-      });
+template <>
+Napi::Value ToJs(Napi::Env env, const core::Memory& memory) {
+  return Record(env).Define("fd", memory.fd).Define("mapping", memory.mapping);
 }
+
+namespace {
 
 using Share = std::shared_ptr<core::Mapping>;
 
@@ -100,44 +89,27 @@ char* InMapping(Napi::Env env, const core::Mapping& mapping, uint64_t offset, st
 }
 
 // memoryRead(mapping, offset, bytes): fills the array. The mapping must be ordinary memory, not registers.
-void MemoryRead(const Napi::CallbackInfo& info) {
-  const auto mapping = Unwrap<core::Mapping>(info[0]);
-  auto bytes = ToArray<Napi::Uint8Array>(info[2], napi_uint8_array);
-  const char* from = InMapping(info.Env(), *mapping, ToU64(info[1]), bytes.ByteLength());
+void MemoryRead(Napi::Env env, const core::Mapping& mapping, uint64_t offset, Napi::Uint8Array bytes) {
+  const char* from = InMapping(env, mapping, offset, bytes.ByteLength());
   if (bytes.ByteLength() > 0) std::memmove(bytes.Data(), from, bytes.ByteLength());
 }
 
 // memoryWrite(mapping, offset, bytes)
-void MemoryWrite(const Napi::CallbackInfo& info) {
-  const auto mapping = Unwrap<core::Mapping>(info[0]);
-  if (!mapping->writable()) ThrowCoded(info.Env(), "ERR_READ_ONLY", "the mapping is read-only");
-  const auto bytes = ToArray<Napi::Uint8Array>(info[2], napi_uint8_array);
-  char* to = InMapping(info.Env(), *mapping, ToU64(info[1]), bytes.ByteLength());
+void MemoryWrite(Napi::Env env, const core::Mapping& mapping, uint64_t offset, Napi::Uint8Array bytes) {
+  if (!mapping.writable()) ThrowCoded(env, "ERR_READ_ONLY", "the mapping is read-only");
+  char* to = InMapping(env, mapping, offset, bytes.ByteLength());
   if (bytes.ByteLength() > 0) std::memmove(to, bytes.Data(), bytes.ByteLength());
-}
-
-// memorySeals(fd): number, fcntl(2)'s F_SEAL_… of a memfd
-Napi::Value MemorySeals(const Napi::CallbackInfo& info) {
-  const auto fd = Unwrap<core::Fd>(info[0]);
-  return Napi::Number::New(info.Env(), core::GetSeals(*fd));
-}
-
-// memorySeal(fd, seals): adds seals
-void MemorySeal(const Napi::CallbackInfo& info) {
-  const auto fd = Unwrap<core::Fd>(info[0]);
-  const auto seals = static_cast<int>(ToU32(info[1]));
-  core::AddSeals(*fd, seals);
 }
 
 }  // namespace
 
 void InitDmaMemory(Napi::Env env, Napi::Object exports) {
-  Export<MemoryAllocate>(env, exports, "memoryAllocate");
+  ExportAsync<core::Memory::Allocate>(env, exports, "memoryAllocate");
   Export<MemoryBuffer>(env, exports, "memoryBuffer");
   Export<MemoryRead>(env, exports, "memoryRead");
   Export<MemoryWrite>(env, exports, "memoryWrite");
-  Export<MemorySeals>(env, exports, "memorySeals");
-  Export<MemorySeal>(env, exports, "memorySeal");
+  Export<core::GetSeals>(env, exports, "memorySeals");
+  Export<core::AddSeals>(env, exports, "memorySeal");
 }
 
 }  // namespace binding

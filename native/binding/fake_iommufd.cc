@@ -6,9 +6,7 @@
 #include <cstring>
 
 #include "binding/addon.h"
-#include "binding/call.h"
 #include "binding/fake_kernel.h"
-#include "binding/handle.h"
 #include "fake/iommufd/iommufd_test_abi.h"
 
 namespace binding {
@@ -38,23 +36,19 @@ Napi::Value FakeIommufdTest(const Napi::CallbackInfo& info) {
 
 // ioctlAtPageEnd(kernel, fd, request, bytes): number, the result or a negated errno. Makes any request with an argument
 // at the end of a page, before an inaccessible page. The ioctl's answer is copied to `bytes`.
-Napi::Value IoctlAtPageEnd(const Napi::CallbackInfo& info) {
-  const auto kernel = Unwrap<kernel::Kernel>(info[0]);
-  const auto fd = static_cast<int>(ToU32(info[1]));
-  const uint32_t request = ToU32(info[2]);
-  auto bytes = ToArray<Napi::Uint8Array>(info[3], napi_uint8_array);
+int IoctlAtPageEnd(Napi::Env env, kernel::Kernel& kernel, int fd, uint32_t request, Napi::Uint8Array bytes) {
   const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
-  if (bytes.ByteLength() > page) throw Napi::RangeError::New(info.Env(), "expected a page of bytes at most");
+  if (bytes.ByteLength() > page) throw Napi::RangeError::New(env, "expected a page of bytes at most");
   void* pages = mmap(nullptr, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (pages == MAP_FAILED) throw Napi::Error::New(info.Env(), "no memory");
+  if (pages == MAP_FAILED) throw Napi::Error::New(env, "no memory");
   char* end = static_cast<char*>(pages) + page;
   mprotect(end, page, PROT_NONE);
   char* argument = end - bytes.ByteLength();
   std::copy_n(bytes.Data(), bytes.ByteLength(), reinterpret_cast<uint8_t*>(argument));
-  const int result = kernel->Ioctl(fd, request, argument);
+  const int result = kernel.Ioctl(fd, request, argument);
   std::copy_n(reinterpret_cast<const uint8_t*>(argument), bytes.ByteLength(), bytes.Data());
   munmap(pages, 2 * page);
-  return Napi::Number::New(info.Env(), result);
+  return result;
 }
 
 }  // namespace

@@ -20,54 +20,31 @@
 
 namespace binding {
 
-// Lists the types that handles can have.
+// The types that handles can have, and their names in messages.
 template <typename T>
-struct HandleType;
+inline constexpr const char* kHandleName = nullptr;
 template <>
-struct HandleType<kernel::Kernel> {
-  static constexpr const char* kName = "kernel";
-};
+inline constexpr const char* kHandleName<kernel::Kernel> = "kernel";
 template <>
-struct HandleType<core::Fd> {
-  static constexpr const char* kName = "file descriptor";
-};
+inline constexpr const char* kHandleName<core::Fd> = "file descriptor";
 template <>
-struct HandleType<core::Ioas> {
-  static constexpr const char* kName = "IOAS";
-};
+inline constexpr const char* kHandleName<core::Ioas> = "IOAS";
 template <>
-struct HandleType<core::VfioDevice> {
-  static constexpr const char* kName = "VFIO device";
-};
+inline constexpr const char* kHandleName<core::VfioDevice> = "VFIO device";
 template <>
-struct HandleType<core::Mapping> {
-  static constexpr const char* kName = "mapping";
-};
-
+inline constexpr const char* kHandleName<core::Mapping> = "mapping";
 template <>
-struct HandleType<core::Hwpt> {
-  static constexpr const char* kName = "HWPT";
-};
+inline constexpr const char* kHandleName<core::Hwpt> = "HWPT";
 template <>
-struct HandleType<core::FaultQueue> {
-  static constexpr const char* kName = "fault queue";
-};
+inline constexpr const char* kHandleName<core::FaultQueue> = "fault queue";
 template <>
-struct HandleType<core::Viommu> {
-  static constexpr const char* kName = "vIOMMU";
-};
+inline constexpr const char* kHandleName<core::Viommu> = "vIOMMU";
 template <>
-struct HandleType<core::Vdevice> {
-  static constexpr const char* kName = "virtual device";
-};
+inline constexpr const char* kHandleName<core::Vdevice> = "virtual device";
 template <>
-struct HandleType<core::HwQueue> {
-  static constexpr const char* kName = "hardware queue";
-};
+inline constexpr const char* kHandleName<core::HwQueue> = "hardware queue";
 template <>
-struct HandleType<core::VeventQueue> {
-  static constexpr const char* kName = "event queue";
-};
+inline constexpr const char* kHandleName<core::VeventQueue> = "event queue";
 
 // A random tag, different for each type and each loaded copy of the addon: another copy may have another memory layout.
 napi_type_tag NewTypeTag();
@@ -106,7 +83,7 @@ bool IsHandleOf(const Napi::Value& value) {
 template <typename T>
 Cell<T>& CellOf(const Napi::Value& value) {
   if (!IsHandleOf<T>(value)) {
-    throw Napi::TypeError::New(value.Env(), std::string("expected a handle of a ") + HandleType<T>::kName);
+    throw Napi::TypeError::New(value.Env(), std::string("expected a handle of a ") + kHandleName<T>);
   }
   return *value.As<Napi::External<Cell<T>>>().Data();
 }
@@ -141,11 +118,31 @@ Napi::Function HotFunction(Napi::Env env, const char* name, Data data) {
   return {env, function};
 }
 
+template <typename State>
+napi_value Word(napi_env env, napi_callback_info info) {
+  void* data = nullptr;
+  napi_get_cb_info(env, info, nullptr, nullptr, nullptr, &data);
+  napi_value result = nullptr;
+  napi_create_double(env, static_cast<double>((*static_cast<std::shared_ptr<State>*>(data))->Word()), &result);
+  return result;
+}
+
+// A function that returns the state word of `state` (core/device_state.h).
+template <typename State>
+Napi::Function WordFunction(Napi::Env env, std::shared_ptr<State> state) {
+  return HotFunction<Word<State>>(env, "word", std::move(state));
+}
+
+template <typename T>
+[[noreturn]] void ThrowClosed(Napi::Env env) {
+  ThrowCoded(env, "ERR_CLOSED", std::string("the ") + kHandleName<T> + " is closed");
+}
+
 // The handle's object. The returned pointer keeps it alive.
 template <typename T>
 std::shared_ptr<T> Unwrap(const Napi::Value& value) {
   const auto& box = Unbox<T>(value);
-  if (!box) ThrowCoded(value.Env(), "ERR_CLOSED", std::string("the ") + HandleType<T>::kName + " is closed");
+  if (!box) ThrowClosed<T>(value.Env());
   return box;
 }
 

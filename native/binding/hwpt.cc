@@ -1,22 +1,22 @@
-// Functions of hardware page tables: allocation, dirty tracking, invalidation, and the properties of an IOMMU.
+// Functions of hardware page tables: allocation, fault queues, dirty tracking, invalidation, and the properties of an
+// IOMMU.
 #include "core/hwpt.h"
 
 #include "binding/addon.h"
 #include "binding/iommufd_object.h"
 
 namespace binding {
+
+template <>
+Napi::Value ToJs(Napi::Env env, const core::HwInfo& info) {
+  return Record(env)
+      .Define("type", info.type)
+      .Define("bytes", info.data)
+      .Define("capabilities", info.capabilities)
+      .Define("maxPasidLog2", info.max_pasid_log2);
+}
+
 namespace {
-
-std::optional<uint32_t> ToOptionalU32(const Napi::Value& value) {
-  if (value.IsUndefined()) return std::nullopt;
-  return ToU32(value);
-}
-
-std::vector<uint8_t> ToBytes(const Napi::Value& value) {
-  if (!value.IsTypedArray()) throw Napi::TypeError::New(value.Env(), "expected a Uint8Array");
-  const auto array = value.As<Napi::Uint8Array>();
-  return {array.Data(), array.Data() + array.ByteLength()};
-}
 
 // The parent of a HWPT: an IOAS, a HWPT or a vIOMMU.
 std::shared_ptr<core::IommufdObject> UnwrapParent(const Napi::Value& value) {
@@ -26,8 +26,10 @@ std::shared_ptr<core::IommufdObject> UnwrapParent(const Napi::Value& value) {
 
 // hwptAllocate(parent, device, flags, type, data, faultQueue | undefined, async): Hwpt
 Napi::Value HwptAllocate(const Napi::CallbackInfo& info) {
-  core::Hwpt::Request request = {
-      .device = ToU32(info[1]), .flags = ToU32(info[2]), .data_type = ToU32(info[3]), .data = ToBytes(info[4])};
+  core::Hwpt::Request request = {.device = ToU32(info[1]),
+                                 .flags = ToU32(info[2]),
+                                 .data_type = ToU32(info[3]),
+                                 .data = FromJs<std::vector<uint8_t>>(info[4])};
   core::IommufdObject::Parents also;
   if (!info[5].IsUndefined()) {
     auto faults = Unwrap<core::FaultQueue>(info[5]);
@@ -45,52 +47,27 @@ Napi::Value HwptAllocate(const Napi::CallbackInfo& info) {
 // hwptInvalidate(hwpt, type, entryLength, bytes, heeded), viommuInvalidate(viommu, …): write the number of entries that
 // were executed to `heeded`, a Uint32Array, also on failure
 template <typename T>
-void Invalidate(const Napi::CallbackInfo& info) {
-  const auto object = Unwrap<T>(info[0]);
-  auto heeded = ToArray<Napi::Uint32Array>(info[4], napi_uint32_array);
-  if (heeded.ElementLength() == 0) throw Napi::TypeError::New(info.Env(), "expected room for a number");
+void Invalidate(const T& object, uint32_t type, uint32_t entry_length, const std::vector<uint8_t>& entries,
+                Napi::Uint32Array heeded) {
+  if (heeded.ElementLength() == 0) throw Napi::TypeError::New(heeded.Env(), "expected room for a number");
   int error = 0;
-  heeded[0] = core::Invalidate(*object, ToU32(info[1]), ToU32(info[2]), ToBytes(info[3]), &error);
+  heeded[0] = core::Invalidate(object, type, entry_length, entries, &error);
   core::Check(error, "ioctl", "IOMMU_HWPT_INVALIDATE");
 }
 
-// hwptSetDirtyTracking(hwpt, enable)
-void HwptSetDirtyTracking(const Napi::CallbackInfo& info) {
-  Unwrap<core::Hwpt>(info[0])->SetDirtyTracking(info[1].ToBoolean());
-}
-
 // hwptGetDirtyBitmap(hwpt, iova, length, pageSize, keep): BigUint64Array
-Napi::Value HwptGetDirtyBitmap(const Napi::CallbackInfo& info) {
-  const auto hwpt = Unwrap<core::Hwpt>(info[0]);
-  const uint64_t iova = ToU64(info[1]);
-  const uint64_t length = ToU64(info[2]);
-  const uint64_t page_size = ToU64(info[3]);
-  if (page_size == 0) throw Napi::RangeError::New(info.Env(), "expected a page size");
+Napi::BigUint64Array HwptGetDirtyBitmap(Napi::Env env, const core::Hwpt& hwpt, uint64_t iova, uint64_t length,
+                                        uint64_t page_size, bool keep) {
+  if (page_size == 0) throw Napi::RangeError::New(env, "expected a page size");
   const uint64_t words = length / page_size / 64 + 1;
-  if (words > uint64_t{1} << 26) throw Napi::RangeError::New(info.Env(), "too many pages");
-  auto bitmap = Napi::BigUint64Array::New(info.Env(), words);
-  hwpt->GetDirtyBitmap(iova, length, page_size, info[4].ToBoolean(), bitmap.Data());
+  if (words > uint64_t{1} << 26) throw Napi::RangeError::New(env, "too many pages");
+  auto bitmap = Napi::BigUint64Array::New(env, words);
+  hwpt.GetDirtyBitmap(iova, length, page_size, keep, bitmap.Data());
   return bitmap;
 }
 
-// iommufdHwInfo(iommufd, device, type | undefined): { type, bytes, capabilities, maxPasidLog2 }
-Napi::Value IommufdHwInfo(const Napi::CallbackInfo& info) {
-  const Napi::Env env = info.Env();
-  const auto answer = core::GetHwInfo(*Unwrap<core::Fd>(info[0]), ToU32(info[1]), ToOptionalU32(info[2]));
-  auto bytes = Napi::Uint8Array::New(env, answer.data.size());
-  std::copy(answer.data.begin(), answer.data.end(), bytes.Data());
-  Record result(env);
-  result.Define("type", Napi::Number::New(env, answer.type));
-  result.Define("bytes", bytes);
-  result.Define("capabilities", FromU64(env, answer.capabilities));
-  result.Define("maxPasidLog2", Napi::Number::New(env, answer.max_pasid_log2));
-  return result;
-}
-
 // iommufdDestroy(iommufd, id)
-void IommufdDestroy(const Napi::CallbackInfo& info) {
-  core::IommufdObject::Destroy(*Unwrap<core::Fd>(info[0]), ToU32(info[1]));
-}
+void IommufdDestroy(const core::Fd& iommufd, uint32_t id) { core::IommufdObject::Destroy(iommufd, id); }
 
 }  // namespace
 
@@ -99,9 +76,12 @@ void InitHwpt(Napi::Env env, Napi::Object exports) {
   ExportObject<core::Hwpt>(env, exports, "hwpt");
   Export<Invalidate<core::Hwpt>>(env, exports, "hwptInvalidate");
   Export<Invalidate<core::Viommu>>(env, exports, "viommuInvalidate");
-  Export<HwptSetDirtyTracking>(env, exports, "hwptSetDirtyTracking");
+  Export<&core::Hwpt::SetDirtyTracking>(env, exports, "hwptSetDirtyTracking");
   Export<HwptGetDirtyBitmap>(env, exports, "hwptGetDirtyBitmap");
-  Export<IommufdHwInfo>(env, exports, "iommufdHwInfo");
+  Export<core::FaultQueue::Allocate>(env, exports, "faultQueueAllocate");
+  Export<QueueFile<core::FaultQueue>>(env, exports, "faultQueueFile");
+  ExportObject<core::FaultQueue>(env, exports, "faultQueue");
+  Export<core::GetHwInfo>(env, exports, "iommufdHwInfo");
   Export<IommufdDestroy>(env, exports, "iommufdDestroy");
 }
 

@@ -1,45 +1,42 @@
-// Functions of an iommufd and its IOASes.
+// Functions of an iommufd, its IOASes, and their options.
 #include <array>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "binding/addon.h"
-#include "binding/call.h"
-#include "binding/handle.h"
 #include "binding/iommufd_object.h"
 #include "kernel/mutex.h"
 
 namespace binding {
+
+template <>
+Napi::Value ToJs(Napi::Env env, const uapi::iommu_iova_range& range) {
+  return Record(env).Define("start", range.start).Define("last", range.last);
+}
+
+template <>
+Napi::Value ToJs(Napi::Env env, const core::IovaRanges& answer) {
+  return Record(env).Define("ranges", answer.ranges).Define("alignment", answer.alignment);
+}
+
+template <>
+Napi::Value ToJs(Napi::Env env, const core::Ioas::PhysicalRange& range) {
+  return Record(env).Define("address", range.address).Define("length", range.length);
+}
+
 namespace {
 
-core::Ioas::Placement ToPlacement(const Napi::Value& iova, const Napi::Value& access) {
-  return {.iova = ToOptionalU64(iova), .access = ToU32(access)};
-}
-
-// ioasAllocate(iommufd): Ioas
-Napi::Value IoasAllocate(const Napi::CallbackInfo& info) {
-  const auto iommufd = Unwrap<core::Fd>(info[0]);
-  return Wrap(info.Env(), core::Ioas::Allocate(iommufd));
-}
-
 // ioasMapFile(ioas, fd, start, length, iova | undefined, access, async): bigint
-Napi::Value IoasMapFile(const Napi::CallbackInfo& info) {
-  return Run(
-      info.Env(), info[6],
-      [ioas = Unwrap<core::Ioas>(info[0]), fd = Unwrap<core::Fd>(info[1]), start = ToU64(info[2]),
-       length = ToU64(info[3]),
-       placement = ToPlacement(info[4], info[5])] { return ioas->MapFile(fd->number(), start, length, placement); },
-      FromU64);
+uint64_t IoasMapFile(const core::Ioas& ioas, const core::Fd& fd, uint64_t start, uint64_t length,
+                     std::optional<uint64_t> iova, uint32_t access) {
+  return ioas.MapFile(fd.number(), start, length, {.iova = iova, .access = access});
 }
 
 // ioasCopy(ioas, source, sourceIova, length, iova | undefined, access, async): bigint
-Napi::Value IoasCopy(const Napi::CallbackInfo& info) {
-  return Run(
-      info.Env(), info[6],
-      [ioas = Unwrap<core::Ioas>(info[0]), source = Unwrap<core::Ioas>(info[1]), source_iova = ToU64(info[2]),
-       length = ToU64(info[3]),
-       placement = ToPlacement(info[4], info[5])] { return ioas->Copy(*source, source_iova, length, placement); },
-      FromU64);
+uint64_t IoasCopy(const core::Ioas& ioas, const core::Ioas& source, uint64_t source_iova, uint64_t length,
+                  std::optional<uint64_t> iova, uint32_t access) {
+  return ioas.Copy(source, source_iova, length, {.iova = iova, .access = access});
 }
 
 // The frequent calls take their arguments from words of memory that JavaScript writes. The conversion of bigints
@@ -83,7 +80,7 @@ napi_value HotCall(napi_env env, napi_callback_info info) {
   void* data = nullptr;
   napi_get_cb_info(env, info, nullptr, nullptr, nullptr, &data);
   const auto& [ioas, words] = *static_cast<HotIoas*>(data);
-  if (!*ioas) ThrowCoded(env, "ERR_CLOSED", "the IOAS is closed");
+  if (!*ioas) ThrowClosed<core::Ioas>(env);
   call(**ioas, words->data());
   return nullptr;
 }
@@ -101,53 +98,45 @@ void Unmap(const core::Ioas& ioas, uint64_t* words) { ioas.Unmap(words[kIova], w
 Napi::Value IoasHot(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const HotIoas data = {CellOf<core::Ioas>(info[0]), std::make_shared<Words>()};
-  Record result(env);
-  result.Define("words", FromWords(env, data.words));
-  result.Define("mapFd", HotFunction<HotCall<MapFd>>(env, "mapFd", data));
-  result.Define("unmap", HotFunction<HotCall<Unmap>>(env, "unmap", data));
-  return result;
+  return Record(env)
+      .Define("words", FromWords(env, data.words))
+      .Define("mapFd", HotFunction<HotCall<MapFd>>(env, "mapFd", data))
+      .Define("unmap", HotFunction<HotCall<Unmap>>(env, "unmap", data));
 }
 
-// ioasUnmap(ioas, iova, length, async): bigint
-Napi::Value IoasUnmap(const Napi::CallbackInfo& info) {
-  return Run(
-      info.Env(), info[3],
-      [ioas = Unwrap<core::Ioas>(info[0]), iova = ToU64(info[1]), length = ToU64(info[2])] {
-        return ioas->Unmap(iova, length);
-      },
-      FromU64);
-}
+// iommufdRlimitMode(iommufd): number
+double IommufdRlimitMode(const core::Fd& iommufd) { return static_cast<double>(core::RlimitMode(iommufd)); }
 
-// ioasIovaRanges(ioas): { ranges: { start, last }[], alignment }
-Napi::Value IoasIovaRanges(const Napi::CallbackInfo& info) {
-  const Napi::Env env = info.Env();
-  const auto answer = Unwrap<core::Ioas>(info[0])->GetIovaRanges();
-  List ranges(env);
-  for (const auto& [start, last] : answer.ranges) {
-    Record range(env);
-    range.Define("start", FromU64(env, start));
-    range.Define("last", FromU64(env, last));
-    ranges.Append(range);
-  }
-  Record result(env);
-  result.Define("ranges", ranges);
-  result.Define("alignment", FromU64(env, answer.alignment));
-  return result;
-}
+// iommufdSetRlimitMode(iommufd, mode: number)
+void IommufdSetRlimitMode(const core::Fd& iommufd, uint32_t mode) { core::SetRlimitMode(iommufd, mode); }
+
+// iommufdSetVfioIoas(iommufd, ioas)
+void IommufdSetVfioIoas(const core::Fd& iommufd, const core::Ioas& ioas) { core::SetVfioIoas(iommufd, ioas.id()); }
 
 }  // namespace
 
 void InitIommufd(Napi::Env env, Napi::Object exports) {
-  Export<IoasAllocate>(env, exports, "ioasAllocate");
+  Export<core::Ioas::Allocate>(env, exports, "ioasAllocate");
   Export<ObjectId<core::Ioas>>(env, exports, "ioasId");
   Export<ObjectDestroy<core::Ioas>>(env, exports, "ioasDestroy");
   Export<ObjectRelease<core::Ioas>>(env, exports, "ioasRelease");
   Export<ObjectDestroyLater<core::Ioas>>(env, exports, "ioasDestroyLater");
-  Export<IoasMapFile>(env, exports, "ioasMapFile");
-  Export<IoasCopy>(env, exports, "ioasCopy");
+  ExportAsync<IoasMapFile>(env, exports, "ioasMapFile");
+  ExportAsync<IoasCopy>(env, exports, "ioasCopy");
   Export<IoasHot>(env, exports, "ioasHot");
-  Export<IoasUnmap>(env, exports, "ioasUnmap");
-  Export<IoasIovaRanges>(env, exports, "ioasIovaRanges");
+  ExportAsync<&core::Ioas::Unmap>(env, exports, "ioasUnmap");
+  Export<&core::Ioas::GetIovaRanges>(env, exports, "ioasIovaRanges");
+  Export<core::Ioas::Adopt>(env, exports, "ioasAdopt");
+  Export<&core::Ioas::AllowIovas>(env, exports, "ioasAllowIovas");
+  Export<&core::Ioas::HugePages>(env, exports, "ioasHugePages");
+  Export<&core::Ioas::SetHugePages>(env, exports, "ioasSetHugePages");
+  Export<&core::Ioas::NoIommuGetPhysical>(env, exports, "ioasPhysical");
+  Export<IommufdRlimitMode>(env, exports, "iommufdRlimitMode");
+  Export<IommufdSetRlimitMode>(env, exports, "iommufdSetRlimitMode");
+  Export<core::ChangeProcess>(env, exports, "iommufdChangeProcess");
+  Export<core::VfioIoas>(env, exports, "iommufdVfioIoas");
+  Export<IommufdSetVfioIoas>(env, exports, "iommufdSetVfioIoas");
+  Export<core::ClearVfioIoas>(env, exports, "iommufdClearVfioIoas");
 }
 
 }  // namespace binding

@@ -2,15 +2,9 @@
 #pragma once
 
 #include "binding/addon.h"
-#include "binding/handle.h"
+#include "core/event_queue.h"
 
 namespace binding {
-
-// xId(object): number
-template <typename T>
-Napi::Value ObjectId(const Napi::CallbackInfo& info) {
-  return Napi::Number::New(info.Env(), Unwrap<T>(info[0])->id());
-}
 
 // xDestroy(object)
 template <typename T>
@@ -40,6 +34,18 @@ Napi::Value ObjectDestroyLater(const Napi::CallbackInfo& info) {
       FromNothing);
 }
 
+template <typename T>
+uint32_t ObjectId(const T& object) {
+  return object.id();
+}
+
+// xFile(queue): Fd. The queue cannot be destroyed while the fd is open.
+template <typename Queue>
+std::shared_ptr<core::Fd> QueueFile(Napi::Env env, const Queue& queue) {
+  if (!queue.file()) ThrowClosed<Queue>(env);
+  return queue.file();
+}
+
 // Exports xId, xDestroy, xRelease and xDestroyLater.
 template <typename T>
 void ExportObject(Napi::Env env, Napi::Object exports, const char* name) {
@@ -52,6 +58,9 @@ void ExportObject(Napi::Env env, Napi::Object exports, const char* name) {
 }
 
 // An IOAS or a HWPT. A device can be attached to either.
-std::shared_ptr<core::IommufdObject> UnwrapPageTable(const Napi::Value& value);
+inline std::shared_ptr<core::IommufdObject> UnwrapPageTable(const Napi::Value& value) {
+  if (IsHandleOf<core::Hwpt>(value)) return Unwrap<core::Hwpt>(value);
+  return Unwrap<core::Ioas>(value);
+}
 
 }  // namespace binding

@@ -5,8 +5,6 @@
 
 #include "binding/addon.h"
 #include "binding/bus_errors.h"
-#include "binding/call.h"
-#include "binding/handle.h"
 
 namespace binding {
 namespace {
@@ -184,20 +182,20 @@ napi_value Block(napi_env env, napi_callback_info info) {
 
 // registerAccess(mapping): { read8(offset) …, write64(offset, value), read(offset, array), write(…) }
 Napi::Value RegisterAccess(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
   const Registers registers = Unwrap<core::Mapping>(info[0]);
-  KeepBusErrors(info.Env());
-  Record result(info.Env());
-  result.Define("read8", HotFunction<Read<uint8_t>>(info.Env(), "read8", registers));
-  result.Define("read16", HotFunction<Read<uint16_t>>(info.Env(), "read16", registers));
-  result.Define("read32", HotFunction<Read<uint32_t>>(info.Env(), "read32", registers));
-  result.Define("read64", HotFunction<Read<uint64_t>>(info.Env(), "read64", registers));
-  result.Define("write8", HotFunction<Write<uint8_t>>(info.Env(), "write8", registers));
-  result.Define("write16", HotFunction<Write<uint16_t>>(info.Env(), "write16", registers));
-  result.Define("write32", HotFunction<Write<uint32_t>>(info.Env(), "write32", registers));
-  result.Define("write64", HotFunction<Write<uint64_t>>(info.Env(), "write64", registers));
-  result.Define("read", HotFunction<Block<false>>(info.Env(), "read", registers));
-  result.Define("write", HotFunction<Block<true>>(info.Env(), "write", registers));
-  return result;
+  KeepBusErrors(env);
+  return Record(env)
+      .Define("read8", HotFunction<Read<uint8_t>>(env, "read8", registers))
+      .Define("read16", HotFunction<Read<uint16_t>>(env, "read16", registers))
+      .Define("read32", HotFunction<Read<uint32_t>>(env, "read32", registers))
+      .Define("read64", HotFunction<Read<uint64_t>>(env, "read64", registers))
+      .Define("write8", HotFunction<Write<uint8_t>>(env, "write8", registers))
+      .Define("write16", HotFunction<Write<uint16_t>>(env, "write16", registers))
+      .Define("write32", HotFunction<Write<uint32_t>>(env, "write32", registers))
+      .Define("write64", HotFunction<Write<uint64_t>>(env, "write64", registers))
+      .Define("read", HotFunction<Block<false>>(env, "read", registers))
+      .Define("write", HotFunction<Block<true>>(env, "write", registers));
 }
 
 // mappingRetire(mapping): releases the file; views read zeros from then on.

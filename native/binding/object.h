@@ -1,6 +1,6 @@
 // Objects and arrays for JavaScript. Their properties are defined, not assigned: an assignment ([[Set]]) would run an
 // accessor that a program put on a prototype, which could read the value, throw, or leave the property out. No code in
-// this folder assigns a property; test/unit/hostile-javascript.test.ts checks this.
+// this folder assigns a property; test/long/hostile-javascript.test.ts checks this.
 #pragma once
 
 #include <napi.h>
@@ -10,6 +10,10 @@
 #include "binding/raise.h"
 
 namespace binding {
+
+// See binding/convert.h.
+template <typename T>
+Napi::Value ToJs(Napi::Env env, const T& value);
 
 inline void Define(const Napi::Object& object, const char* name, napi_value value) {
   const napi_property_descriptor property = {.utf8name = name, .value = value, .attributes = napi_default_jsproperty};
@@ -22,8 +26,9 @@ class Record : public Napi::Object {
   explicit Record(Napi::Env env) : Napi::Object(Napi::Object::New(env)) {}
 
   template <typename T>
-  void Define(const char* name, const T& value) {
-    binding::Define(*this, name, Napi::Value::From(Env(), value));
+  Record& Define(const char* name, const T& value) {
+    binding::Define(*this, name, ToJs<T>(Env(), value));
+    return *this;
   }
 
   template <typename... Arguments>
@@ -36,7 +41,7 @@ class List : public Napi::Array {
 
   template <typename T>
   void Append(const T& value) {
-    binding::Define(*this, std::to_string(length_).c_str(), Napi::Value::From(Env(), value));
+    binding::Define(*this, std::to_string(length_).c_str(), ToJs<T>(Env(), value));
     ++length_;
   }
 
@@ -47,9 +52,9 @@ class List : public Napi::Array {
   uint32_t length_ = 0;
 };
 
-// Exports a function of the addon. `function` takes a Napi::CallbackInfo.
+// `function` takes a Napi::CallbackInfo.
 template <auto function>
-void Export(Napi::Env env, const Napi::Object& exports, const char* name) {
+void ExportCallback(Napi::Env env, const Napi::Object& exports, const char* name) {
   napi_value value = nullptr;
   const napi_status status = napi_create_function(env, name, NAPI_AUTO_LENGTH, Callback<function>, nullptr, &value);
   NAPI_THROW_IF_FAILED_VOID(env, status);

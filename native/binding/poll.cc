@@ -6,18 +6,14 @@
 #include <utility>
 
 #include "binding/addon.h"
-#include "binding/call.h"
-#include "binding/handle.h"
+#include "kernel/non_copyable.h"
 
 namespace binding {
 
 // One watch of an fd. The object lives until the loop has closed its uv handle.
-class Poll : public std::enable_shared_from_this<Poll> {
+class Poll : public std::enable_shared_from_this<Poll>, private kernel::NonCopyable {
  public:
   Poll(std::shared_ptr<core::Fd> fd, int events) : fd_(std::move(fd)), events_(events) {}
-  Poll(const Poll&) = delete;
-  Poll& operator=(const Poll&) = delete;
-  ~Poll() = default;
 
   void Start(const Napi::Function& listener) {
     const Napi::Env env = listener.Env();
@@ -102,18 +98,14 @@ class Poll : public std::enable_shared_from_this<Poll> {
 };
 
 // Closes the poll when its handle is garbage collected.
-struct PollOwner {
+struct PollOwner : private kernel::NonCopyable {
   std::shared_ptr<Poll> poll;
   explicit PollOwner(std::shared_ptr<Poll> owned) : poll(std::move(owned)) {}
-  PollOwner(const PollOwner&) = delete;
-  PollOwner& operator=(const PollOwner&) = delete;
   ~PollOwner() { poll->Close(); }  // NOLINT(bugprone-exception-escape): deleting an existing reference does not throw
 };
 
 template <>
-struct HandleType<PollOwner> {
-  static constexpr const char* kName = "poll";
-};
+inline constexpr const char* kHandleName<PollOwner> = "poll";
 
 namespace {
 
@@ -128,17 +120,13 @@ Napi::Value PollStart(const Napi::CallbackInfo& info) {
 }
 
 // pollRef(poll, keep): sets whether the poll keeps the process alive. A closed poll does not.
-Napi::Value PollRef(const Napi::CallbackInfo& info) {
+void PollRef(const Napi::CallbackInfo& info) {
   const auto& owner = Unbox<PollOwner>(info[0]);
   if (owner) owner->poll->SetRef(info[1].ToBoolean());
-  return info.Env().Undefined();
 }
 
 // pollClose(poll): the listener is no longer called. A second call does nothing.
-Napi::Value PollClose(const Napi::CallbackInfo& info) {
-  Unbox<PollOwner>(info[0]).reset();
-  return info.Env().Undefined();
-}
+void PollClose(const Napi::CallbackInfo& info) { Unbox<PollOwner>(info[0]).reset(); }
 
 }  // namespace
 

@@ -3,103 +3,58 @@
 #include <array>
 
 #include "binding/addon.h"
-#include "binding/call.h"
-#include "binding/handle.h"
 
 namespace binding {
+
+template <>
+Napi::Value ToJs(Napi::Env env, const core::VfioDevice::HotResetInfo& info) {
+  auto words = Napi::Uint32Array::New(env, 4 * info.devices.size());
+  for (std::size_t i = 0; i < info.devices.size(); ++i) {
+    const auto& [devid, segment, bus, devfn] = info.devices[i];
+    std::ranges::copy(std::array<uint32_t, 4>{devid, segment, bus, devfn}, words.Data() + 4 * i);
+  }
+  return Record(env).Define("flags", info.flags).Define("devices", words);
+}
+
+namespace {
+
+// A device that a call may revoke. This begins when the argument is converted, before another thread makes the call.
+struct Revoked {
+  std::shared_ptr<core::VfioDevice> device;
+  std::shared_ptr<core::Revoking> revoking;
+};
+
+}  // namespace
+
+template <>
+Revoked FromJs(const Napi::Value& value) {
+  auto device = Unwrap<core::VfioDevice>(value);
+  auto revoking = device->BeginRevoking();
+  return {.device = std::move(device), .revoking = std::move(revoking)};
+}
+
 namespace {
 
 // vfioReset(device, async)
-Napi::Value VfioReset(const Napi::CallbackInfo& info) {
-  const auto device = Unwrap<core::VfioDevice>(info[0]);
-  return Run(
-      info.Env(), info[1],
-      [device, revoking = device->BeginRevoking()] {
-        device->Reset(*revoking);
-        return Nothing{};
-      },
-      FromNothing);
-}
-
-// vfioHotResetInfo(device): { flags, devices: Uint32Array [devid, segment, bus, devfn, devid, …] }
-Napi::Value VfioHotResetInfo(const Napi::CallbackInfo& info) {
-  const auto device = Unwrap<core::VfioDevice>(info[0]);
-  const auto answer = device->GetHotResetInfo();
-  auto words = Napi::Uint32Array::New(info.Env(), 4 * answer.devices.size());
-  for (std::size_t i = 0; i < answer.devices.size(); ++i) {
-    const auto& [devid, segment, bus, devfn] = answer.devices[i];
-    std::ranges::copy(std::array<uint32_t, 4>{devid, segment, bus, devfn}, words.Data() + 4 * i);
-  }
-  Record result(info.Env());
-  result.Define("flags", answer.flags);
-  result.Define("devices", words);
-  return result;
-}
-
-// vfioHotReset(device, addresses, groups, async)
-Napi::Value VfioHotReset(const Napi::CallbackInfo& info) {
-  auto device = Unwrap<core::VfioDevice>(info[0]);
-  const auto list = info[1].As<Napi::Array>();
-  std::vector<std::string> addresses;
-  addresses.reserve(list.Length());
-  for (uint32_t i = 0; i < list.Length(); ++i) addresses.push_back(list.Get(i).ToString());
-  const auto files = info[2].As<Napi::Array>();
-  std::vector<std::shared_ptr<core::Fd>> groups;
-  groups.reserve(files.Length());
-  for (uint32_t i = 0; i < files.Length(); ++i) groups.push_back(Unwrap<core::Fd>(files.Get(i)));
-  return Run(
-      info.Env(), info[3],
-      [device = std::move(device), addresses = std::move(addresses), groups = std::move(groups)] {
-        device->HotReset(addresses, groups);
-        return Nothing{};
-      },
-      FromNothing);
-}
+void Reset(const Revoked& revoked) { revoked.device->Reset(*revoked.revoking); }
 
 // vfioEnterLowPower(device, async)
-Napi::Value VfioEnterLowPower(const Napi::CallbackInfo& info) {
-  const auto device = Unwrap<core::VfioDevice>(info[0]);
-  return Run(
-      info.Env(), info[1],
-      [device, revoking = device->BeginRevoking()] {
-        device->EnterLowPower(*revoking);
-        return Nothing{};
-      },
-      FromNothing);
-}
+void EnterLowPower(const Revoked& revoked) { revoked.device->EnterLowPower(*revoked.revoking); }
 
 // vfioEnterLowPowerWithWakeUp(device, eventfd, async)
-Napi::Value VfioEnterLowPowerWithWakeUp(const Napi::CallbackInfo& info) {
-  const auto device = Unwrap<core::VfioDevice>(info[0]);
-  return Run(
-      info.Env(), info[2],
-      [device, wake_up = Unwrap<core::Fd>(info[1]), revoking = device->BeginRevoking()] {
-        device->EnterLowPowerWithWakeUp(*revoking, *wake_up);
-        return Nothing{};
-      },
-      FromNothing);
-}
-
-// vfioExitLowPower(device, async)
-Napi::Value VfioExitLowPower(const Napi::CallbackInfo& info) {
-  return Run(
-      info.Env(), info[1],
-      [device = Unwrap<core::VfioDevice>(info[0])] {
-        device->ExitLowPower();
-        return Nothing{};
-      },
-      FromNothing);
+void EnterLowPowerWithWakeUp(const Revoked& revoked, const core::Fd& wake_up) {
+  revoked.device->EnterLowPowerWithWakeUp(*revoked.revoking, wake_up);
 }
 
 }  // namespace
 
 void InitVfioReset(Napi::Env env, Napi::Object exports) {
-  Export<VfioReset>(env, exports, "vfioReset");
-  Export<VfioHotResetInfo>(env, exports, "vfioHotResetInfo");
-  Export<VfioHotReset>(env, exports, "vfioHotReset");
-  Export<VfioEnterLowPower>(env, exports, "vfioEnterLowPower");
-  Export<VfioEnterLowPowerWithWakeUp>(env, exports, "vfioEnterLowPowerWithWakeUp");
-  Export<VfioExitLowPower>(env, exports, "vfioExitLowPower");
+  ExportAsync<Reset>(env, exports, "vfioReset");
+  Export<&core::VfioDevice::GetHotResetInfo>(env, exports, "vfioHotResetInfo");
+  ExportAsync<&core::VfioDevice::HotReset>(env, exports, "vfioHotReset");
+  ExportAsync<EnterLowPower>(env, exports, "vfioEnterLowPower");
+  ExportAsync<EnterLowPowerWithWakeUp>(env, exports, "vfioEnterLowPowerWithWakeUp");
+  ExportAsync<&core::VfioDevice::ExitLowPower>(env, exports, "vfioExitLowPower");
 }
 
 }  // namespace binding

@@ -12,6 +12,7 @@
 
 #include "core/fd.h"
 #include "kernel/mutex.h"
+#include "kernel/non_copyable.h"
 
 namespace core {
 
@@ -66,12 +67,10 @@ class DeviceState {
 };
 
 // An open file of a device. A VfioDevice and the mappings of its regions share it.
-class DeviceFile {
+class DeviceFile : private kernel::NonCopyable {
  public:
   // `address` is the PCI address, or '' if it is not known.
   DeviceFile(std::shared_ptr<Fd> fd, const std::string& address);
-  DeviceFile(const DeviceFile&) = delete;
-  DeviceFile& operator=(const DeviceFile&) = delete;
   ~DeviceFile() { Leave(); }
 
   // Ends the use of the file. Its last owner closes it. If this process has no other bound file of the device, the
@@ -90,11 +89,9 @@ class DeviceFile {
 };
 
 // The scope of a call that may revoke. While the object exists, the device's mappings count as dead in every thread.
-class Revoking {
+class Revoking : private kernel::NonCopyable {
  public:
   explicit Revoking(std::shared_ptr<DeviceState> state) : state_(std::move(state)) { ++state_->revoking; }
-  Revoking(const Revoking&) = delete;
-  Revoking& operator=(const Revoking&) = delete;
   ~Revoking() { End(false); }
 
   // Ends the scope. If the call `revoked`, all earlier mappings stay dead.
@@ -111,12 +108,10 @@ class Revoking {
 
 // A dma-buf that this process exported. Find() returns the object for any fd of the dma-buf in any thread, as long as
 // the process has an object or a mapping of it.
-class Export {
+class Export : private kernel::NonCopyable {
  public:
   Export(Identity identity, std::shared_ptr<DeviceState> device, uint32_t ranges)
       : identity_(identity), device_(std::move(device)), closings_(device_->closings), ranges_(ranges) {}
-  Export(const Export&) = delete;
-  Export& operator=(const Export&) = delete;
   ~Export();
 
   static std::shared_ptr<Export> Register(const std::shared_ptr<const Fd>& buffer, std::shared_ptr<DeviceState> device,

@@ -29,20 +29,15 @@ void Decode(const std::vector<uint64_t>& bitmap, uint64_t iova, uint64_t page_si
 }  // namespace
 
 uint64_t StartDmaLogging(const VfioDevice& device, uint64_t page_size, const std::vector<DmaRange>& ranges) {
-  uapi::vfio_device_feature_dma_logging_control control = {
-      .page_size = page_size,
-      .num_ranges = static_cast<uint32_t>(ranges.size()),
-      .ranges = reinterpret_cast<uint64_t>(ranges.data()),
-  };
-  device.Feature(uapi::VFIO_DEVICE_FEATURE_SET | uapi::VFIO_DEVICE_FEATURE_DMA_LOGGING_START,
-                 "VFIO_DEVICE_FEATURE_DMA_LOGGING_START", &control, sizeof(control));
-  return control.page_size;
+  return device
+      .Feature(VFIO_DMABUF_FEATURE(SET, DMA_LOGGING_START),
+               uapi::vfio_device_feature_dma_logging_control{.page_size = page_size,
+                                                             .num_ranges = static_cast<uint32_t>(ranges.size()),
+                                                             .ranges = reinterpret_cast<uint64_t>(ranges.data())})
+      .page_size;
 }
 
-void StopDmaLogging(const VfioDevice& device) {
-  device.Feature(uapi::VFIO_DEVICE_FEATURE_SET | uapi::VFIO_DEVICE_FEATURE_DMA_LOGGING_STOP,
-                 "VFIO_DEVICE_FEATURE_DMA_LOGGING_STOP");
-}
+void StopDmaLogging(const VfioDevice& device) { device.Feature(VFIO_DMABUF_FEATURE(SET, DMA_LOGGING_STOP)); }
 
 std::vector<DmaRange> ReportDmaLogging(const VfioDevice& device, uint64_t iova, uint64_t length, uint64_t page_size) {
   std::vector<DmaRange> ranges;
@@ -53,10 +48,10 @@ std::vector<DmaRange> ReportDmaLogging(const VfioDevice& device, uint64_t iova, 
   do {
     const uint64_t part = std::min(length, most);
     std::vector<uint64_t> bitmap(part / unit / 64 + 1);
-    uapi::vfio_device_feature_dma_logging_report report = {
-        .iova = iova, .length = part, .page_size = page_size, .bitmap = reinterpret_cast<uint64_t>(bitmap.data())};
-    device.Feature(uapi::VFIO_DEVICE_FEATURE_GET | uapi::VFIO_DEVICE_FEATURE_DMA_LOGGING_REPORT,
-                   "VFIO_DEVICE_FEATURE_DMA_LOGGING_REPORT", &report, sizeof(report));
+    device.Feature(
+        VFIO_DMABUF_FEATURE(GET, DMA_LOGGING_REPORT),
+        uapi::vfio_device_feature_dma_logging_report{
+            .iova = iova, .length = part, .page_size = page_size, .bitmap = reinterpret_cast<uint64_t>(bitmap.data())});
     Decode(bitmap, iova, page_size, &ranges);
     iova += part;
     length -= part;

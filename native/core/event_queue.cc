@@ -13,8 +13,7 @@ void EventQueue::Destroy() {
 }
 
 std::shared_ptr<FaultQueue> FaultQueue::Allocate(const std::shared_ptr<Fd>& iommufd) {
-  uapi::iommu_fault_alloc command = {.size = sizeof(command)};
-  iommufd->Ioctl(VFIO_DMABUF_REQUEST(IOMMU_FAULT_QUEUE_ALLOC), &command);
+  const auto command = iommufd->Call(VFIO_DMABUF_REQUEST(IOMMU_FAULT_QUEUE_ALLOC), uapi::iommu_fault_alloc{});
   return std::shared_ptr<FaultQueue>(new FaultQueue(iommufd, command.out_fault_id, command.out_fault_fd));
 }
 

@@ -10,6 +10,7 @@
 #include "core/failure.h"
 #include "core/trace.h"
 #include "kernel/kernel.h"
+#include "kernel/non_copyable.h"
 #include "uapi/ioctl.h"
 
 namespace core {
@@ -25,11 +26,9 @@ struct Identity {
   uint64_t inode;
 };
 
-class Fd {
+class Fd : private kernel::NonCopyable {
  public:
   Fd(std::shared_ptr<kernel::Kernel> kernel, int number) : kernel_(std::move(kernel)), number_(number) {}
-  Fd(const Fd&) = delete;
-  Fd& operator=(const Fd&) = delete;
   ~Fd();
 
   // Marks an fd that another process sent, or whose queue can receive files from other processes. Its close may block,
@@ -52,6 +51,17 @@ class Fd {
     if (Trace::Any()) [[unlikely]]
       return AskWatched(request, name, argument);
     return kernel_->Ioctl(number_, request, argument);
+  }
+  // The same for a struct that begins with its own size, which this function sets. Returns the struct with the answer.
+  template <typename Command>
+  Command Call(uapi::request_t request, const char* name, Command command) const {
+    if constexpr (requires { command.argsz; }) {
+      command.argsz = sizeof(command);
+    } else {
+      command.size = sizeof(command);
+    }
+    Ioctl(request, name, &command);
+    return command;
   }
   // Returns the number of bytes moved, which may be smaller than `size`.
   std::size_t Read(void* buffer, std::size_t size) const {

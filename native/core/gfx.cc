@@ -14,9 +14,8 @@ bool ProbeGfxPlane(const VfioDevice& device, uint32_t kind) {
 }
 
 uapi::vfio_device_gfx_plane_info QueryGfxPlane(const VfioDevice& device, uint32_t kind, uint32_t plane) {
-  uapi::vfio_device_gfx_plane_info info = {.argsz = sizeof(info), .flags = kind, .drm_plane_type = plane};
-  device.fd().Ioctl(VFIO_DMABUF_REQUEST(VFIO_DEVICE_QUERY_GFX_PLANE), &info);
-  return info;
+  return device.fd().Call(VFIO_DMABUF_REQUEST(VFIO_DEVICE_QUERY_GFX_PLANE),
+                          uapi::vfio_device_gfx_plane_info{.flags = kind, .drm_plane_type = plane});
 }
 
 // Drivers make the fd without close-on-exec (mbochs does): it is replaced by a duplicate that has it.

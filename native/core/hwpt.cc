@@ -3,41 +3,36 @@
 
 namespace core {
 
-std::shared_ptr<Hwpt> Hwpt::Allocate(std::shared_ptr<const IommufdObject> parent, const Request& request,
+std::shared_ptr<Hwpt> Hwpt::Allocate(const std::shared_ptr<const IommufdObject>& parent, const Request& request,
                                      Parents also) {
-  uapi::iommu_hwpt_alloc command = {
-      .size = sizeof(command),
-      .flags = request.flags | (request.fault_queue ? uapi::IOMMU_HWPT_FAULT_ID_VALID : 0),
-      .dev_id = request.device,
-      .pt_id = parent->id(),
-      .data_type = request.data_type,
-      .data_len = static_cast<uint32_t>(request.data.size()),
-      .data_uptr = reinterpret_cast<uintptr_t>(request.data.data()),
-      .fault_id = request.fault_queue.value_or(0),
-  };
-  auto iommufd = parent->iommufd();
-  iommufd->Ioctl(VFIO_DMABUF_REQUEST(IOMMU_HWPT_ALLOC), &command);
-  also.push_back(std::move(parent));
-  return std::shared_ptr<Hwpt>(new Hwpt(std::move(iommufd), command.out_hwpt_id, std::move(also)));
+  const auto& iommufd = parent->iommufd();
+  const auto command = iommufd->Call(
+      VFIO_DMABUF_REQUEST(IOMMU_HWPT_ALLOC),
+      uapi::iommu_hwpt_alloc{.flags = request.flags | (request.fault_queue ? uapi::IOMMU_HWPT_FAULT_ID_VALID : 0),
+                             .dev_id = request.device,
+                             .pt_id = parent->id(),
+                             .data_type = request.data_type,
+                             .data_len = static_cast<uint32_t>(request.data.size()),
+                             .data_uptr = reinterpret_cast<uintptr_t>(request.data.data()),
+                             .fault_id = request.fault_queue.value_or(0)});
+  also.push_back(parent);
+  return std::shared_ptr<Hwpt>(new Hwpt(iommufd, command.out_hwpt_id, std::move(also)));
 }
 
 void Hwpt::SetDirtyTracking(bool enable) const {
-  uapi::iommu_hwpt_set_dirty_tracking command = {
-      .size = sizeof(command), .flags = enable ? uapi::IOMMU_HWPT_DIRTY_TRACKING_ENABLE : 0, .hwpt_id = id()};
-  iommufd()->Ioctl(VFIO_DMABUF_REQUEST(IOMMU_HWPT_SET_DIRTY_TRACKING), &command);
+  iommufd()->Call(VFIO_DMABUF_REQUEST(IOMMU_HWPT_SET_DIRTY_TRACKING),
+                  uapi::iommu_hwpt_set_dirty_tracking{.flags = enable ? uapi::IOMMU_HWPT_DIRTY_TRACKING_ENABLE : 0,
+                                                      .hwpt_id = id()});
 }
 
 void Hwpt::GetDirtyBitmap(uint64_t iova, uint64_t length, uint64_t page_size, bool keep, void* bitmap) const {
-  uapi::iommu_hwpt_get_dirty_bitmap command = {
-      .size = sizeof(command),
-      .hwpt_id = id(),
-      .flags = keep ? uapi::IOMMU_HWPT_GET_DIRTY_BITMAP_NO_CLEAR : 0,
-      .iova = iova,
-      .length = length,
-      .page_size = page_size,
-      .data = reinterpret_cast<uintptr_t>(bitmap),
-  };
-  iommufd()->Ioctl(VFIO_DMABUF_REQUEST(IOMMU_HWPT_GET_DIRTY_BITMAP), &command);
+  iommufd()->Call(VFIO_DMABUF_REQUEST(IOMMU_HWPT_GET_DIRTY_BITMAP),
+                  uapi::iommu_hwpt_get_dirty_bitmap{.hwpt_id = id(),
+                                                    .flags = keep ? uapi::IOMMU_HWPT_GET_DIRTY_BITMAP_NO_CLEAR : 0,
+                                                    .iova = iova,
+                                                    .length = length,
+                                                    .page_size = page_size,
+                                                    .data = reinterpret_cast<uintptr_t>(bitmap)});
 }
 
 uint32_t Invalidate(const IommufdObject& of, uint32_t type, uint32_t entry_length, const std::vector<uint8_t>& entries,

@@ -20,7 +20,7 @@ class Hwpt : public IommufdObject {
   };
   // `parent`: an IOAS, whose mappings it gets, or the HWPT or vIOMMU that it is nested in. `also`: other objects that
   // it uses.
-  static std::shared_ptr<Hwpt> Allocate(std::shared_ptr<const IommufdObject> parent, const Request& request,
+  static std::shared_ptr<Hwpt> Allocate(const std::shared_ptr<const IommufdObject>& parent, const Request& request,
                                         Parents also = {});
 
   void SetDirtyTracking(bool enable) const;

@@ -37,9 +37,9 @@ void SetIrqs(const Fd& device, const IrqSet& set, const std::vector<int32_t>& ev
 }
 
 void SetIoeventfd(const Fd& device, const EventWrite& write, int32_t eventfd) {
-  uapi::vfio_device_ioeventfd command = {
-      .argsz = sizeof(command), .flags = write.width, .offset = write.offset, .data = write.data, .fd = eventfd};
-  device.Ioctl(VFIO_DMABUF_REQUEST(VFIO_DEVICE_IOEVENTFD), &command);
+  device.Call(
+      VFIO_DMABUF_REQUEST(VFIO_DEVICE_IOEVENTFD),
+      uapi::vfio_device_ioeventfd{.flags = write.width, .offset = write.offset, .data = write.data, .fd = eventfd});
 }
 
 uint64_t TakeCount(const Fd& eventfd) {

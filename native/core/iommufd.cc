@@ -11,26 +11,22 @@ uint32_t MapFlags(const Ioas::Placement& placement) {
 }
 
 uint64_t Option(const Fd& iommufd, uint32_t option, uint32_t object) {
-  uapi::iommu_option command = {
-      .size = sizeof(command), .option_id = option, .op = uapi::IOMMU_OPTION_OP_GET, .object_id = object};
-  iommufd.Ioctl(VFIO_DMABUF_REQUEST(IOMMU_OPTION), &command);
+  const auto command =
+      iommufd.Call(VFIO_DMABUF_REQUEST(IOMMU_OPTION),
+                   uapi::iommu_option{.option_id = option, .op = uapi::IOMMU_OPTION_OP_GET, .object_id = object});
   return command.val64;
 }
 
 void SetOption(const Fd& iommufd, uint32_t option, uint32_t object, uint64_t value) {
-  uapi::iommu_option command = {.size = sizeof(command),
-                                .option_id = option,
-                                .op = uapi::IOMMU_OPTION_OP_SET,
-                                .object_id = object,
-                                .val64 = value};
-  iommufd.Ioctl(VFIO_DMABUF_REQUEST(IOMMU_OPTION), &command);
+  iommufd.Call(
+      VFIO_DMABUF_REQUEST(IOMMU_OPTION),
+      uapi::iommu_option{.option_id = option, .op = uapi::IOMMU_OPTION_OP_SET, .object_id = object, .val64 = value});
 }
 
 }  // namespace
 
 std::shared_ptr<Ioas> Ioas::Allocate(std::shared_ptr<Fd> iommufd) {
-  uapi::iommu_ioas_alloc command = {.size = sizeof(command)};
-  iommufd->Ioctl(VFIO_DMABUF_REQUEST(IOMMU_IOAS_ALLOC), &command);
+  const auto command = iommufd->Call(VFIO_DMABUF_REQUEST(IOMMU_IOAS_ALLOC), uapi::iommu_ioas_alloc{});
   return std::shared_ptr<Ioas>(new Ioas(std::move(iommufd), command.out_ioas_id));
 }
 
@@ -40,44 +36,42 @@ std::shared_ptr<Ioas> Ioas::Adopt(std::shared_ptr<Fd> iommufd, uint32_t id) {
 }
 
 uint64_t Ioas::Map(const void* address, uint64_t length, Placement placement) const {
-  uapi::iommu_ioas_map command = {.size = sizeof(command),
-                                  .flags = MapFlags(placement),
-                                  .ioas_id = id(),
-                                  .user_va = reinterpret_cast<uintptr_t>(address),
-                                  .length = length,
-                                  .iova = placement.iova.value_or(0)};
-  iommufd()->Ioctl(VFIO_DMABUF_REQUEST(IOMMU_IOAS_MAP), &command);
-  return command.iova;
+  return iommufd()
+      ->Call(VFIO_DMABUF_REQUEST(IOMMU_IOAS_MAP), uapi::iommu_ioas_map{.flags = MapFlags(placement),
+                                                                       .ioas_id = id(),
+                                                                       .user_va = reinterpret_cast<uintptr_t>(address),
+                                                                       .length = length,
+                                                                       .iova = placement.iova.value_or(0)})
+      .iova;
 }
 
 uint64_t Ioas::MapFile(int fd, uint64_t start, uint64_t length, Placement placement) const {
-  uapi::iommu_ioas_map_file command = {.size = sizeof(command),
-                                       .flags = MapFlags(placement),
-                                       .ioas_id = id(),
-                                       .fd = fd,
-                                       .start = start,
-                                       .length = length,
-                                       .iova = placement.iova.value_or(0)};
-  iommufd()->Ioctl(VFIO_DMABUF_REQUEST(IOMMU_IOAS_MAP_FILE), &command);
-  return command.iova;
+  return iommufd()
+      ->Call(VFIO_DMABUF_REQUEST(IOMMU_IOAS_MAP_FILE), uapi::iommu_ioas_map_file{.flags = MapFlags(placement),
+                                                                                 .ioas_id = id(),
+                                                                                 .fd = fd,
+                                                                                 .start = start,
+                                                                                 .length = length,
+                                                                                 .iova = placement.iova.value_or(0)})
+      .iova;
 }
 
 uint64_t Ioas::Copy(const Ioas& source, uint64_t source_iova, uint64_t length, Placement placement) const {
-  uapi::iommu_ioas_copy command = {.size = sizeof(command),
-                                   .flags = MapFlags(placement),
-                                   .dst_ioas_id = id(),
-                                   .src_ioas_id = source.id(),
-                                   .length = length,
-                                   .dst_iova = placement.iova.value_or(0),
-                                   .src_iova = source_iova};
-  iommufd()->Ioctl(VFIO_DMABUF_REQUEST(IOMMU_IOAS_COPY), &command);
-  return command.dst_iova;
+  return iommufd()
+      ->Call(VFIO_DMABUF_REQUEST(IOMMU_IOAS_COPY), uapi::iommu_ioas_copy{.flags = MapFlags(placement),
+                                                                         .dst_ioas_id = id(),
+                                                                         .src_ioas_id = source.id(),
+                                                                         .length = length,
+                                                                         .dst_iova = placement.iova.value_or(0),
+                                                                         .src_iova = source_iova})
+      .dst_iova;
 }
 
 uint64_t Ioas::Unmap(uint64_t iova, uint64_t length) const {
-  uapi::iommu_ioas_unmap command = {.size = sizeof(command), .ioas_id = id(), .iova = iova, .length = length};
-  iommufd()->Ioctl(VFIO_DMABUF_REQUEST(IOMMU_IOAS_UNMAP), &command);
-  return command.length;
+  return iommufd()
+      ->Call(VFIO_DMABUF_REQUEST(IOMMU_IOAS_UNMAP),
+             uapi::iommu_ioas_unmap{.ioas_id = id(), .iova = iova, .length = length})
+      .length;
 }
 
 IovaRanges Ioas::GetIovaRanges() const {
@@ -101,11 +95,10 @@ IovaRanges Ioas::GetIovaRanges() const {
 }
 
 void Ioas::AllowIovas(const std::vector<uapi::iommu_iova_range>& ranges) const {
-  uapi::iommu_ioas_allow_iovas command = {.size = sizeof(command),
-                                          .ioas_id = id(),
-                                          .num_iovas = static_cast<uint32_t>(ranges.size()),
-                                          .allowed_iovas = reinterpret_cast<uintptr_t>(ranges.data())};
-  iommufd()->Ioctl(VFIO_DMABUF_REQUEST(IOMMU_IOAS_ALLOW_IOVAS), &command);
+  iommufd()->Call(VFIO_DMABUF_REQUEST(IOMMU_IOAS_ALLOW_IOVAS),
+                  uapi::iommu_ioas_allow_iovas{.ioas_id = id(),
+                                               .num_iovas = static_cast<uint32_t>(ranges.size()),
+                                               .allowed_iovas = reinterpret_cast<uintptr_t>(ranges.data())});
 }
 
 bool Ioas::HugePages() const { return Option(*iommufd(), uapi::IOMMU_OPTION_HUGE_PAGES, id()) != 0; }
@@ -115,8 +108,9 @@ void Ioas::SetHugePages(bool enable) const {
 }
 
 Ioas::PhysicalRange Ioas::NoIommuGetPhysical(uint64_t iova, uint64_t length) const {
-  uapi::iommu_ioas_noiommu_get_pa command = {.size = sizeof(command), .ioas_id = id(), .iova = iova, .length = length};
-  iommufd()->Ioctl(VFIO_DMABUF_REQUEST(IOMMU_IOAS_NOIOMMU_GET_PA), &command);
+  const auto command =
+      iommufd()->Call(VFIO_DMABUF_REQUEST(IOMMU_IOAS_NOIOMMU_GET_PA),
+                      uapi::iommu_ioas_noiommu_get_pa{.ioas_id = id(), .iova = iova, .length = length});
   return {command.out_phys, command.length};
 }
 
@@ -125,8 +119,7 @@ uint64_t RlimitMode(const Fd& iommufd) { return Option(iommufd, uapi::IOMMU_OPTI
 void SetRlimitMode(const Fd& iommufd, uint64_t mode) { SetOption(iommufd, uapi::IOMMU_OPTION_RLIMIT_MODE, 0, mode); }
 
 void ChangeProcess(const Fd& iommufd) {
-  uapi::iommu_ioas_change_process command = {.size = sizeof(command)};
-  iommufd.Ioctl(VFIO_DMABUF_REQUEST(IOMMU_IOAS_CHANGE_PROCESS), &command);
+  iommufd.Call(VFIO_DMABUF_REQUEST(IOMMU_IOAS_CHANGE_PROCESS), uapi::iommu_ioas_change_process{});
 }
 
 std::optional<uint32_t> VfioIoas(const Fd& iommufd) {
@@ -138,13 +131,12 @@ std::optional<uint32_t> VfioIoas(const Fd& iommufd) {
 }
 
 void SetVfioIoas(const Fd& iommufd, uint32_t ioas) {
-  uapi::iommu_vfio_ioas command = {.size = sizeof(command), .ioas_id = ioas, .op = uapi::IOMMU_VFIO_IOAS_SET};
-  iommufd.Ioctl(VFIO_DMABUF_REQUEST(IOMMU_VFIO_IOAS), &command);
+  iommufd.Call(VFIO_DMABUF_REQUEST(IOMMU_VFIO_IOAS),
+               uapi::iommu_vfio_ioas{.ioas_id = ioas, .op = uapi::IOMMU_VFIO_IOAS_SET});
 }
 
 void ClearVfioIoas(const Fd& iommufd) {
-  uapi::iommu_vfio_ioas command = {.size = sizeof(command), .op = uapi::IOMMU_VFIO_IOAS_CLEAR};
-  iommufd.Ioctl(VFIO_DMABUF_REQUEST(IOMMU_VFIO_IOAS), &command);
+  iommufd.Call(VFIO_DMABUF_REQUEST(IOMMU_VFIO_IOAS), uapi::iommu_vfio_ioas{.op = uapi::IOMMU_VFIO_IOAS_CLEAR});
 }
 
 }  // namespace core

@@ -16,8 +16,7 @@ void IommufdObject::Destroy() {
 }
 
 void IommufdObject::Destroy(const Fd& iommufd, uint32_t id) {
-  uapi::iommu_destroy command = {.size = sizeof(command), .id = id};
-  iommufd.Ioctl(VFIO_DMABUF_REQUEST(IOMMU_DESTROY), &command);
+  iommufd.Call(VFIO_DMABUF_REQUEST(IOMMU_DESTROY), uapi::iommu_destroy{.id = id});
 }
 
 }  // namespace core

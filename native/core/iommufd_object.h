@@ -6,17 +6,16 @@
 #include <vector>
 
 #include "core/fd.h"
+#include "kernel/non_copyable.h"
 #include "uapi/iommufd.h"
 
 namespace core {
 
-class IommufdObject {
+class IommufdObject : private kernel::NonCopyable {
  public:
   // The objects that this one uses; they must outlive it in the kernel.
   using Parents = std::vector<std::shared_ptr<const IommufdObject>>;
 
-  IommufdObject(const IommufdObject&) = delete;
-  IommufdObject& operator=(const IommufdObject&) = delete;
   virtual ~IommufdObject();
 
   // EBUSY while other objects use it: then nothing changes. Destroying twice is no error.

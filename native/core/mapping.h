@@ -8,17 +8,16 @@
 #include "core/bus_error.h"
 #include "core/fd.h"
 #include "core/registers.h"
+#include "kernel/non_copyable.h"
 
 namespace core {
 
-class Mapping {
+class Mapping : private kernel::NonCopyable {
  public:
   // `fd` stays open as long as the mapping. `enabled`, if given, is false while the device does not decode memory: an
   // access would then raise SIGBUS.
   Mapping(std::shared_ptr<Fd> fd, uint64_t offset, std::size_t length, int protection,
           std::shared_ptr<const std::atomic<bool>> enabled = nullptr);
-  Mapping(const Mapping&) = delete;
-  Mapping& operator=(const Mapping&) = delete;
   ~Mapping();
 
   // If the exporter revokes the pages later, reads return zeros from then on and do not fault.

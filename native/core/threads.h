@@ -7,16 +7,15 @@
 #include <functional>
 
 #include "kernel/mutex.h"
+#include "kernel/non_copyable.h"
 
 namespace core {
 
-class Threads {
+class Threads : private kernel::NonCopyable {
  public:
   // At most `most` threads, each with a stack of `stack_size` bytes. The object must never be destroyed: its threads
   // may outlive the destructors of static objects.
   Threads(std::size_t most, std::size_t stack_size) : most_(most), stack_size_(stack_size) {}
-  Threads(const Threads&) = delete;
-  Threads& operator=(const Threads&) = delete;
   ~Threads() = delete;
 
   // Runs `work`, which must not throw, on an idle or new thread. If `most` threads are busy, `work` waits for one.

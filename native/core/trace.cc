@@ -4,7 +4,7 @@
 namespace core {
 namespace {
 
-constexpr std::size_t kMostCalls = 65536;  // that wait to be taken
+constexpr std::size_t kMostWaiting = 65536;  // that wait to be taken
 
 thread_local std::shared_ptr<Trace> current;
 
@@ -16,7 +16,7 @@ void Trace::SetCurrent(std::shared_ptr<Trace> trace) { current = std::move(trace
 
 void Trace::Add(Call call) {
   const kernel::Lock guard(lock_);
-  if (calls_.size() < kMostCalls) {
+  if (calls_.size() < kMostWaiting) {
     calls_.push_back(std::move(call));
   } else {
     ++dropped_;

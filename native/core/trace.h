@@ -8,10 +8,11 @@
 #include <vector>
 
 #include "kernel/mutex.h"
+#include "kernel/non_copyable.h"
 
 namespace core {
 
-class Trace {
+class Trace : private kernel::NonCopyable {
  public:
   struct Call {
     const char* ioctl;  // the request's name in the kernel's headers
@@ -27,8 +28,6 @@ class Trace {
   };
 
   Trace() { ++alive; }
-  Trace(const Trace&) = delete;
-  Trace& operator=(const Trace&) = delete;
   ~Trace() { --alive; }
 
   void Add(Call call);
@@ -40,11 +39,9 @@ class Trace {
   static bool Any() { return alive.load(std::memory_order_relaxed) > 0; }
 
   // Sets the trace while another thread works for an environment.
-  class Scope {
+  class Scope : private kernel::NonCopyable {
    public:
     explicit Scope(std::shared_ptr<Trace> trace) { SetCurrent(std::move(trace)); }
-    Scope(const Scope&) = delete;
-    Scope& operator=(const Scope&) = delete;
     ~Scope() { SetCurrent(nullptr); }
   };
 

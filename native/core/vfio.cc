@@ -26,27 +26,27 @@ uint32_t VfioDevice::Bind(std::shared_ptr<Fd> iommufd, const std::optional<Token
 }
 
 uint32_t VfioDevice::Attach(uint32_t page_table) const {
-  uapi::vfio_device_attach_iommufd_pt command = {.argsz = sizeof(command), .pt_id = page_table};
-  fd_->Ioctl(VFIO_DMABUF_REQUEST(VFIO_DEVICE_ATTACH_IOMMUFD_PT), &command);
-  return command.pt_id;
+  return fd_
+      ->Call(VFIO_DMABUF_REQUEST(VFIO_DEVICE_ATTACH_IOMMUFD_PT),
+             uapi::vfio_device_attach_iommufd_pt{.pt_id = page_table})
+      .pt_id;
 }
 
 void VfioDevice::Detach() const {
-  uapi::vfio_device_detach_iommufd_pt command = {.argsz = sizeof(command)};
-  fd_->Ioctl(VFIO_DMABUF_REQUEST(VFIO_DEVICE_DETACH_IOMMUFD_PT), &command);
+  fd_->Call(VFIO_DMABUF_REQUEST(VFIO_DEVICE_DETACH_IOMMUFD_PT), uapi::vfio_device_detach_iommufd_pt{});
 }
 
 uint32_t VfioDevice::AttachPasid(uint32_t page_table, uint32_t pasid) const {
-  uapi::vfio_device_attach_iommufd_pt command = {
-      .argsz = sizeof(command), .flags = uapi::VFIO_DEVICE_ATTACH_PASID, .pt_id = page_table, .pasid = pasid};
-  fd_->Ioctl(VFIO_DMABUF_REQUEST(VFIO_DEVICE_ATTACH_IOMMUFD_PT), &command);
-  return command.pt_id;
+  return fd_
+      ->Call(VFIO_DMABUF_REQUEST(VFIO_DEVICE_ATTACH_IOMMUFD_PT),
+             uapi::vfio_device_attach_iommufd_pt{
+                 .flags = uapi::VFIO_DEVICE_ATTACH_PASID, .pt_id = page_table, .pasid = pasid})
+      .pt_id;
 }
 
 void VfioDevice::DetachPasid(uint32_t pasid) const {
-  uapi::vfio_device_detach_iommufd_pt command = {
-      .argsz = sizeof(command), .flags = uapi::VFIO_DEVICE_DETACH_PASID, .pasid = pasid};
-  fd_->Ioctl(VFIO_DMABUF_REQUEST(VFIO_DEVICE_DETACH_IOMMUFD_PT), &command);
+  fd_->Call(VFIO_DMABUF_REQUEST(VFIO_DEVICE_DETACH_IOMMUFD_PT),
+            uapi::vfio_device_detach_iommufd_pt{.flags = uapi::VFIO_DEVICE_DETACH_PASID, .pasid = pasid});
 }
 
 InfoWithCapabilities<uapi::vfio_device_info> VfioDevice::GetInfo() const {
@@ -58,9 +58,7 @@ InfoWithCapabilities<uapi::vfio_region_info> VfioDevice::GetRegionInfo(uint32_t 
 }
 
 uapi::vfio_irq_info VfioDevice::GetIrqInfo(uint32_t index) const {
-  uapi::vfio_irq_info info = {.argsz = sizeof(info), .index = index};
-  fd_->Ioctl(VFIO_DMABUF_REQUEST(VFIO_DEVICE_GET_IRQ_INFO), &info);
-  return info;
+  return fd_->Call(VFIO_DMABUF_REQUEST(VFIO_DEVICE_GET_IRQ_INFO), uapi::vfio_irq_info{.index = index});
 }
 
 std::size_t VfioDevice::Read(uint64_t offset, void* buffer, std::size_t size) const {

@@ -60,6 +60,12 @@ class VfioDevice {
   // VFIO_DEVICE_FEATURE with `flags` (the feature's number and what to do), and its payload, in and out, behind the
   // header. `name` is the feature's, for the error. Returns the ioctl's result.
   int Feature(uint32_t flags, const char* name, void* payload = nullptr, std::size_t size = 0) const;
+  // The same with a struct as the payload. Returns the struct with the answer.
+  template <typename Payload>
+  Payload Feature(uint32_t flags, const char* name, Payload payload) const {
+    Feature(flags, name, &payload, sizeof(payload));
+    return payload;
+  }
   // Whether the device knows `feature` for GET or SET (`operation`). An unknown feature is false; other errors are
   // thrown.
   bool Probe(uint32_t feature, uint32_t operation) const;
@@ -115,3 +121,7 @@ class VfioDevice {
 };
 
 }  // namespace core
+
+// Expands to a feature's flags and its name. `operation` is GET or SET.
+#define VFIO_DMABUF_FEATURE(operation, name) \
+  uapi::VFIO_DEVICE_FEATURE_##operation | uapi::VFIO_DEVICE_FEATURE_##name, "VFIO_DEVICE_FEATURE_" #name

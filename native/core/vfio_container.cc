@@ -41,18 +41,18 @@ InfoWithCapabilities<uapi::vfio_iommu_type1_info> VfioContainer::GetInfo() const
 }
 
 void VfioContainer::MapDma(const Mapping& pages, uint64_t start, uint64_t iova, uint32_t flags) const {
-  uapi::vfio_iommu_type1_dma_map command = {.argsz = sizeof(command),
-                                            .flags = flags,
-                                            .vaddr = reinterpret_cast<uintptr_t>(pages.address()) + start,
-                                            .iova = iova,
-                                            .size = pages.length() - start};
-  fd_->Ioctl(VFIO_DMABUF_REQUEST(VFIO_IOMMU_MAP_DMA), &command);
+  fd_->Call(VFIO_DMABUF_REQUEST(VFIO_IOMMU_MAP_DMA),
+            uapi::vfio_iommu_type1_dma_map{.flags = flags,
+                                           .vaddr = reinterpret_cast<uintptr_t>(pages.address()) + start,
+                                           .iova = iova,
+                                           .size = pages.length() - start});
 }
 
 uint64_t VfioContainer::UnmapDma(uint64_t iova, uint64_t size, uint32_t flags) const {
-  uapi::vfio_iommu_type1_dma_unmap command = {.argsz = sizeof(command), .flags = flags, .iova = iova, .size = size};
-  fd_->Ioctl(VFIO_DMABUF_REQUEST(VFIO_IOMMU_UNMAP_DMA), &command);
-  return command.size;
+  return fd_
+      ->Call(VFIO_DMABUF_REQUEST(VFIO_IOMMU_UNMAP_DMA),
+             uapi::vfio_iommu_type1_dma_unmap{.flags = flags, .iova = iova, .size = size})
+      .size;
 }
 
 VfioContainer::DirtyPages VfioContainer::UnmapDmaDirty(uint64_t iova, uint64_t size, uint64_t page_size) const {
@@ -71,10 +71,9 @@ VfioContainer::DirtyPages VfioContainer::UnmapDmaDirty(uint64_t iova, uint64_t s
 }
 
 void VfioContainer::TrackDirtyPages(bool start) const {
-  uapi::vfio_iommu_type1_dirty_bitmap command = {
-      .argsz = sizeof(command),
-      .flags = start ? uapi::VFIO_IOMMU_DIRTY_PAGES_FLAG_START : uapi::VFIO_IOMMU_DIRTY_PAGES_FLAG_STOP};
-  fd_->Ioctl(VFIO_DMABUF_REQUEST(VFIO_IOMMU_DIRTY_PAGES), &command);
+  fd_->Call(VFIO_DMABUF_REQUEST(VFIO_IOMMU_DIRTY_PAGES),
+            uapi::vfio_iommu_type1_dirty_bitmap{.flags = start ? uapi::VFIO_IOMMU_DIRTY_PAGES_FLAG_START
+                                                               : uapi::VFIO_IOMMU_DIRTY_PAGES_FLAG_STOP});
 }
 
 std::vector<uint64_t> VfioContainer::GetDirtyPages(uint64_t iova, uint64_t size, uint64_t page_size) const {

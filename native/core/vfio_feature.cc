@@ -31,24 +31,16 @@ bool VfioDevice::Probe(uint32_t feature, uint32_t operation) const {
   return true;
 }
 
-void VfioDevice::SetVfToken(const Token& token) const {
-  Token copy = token;
-  Feature(uapi::VFIO_DEVICE_FEATURE_PCI_VF_TOKEN | uapi::VFIO_DEVICE_FEATURE_SET, "VFIO_DEVICE_FEATURE_PCI_VF_TOKEN",
-          copy.data(), copy.size());
-}
+void VfioDevice::SetVfToken(const Token& token) const { Feature(VFIO_DMABUF_FEATURE(SET, PCI_VF_TOKEN), token); }
 
 void VfioDevice::SetBusMaster(bool on) const {
-  uapi::vfio_device_feature_bus_master request = {.op = on ? uapi::VFIO_DEVICE_FEATURE_SET_MASTER
-                                                           : uapi::VFIO_DEVICE_FEATURE_CLEAR_MASTER};
-  Feature(uapi::VFIO_DEVICE_FEATURE_BUS_MASTER | uapi::VFIO_DEVICE_FEATURE_SET, "VFIO_DEVICE_FEATURE_BUS_MASTER",
-          &request, sizeof(request));
+  Feature(VFIO_DMABUF_FEATURE(SET, BUS_MASTER),
+          uapi::vfio_device_feature_bus_master{.op = on ? uapi::VFIO_DEVICE_FEATURE_SET_MASTER
+                                                        : uapi::VFIO_DEVICE_FEATURE_CLEAR_MASTER});
 }
 
 uint64_t VfioDevice::ZpciError() const {
-  uapi::vfio_device_feature_zpci_err answer = {};
-  Feature(uapi::VFIO_DEVICE_FEATURE_ZPCI_ERROR | uapi::VFIO_DEVICE_FEATURE_GET, "VFIO_DEVICE_FEATURE_ZPCI_ERROR",
-          &answer, sizeof(answer));
-  return answer.data;
+  return Feature(VFIO_DMABUF_FEATURE(GET, ZPCI_ERROR), uapi::vfio_device_feature_zpci_err{}).data;
 }
 
 std::shared_ptr<Fd> VfioDevice::ExportDmaBuf(uint32_t region,
@@ -59,8 +51,7 @@ std::shared_ptr<Fd> VfioDevice::ExportDmaBuf(uint32_t region,
   std::vector<uint8_t> bytes(sizeof(payload) + ranges_size);
   std::memcpy(bytes.data(), &payload, sizeof(payload));
   if (ranges_size > 0) std::memcpy(bytes.data() + sizeof(payload), ranges.data(), ranges_size);
-  const int number = Feature(uapi::VFIO_DEVICE_FEATURE_GET | uapi::VFIO_DEVICE_FEATURE_DMA_BUF,
-                             "VFIO_DEVICE_FEATURE_DMA_BUF", bytes.data(), bytes.size());
+  const int number = Feature(VFIO_DMABUF_FEATURE(GET, DMA_BUF), bytes.data(), bytes.size());
   struct Exported {
     Exported(std::shared_ptr<kernel::Kernel> kernel, int number) : fd(std::move(kernel), number) {}
     Fd fd;

@@ -6,9 +6,7 @@
 namespace core {
 
 uint32_t GetGroupStatus(const Fd& group) {
-  uapi::vfio_group_status status = {.argsz = sizeof(status)};
-  group.Ioctl(VFIO_DMABUF_REQUEST(VFIO_GROUP_GET_STATUS), &status);
-  return status.flags;
+  return group.Call(VFIO_DMABUF_REQUEST(VFIO_GROUP_GET_STATUS), uapi::vfio_group_status{}).flags;
 }
 
 void SetContainer(const Fd& group, const Fd& container) {

@@ -82,24 +82,19 @@ void VfioDevice::LeaveForLowPower(Revoking& revoking, const Call& call) {
 }
 
 void VfioDevice::EnterLowPower(Revoking& revoking) {
-  LeaveForLowPower(revoking, [&] {
-    Feature(uapi::VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY | uapi::VFIO_DEVICE_FEATURE_SET,
-            "VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY");
-  });
+  LeaveForLowPower(revoking, [&] { Feature(VFIO_DMABUF_FEATURE(SET, LOW_POWER_ENTRY)); });
 }
 
 void VfioDevice::EnterLowPowerWithWakeUp(Revoking& revoking, const Fd& wake_up) {
   LeaveForLowPower(revoking, [&] {
-    uapi::vfio_device_low_power_entry_with_wakeup entry = {.wakeup_eventfd = wake_up.number()};
-    Feature(uapi::VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY_WITH_WAKEUP | uapi::VFIO_DEVICE_FEATURE_SET,
-            "VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY_WITH_WAKEUP", &entry, sizeof(entry));
+    Feature(VFIO_DMABUF_FEATURE(SET, LOW_POWER_ENTRY_WITH_WAKEUP),
+            uapi::vfio_device_low_power_entry_with_wakeup{.wakeup_eventfd = wake_up.number()});
   });
 }
 
 void VfioDevice::ExitLowPower() {
   Disturb([&]() REQUIRES(state_->config_mutex) {
-    Feature(uapi::VFIO_DEVICE_FEATURE_LOW_POWER_EXIT | uapi::VFIO_DEVICE_FEATURE_SET,
-            "VFIO_DEVICE_FEATURE_LOW_POWER_EXIT");
+    Feature(VFIO_DMABUF_FEATURE(SET, LOW_POWER_EXIT));
     state_->low_power = false;
   });
 }

@@ -70,7 +70,8 @@ FakeKernel::FakeKernel(const MachineDescription& machine)
 FakeKernel::~FakeKernel() = default;
 
 int FakeKernel::Install(std::shared_ptr<File> file, const char* name) {
-  const int fd = LinuxKernel::MemfdCreate(name, MFD_CLOEXEC);
+  const std::string label = std::string("fake-kernel:") + name;  // lib/kernel/duplicate.ts recognizes it
+  const int fd = LinuxKernel::MemfdCreate(label.c_str(), MFD_CLOEXEC);
   return fd < 0 ? fd : InstallAs(fd, std::move(file));
 }
 

@@ -14,7 +14,7 @@
 namespace preload {
 namespace {
 
-constexpr int kMost = 2048;
+constexpr int kMostFds = 2048;
 constexpr rlim_t kHighest = 16384;  // the kernel's table of fds is as long as the highest number
 
 int First() {
@@ -22,17 +22,17 @@ int First() {
     struct rlimit limit = {};
     getrlimit(RLIMIT_NOFILE, &limit);
     const auto end = static_cast<int>(std::min(limit.rlim_cur, kHighest));
-    return end > 2 * kMost ? end - kMost : end - end / 4;
+    return end > 2 * kMostFds ? end - kMostFds : end - end / 4;
   }();
   return kFirst;
 }
 
-std::array<std::atomic<bool>, kMost> own = {};
+std::array<std::atomic<bool>, kMostFds> own = {};
 std::atomic<int> adopted = -1;
 
 std::atomic<bool>* Find(int fd) {
   const int index = fd - First();
-  return index >= 0 && index < kMost ? &own.at(static_cast<std::size_t>(index)) : nullptr;
+  return index >= 0 && index < kMostFds ? &own.at(static_cast<std::size_t>(index)) : nullptr;
 }
 
 }  // namespace

@@ -13,7 +13,7 @@ namespace preload {
 namespace {
 
 constexpr std::array<std::string_view, 3> kNames = {"LD_PRELOAD=", "VFIO_DMABUF_RUN=", "VFIO_DMABUF_RUN_LOCK="};
-constexpr std::size_t kMost = 4096;  // a longer environment is passed on as it is
+constexpr std::size_t kMostVariables = 4096;  // a longer environment is passed on as it is
 
 bool Has(char* const* environment, std::string_view name) {
   for (; *environment; ++environment) {
@@ -28,7 +28,7 @@ class WithVariables {
     const auto& own = Variables();
     std::size_t count = 0;
     while (environment && environment[count]) ++count;
-    if (IsOwnCall() || Folder().empty() || !environment || count + kNames.size() >= kMost) return;
+    if (IsOwnCall() || Folder().empty() || !environment || count + kNames.size() >= kMostVariables) return;
     std::copy_n(environment, count, all_.begin());
     for (std::size_t i = 0; i < kNames.size(); ++i) {
       if (!Has(environment, kNames.at(i))) all_.at(count++) = const_cast<char*>(own.at(i).c_str());
@@ -40,7 +40,7 @@ class WithVariables {
 
  private:
   char* const* given_;
-  std::array<char*, kMost> all_;
+  std::array<char*, kMostVariables> all_;
 };
 
 }  // namespace

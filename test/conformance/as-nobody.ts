@@ -9,6 +9,7 @@
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { DmaMemory, Iommufd, KernelError, VfioDevice } from '../../lib';
+import { typescript } from '../typescript';
 import { pinned } from './pinned';
 
 const [, , verb, target = '', bytes = '0'] = process.argv;
@@ -53,7 +54,7 @@ const verbs: Record<string, () => void> = {
     becomeNobody();
     ioas.mapMemorySync(DmaMemory.alloc(0x10000), { iova: 0x10_0000n });
     const before = pinned();
-    const heir = spawnSync(process.execPath, ['--import', 'tsx', join(__dirname, 'handed-over.ts'), String(ioas.id)], {
+    const heir = spawnSync(process.execPath, [...typescript, join(__dirname, 'handed-over.ts'), String(ioas.id)], {
       encoding: 'utf8',
       stdio: ['ignore', 'pipe', 'inherit', iommufd.fd],
     });

@@ -9,9 +9,7 @@ import { barBytes, MiB, page, vram } from './rig';
 describe('a container without groups', () => {
   const rig = new ContainerRig([]);
   beforeEach(() => rig.start());
-  afterEach(() => {
-    rig.stop();
-  });
+  afterEach(() => rig.stop());
 
   conforms('has version 0, and tells what the kernel can do', () => {
     assert.equal(observe(rig.container.apiVersion()), 0);
@@ -29,23 +27,19 @@ describe('a container without groups', () => {
   conforms('has no IOMMU, and can have none: EINVAL', async () => {
     const memory = rig.keep(DmaMemory.alloc(4096));
     await refuses('EINVAL', () => rig.container.setIommu());
-    await refuses('EINVAL', () => {
-      rig.container.setIommuSync('TYPE1');
-    });
+    await refuses('EINVAL', () => rig.container.setIommuSync('TYPE1'));
     await refuses('EINVAL', () => rig.container.info());
     await refuses('EINVAL', () => rig.container.mapMemory(memory, { iova: 0n }));
     await refuses('EINVAL', () => rig.container.mapMemory(memory));
     await refuses('EINVAL', () => rig.container.unmap());
     await refuses('EINVAL', () => rig.container.unmap(0, 4096));
-    await refuses('EINVAL', () => {
-      rig.container.startDirtyTracking();
-    });
+    await refuses('EINVAL', () => rig.container.startDirtyTracking());
     assert.equal(rig.container.iommu, undefined);
   });
 
-  conforms('that does not exist: ENOENT', async () => {
-    await refuses('ENOENT', () => VfioContainer.open({ path: '/dev/vfio/none' }));
-  });
+  conforms('that does not exist: ENOENT', () =>
+    refuses('ENOENT', () => VfioContainer.open({ path: '/dev/vfio/none' })),
+  );
 
   conforms('throws ERR_CLOSED from everything after close', async () => {
     const { container } = rig;
@@ -372,13 +366,9 @@ describe('addresses of what a container has mapped', () => {
     assert.deepEqual(bytes.subarray(4096, 4160), bytes.subarray(0, 64));
     mapping.renewAddress();
     assert.equal(mapping.addressValid, true);
-    await refuses('EINVAL', () => {
-      mapping.renewAddress();
-    });
+    await refuses('EINVAL', () => mapping.renewAddress());
     mapping.close();
-    await refuses('ERR_CLOSED', () => {
-      mapping.renewAddress();
-    });
+    await refuses('ERR_CLOSED', () => mapping.renewAddress());
   });
 
   conforms('cannot be made invalid twice: EINVAL, and all stay as they were', async () => {
@@ -409,9 +399,7 @@ describe("a container's IOMMU of version 1", () => {
     await rig.container.setIommu('TYPE1');
     await VfioDevice.open(addressOf(reference, 'engine'), { group });
   });
-  afterEach(() => {
-    rig.stop();
-  });
+  afterEach(() => rig.stop());
 
   conforms('unmaps more or less than is asked for', async () => {
     assert.equal(rig.container.iommu, 'TYPE1');
@@ -423,9 +411,7 @@ describe("a container's IOMMU of version 1", () => {
   });
 
   conforms('tracks no dirty pages: EACCES', async () => {
-    await refuses('EACCES', () => {
-      rig.container.startDirtyTracking();
-    });
+    await refuses('EACCES', () => rig.container.startDirtyTracking());
     await refuses('EACCES', () => rig.container.dirtyPages(MiB, page));
   });
 });

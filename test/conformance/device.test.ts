@@ -10,9 +10,7 @@ describe('opening a device', () => {
   beforeEach(() => {
     iommufd = Iommufd.open();
   });
-  afterEach(() => {
-    iommufd.close();
-  });
+  afterEach(() => iommufd.close());
 
   conforms('by its PCI address', async () => {
     const device = await VfioDevice.open(addresses.engine, { iommufd });
@@ -39,9 +37,7 @@ describe('opening a device', () => {
     using mine = await VfioDevice.open(addresses.engine);
     using theirs = await VfioDevice.open(mine.fd, { iommufd });
     observe(theirs.address);
-    unlessFailing(() => {
-      assert.equal(theirs.address, addresses.engine);
-    });
+    unlessFailing(() => assert.equal(theirs.address, addresses.engine));
     assert.equal(observe(mine.config.read32(0)), observe(theirs.config.read32(0)));
     using third = await VfioDevice.open(theirs.fd);
     assert.equal(observe(third.info().regions), 9);
@@ -66,9 +62,7 @@ describe('opening a device', () => {
   conforms('binding twice: EINVAL', async () => {
     const device = await VfioDevice.open(addresses.engine, { iommufd });
     await refuses('EINVAL', () => device.bind(iommufd));
-    await refuses('EINVAL', () => {
-      device.bindSync(iommufd);
-    });
+    await refuses('EINVAL', () => device.bindSync(iommufd));
   });
 
   conforms('binding a device that another open has bound: EINVAL, and nothing stays open', async () => {
@@ -87,9 +81,9 @@ describe('opening a device', () => {
     await refuses('ENOTTY', () => other.allocIoas());
   });
 
-  conforms('a device that is not there', async () => {
-    await refuses('ERR_NO_SUCH_DEVICE', () => VfioDevice.open('0000:7f:1f.7', { iommufd }));
-  });
+  conforms('a device that is not there', () =>
+    refuses('ERR_NO_SUCH_DEVICE', () => VfioDevice.open('0000:7f:1f.7', { iommufd })),
+  );
 
   conforms('a device that is not bound to vfio-pci', async () => {
     const error = await refuses('ERR_NOT_BOUND_TO_VFIO', () => VfioDevice.open('0000:00:01.0', { iommufd }));
@@ -101,9 +95,9 @@ describe('opening a device', () => {
     await refuses('ERR_INVALID_ARG_TYPE', () => VfioDevice.open(undefined as unknown as string, { iommufd }));
   });
 
-  conforms('a character device that is not there: ENOENT', async () => {
-    await refuses('ENOENT', () => VfioDevice.open('/dev/vfio/devices/vfio999', { iommufd }));
-  });
+  conforms('a character device that is not there: ENOENT', () =>
+    refuses('ENOENT', () => VfioDevice.open('/dev/vfio/devices/vfio999', { iommufd })),
+  );
 
   conforms('closing the iommufd closes its devices', async () => {
     const device = await VfioDevice.open(addresses.engine, { iommufd });
@@ -166,9 +160,9 @@ describe('a device', () => {
     assert.deepEqual(device.probe('DMA_BUF'), { get: true, set: false });
   });
 
-  conforms('a feature that nobody knows', async () => {
-    await refuses('ERR_OUT_OF_RANGE', () => rig.device('ssd').probe('TELEPORT' as 'DMA_BUF'));
-  });
+  conforms('a feature that nobody knows', () =>
+    refuses('ERR_OUT_OF_RANGE', () => rig.device('ssd').probe('TELEPORT' as 'DMA_BUF')),
+  );
 
   conforms('attaches, moves to another IOAS, and detaches twice', async () => {
     const device = rig.device('engine');

@@ -5,6 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import { defaultKernel, DmaBuf, DmaHeap, DmaMemory, SyncFile, type Access } from '../../lib';
 import { FakeKernel, FenceTimeline } from '../../lib/fake';
+import { loadTypeScript } from '../typescript';
 import { conforms, endsWith, isPending, observe, refuses } from './record';
 import { cmb, MiB, useRig } from './rig';
 
@@ -283,7 +284,7 @@ describe('the fences of a dma-buf', () => {
 /** A fence that another thread signals after a short time: its fd, and a function that starts the delay. */
 async function signalLater(): Promise<AsyncDisposable & { fd: number; go: () => void }> {
   const script = `
-    require(${JSON.stringify(require.resolve('tsx/cjs'))});
+    ${loadTypeScript}
     const { FakeKernel, FenceTimeline } = require(${JSON.stringify(require.resolve('../../lib/fake'))});
     const { Kernel } = require(${JSON.stringify(require.resolve('../../lib'))});
     const { parentPort, workerData } = require('node:worker_threads');

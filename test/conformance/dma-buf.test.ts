@@ -1,7 +1,7 @@
 // dma-bufs of a device: names, sizes, duplicates.
 import assert from 'node:assert/strict';
-import { closeSync, openSync } from 'node:fs';
 import { DmaBuf, DmaMemory } from '../../lib';
+import { openFile } from '../cleanup';
 import { conforms, observe, refuses } from './record';
 import { cmb, MiB, page, useRig } from './rig';
 
@@ -46,12 +46,8 @@ describe('a dma-buf', () => {
     await refuses('ERR_NOT_DMA_BUF', () => DmaBuf.fromFd(memory.fd));
     await refuses('ERR_NOT_DMA_BUF', () => DmaBuf.fromFd(rig.device('ssd').fd));
     await refuses('ERR_NOT_DMA_BUF', () => DmaBuf.fromFd(rig.iommufd.fd));
-    const file = openSync('/dev/null', 'r');
-    try {
-      await refuses('ERR_NOT_DMA_BUF', () => DmaBuf.fromFd(file));
-    } finally {
-      closeSync(file);
-    }
+    const file = openFile('/dev/null');
+    await refuses('ERR_NOT_DMA_BUF', () => DmaBuf.fromFd(file));
   });
 
   conforms('a number that is no fd: EBADF', async () => {
@@ -73,12 +69,8 @@ describe('a dma-buf', () => {
 
   conforms('CPU access of another kind never reaches the kernel', async () => {
     const buffer = udmabuf();
-    await refuses('ERR_OUT_OF_RANGE', () => {
-      buffer.beginCpuAccess('' as 'r');
-    });
-    await refuses('ERR_INVALID_ARG_TYPE', () => {
-      buffer.endCpuAccess(3 as unknown as 'r');
-    });
+    await refuses('ERR_OUT_OF_RANGE', () => buffer.beginCpuAccess('' as 'r'));
+    await refuses('ERR_INVALID_ARG_TYPE', () => buffer.endCpuAccess(3 as unknown as 'r'));
   });
 
   conforms('closed: ERR_CLOSED', async () => {
@@ -87,9 +79,7 @@ describe('a dma-buf', () => {
     buffer.close();
     await refuses('ERR_CLOSED', () => buffer.fd);
     await refuses('ERR_CLOSED', () => buffer.name);
-    await refuses('ERR_CLOSED', () => {
-      buffer.beginCpuAccess();
-    });
+    await refuses('ERR_CLOSED', () => buffer.beginCpuAccess());
     assert.equal(observe(buffer.size), MiB);
   });
 });

@@ -26,9 +26,7 @@ describe('DMA logging', () => {
       await refuses('ENOTTY', () => dmaLogging.start({ ranges: [page], pageSize }));
       await refuses('ENOTTY', () => dmaLogging.startSync({ ranges: [page], pageSize }));
       await refuses('ENOTTY', () => dmaLogging.stop());
-      await refuses('ENOTTY', () => {
-        dmaLogging.stopSync();
-      });
+      await refuses('ENOTTY', () => dmaLogging.stopSync());
       await refuses('ENOTTY', () => dmaLogging.report({ ...page, pageSize }));
       await refuses('ENOTTY', () => dmaLogging.reportSync({ ...page, pageSize }));
     }

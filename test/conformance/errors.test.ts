@@ -2,9 +2,11 @@
 // kernel.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { closeSync, openSync, readdirSync, readlinkSync } from 'node:fs';
+import { readdirSync, readlinkSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { DmaMemory, Iommufd, KernelError, VfioDevice } from '../../lib';
+import { openFile } from '../cleanup';
+import { typescript } from '../typescript';
 import { conforms, conformsOnlyOn, observe, refuses, unlessFailing } from './record';
 import { addresses, cmb, MiB, page, useRig } from './rig';
 
@@ -13,9 +15,7 @@ async function hinted(code: string, hint: RegExp, call: () => unknown): Promise<
   const error = await refuses(code, call);
   assert(error instanceof KernelError);
   const text = observe(error.hint) ?? '';
-  unlessFailing(() => {
-    assert.match(text, hint);
-  });
+  unlessFailing(() => assert.match(text, hint));
 }
 
 describe('the cause of an error', () => {
@@ -59,14 +59,10 @@ describe('the cause of an error', () => {
     await hinted('EINVAL', /^offset plus length, 0x20000, reaches past the end of the memfd, 0x10000$/, () =>
       rig.ioas.mapFile(memory.fd, { iova: 0n, length: 131072 }),
     );
-    const file = openSync('/proc/self/exe', 'r');
-    try {
-      await hinted('EINVAL', /^the file is no memfd/, () =>
-        rig.ioas.mapFile(file, { iova: 0n, length: 4096, access: 'r' }),
-      );
-    } finally {
-      closeSync(file);
-    }
+    const file = openFile('/proc/self/exe');
+    await hinted('EINVAL', /^the file is no memfd/, () =>
+      rig.ioas.mapFile(file, { iova: 0n, length: 4096, access: 'r' }),
+    );
   });
 
   conforms('of dma-bufs that cannot be imported', async () => {
@@ -103,9 +99,7 @@ describe('the cause of an error', () => {
   conforms('of a device that is bound already, here or elsewhere', async () => {
     await hinted('EINVAL', /^this device is bound already/, () => rig.device('engine').bind(rig.iommufd));
     const error = await refuses('EINVAL', () => VfioDevice.open(addresses.engine, { iommufd: rig.iommufd }));
-    unlessFailing(() => {
-      assert.match(error.message, /another open .*fuser -v \/dev\/vfio\/devices\/vfio\d/);
-    });
+    unlessFailing(() => assert.match(error.message, /another open .*fuser -v \/dev\/vfio\/devices\/vfio\d/));
   });
 
   conforms('of a region where memory is wanted', async () => {
@@ -120,14 +114,13 @@ describe('the cause of an error', () => {
 describe('an error of the system', () => {
   /** The error of an unprivileged process under a limit of locked memory. */
   function told(limit: string, ...args: string[]): { code: string; hint: string } {
-    const program = [process.execPath, '--import', 'tsx', join(__dirname, 'as-nobody.ts'), ...args];
+    const program = [process.execPath, ...typescript, join(__dirname, 'as-nobody.ts'), ...args];
     const child = spawnSync('prlimit', [`--memlock=${limit}`, ...program], { encoding: 'utf8' });
     assert.equal(child.status, 0, child.stderr);
     return JSON.parse(child.stdout) as { code: string; hint: string };
   }
-  const onReal = (title: string, body: () => Promise<void> | void) => {
+  const onReal = (title: string, body: () => Promise<void> | void) =>
     conformsOnlyOn('system', 'the fake kernel has no users and no limits', title, body);
-  };
 
   onReal('EACCES: names the owner and the mode, and gives a udev rule', () => {
     const iommu = told('65536', 'open', '/dev/iommu');
@@ -155,13 +148,9 @@ describe('an error of the system', () => {
 
   onReal('EBUSY: the group is open through the older interface', async () => {
     const group = basename(readlinkSync(`/sys/bus/pci/devices/${addresses.engine}/iommu_group`));
-    const file = openSync(`/dev/vfio/${group}`, 'r+');
-    try {
-      using iommufd = Iommufd.open();
-      const error = await refuses('EBUSY', () => VfioDevice.open(addresses.engine, { iommufd }));
-      assert(error.message.includes(`fuser -v /dev/vfio/${group}`), error.message);
-    } finally {
-      closeSync(file);
-    }
+    openFile(`/dev/vfio/${group}`, 'r+');
+    using iommufd = Iommufd.open();
+    const error = await refuses('EBUSY', () => VfioDevice.open(addresses.engine, { iommufd }));
+    assert(error.message.includes(`fuser -v /dev/vfio/${group}`), error.message);
   });
 });

@@ -1,11 +1,9 @@
 // Page requests of the mock device, read from a fault queue.
 import assert from 'node:assert/strict';
-import { Iommufd, type FaultQueue, type Hwpt, type HwptData, type PageRequestGroup } from '../../lib';
-import { MockDevice, mockType } from './mock';
+import { Iommufd, type FaultQueue, type Hwpt, type PageRequestGroup } from '../../lib';
+import { guest, MockDevice } from './mock';
 import { conforms, observe, refuses } from './record';
 import { useRig } from './rig';
-
-const guest: HwptData = { type: mockType.hwpt, bytes: new Uint8Array([1, 2, 3, 4, 0, 0, 0, 0]) };
 
 describe('a fault queue', () => {
   const rig = useRig('engine');
@@ -20,11 +18,7 @@ describe('a fault queue', () => {
   /** Attaches the device to this page table until the case ends. */
   const onto = (table: Hwpt) => {
     mock.replace(table);
-    rig.keep({
-      close: () => {
-        mock.replace(rig.ioas);
-      },
-    });
+    rig.keep({ close: () => mock.replace(rig.ioas) });
   };
   /** The fields that do not depend on which ids were free. */
   const seen = ({ device, ...group }: PageRequestGroup) => observe({ ...group, its: device === mock.id });
@@ -61,16 +55,12 @@ describe('a fault queue', () => {
       [0, 1, 2, 3, 4],
     );
     for (const i of [3, 0, 4, 1, 2]) faults.respond(groups[i]!, i & 1 ? 'success' : 'invalid');
-    await refuses('EINVAL', () => {
-      faults.respond(groups[0]!, 'success');
-    });
+    await refuses('EINVAL', () => faults.respond(groups[0]!, 'success'));
     mock.triggerIopf({ address: 0n });
     faults
       .read()
       .map(seen)
-      .forEach(({ cookie }) => {
-        faults.respond({ cookie }, 'invalid');
-      });
+      .forEach(({ cookie }) => faults.respond({ cookie }, 'invalid'));
   });
 
   conforms('gives them through the event loop', async () => {
@@ -96,29 +86,21 @@ describe('a fault queue', () => {
 
   conforms('ends its listeners when it is closed, and by their signal', async () => {
     const aborting = new AbortController();
-    setTimeout(() => {
-      aborting.abort(Object.assign(new Error('enough'), { code: 'ERR_ENOUGH' }));
-    }, 10);
+    setTimeout(() => aborting.abort(Object.assign(new Error('enough'), { code: 'ERR_ENOUGH' })), 10);
     await refuses('ERR_ENOUGH', () => faults.listen({ signal: aborting.signal }).next());
     const queue = faults;
-    setTimeout(() => {
-      queue.close();
-    }, 10);
+    setTimeout(() => queue.close(), 10);
     assert.deepEqual(await faults.listen().next(), { value: undefined, done: true });
     assert(faults.closed && hwpt.closed);
     await refuses('ERR_CLOSED', () => faults.read());
     await refuses('ERR_CLOSED', () => faults.listen());
-    await refuses('ERR_CLOSED', () => {
-      faults.respond({ cookie: 1 }, 'success');
-    });
+    await refuses('ERR_CLOSED', () => faults.respond({ cookie: 1 }, 'success'));
     await refuses('ERR_CLOSED', () => rig.ioas.allocHwpt(mock, { faultQueue: faults }));
   });
 
   conforms('cannot be closed while a device is on its page table', async () => {
     onto(hwpt);
-    await refuses('EBUSY', () => {
-      faults.close();
-    });
+    await refuses('EBUSY', () => faults.close());
     mock.replace(rig.ioas);
     await faults[Symbol.asyncDispose]();
     assert(hwpt.closed);
@@ -132,9 +114,7 @@ describe('a fault queue', () => {
     mock.triggerIopf({ address: 0x2000n });
     mock.replace(rig.ioas);
     assert.deepEqual(observe(faults.read()), []);
-    await refuses('EINVAL', () => {
-      faults.respond(group, 'success');
-    });
+    await refuses('EINVAL', () => faults.respond(group, 'success'));
   });
 
   conforms('gets nothing from a device elsewhere', () => {
@@ -145,11 +125,7 @@ describe('a fault queue', () => {
   conforms('is of one PASID, if that is what is attached', () => {
     onto(rig.keep(rig.ioas.allocHwptSync(mock, { pasid: true })));
     mock.attachPasid(5, hwpt);
-    rig.keep({
-      close: () => {
-        mock.detachPasid(5);
-      },
-    });
+    rig.keep({ close: () => mock.detachPasid(5) });
     mock.triggerIopf({ address: 0x1000n, pasid: 5 });
     mock.triggerIopf({ address: 0x2000n, pasid: 6 });
     mock.triggerIopf({ address: 0x3000n });
@@ -187,9 +163,9 @@ describe('a fault queue', () => {
     }
   });
 
-  conforms('is not for a nesting parent: EOPNOTSUPP', async () => {
-    await refuses('EOPNOTSUPP', () => rig.ioas.allocHwpt(mock, { faultQueue: faults, nestParent: true }));
-  });
+  conforms('is not for a nesting parent: EOPNOTSUPP', () =>
+    refuses('EOPNOTSUPP', () => rig.ioas.allocHwpt(mock, { faultQueue: faults, nestParent: true })),
+  );
 
   conforms('is not for a PCI device without page requests: ENODEV', async () => {
     const engine = rig.device('engine');
@@ -220,15 +196,9 @@ describe('a fault queue', () => {
   });
 
   conforms('checks a response', async () => {
-    await refuses('EINVAL', () => {
-      faults.respond({ cookie: 1 }, 'success');
-    });
-    await refuses('ERR_OUT_OF_RANGE', () => {
-      faults.respond({ cookie: 1 }, 'perhaps' as never);
-    });
-    await refuses('ERR_INVALID_ARG_TYPE', () => {
-      faults.respond({} as never, 'success');
-    });
+    await refuses('EINVAL', () => faults.respond({ cookie: 1 }, 'success'));
+    await refuses('ERR_OUT_OF_RANGE', () => faults.respond({ cookie: 1 }, 'perhaps' as never));
+    await refuses('ERR_INVALID_ARG_TYPE', () => faults.respond({} as never, 'success'));
     await refuses('ERR_INVALID_ARG_TYPE', () => faults.listen({ signal: {} as AbortSignal }));
   });
 });
@@ -244,9 +214,8 @@ describe('a nested HWPT that is invalidated', () => {
     nested = rig.keep(parent.allocNestedSync(mock, guest));
   });
   const entries = (...all: [flags: number, entry: number][]) => new Uint8Array(Uint32Array.from(all.flat()).buffer);
-  const forget = (...all: [flags: number, entry: number][]) => {
+  const forget = (...all: [flags: number, entry: number][]) =>
     nested.invalidate({ type, entryLength: 8, bytes: entries(...all) });
-  };
   const held = () => observe([0, 1, 2, 3].map((entry) => MockDevice.tlbHolds(nested, entry, 0x0403_0201)));
   const heeded = (error: unknown) => observe((error as { args: { heeded: number } }).args.heeded);
 
@@ -260,32 +229,16 @@ describe('a nested HWPT that is invalidated', () => {
   });
 
   conforms('says how many entries were heeded before one that is not', async () => {
-    assert.equal(
-      heeded(
-        await refuses('EINVAL', () => {
-          forget([0, 0], [0, 4], [0, 1]);
-        }),
-      ),
-      1,
-    );
+    assert.equal(heeded(await refuses('EINVAL', () => forget([0, 0], [0, 4], [0, 1]))), 1);
     assert.deepEqual(held(), [false, true, true, true]);
-    assert.equal(
-      heeded(
-        await refuses('EOPNOTSUPP', () => {
-          forget([0, 1], [0, 2], [2, 3]);
-        }),
-      ),
-      2,
-    );
+    assert.equal(heeded(await refuses('EOPNOTSUPP', () => forget([0, 1], [0, 2], [2, 3]))), 2);
     assert.deepEqual(held(), [false, false, false, true]);
   });
 
   conforms('takes entries of its IOMMU only', async () => {
     const bytes = entries([0, 0]);
     const refused = (code: string, data: Parameters<Hwpt['invalidate']>[0]) =>
-      refuses(code, () => {
-        nested.invalidate(data);
-      });
+      refuses(code, () => nested.invalidate(data));
     await refused('EINVAL', { type: 0xdad_beef, entryLength: 8, bytes });
     await refused('EINVAL', { type: 'vtd-s1', entries: [{ address: 0, pages: 1, leaf: true }] });
     await refused('EINVAL', { type: 'arm-smmuv3', commands: [[0x30, 0n]] });
@@ -300,12 +253,8 @@ describe('a nested HWPT that is invalidated', () => {
   });
 
   conforms('is nested, or EINVAL', async () => {
-    await refuses('EINVAL', () => {
-      parent.invalidate({ type, entryLength: 8, bytes: entries([0, 0]) });
-    });
+    await refuses('EINVAL', () => parent.invalidate({ type, entryLength: 8, bytes: entries([0, 0]) }));
     nested.close();
-    await refuses('ERR_CLOSED', () => {
-      forget([0, 0]);
-    });
+    await refuses('ERR_CLOSED', () => forget([0, 0]));
   });
 });

@@ -11,9 +11,7 @@ const address = (role: string) => addressOf(reference, role);
 describe('an IOMMU group', () => {
   const rig = new ContainerRig([]);
   beforeEach(() => rig.start());
-  afterEach(() => {
-    rig.stop();
-  });
+  afterEach(() => rig.stop());
 
   conforms('tells whether it is viable, and whether it is in a container', async () => {
     const group = rig.group('engine');
@@ -85,9 +83,7 @@ describe('an IOMMU group', () => {
     await group.setContainer(rig.container);
     using other = VfioContainer.open();
     await refuses('EINVAL', () => group.setContainer(other));
-    await refuses('EINVAL', () => {
-      group.setContainerSync(rig.container);
-    });
+    await refuses('EINVAL', () => group.setContainerSync(rig.container));
     await refuses('ERR_INVALID_ARG_TYPE', () => group.setContainer(group as never));
   });
 
@@ -99,9 +95,7 @@ describe('an IOMMU group', () => {
     await refuses('EBUSY', () => group.unsetContainer());
     device.close();
     group.unsetContainerSync();
-    await refuses('EINVAL', () => {
-      group.unsetContainerSync();
-    });
+    await refuses('EINVAL', () => group.unsetContainerSync());
   });
 
   conforms('of two devices hands out both, and each several times', async () => {
@@ -219,9 +213,7 @@ describe('VFIO device opened through its group', () => {
   conforms('is opened by an fd that was handed over', async () => {
     using device = await VfioDevice.open(address('engine'), { through: 'group' });
     using same = await VfioDevice.open(device.fd);
-    unlessFailing(() => {
-      assert.equal(same.address, address('engine'));
-    });
+    unlessFailing(() => assert.equal(same.address, address('engine')));
     observe(same.info());
   });
 

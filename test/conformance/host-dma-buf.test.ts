@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { randomFillSync } from 'node:crypto';
 import { closeSync, ftruncateSync, openSync, rmSync } from 'node:fs';
 import { DmaBuf, DmaHeap, DmaMemory, type MappedDmaBuf } from '../../lib';
+import { openFile } from '../cleanup';
 import { conforms, observe, refuses, unlessFailing } from './record';
 import { cmb, MiB, page, useRig } from './rig';
 
@@ -100,13 +101,9 @@ describe('a udmabuf of several memories', () => {
   });
 
   conforms('what is no memfd: EBADFD', async () => {
-    const file = openSync('/dev/null', 'r');
-    try {
-      await refuses('EBADFD', () => DmaBuf.fromMemory([{ memory: file, length: 4096 }]));
-      await refuses('EBADFD', () => DmaBuf.fromMemory([{ memory: memory() }, { memory: file, length: 4096 }]));
-    } finally {
-      closeSync(file);
-    }
+    const file = openFile('/dev/null');
+    await refuses('EBADFD', () => DmaBuf.fromMemory([{ memory: file, length: 4096 }]));
+    await refuses('EBADFD', () => DmaBuf.fromMemory([{ memory: memory() }, { memory: file, length: 4096 }]));
     await refuses('EBADFD', () => DmaBuf.fromMemory([{ memory: 0x7fff_0000, length: 4096 }]));
     await refuses('EBADFD', () => DmaBuf.fromMemory([{ memory: rig.iommufd.fd, length: 4096 }]));
   });
@@ -144,9 +141,7 @@ describe('the seals of DMA memory', () => {
   const rig = useRig();
   const memory = () => rig.keep(DmaMemory.alloc(4096));
 
-  conforms('are from the start that it cannot shrink', () => {
-    assert.deepEqual(observe(memory().seals), ['shrink']);
-  });
+  conforms('are from the start that it cannot shrink', () => assert.deepEqual(observe(memory().seals), ['shrink']));
 
   conforms('can be more', () => {
     const source = memory();
@@ -322,9 +317,7 @@ describe('a dma-buf mapped for the CPU', () => {
     const buffer = rig.exported('ssd', cmb.region, MiB);
     for (const access of ['r', 'rw'] as const) {
       const error = await refuses('EINVAL', () => buffer.map({ access }));
-      unlessFailing(() => {
-        assert.match(error.message, /lets no CPU map it/);
-      });
+      unlessFailing(() => assert.match(error.message, /lets no CPU map it/));
     }
   });
 

@@ -48,9 +48,7 @@ describe('two functions of a device', () => {
     await open('twin0');
     using other = Iommufd.open();
     const error = await refuses('EPERM', () => VfioDevice.open(addresses.twin1, { iommufd: other }));
-    unlessFailing(() => {
-      assert.match(error.message, /0000:06:00\.0\) is bound to another iommufd/);
-    });
+    unlessFailing(() => assert.match(error.message, /0000:06:00\.0\) is bound to another iommufd/));
     observe((await open('twin1')).id);
   });
 
@@ -65,9 +63,7 @@ describe('two functions of a device', () => {
     const [first, second] = [await open('twin0'), await open('twin1')];
     assert.deepEqual(observe([first.info().resettable, second.info().resettable]), [false, false]);
     await refuses('EINVAL', () => first.reset());
-    await refuses('EINVAL', () => {
-      second.resetSync();
-    });
+    await refuses('EINVAL', () => second.resetSync());
   });
 
   conforms('a hot reset of either revokes what both export', async () => {
@@ -143,9 +139,7 @@ describe('two functions of a device', () => {
     observe([first.ioas === ioas, second.ioas === ioas]);
     await second.detach();
     const error = await refuses('EINVAL', () => second.attach(other));
-    unlessFailing(() => {
-      assert.match(error.message, /one page table, and 0000:06:00\.0 of this group/);
-    });
+    unlessFailing(() => assert.match(error.message, /one page table, and 0000:06:00\.0 of this group/));
     await first.detach();
     await second.attach(other);
     assert.equal(observe(second.ioas === other), true);

@@ -3,12 +3,11 @@
 import assert from 'node:assert/strict';
 import { DmaMemory, Iommufd, type Hwpt, type HwptData } from '../../lib';
 import { Edu } from '../../examples/edu';
-import { MockDevice, mockAperture, mockType, reserveIovas } from './mock';
+import { guest, mockAperture, MockDevice, mockType, reserveIovas } from './mock';
 import { conforms, observe, refuses } from './record';
 import { barBytes, cmb, MiB, page, useRig } from './rig';
 
 const first = mockAperture.start;
-const guest: HwptData = { type: mockType.hwpt, bytes: new Uint8Array([1, 2, 3, 4, 0, 0, 0, 0]) };
 
 describe('a mock device', () => {
   const rig = useRig('engine');
@@ -31,12 +30,8 @@ describe('a mock device', () => {
     const iommufd = rig.keep(Iommufd.open());
     const ioas = iommufd.allocIoas();
     MockDevice.attach(ioas);
-    await refuses('EBUSY', () => {
-      ioas.close();
-    });
-    await refuses('EBUSY', () => {
-      iommufd.close();
-    });
+    await refuses('EBUSY', () => ioas.close());
+    await refuses('EBUSY', () => iommufd.close());
     assert(iommufd.closed);
   });
 
@@ -95,9 +90,7 @@ describe('a HWPT', () => {
     const hwpt = rig.keep(rig.ioas.allocHwptSync(mock));
     const attached = rig.keep(MockDevice.attach(hwpt));
     assert.equal(attached.hwptId, hwpt.id);
-    await refuses('EBUSY', () => {
-      hwpt.close();
-    });
+    await refuses('EBUSY', () => hwpt.close());
     assert.equal(hwpt.closed, false);
     attached.close();
     hwpt.close();
@@ -120,9 +113,7 @@ describe('a HWPT', () => {
   conforms('throws ERR_CLOSED from everything after close', async () => {
     const hwpt = rig.ioas.allocHwptSync(mock, { nestParent: true });
     hwpt.close();
-    await refuses('ERR_CLOSED', () => {
-      hwpt.setDirtyTracking(true);
-    });
+    await refuses('ERR_CLOSED', () => hwpt.setDirtyTracking(true));
     await refuses('ERR_CLOSED', () => hwpt.dirtyBitmap({ iova: first, length: page }));
     await refuses('ERR_CLOSED', () => hwpt.allocNested(mock, guest));
     await refuses('ERR_CLOSED', () => hwpt.allocNestedSync(mock, guest));
@@ -264,17 +255,11 @@ describe('a HWPT', () => {
     const plain = rig.keep(rig.ioas.allocHwptSync(mock));
     const table = rig.keep(rig.ioas.allocHwptSync(mock, { pasid: true }));
     rig.keep(device); // so that it is closed before its page tables
-    await refuses('EINVAL', () => {
-      device.attachPasid(7, plain);
-    });
+    await refuses('EINVAL', () => device.attachPasid(7, plain));
     device.attachPasid(7, table);
     device.checkPasid(7, table);
-    await refuses('EBUSY', () => {
-      device.attachPasid(7, table);
-    });
-    await refuses('EBUSY', () => {
-      table.close();
-    });
+    await refuses('EBUSY', () => device.attachPasid(7, table));
+    await refuses('EBUSY', () => table.close());
     await refuses('EINVAL', () => device.replace(plain));
     device.replacePasid(7, own);
     device.checkPasid(7, own);
@@ -309,20 +294,14 @@ describe('a nested HWPT', () => {
     const nested = rig.keep(await parent.allocNested(mock, guest));
     rig.keep({ close: () => mock.replace(rig.ioas) });
     mock.replace(nested);
-    await refuses('EBUSY', () => {
-      nested.close();
-    });
-    await refuses('EBUSY', () => {
-      parent.close();
-    });
+    await refuses('EBUSY', () => nested.close());
+    await refuses('EBUSY', () => parent.close());
     observe(rig.ioas.iovaRanges());
   });
 
   conforms('has no dirty pages of its own: ENOENT', async () => {
     const nested = rig.keep(parent.allocNestedSync(mock, guest));
-    await refuses('ENOENT', () => {
-      nested.setDirtyTracking(true);
-    });
+    await refuses('ENOENT', () => nested.setDirtyTracking(true));
     await refuses('ENOENT', () => nested.dirtyBitmap({ iova: first, length: page }));
   });
 
@@ -343,11 +322,11 @@ describe('a nested HWPT', () => {
     await refuses('ERR_INVALID_ARG_TYPE', () => parent.allocNested(mock, undefined as never));
   });
 
-  conforms('is for devices of its parent’s IOMMU: EINVAL', async () => {
-    await refuses('EINVAL', () =>
+  conforms('is for devices of its parent’s IOMMU: EINVAL', () =>
+    refuses('EINVAL', () =>
       parent.allocNested(rig.device('engine'), { type: 'vtd-s1', pageTable: 0, addressWidth: 48 }),
-    );
-  });
+    ),
+  );
 });
 
 describe('dirty tracking', () => {
@@ -451,12 +430,8 @@ describe('dirty tracking', () => {
 
   conforms('of a table that was not made for it: EOPNOTSUPP', async () => {
     using plain = rig.ioas.allocHwptSync(mock);
-    await refuses('EOPNOTSUPP', () => {
-      plain.setDirtyTracking(true);
-    });
-    await refuses('EOPNOTSUPP', () => {
-      plain.setDirtyTracking(false);
-    });
+    await refuses('EOPNOTSUPP', () => plain.setDirtyTracking(true));
+    await refuses('EOPNOTSUPP', () => plain.setDirtyTracking(false));
     await refuses('EOPNOTSUPP', () => plain.dirtyBitmap({ iova: first, length: page }));
   });
 
@@ -594,9 +569,7 @@ describe('a VFIO device on a HWPT', () => {
     await refuses('EINVAL', () => engine.attach(foreign));
     hwpt.close();
     await refuses('ERR_CLOSED', () => engine.attach(hwpt));
-    await refuses('ERR_CLOSED', () => {
-      engine.attachSync(hwpt);
-    });
+    await refuses('ERR_CLOSED', () => engine.attachSync(hwpt));
   });
 
   conforms('is closed with calls under way', async () => {

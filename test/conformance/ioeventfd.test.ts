@@ -79,9 +79,7 @@ describe('an ioeventfd', () => {
     observe([memory().read32(0), eventfd.take(), ring.closed]);
     const own = memory().ioeventfd({ offset: 0, width: 4, value: 7 });
     own.close();
-    await refuses('ERR_CLOSED', () => {
-      own.eventfd.signal();
-    });
+    await refuses('ERR_CLOSED', () => own.eventfd.signal());
   });
 
   conforms('the same write twice: EEXIST; a different one not', async () => {

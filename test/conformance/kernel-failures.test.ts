@@ -48,36 +48,16 @@ function build() {
 type World = ReturnType<typeof build>;
 
 const scenarios: Record<string, (world: World) => void> = {
-  'attach, with host memory to pin': ({ ssd, other }) => {
-    ssd.attachSync(other);
-  },
-  'attach elsewhere': ({ engine, other }) => {
-    engine.attachSync(other);
-  },
-  mapMemory: ({ ioas, memory }) => {
-    ioas.mapMemorySync(memory);
-  },
-  mapFile: ({ ioas, memory }) => {
-    ioas.mapFileSync(memory.fd, { length: memory.size });
-  },
-  mapDmaBuf: ({ ioas, buffer }) => {
-    ioas.mapDmaBuf(buffer);
-  },
-  copy: ({ ioas, host }) => {
-    ioas.copySync(host);
-  },
-  'copy of a dma-buf': ({ ioas, peer }) => {
-    ioas.copySync(peer);
-  },
-  remap: ({ peer }) => {
-    peer.remap();
-  },
-  unmap: ({ ioas }) => {
-    ioas.unmap();
-  },
-  iovaRanges: ({ ioas }) => {
-    ioas.iovaRanges();
-  },
+  'attach, with host memory to pin': ({ ssd, other }) => ssd.attachSync(other),
+  'attach elsewhere': ({ engine, other }) => engine.attachSync(other),
+  mapMemory: ({ ioas, memory }) => ioas.mapMemorySync(memory),
+  mapFile: ({ ioas, memory }) => ioas.mapFileSync(memory.fd, { length: memory.size }),
+  mapDmaBuf: ({ ioas, buffer }) => ioas.mapDmaBuf(buffer),
+  copy: ({ ioas, host }) => ioas.copySync(host),
+  'copy of a dma-buf': ({ ioas, peer }) => ioas.copySync(peer),
+  remap: ({ peer }) => peer.remap(),
+  unmap: ({ ioas }) => ioas.unmap(),
+  iovaRanges: ({ ioas }) => ioas.iovaRanges(),
 };
 
 describe('IOMMUFD failing inside', () => {
@@ -94,9 +74,7 @@ describe('IOMMUFD failing inside', () => {
         const world = build();
         let failed: boolean;
         try {
-          failed = failing(n, () => {
-            call(world);
-          });
+          failed = failing(n, () => call(world));
         } finally {
           writeFileSync(failNth, '0');
           world.close();

@@ -5,6 +5,7 @@ import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
 import { defaultKernel, DmaMemory, Iommufd, VfioDevice, type Ioas, type IoasMapping } from '../../lib';
 import { FakeKernel } from '../../lib/fake';
+import { loadTypeScript } from '../typescript';
 import { openFds } from './fds';
 import { conforms, conformsOnlyOn, observe, refuses } from './record';
 import { addresses, MiB, page, useRig } from './rig';
@@ -167,9 +168,7 @@ describe('a call under way', () => {
     'closing the IOAS': ({ ioas }) => ioas[Symbol.asyncDispose](),
   };
   const ends: Record<string, (world: World) => unknown> = {
-    'the iommufd is closed': ({ iommufd }) => {
-      iommufd.close();
-    },
+    'the iommufd is closed': ({ iommufd }) => iommufd.close(),
     'the iommufd is closed on a pool thread': ({ iommufd }) => iommufd[Symbol.asyncDispose](),
     'the devices are closed': ({ ssd, engine }) => {
       ssd.close();
@@ -266,22 +265,15 @@ describe('a device in two processes', () => {
   conformsOnlyOn('system', reason, 'whose memory the other switches off: ERR_MEMORY_DISABLED, not SIGBUS', async () => {
     const device = rig.device('ssd');
     const registers = rig.keep(device.region(0).map());
-    const elsewhere = (script: string) => {
+    const elsewhere = (script: string) =>
       execFileSync('python3', ['-c', script], { stdio: ['ignore', 'inherit', 'inherit', device.fd] });
-    };
     assert.equal(registers.read32(8), 0x10400);
     elsewhere(disable);
     await refuses('ERR_MEMORY_DISABLED', () => registers.read32(8));
     await refuses('ERR_MEMORY_DISABLED', () => registers.read64(8));
-    await refuses('ERR_MEMORY_DISABLED', () => {
-      registers.write32(0x14, 0);
-    });
-    await refuses('ERR_MEMORY_DISABLED', () => {
-      registers.read(0, new Uint32Array(16));
-    });
-    await refuses('ERR_MEMORY_DISABLED', () => {
-      registers.write(0x14, new Uint32Array(1));
-    });
+    await refuses('ERR_MEMORY_DISABLED', () => registers.write32(0x14, 0));
+    await refuses('ERR_MEMORY_DISABLED', () => registers.read(0, new Uint32Array(16)));
+    await refuses('ERR_MEMORY_DISABLED', () => registers.write(0x14, new Uint32Array(1)));
     elsewhere(enable);
     assert.equal(registers.read32(8), 0x10400);
   });
@@ -293,7 +285,7 @@ describe('a device in two threads', () => {
   /** Runs `code` in a worker, with the library as `lib`, the same kernel as `kernel`, and `fds`. */
   async function inWorker(code: string, fds: number[]): Promise<unknown> {
     const script = `
-      require(${JSON.stringify(require.resolve('tsx/cjs'))});
+      ${loadTypeScript}
       const lib = require(${JSON.stringify(require.resolve('../../lib'))});
       const { FakeKernel } = require(${JSON.stringify(require.resolve('../../lib/fake'))});
       const { parentPort, workerData } = require('node:worker_threads');

@@ -1,7 +1,7 @@
 // Mapping into an IOAS, and unmapping.
 import assert from 'node:assert/strict';
-import { closeSync, openSync } from 'node:fs';
 import { DmaMemory, type IoasMapping } from '../../lib';
+import { openFile } from '../cleanup';
 import { conforms, observe, refuses, unlessFailing } from './record';
 import { cmb, MiB, page, useRig } from './rig';
 
@@ -27,9 +27,9 @@ describe('mapping a dma-buf', () => {
     observe(rig.ioas.mapDmaBuf(buffer(cmb.size)).iova);
   });
 
-  conforms('takes safe integers for u64s', () => {
-    assert.equal(observe(rig.ioas.mapDmaBuf(buffer(), { iova: 0x20_0000, offset: 4096, length: 8192 }).length), 8192n);
-  });
+  conforms('takes safe integers for u64s', () =>
+    assert.equal(observe(rig.ioas.mapDmaBuf(buffer(), { iova: 0x20_0000, offset: 4096, length: 8192 }).length), 8192n),
+  );
 
   conforms('maps a part of the buffer', () => {
     const mapping = rig.ioas.mapDmaBuf(buffer(), { offset: 16n * page, length: 4n * page, iova: 0x40_0000n });
@@ -69,12 +69,12 @@ describe('mapping a dma-buf', () => {
     await refuses('EEXIST', mapAt(0x100_0000n + MiB - page));
   });
   conforms('a misaligned IOVA: EINVAL', () => refuses('EINVAL', mapAt(0x100_0100n)).then());
-  conforms('a misaligned length: EINVAL', async () => {
-    await refuses('EINVAL', () => rig.ioas.mapDmaBuf(buffer(), { iova: 0n, length: 100n }));
-  });
-  conforms('a misaligned offset: EINVAL', async () => {
-    await refuses('EINVAL', () => rig.ioas.mapDmaBuf(buffer(), { iova: 0n, offset: 100n, length: page }));
-  });
+  conforms('a misaligned length: EINVAL', () =>
+    refuses('EINVAL', () => rig.ioas.mapDmaBuf(buffer(), { iova: 0n, length: 100n })),
+  );
+  conforms('a misaligned offset: EINVAL', () =>
+    refuses('EINVAL', () => rig.ioas.mapDmaBuf(buffer(), { iova: 0n, offset: 100n, length: page })),
+  );
   conforms('IOVAs of the interrupt window: EINVAL', () => refuses('EINVAL', mapAt(0xfee0_0000n)).then());
   conforms('IOVAs beyond what the IOMMU translates: EINVAL', () => refuses('EINVAL', mapAt(1n << 39n)).then());
   conforms('IOVAs that overflow: EOVERFLOW', () => refuses('EOVERFLOW', mapAt(0xffff_ffff_ffff_f000n)).then());
@@ -94,9 +94,7 @@ describe('mapping a dma-buf', () => {
     ];
     const exported = rig.keep(rig.device('ssd').exportDmaBuf({ region: cmb.region, ranges }));
     const error = await refuses('EOPNOTSUPP', () => rig.ioas.mapDmaBuf(exported));
-    unlessFailing(() => {
-      assert.match(error.message, /2 ranges/);
-    });
+    unlessFailing(() => assert.match(error.message, /2 ranges/));
   });
 
   conforms('a udmabuf: EOPNOTSUPP', async () => {
@@ -163,9 +161,9 @@ describe('mapping host memory', () => {
     assert.equal(observe(mapping.length), 65536n);
   });
 
-  conforms('by address, waiting', () => {
-    assert.equal(observe(rig.ioas.mapMemorySync(memory(), { iova: 0x1000_0000n, access: 'r' }).state), 'live');
-  });
+  conforms('by address, waiting', () =>
+    assert.equal(observe(rig.ioas.mapMemorySync(memory(), { iova: 0x1000_0000n, access: 'r' }).state), 'live'),
+  );
 
   conforms('a part of it', async () => {
     const mapping = await rig.ioas.mapMemory(memory(), { iova: 0n, offset: 4096, length: 8192 });
@@ -186,9 +184,7 @@ describe('mapping host memory', () => {
 
   conforms('cannot be mapped again: nobody revokes it', async () => {
     const mapping = await rig.ioas.mapMemory(memory());
-    await refuses('ERR_NOT_REMAPPABLE', () => {
-      mapping.remap();
-    });
+    await refuses('ERR_NOT_REMAPPABLE', () => mapping.remap());
   });
 
   conforms('stays mapped when the memory is closed', async () => {
@@ -209,35 +205,31 @@ describe('mapping host memory', () => {
     );
   });
 
-  conforms('a memfd past its end: EINVAL', async () => {
-    await refuses('EINVAL', () => rig.ioas.mapFile(memory().fd, { iova: 0n, length: 131072 }));
-  });
+  conforms('a memfd past its end: EINVAL', () =>
+    refuses('EINVAL', () => rig.ioas.mapFile(memory().fd, { iova: 0n, length: 131072 })),
+  );
 
   conforms('a file that is no memfd: EINVAL', async () => {
-    const file = openSync('/proc/self/exe', 'r');
-    try {
-      await refuses('EINVAL', () => rig.ioas.mapFile(file, { iova: 0n, length: 4096, access: 'r' }));
-    } finally {
-      closeSync(file);
-    }
+    const file = openFile('/proc/self/exe');
+    await refuses('EINVAL', () => rig.ioas.mapFile(file, { iova: 0n, length: 4096, access: 'r' }));
   });
 
-  conforms('longer than any hole, where the kernel is to choose: ENOSPC', async () => {
-    await refuses('ENOSPC', () => rig.ioas.mapFile(memory().fd, { length: 1n << 40n }));
-  });
+  conforms('longer than any hole, where the kernel is to choose: ENOSPC', () =>
+    refuses('ENOSPC', () => rig.ioas.mapFile(memory().fd, { length: 1n << 40n })),
+  );
 
   conforms('a dma-buf is no file for mapFile', async () => {
     using buffer = memory().exportDmaBuf();
     await refuses('ERR_IS_DMA_BUF', () => rig.ioas.mapFile(buffer.fd, { length: 4096 }));
   });
 
-  conforms('a number that is no fd: EBADF', async () => {
-    await refuses('EBADF', () => rig.ioas.mapFile(0x7fff_0000, { length: 4096 }));
-  });
+  conforms('a number that is no fd: EBADF', () =>
+    refuses('EBADF', () => rig.ioas.mapFile(0x7fff_0000, { length: 4096 })),
+  );
 
-  conforms('a memfd of which the IOVAs overflow: EOVERFLOW', async () => {
-    await refuses('EOVERFLOW', () => rig.ioas.mapFile(memory().fd, { iova: 0xffff_ffff_ffff_f000n, length: 8192 }));
-  });
+  conforms('a memfd of which the IOVAs overflow: EOVERFLOW', () =>
+    refuses('EOVERFLOW', () => rig.ioas.mapFile(memory().fd, { iova: 0xffff_ffff_ffff_f000n, length: 8192 })),
+  );
 
   conforms('an offset that overflows never reaches the kernel', async () => {
     const offset = 0xffff_ffff_ffff_f000n;

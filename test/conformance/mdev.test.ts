@@ -11,9 +11,7 @@ describe('opening a mediated device', () => {
   beforeEach(() => {
     iommufd = Iommufd.open();
   });
-  afterEach(() => {
-    iommufd.close();
-  });
+  afterEach(() => iommufd.close());
 
   conforms('by its UUID', async () => {
     const device = await VfioDevice.open(addresses.serial, { iommufd });
@@ -55,9 +53,7 @@ describe('opening a mediated device', () => {
     await refuses('EINVAL', () => device.migration.state);
     await refuses('EINVAL', () => device.migration.setState('stop'));
     await refuses('EINVAL', () => device.migration.dataSize());
-    await refuses('EINVAL', () => {
-      device.migration.enableReinit();
-    });
+    await refuses('EINVAL', () => device.migration.enableReinit());
     await refuses('EINVAL', () => device.dmaLogging.start({ ranges: [{ iova: 0, length: 4096 }], pageSize: 4096 }));
     await refuses('EINVAL', () => device.dmaLogging.stop());
     await refuses('EINVAL', () => device.dmaLogging.report({ iova: 0, length: 4096, pageSize: 4096 }));
@@ -213,9 +209,7 @@ describe('a mediated device', () => {
     const device = rig.device('framebuffer');
     await refuses('ENOTTY', () => device.hotResetInfo());
     await refuses('ENOTTY', () => device.enterLowPower());
-    await refuses('ENOTTY', () => {
-      device.exitLowPowerSync();
-    });
+    await refuses('ENOTTY', () => device.exitLowPowerSync());
     await refuses('ENOTTY', () => device.exportDmaBuf({ region: 0, offset: 0, length: 4096 }));
   });
 

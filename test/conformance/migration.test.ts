@@ -29,9 +29,7 @@ const failure = (stream: NodeJS.ReadableStream | NodeJS.WritableStream) =>
 
 /** Checks the hint. The library determines the cause with calls to the device, which may fail, too. */
 function hints(error: Error, cause: RegExp): void {
-  unlessFailing(() => {
-    assert.match(error.message, cause);
-  });
+  unlessFailing(() => assert.match(error.message, cause));
 }
 
 describe('migration', () => {
@@ -81,9 +79,7 @@ describe('migration', () => {
       await refuses('ENOTTY', () => migration.save());
       await refuses('ENOTTY', () => migration.resume());
       await refuses('ENOTTY', () => migration.moveTo(target));
-      await refuses('EINVAL', () => {
-        migration.enableReinit();
-      });
+      await refuses('EINVAL', () => migration.enableReinit());
     }
   });
 
@@ -336,26 +332,22 @@ describe('migration', () => {
       fill(source, 0x20);
       await refuses(code, () => source.migration.moveTo(rig.device(role), { preCopy }));
       const { state } = source.migration;
-      unlessFailing(() => {
-        assert.equal(observe(state), 'running');
-      });
+      unlessFailing(() => assert.equal(observe(state), 'running'));
       if (role !== 'panel') observe(rig.device(role).migration.state);
       observe(drain(source.region(0)));
     });
   }
 
-  conforms('moves to a device only', async () => {
-    await refuses('ERR_INVALID_ARG_TYPE', () => source.migration.moveTo({} as unknown as VfioDevice));
-  });
+  conforms('moves to a device only', () =>
+    refuses('ERR_INVALID_ARG_TYPE', () => source.migration.moveTo({} as unknown as VfioDevice)),
+  );
 
   conforms('a move that is aborted before or meanwhile goes back', async () => {
     const seen = async (call: () => Promise<unknown>) => {
       await endsWith({ name: 'AbortError' }, call);
       const seen = observe([source.migration.state, target.migration.state]);
       // The return to the previous state can fail, too.
-      unlessFailing(() => {
-        assert.deepEqual(seen, ['running', 'running']);
-      });
+      unlessFailing(() => assert.deepEqual(seen, ['running', 'running']));
     };
     await seen(() => source.migration.moveTo(target, { signal: AbortSignal.abort() }));
     const controller = new AbortController();

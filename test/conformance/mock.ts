@@ -6,7 +6,7 @@ import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { constants, tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { Hwpt, Ioas, Iommufd } from '../../lib';
+import type { Hwpt, HwptData, Ioas, Iommufd } from '../../lib';
 import { kernelCall } from '../../lib/errors/errors';
 import { FakeKernel } from '../../lib/fake';
 import { native } from '../../lib/addon/native';
@@ -34,14 +34,15 @@ export const mockAperture = { start: 1n << 24n, last: (1n << 31n) - 1n, page: 20
 /** The mock driver's types of HWPT data and of hw info. */
 export const mockType = { hwpt: 0xdead, hwInfo: 0xfeed_beef } as const;
 
+/** The data of a nested HWPT. Each entry of its IOTLB has the value 0x04030201. */
+export const guest: HwptData = { type: mockType.hwpt, bytes: new Uint8Array([1, 2, 3, 4, 0, 0, 0, 0]) };
+
 let program: string | undefined;
 
 /** Compiles the program on first use. The guest has a compiler. */
 function build(): string {
   const folder = mkdtempSync(join(tmpdir(), 'mock-device-'));
-  process.once('exit', () => {
-    rmSync(folder, { recursive: true, force: true });
-  });
+  process.once('exit', () => rmSync(folder, { recursive: true, force: true }));
   const path = join(folder, 'mock-device');
   const source = join(__dirname, '../mock-device/mock-device.c');
   const compiler = spawnSync('cc', ['-o', path, source], { encoding: 'utf8' });
@@ -211,9 +212,7 @@ export class MockDevice {
   close(): void {
     if (this.#closed || this.iommufd.closed) return;
     for (const pasid of this.#pasids) this.detachPasid(pasid);
-    kernelCall({ mock: this.stdevId }, () => {
-      native.iommufdDestroy(this.iommufd.handle, this.stdevId);
-    });
+    kernelCall({ mock: this.stdevId }, () => native.iommufdDestroy(this.iommufd.handle, this.stdevId));
     this.#closed = true;
   }
 }

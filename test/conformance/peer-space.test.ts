@@ -16,9 +16,7 @@ describe('a peer space', () => {
   let space: PeerSpace | undefined;
   const open = async (...devices: string[]) => {
     space = await PeerSpace.open({ devices });
-    space.on('restoreFailed', (_, error) => {
-      report(error);
-    });
+    space.on('restoreFailed', (_, error) => report(error));
     return space;
   };
   afterEach(async () => {

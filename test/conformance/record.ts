@@ -101,7 +101,7 @@ export async function isPending(promise: Promise<unknown>): Promise<boolean> {
   return Promise.race([promise.then(() => false), sleep(30, true)]);
 }
 
-type Body = () => Promise<void> | void;
+type Body = () => unknown;
 
 /** A case that runs on every kernel. */
 export function conforms(title: string, body: Body, needs: readonly Need[] = [], runs = () => true): void {

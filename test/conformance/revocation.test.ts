@@ -30,12 +30,7 @@ describe('revocation', () => {
 
   const causes: [string, () => Promise<void> | void][] = [
     ['reset', () => rig.device('ssd').reset()],
-    [
-      'reset, waiting',
-      () => {
-        rig.device('ssd').resetSync();
-      },
-    ],
+    ['reset, waiting', () => rig.device('ssd').resetSync()],
     [
       'memory space switched off and on',
       () => {
@@ -76,12 +71,7 @@ describe('revocation', () => {
         config.write16(deviceControl, config.read16(deviceControl) | 0x8000);
       },
     ],
-    [
-      'the same in a write of four bytes',
-      () => {
-        rig.device('ssd').config.write32(deviceControl, 0x8000);
-      },
-    ],
+    ['the same in a write of four bytes', () => rig.device('ssd').config.write32(deviceControl, 0x8000)],
     [
       'low power, entered and left',
       async () => {
@@ -117,9 +107,7 @@ describe('revocation', () => {
     assert.equal(observe(peer.state), 'revoked');
     await refuses('ERR_MEMORY_DISABLED', () => registers.read32(8));
     await refuses('EIO', () => device.region(0).read32(8));
-    await refuses('ENODEV', () => {
-      peer.remap();
-    });
+    await refuses('ENODEV', () => peer.remap());
     device.config.write8(powerControl, 0);
     assert.equal(observe(registers.read32(8)), 0x10400);
     peer.remap();
@@ -129,9 +117,7 @@ describe('revocation', () => {
   conforms('while memory space is off, remap is ENODEV and can be tried again', async () => {
     rig.device('ssd').command.memory = false;
     assert.equal(observe(peer.state), 'revoked');
-    await refuses('ENODEV', () => {
-      peer.remap();
-    });
+    await refuses('ENODEV', () => peer.remap());
     assert.equal(observe(peer.state), 'revoked');
     rig.device('ssd').command.memory = true;
     peer.remap();
@@ -140,14 +126,10 @@ describe('revocation', () => {
 
   conforms('a mapping whose remap failed can be closed, and its IOVAs are free', async () => {
     rig.device('ssd').command.memory = false;
-    await refuses('ENODEV', () => {
-      peer.remap();
-    });
+    await refuses('ENODEV', () => peer.remap());
     peer.close();
     assert.equal(observe(peer.state), 'closed');
-    await refuses('ERR_CLOSED', () => {
-      peer.remap();
-    });
+    await refuses('ERR_CLOSED', () => peer.remap());
     rig.device('ssd').command.memory = true;
     observe(rig.ioas.mapDmaBuf(rig.exported('ssd', cmb.region, page), { iova: 0x1000_0000n }).state);
   });
@@ -188,9 +170,7 @@ describe('revocation', () => {
 
   conforms('remap refuses a buffer that is too short, and undoes nothing', async () => {
     const short = rig.exported('ssd', cmb.region, page);
-    await refuses('ERR_OUT_OF_RANGE', () => {
-      peer.remap(short);
-    });
+    await refuses('ERR_OUT_OF_RANGE', () => peer.remap(short));
     assert.equal(observe(peer.state), 'live');
     assert.equal(await reaches(peer), true);
   });
@@ -243,9 +223,7 @@ describe('revocation', () => {
     const mapping = rig.ioas.mapDmaBuf(buffer);
     buffer.close();
     await rig.device('ssd').reset();
-    await refuses('ERR_CLOSED', () => {
-      mapping.remap();
-    });
+    await refuses('ERR_CLOSED', () => mapping.remap());
     assert.equal(observe(mapping.state), 'revoked');
     mapping.remap(rig.exported('ssd', cmb.region, page));
     assert.equal(await reaches(mapping), true);
@@ -284,9 +262,7 @@ describe('revocation', () => {
       const registers = rig.keep(device.region(0).map());
       await device.enterLowPower();
       await refuses('ERR_MEMORY_DISABLED', () => registers.read32(8));
-      await refuses('ENODEV', () => {
-        peer.remap();
-      });
+      await refuses('ENODEV', () => peer.remap());
       await refuses('EINVAL', () => device.enterLowPower());
       await device.exitLowPower();
       await device.exitLowPower();
@@ -407,9 +383,7 @@ describe('revocation', () => {
       Buffer.from(host.buffer).fill(0x5a);
       await engine.copy(copy.iova, peer.iova, length);
       assert.deepEqual(barBytes(rig.device('ssd'), cmb.region, 0n, length), Buffer.alloc(length, 0x5a));
-      await refuses('ERR_NOT_REMAPPABLE', () => {
-        copy.remap();
-      });
+      await refuses('ERR_NOT_REMAPPABLE', () => copy.remap());
     });
 
     conforms('refuses what cannot be copied', async () => {
@@ -490,9 +464,7 @@ describe('revocation', () => {
       });
       rig.device('ssd').command.memory = false;
       // Another user of the same IOAS.
-      await refuses('ENODEV', () => {
-        mapping.remap();
-      });
+      await refuses('ENODEV', () => mapping.remap());
       const squatter = rig.ioas.mapDmaBuf(rig.exported('display', 0, page), { iova: 0x2000_0000n });
       rig.device('ssd').command.memory = true;
       assert.equal(observe(mapping.state), 'revoked');
@@ -510,9 +482,7 @@ describe('revocation', () => {
     });
 
     conforms('a listener may close everything', async () => {
-      rig.ioas.on('revoked', () => {
-        rig.ioas.unmap();
-      });
+      rig.ioas.on('revoked', () => rig.ioas.unmap());
       const second = rig.ioas.mapDmaBuf(rig.exported('ssd', cmb.region, page));
       await rig.device('ssd').reset();
       await setImmediate();

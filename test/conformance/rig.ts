@@ -62,9 +62,7 @@ export class Rig {
 
   startCase(): void {
     this.ioas = this.iommufd.allocIoas();
-    this.ioas.on('restoreFailed', (_, error) => {
-      report(error);
-    });
+    this.ioas.on('restoreFailed', (_, error) => report(error));
   }
 
   /** Restores the state before the case. */
@@ -147,16 +145,12 @@ export class Rig {
 export function useRig(...roles: Role[]): Rig {
   const rig = new Rig(roles);
   before(() => rig.start());
-  beforeEach(() => {
-    rig.startCase();
-  });
+  beforeEach(() => rig.startCase());
   afterEach(async function () {
     if (this.currentTest?.state === 'failed') await rig.restart();
     else rig.endCase();
   });
-  after(() => {
-    rig.stop();
-  });
+  after(() => rig.stop());
   return rig;
 }
 

@@ -4,12 +4,13 @@ import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { Edu } from '../../examples/edu';
 import { DmaMemory, Iommufd, VfioDevice } from '../../lib';
+import { typescript } from '../typescript';
 import { MockDevice, mockAperture } from './mock';
 import { conforms, conformsOnlyOn, observe, refuses } from './record';
 import { addresses, cmb, MiB, page, useRig, vram } from './rig';
 
 function asNobody(...args: string[]): string {
-  const program = [process.execPath, '--import', 'tsx', join(__dirname, 'as-nobody.ts'), ...args];
+  const program = [process.execPath, ...typescript, join(__dirname, 'as-nobody.ts'), ...args];
   const child = spawnSync('prlimit', ['--memlock=1048576', ...program], { encoding: 'utf8' });
   assert.equal(child.status, 0, child.stderr);
   return child.stdout;
@@ -96,26 +97,16 @@ describe('allowed IOVAs', () => {
       { start: 0x1000n, last: 0x2fffn },
       { start: 0x2000n, last: 0x3fffn },
     ];
-    await refuses('EINVAL', () => {
-      rig.ioas.allowIovas([a, b]);
-    });
-    await refuses('EINVAL', () => {
-      rig.ioas.allowIovas([{ start: 0x1000n, last: 0x1000n }]);
-    });
-    await refuses('EINVAL', () => {
-      rig.ioas.allowIovas([{ start: 0x2000n, last: 0x1000n }]);
-    });
+    await refuses('EINVAL', () => rig.ioas.allowIovas([a, b]));
+    await refuses('EINVAL', () => rig.ioas.allowIovas([{ start: 0x1000n, last: 0x1000n }]));
+    await refuses('EINVAL', () => rig.ioas.allowIovas([{ start: 0x2000n, last: 0x1000n }]));
     observe(map());
   });
 
   conforms('cannot be what an attached device reserves: EADDRINUSE', async () => {
     await rig.device('engine').attach(rig.ioas);
-    await refuses('EADDRINUSE', () => {
-      rig.ioas.allowIovas([{ start: 0xfee0_0000n, last: 0xfeef_ffffn }]);
-    });
-    await refuses('EADDRINUSE', () => {
-      rig.ioas.allowIovas([{ start: 0x1000n, last: 0xffff_ffff_ffffn }]);
-    });
+    await refuses('EADDRINUSE', () => rig.ioas.allowIovas([{ start: 0xfee0_0000n, last: 0xfeef_ffffn }]));
+    await refuses('EADDRINUSE', () => rig.ioas.allowIovas([{ start: 0x1000n, last: 0xffff_ffff_ffffn }]));
     rig.ioas.allowIovas([{ start: 0x1000n, last: 0xfedf_ffffn }]);
     observe(map());
   });
@@ -132,15 +123,11 @@ describe('allowed IOVAs', () => {
   });
 
   conforms('are checked before the kernel sees them', async () => {
-    await refuses('ERR_INVALID_ARG_TYPE', () => {
-      rig.ioas.allowIovas(undefined as never);
-    });
-    await refuses('ERR_OUT_OF_RANGE', () => {
-      rig.ioas.allowIovas([{ start: -1n, last: 1n }]);
-    });
-    await refuses('ERR_OUT_OF_RANGE', () => {
-      rig.ioas.allowIovas(Array.from({ length: 65537 }, (_, i) => ({ start: 4096 * i, last: 4096 * i + 1 })));
-    });
+    await refuses('ERR_INVALID_ARG_TYPE', () => rig.ioas.allowIovas(undefined as never));
+    await refuses('ERR_OUT_OF_RANGE', () => rig.ioas.allowIovas([{ start: -1n, last: 1n }]));
+    await refuses('ERR_OUT_OF_RANGE', () =>
+      rig.ioas.allowIovas(Array.from({ length: 65537 }, (_, i) => ({ start: 4096 * i, last: 4096 * i + 1 }))),
+    );
   });
 });
 
@@ -222,16 +209,10 @@ describe('the IOAS of VFIO’s older interface', () => {
   conforms('is one of the same iommufd', async () => {
     using other = Iommufd.open();
     const ioas = other.allocIoas();
-    await refuses('ERR_OTHER_IOMMUFD', () => {
-      rig.iommufd.setVfioIoas(ioas);
-    });
-    await refuses('ERR_INVALID_ARG_TYPE', () => {
-      rig.iommufd.setVfioIoas(1 as never);
-    });
+    await refuses('ERR_OTHER_IOMMUFD', () => rig.iommufd.setVfioIoas(ioas));
+    await refuses('ERR_INVALID_ARG_TYPE', () => rig.iommufd.setVfioIoas(1 as never));
     ioas.close();
-    await refuses('ERR_CLOSED', () => {
-      other.setVfioIoas(ioas);
-    });
+    await refuses('ERR_CLOSED', () => other.setVfioIoas(ioas));
   });
 });
 
@@ -250,9 +231,7 @@ describe('an iommufd that is handed over', () => {
     const other = rig.keep(rig.iommufd.allocIoas());
     await rig.memory();
     const peer = other.mapDmaBuf(rig.exported('display', vram.region, MiB));
-    await refuses('EINVAL', () => {
-      rig.iommufd.changeProcess();
-    });
+    await refuses('EINVAL', () => rig.iommufd.changeProcess());
     peer.close();
     rig.iommufd.changeProcess();
   });
@@ -273,9 +252,7 @@ describe('an iommufd that is handed over', () => {
     await refuses('ENOENT', () => copy.adoptIoas(ioas.id));
     await refuses('ENOENT', () => copy.adoptIoas(device.id ?? 0));
     await refuses('ENOENT', () => copy.adoptIoas(0x7fff_ffff));
-    await refuses('ENOENT', () => {
-      first.close();
-    });
+    await refuses('ENOENT', () => first.close());
   });
 
   conformsOnlyOn(
@@ -301,13 +278,9 @@ describe('an iommufd that is handed over', () => {
       () => {
         iommufd.rlimitMode = 'user';
       },
-      () => {
-        iommufd.changeProcess();
-      },
+      () => iommufd.changeProcess(),
       () => iommufd.getVfioIoas(),
-      () => {
-        iommufd.setVfioIoas(undefined);
-      },
+      () => iommufd.setVfioIoas(undefined),
       () => iommufd.adoptIoas(1),
       () => iommufd.hwInfo({ iommufd, id: 1 }),
     ]) {
@@ -320,9 +293,7 @@ describe('an iommufd that is handed over', () => {
       () => {
         ioas.hugePages = true;
       },
-      () => {
-        ioas.allowIovas([]);
-      },
+      () => ioas.allowIovas([]),
       () => ioas.noiommuPhysical(0n, 4096n),
       () => ioas.allocHwpt(rig.device('ssd')),
       () => ioas.allocHwptSync(rig.device('ssd')),

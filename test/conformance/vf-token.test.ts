@@ -15,23 +15,17 @@ describe('a VF token', () => {
     physical = await VfioDevice.open(addresses.physical, { iommufd });
     physical.setVfToken(token);
   });
-  afterEach(() => {
-    iommufd.close();
-  });
+  afterEach(() => iommufd.close());
 
   conforms('is wanted by a virtual function: without it EACCES', async () => {
     const error = await refuses('EACCES', () => VfioDevice.open(addresses.virtual0, { iommufd }));
-    unlessFailing(() => {
-      assert.match(error.message, /virtual function of 0000:05:00\.0.*pass it as vfToken/);
-    });
+    unlessFailing(() => assert.match(error.message, /virtual function of 0000:05:00\.0.*pass it as vfToken/));
     await refuses('EACCES', () => VfioDevice.openSync(addresses.virtual0, { iommufd }));
   });
 
   conforms('that is another one: EACCES, and the error does not tell it', async () => {
     const error = await refuses('EACCES', () => VfioDevice.open(addresses.virtual0, { iommufd, vfToken: another }));
-    unlessFailing(() => {
-      assert.match(error.message, /not the VF token/);
-    });
+    unlessFailing(() => assert.match(error.message, /not the VF token/));
     assert(!error.message.includes(another));
     await refuses('EACCES', () => VfioDevice.openSync(addresses.virtual1, { iommufd, vfToken: another }));
   });
@@ -51,9 +45,7 @@ describe('a VF token', () => {
     await device.bind(iommufd, { vfToken: token });
     assert.equal(observe(device.info().pci), true);
     using second = await VfioDevice.open(addresses.virtual1);
-    await refuses('EACCES', () => {
-      second.bindSync(iommufd);
-    });
+    await refuses('EACCES', () => second.bindSync(iommufd));
     second.bindSync(iommufd, { vfToken: token });
     assert.equal(observe(second.info().pci), true);
   });
@@ -75,9 +67,7 @@ describe('a VF token', () => {
     physical.close();
     const device = await VfioDevice.open(addresses.virtual0, { iommufd, vfToken: token });
     const error = await refuses('EACCES', () => VfioDevice.open(addresses.physical, { iommufd }));
-    unlessFailing(() => {
-      assert.match(error.message, /virtual functions of this device are in use/);
-    });
+    unlessFailing(() => assert.match(error.message, /virtual functions of this device are in use/));
     await refuses('EACCES', () => VfioDevice.open(addresses.physical, { iommufd, vfToken: another }));
     physical = await VfioDevice.open(addresses.physical, { iommufd, vfToken: token });
     observe(physical.id);
@@ -101,42 +91,30 @@ describe('a VF token', () => {
 
   conforms('for a device that has no use for one: EINVAL', async () => {
     const error = await refuses('EINVAL', () => VfioDevice.open(addresses.engine, { iommufd, vfToken: token }));
-    unlessFailing(() => {
-      assert.match(error.message, /leave vfToken out/);
-    });
+    unlessFailing(() => assert.match(error.message, /leave vfToken out/));
     observe((await VfioDevice.open(addresses.engine, { iommufd })).id);
   });
 
   conforms('is set on a physical function only: ENOTTY', async () => {
     const engine = await VfioDevice.open(addresses.engine, { iommufd });
-    await refuses('ENOTTY', () => {
-      engine.setVfToken(token);
-    });
+    await refuses('ENOTTY', () => engine.setVfToken(token));
     const device = await VfioDevice.open(addresses.virtual0, { iommufd, vfToken: token });
-    await refuses('ENOTTY', () => {
-      device.setVfToken(token);
-    });
+    await refuses('ENOTTY', () => device.setVfToken(token));
   });
 
   conforms('cannot be set before the bind: EINVAL', async () => {
     physical.close();
     using device = await VfioDevice.open(addresses.physical);
-    await refuses('EINVAL', () => {
-      device.setVfToken(token);
-    });
+    await refuses('EINVAL', () => device.setVfToken(token));
   });
 
   conforms('is a UUID', async () => {
     for (const text of ['', 'hello', token.slice(1), `${token}0`, token.replaceAll('-', '')]) {
-      await refuses('ERR_OUT_OF_RANGE', () => {
-        physical.setVfToken(text);
-      });
+      await refuses('ERR_OUT_OF_RANGE', () => physical.setVfToken(text));
       await refuses('ERR_OUT_OF_RANGE', () => VfioDevice.open(addresses.virtual0, { iommufd, vfToken: text }));
       await refuses('ERR_OUT_OF_RANGE', () => physical.bind(iommufd, { vfToken: text }));
     }
-    await refuses('ERR_INVALID_ARG_TYPE', () => {
-      physical.setVfToken(1 as unknown as string);
-    });
+    await refuses('ERR_INVALID_ARG_TYPE', () => physical.setVfToken(1 as unknown as string));
   });
 
   conforms('virtual functions stand in the way of a hot reset: none can be had', async () => {
@@ -148,8 +126,6 @@ describe('a VF token', () => {
     // Not allowed, even if both devices are bound to the same iommufd.
     assert.equal(observe(physical.hotResetInfo()).allowed, false);
     assert.equal(observe(device.hotResetInfo()).allowed, false);
-    await refuses('ERR_NOT_OWNED', () => {
-      device.hotResetSync();
-    });
+    await refuses('ERR_NOT_OWNED', () => device.hotResetSync());
   });
 });

@@ -1,11 +1,10 @@
 // Virtual IOMMUs on the mock device: their devices, page tables and events.
 import assert from 'node:assert/strict';
-import { DmaMemory, Iommufd, type Hwpt, type HwptData, type VeventQueue, type Viommu } from '../../lib';
-import { MockDevice, mockType } from './mock';
+import { DmaMemory, Iommufd, type Hwpt, type VeventQueue, type Viommu } from '../../lib';
+import { guest, MockDevice } from './mock';
 import { conforms, observe, refuses } from './record';
 import { useRig } from './rig';
 
-const guest: HwptData = { type: mockType.hwpt, bytes: new Uint8Array([1, 2, 3, 4, 0, 0, 0, 0]) };
 const selftest = 0xdead_beef;
 const events = { type: 0xbeef_beef, eventLength: 4 };
 
@@ -22,11 +21,7 @@ describe('a virtual IOMMU', () => {
   /** Attaches the device to this page table until the case ends. */
   const onto = (table: Hwpt) => {
     mock.replace(table);
-    rig.keep({
-      close: () => {
-        mock.replace(rig.ioas);
-      },
-    });
+    rig.keep({ close: () => mock.replace(rig.ioas) });
   };
   const another = () => rig.keep(MockDevice.attach(rig.ioas));
   const queueOf = (depth: number): VeventQueue => {
@@ -41,9 +36,9 @@ describe('a virtual IOMMU', () => {
   conforms('is built on a nesting parent', async () => {
     observe(viommu.id - parent.id);
     assert.equal(viommu.parent, parent);
-    await refuses('EINVAL', () => {
-      rig.iommufd.allocViommu(mock, rig.keep(rig.ioas.allocHwptSync(mock)), { type: selftest });
-    });
+    await refuses('EINVAL', () =>
+      rig.iommufd.allocViommu(mock, rig.keep(rig.ioas.allocHwptSync(mock)), { type: selftest }),
+    );
   });
 
   conforms('is of a type that the IOMMU has: EOPNOTSUPP', async () => {
@@ -97,43 +92,32 @@ describe('a virtual IOMMU', () => {
     rig.keep(viommu.allocVdevice(mock, 5));
     onto(nested);
     assert(observe(MockDevice.tlbHolds(nested, 0, 0x0403_0201)));
-    await refuses('EBUSY', () => {
-      viommu.close();
-    });
+    await refuses('EBUSY', () => viommu.close());
     await refuses('EINVAL', () => viommu.allocNested(rig.device('engine'), guest));
     await refuses('EOPNOTSUPP', () => viommu.allocNested(mock, { type: 'vtd-s1', pageTable: 0, addressWidth: 48 }));
   });
 
   conforms('makes the caches of its devices forget', async () => {
     rig.keep(viommu.allocVdevice(mock, 5));
-    const forget = (...entries: [flags: number, device: number, entry: number][]) => {
+    const forget = (...entries: [flags: number, device: number, entry: number][]) =>
       viommu.invalidate({
         type: selftest,
         entryLength: 12,
         bytes: new Uint8Array(Uint32Array.from(entries.flat()).buffer),
       });
-    };
     const held = () => observe([0, 1, 2, 3].map((entry) => mock.cacheHolds(entry, 0xbaddad)));
     const heeded = (error: unknown) => observe((error as { args: { heeded: number } }).args.heeded);
     forget();
     forget([0, 5, 1]);
     assert.deepEqual(held(), [true, false, true, true]);
-    const unknown = await refuses('EINVAL', () => {
-      forget([0, 5, 2], [0, 6, 0]);
-    });
+    const unknown = await refuses('EINVAL', () => forget([0, 5, 2], [0, 6, 0]));
     assert.equal(heeded(unknown), 1);
-    await refuses('EINVAL', () => {
-      forget([0, 5, 4]);
-    });
-    await refuses('EOPNOTSUPP', () => {
-      forget([2, 5, 0]);
-    });
-    await refuses('E2BIG', () => {
-      viommu.invalidate({ type: selftest, entryLength: 16, bytes: new Uint8Array(16).fill(1) });
-    });
-    await refuses('EINVAL', () => {
-      viommu.invalidate({ type: 'arm-smmuv3', commands: [[0, 0]] });
-    });
+    await refuses('EINVAL', () => forget([0, 5, 4]));
+    await refuses('EOPNOTSUPP', () => forget([2, 5, 0]));
+    await refuses('E2BIG', () =>
+      viommu.invalidate({ type: selftest, entryLength: 16, bytes: new Uint8Array(16).fill(1) }),
+    );
+    await refuses('EINVAL', () => viommu.invalidate({ type: 'arm-smmuv3', commands: [[0, 0]] }));
     assert.deepEqual(held(), [true, false, false, true]);
     forget([1, 5, 0]);
     assert.deepEqual(held(), [false, false, false, false]);
@@ -171,9 +155,7 @@ describe('a virtual IOMMU', () => {
   conforms('tells events through the event loop', async () => {
     const queue = queueOf(4);
     const device = mock;
-    setTimeout(() => {
-      device.triggerVevent();
-    }, 10);
+    setTimeout(() => device.triggerVevent(), 10);
     for await (const { sequence } of queue.listen()) {
       observe(sequence);
       break;
@@ -220,13 +202,9 @@ describe('a virtual IOMMU', () => {
       await refuses('EEXIST', () => queue(0));
       await refuses('EINVAL', () => queue(2));
       const second = queue(1, 0x200_1010n, 100n);
-      await refuses('EBUSY', () => {
-        mapping.close();
-      });
+      await refuses('EBUSY', () => mapping.close());
       await refuses('EBUSY', () => rig.ioas.unmap(0x200_0000n, 0x4000n));
-      await refuses('EBUSY', () => {
-        first.close();
-      });
+      await refuses('EBUSY', () => first.close());
       second.close();
       first.close();
       mapping.close();

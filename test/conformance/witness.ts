@@ -72,7 +72,7 @@ export function startWitness(): void {
 }
 
 /** Runs a case. Returns the ioctls of the case itself, without those of its setup. */
-export async function witness(body: () => Promise<void> | void): Promise<Ioctls> {
+export async function witness(body: () => unknown): Promise<Ioctls> {
   publish();
   const seen = (current = new Map<string, Set<string>>());
   standIn = '';

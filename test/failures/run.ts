@@ -9,6 +9,7 @@ import { setImmediate, setTimeout } from 'node:timers/promises';
 import { inspect } from 'node:util';
 import { defaultKernel, type Kernel } from '../../lib';
 import { FakeKernel } from '../../lib/fake';
+import { openFds } from '../conformance/fds';
 import { cleanUp } from '../cleanup';
 import { expectFailure, report, startFailing, takeReports } from '../conformance/record';
 import { contextOf, loadScenarios, Skipped, type Context, type Scenario, type Step } from './suite';
@@ -91,8 +92,6 @@ async function attempt(scenario: Scenario): Promise<unknown> {
   }
   return failure ?? uncaught;
 }
-
-const openFds = () => readdirSync('/proc/self/fd').length;
 
 function toFake(chosen: Kernel): FakeKernel {
   assert(chosen instanceof FakeKernel);

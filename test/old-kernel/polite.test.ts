@@ -26,13 +26,10 @@ describe('a kernel without DMA-BUF export', () => {
     await device.attach(ioas);
   });
 
-  after(() => {
-    iommufd.close();
-  });
+  after(() => iommufd.close());
 
-  it('does not know the feature when it is asked', () => {
-    assert.deepEqual(device.probe('DMA_BUF'), { get: false, set: false });
-  });
+  it('does not know the feature when it is asked', () =>
+    assert.deepEqual(device.probe('DMA_BUF'), { get: false, set: false }));
 
   it('refuses an export, and the error names the first release that can', () => {
     const attempt = () => device.exportDmaBuf({ region: 2, offset: 0, length: 4096 });
@@ -61,9 +58,7 @@ describe('groups and containers of an older kernel', () => {
   beforeEach(() => {
     container = VfioContainer.open();
   });
-  afterEach(() => {
-    container.close();
-  });
+  afterEach(() => container.close());
 
   it('work: host memory and a peer’s BAR are mapped, and a device moves bytes between them', async () => {
     const display = await open('display');

@@ -35,11 +35,10 @@ async function work({ step, token }: WorkerTask): Promise<void> {
 
 const ends: Record<Exclude<Way, 'process.exit() under a worker'>, () => void> = {
   'process.exit()': () => process.exit(7),
-  'an uncaught error': () => {
+  'an uncaught error': () =>
     process.nextTick(() => {
       throw new Error('the one that is wanted');
-    });
-  },
+    }),
   'an unhandled rejection': () => void Promise.reject(new Error('the one that is wanted')),
   SIGTERM: () => process.kill(process.pid, 'SIGTERM'),
   SIGKILL: () => process.kill(process.pid, 'SIGKILL'),

@@ -60,17 +60,13 @@ const setUp: Record<string, (life: Full) => unknown> = {
     life.registers = life.engine.region(0).map();
     life.registers.write32(4, life.registers.read32(0));
   },
-  'the dma-buf is mapped': (life) => {
-    life.ioas.mapDmaBuf(life.buffer);
-  },
+  'the dma-buf is mapped': (life) => life.ioas.mapDmaBuf(life.buffer),
 };
 
 const leaves: Record<string, { after: string; step: (life: Full) => unknown }> = {
   'devices are being opened': {
     after: 'an iommufd is open',
-    step: ({ iommufd }) => {
-      underWay(() => VfioDevice.open(addresses.engine, { iommufd }));
-    },
+    step: ({ iommufd }) => underWay(() => VfioDevice.open(addresses.engine, { iommufd })),
   },
   'a device is being attached': {
     after: 'devices are bound',
@@ -89,9 +85,7 @@ const leaves: Record<string, { after: string; step: (life: Full) => unknown }> =
   },
   'memory is being mapped': {
     after: 'the dma-buf is mapped',
-    step: ({ ioas, memory }) => {
-      underWay(() => ioas.mapMemory(memory));
-    },
+    step: ({ ioas, memory }) => underWay(() => ioas.mapMemory(memory)),
   },
   [withoutBound]: {
     after: 'the dma-buf is mapped',

@@ -13,7 +13,7 @@ import { Worker } from 'node:worker_threads';
 import { DmaMemory, Iommufd, VfioDevice, type Kernel } from '../../lib';
 import { FakeKernel } from '../../lib/fake';
 import { Edu } from '../../examples/edu';
-import { plain } from '../../scripts/transpile';
+import { plain } from '../../scripts/compile.cjs';
 import type { Task, Way, WorkerTask } from './child';
 import { addresses, steps, withoutBound } from './life';
 

@@ -10,17 +10,14 @@ function info(...capabilities: { at: number; id: number; next: number; words?: n
     view.setUint16(at, id, true);
     view.setUint16(at + 2, 1, true);
     view.setUint32(at + 4, next, true);
-    words.forEach((word, i) => {
-      view.setUint32(at + 8 + 4 * i, word, true);
-    });
+    words.forEach((word, i) => view.setUint32(at + 8 + 4 * i, word, true));
   }
   return { flags: 0, capOffset: capabilities[0]?.at ?? 0, bytes };
 }
 
 describe('capability chains', () => {
-  it('are empty where there is no first one', () => {
-    assert.deepEqual(parseChain({ flags: 0, capOffset: 0, bytes: new Uint8Array(32) }), []);
-  });
+  it('are empty where there is no first one', () =>
+    assert.deepEqual(parseChain({ flags: 0, capOffset: 0, bytes: new Uint8Array(32) }), []));
 
   it('are walked and decoded', () => {
     const sparse = { at: 32, id: 1, next: 72, words: [1, 0, 0x1000, 0, 0x2000, 0] };
@@ -51,11 +48,10 @@ describe('capability chains', () => {
     assert.equal(capability.areas.length, 5);
   });
 
-  it('of a device tell which atomic operations it completes', () => {
+  it('of a device tell which atomic operations it completes', () =>
     assert.deepEqual(deviceCapabilities(info({ at: 32, id: 5, next: 0, words: [0b101] })), [
       { type: 'pci-atomic-completion', sizes: [32, 128] },
-    ]);
-  });
+    ]));
 
   it('of an s390 function tell what their version has', () => {
     const words = [1, 2, 3, 4, 0x0006_0005, 0x0908_0007, 10, 11];

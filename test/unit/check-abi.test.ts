@@ -82,34 +82,34 @@ describe('check:abi', function () {
     ]);
   });
 
-  itNeeds([compiler], 'sees a wrong constant, and each request code made of it', () => {
+  itNeeds([compiler], 'sees a wrong constant, and each request code made of it', () =>
     assert.deepEqual(differences(`THING_TYPE = ';'`, `THING_TYPE = ':'`), [
       'THING_TYPE is 0x3a here, 0x3b in the kernel',
       'THING_GET_INFO is 0xc0103a07 here, 0xc0103b07 in the kernel',
-    ]);
-  });
+    ]),
+  );
 
-  itNeeds([compiler], 'sees a wrong enumerator', () => {
+  itNeeds([compiler], 'sees a wrong enumerator', () =>
     assert.deepEqual(differences('THING_BAR1_INDEX = 1', 'THING_BAR1_INDEX = 2'), [
       'THING_BAR1_INDEX is 0x2 here, 0x1 in the kernel',
-    ]);
-  });
+    ]),
+  );
 
-  itNeeds([compiler], 'sees fields that changed places though the size is the same', () => {
+  itNeeds([compiler], 'sees fields that changed places though the size is the same', () =>
     assert.deepEqual(
       differences('uint32_t argsz;\n  uint32_t flags;', 'uint32_t flags;\n  uint32_t argsz;').map((line) =>
         line.slice(0, line.indexOf(' ')),
       ),
       ['thing_info.flags', 'thing_info.argsz'],
-    );
-  });
+    ),
+  );
 
-  itNeeds([compiler], 'sees a field of another size, down in an unnamed union', () => {
+  itNeeds([compiler], 'sees a field of another size, down in an unnamed union', () =>
     assert.deepEqual(differences('uint16_t high', 'uint32_t high'), [
       'thing_info.part is 8 bytes at offset 8 here, 4 bytes at offset 8 in the kernel',
       'thing_info.part.high is 4 bytes at offset 12 here, 2 bytes at offset 10 in the kernel',
-    ]);
-  });
+    ]),
+  );
 
   itNeeds([compiler], 'sees names that the kernel lacks: a field, a constant, a struct', () => {
     assert.deepEqual(differences('uint16_t low;', 'uint16_t lower;'), [

@@ -5,9 +5,10 @@ import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { Iommufd, PeerSpace, ReceivedFd, ShareClient, VfioDevice } from '../../lib';
 import { FakeKernel } from '../../lib/fake';
-import { classOf, Fixture, validCalls } from './fuzz/fixture';
-import { Random } from './fuzz/random';
-import { Surface, type Member } from './fuzz/surface';
+import { typescript } from '../typescript';
+import { classOf, Fixture, validCalls } from '../long/fuzz/fixture';
+import { Random } from '../long/fuzz/random';
+import { Surface, type Member } from '../long/fuzz/surface';
 
 interface Closable {
   readonly closed?: boolean;
@@ -52,6 +53,9 @@ let kernel: FakeKernel;
 const surface = new Surface();
 const classes = surface.classes.filter(({ name, prototype }) => 'close' in prototype && !(name in others));
 const names = classes.map(({ name }) => name);
+
+/** Members that work on every object: what people see of it. */
+const views = ['toJSON', 'Symbol(nodejs.util.inspect.custom)'];
 
 const endings = ['closed', 'close', 'destroy', 'abandon', ...['dispose', 'asyncDispose'].flatMap(symbolNames)];
 
@@ -119,9 +123,7 @@ describe('every class that can be closed', function () {
   beforeEach(() => {
     kernel = new FakeKernel();
   });
-  afterEach(() => {
-    kernel.close();
-  });
+  afterEach(() => kernel.close());
 
   it('is found, and no class that is named here is gone', () => {
     assert.ok(names.length >= 30, names.join(' '));
@@ -132,8 +134,8 @@ describe('every class that can be closed', function () {
     describe(name, () => {
       for (const dispose of [Symbol.dispose, Symbol.asyncDispose] as const) {
         if (!(dispose in prototype)) continue;
-        it(`is closed by ${dispose.description ?? ''}, and can be again`, async () => {
-          await withObjects(name, async (object) => {
+        it(`is closed by ${dispose.description ?? ''}, and can be again`, () =>
+          withObjects(name, async (object) => {
             await closed(async () => {
               const ending = object[dispose]?.();
               if (ending && name !== 'PeerSpace') assert.equal(isClosed(object), true, 'from the start on');
@@ -141,12 +143,11 @@ describe('every class that can be closed', function () {
             });
             await object[dispose]?.();
             await object.close();
-          });
-        });
+          }));
       }
 
-      it('can be closed twice; every member throws ERR_CLOSED, but for what it remembers', async () => {
-        await withObjects(name, async (object, fixture) => {
+      it('can be closed twice; every member throws ERR_CLOSED, but for what it remembers', () =>
+        withObjects(name, async (object, fixture) => {
           surface.learn(object);
           const random = new Random(1);
           const { host, iommufd, engine } = fixture.objects;
@@ -160,7 +161,7 @@ describe('every class that can be closed', function () {
           };
           const calls = surface.members
             .filter(({ owner, ofInstance, kind }) => owner === name && ofInstance && kind !== 'internal')
-            .filter((member) => !endings.includes(memberName(member)))
+            .filter((member) => ![...endings, ...views].includes(memberName(member)))
             .map((member) => ({
               member,
               args: given[member.id] ?? validCalls[member.id]?.(fixture.objects, random) ?? [],
@@ -174,11 +175,10 @@ describe('every class that can be closed', function () {
             if (code !== 'ERR_CLOSED') silent.add(memberName(member));
           }
           assert.deepEqual([...silent].sort(), [...(remembered[name] ?? [])].sort());
-        });
-      });
+        }));
 
-      it('is closed, or stays open and can be closed again, when the kernel refuses', async () => {
-        await withObjects(name, async (object) => {
+      it('is closed, or stays open and can be closed again, when the kernel refuses', () =>
+        withObjects(name, async (object) => {
           kernel.failCall(1, 'EIO');
           const code = await codeOf(() => object.close());
           const [failed, stays] = [kernel.failedCall !== undefined, !isClosed(object)];
@@ -187,13 +187,12 @@ describe('every class that can be closed', function () {
           if (name !== 'PeerShare') assert.equal(stays, failed && canFail.includes(name));
           await closed(() => object.close());
           if (name !== 'PeerShare') assert.equal(isClosed(object), true);
-        });
-      });
+        }));
 
       // Excluded: a mapping of a BAR in a container stays open, as it must be unmapped before its device is closed.
       if (!(Symbol.asyncDispose in prototype) || name === 'DmaMapping') return;
-      it('is closed on a pool thread also when the kernel refuses, and tells that once', async () => {
-        await withObjects(name, async (object) => {
+      it('is closed on a pool thread also when the kernel refuses, and tells that once', () =>
+        withObjects(name, async (object) => {
           kernel.failCall(1, 'EIO');
           const code = await codeOf(() => object[Symbol.asyncDispose]?.());
           const failed = kernel.failedCall !== undefined;
@@ -203,8 +202,7 @@ describe('every class that can be closed', function () {
           if (failed) assert.ok(told.includes(String(code)), String(code));
           assert.equal(isClosed(object), true);
           await object[Symbol.asyncDispose]?.();
-        });
-      });
+        }));
     });
   }
 
@@ -221,7 +219,7 @@ describe('every class that can be closed', function () {
   });
 
   it('is named in a warning when it is lost, unless its parent keeps it', () => {
-    const args = ['--expose-gc', '--import', 'tsx', '--no-warnings', join(__dirname, 'lost/all.ts')];
+    const args = ['--expose-gc', ...typescript, '--no-warnings', join(__dirname, 'lost/all.ts')];
     const { status, stdout, stderr } = spawnSync(process.execPath, args, {
       encoding: 'utf8',
       env: { ...process.env, NODE_DEBUG: 'vfio-dmabuf', VFIO_DMABUF_KERNEL: 'fake' },

@@ -2,12 +2,13 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
+import { loadTypeScript, typescript } from '../typescript';
 
 const library = join(__dirname, '../../lib');
 const quoted = (file: string) => JSON.stringify(join(library, file));
 
 function run(...args: string[]): string {
-  const { stdout, stderr } = spawnSync(process.execPath, ['--import', 'tsx', ...args], {
+  const { stdout, stderr } = spawnSync(process.execPath, [...typescript, ...args], {
     encoding: 'utf8',
     env: { ...process.env, VFIO_DMABUF_KERNEL: 'fake' },
   });
@@ -28,7 +29,7 @@ const programs: Readonly<Record<string, string>> = {
   'vfio-dmabuf, in a worker': `
     const { Worker } = require('node:worker_threads');
     const program = \`
-      require(${JSON.stringify(require.resolve('tsx/cjs'))});
+      ${loadTypeScript}
       const { Iommufd } = require(${JSON.stringify(join(library, 'index.ts'))});
       try { Iommufd.fromFd(4000); } catch (error) { console.log(error.hint); }\`;
     new Worker(program, { eval: true });`,
@@ -37,9 +38,7 @@ const hints = /^(not an open file descriptor|the process has as many open files 
 
 describe('entry points', () => {
   for (const [name, program] of Object.entries(programs)) {
-    it(`${name}: errors have hints, and VFIO_DMABUF_KERNEL is known`, () => {
-      assert.match(run('-e', program), hints);
-    });
+    it(`${name}: errors have hints, and VFIO_DMABUF_KERNEL is known`, () => assert.match(run('-e', program), hints));
   }
 
   it('the command line: errors have hints, and VFIO_DMABUF_KERNEL is known', () => {

@@ -23,7 +23,9 @@ import { amount } from '../../lib/hints/causes/amounts';
 import { udevRule } from '../../lib/hints/causes/open';
 import { FakeKernel } from '../../lib/fake';
 import { hintFor, hints } from '../../lib/hints';
+import { key } from '../../lib/errors/key';
 import { itNeeds, prlimit, superuser, type Need } from '../needs';
+import { typescript } from '../typescript';
 
 const page = 4096n;
 
@@ -32,6 +34,7 @@ function failed(call: string, code: string, args: Arguments = {}, around: Around
   const errno = constants.errno[code as keyof typeof constants.errno];
   const [syscall, ioctl] = /^[A-Z]/.test(call) ? ['ioctl', call] : [call, undefined];
   return new KernelError(
+    key,
     Object.assign(new Error(code), { errno, syscall, ...(ioctl && { ioctl }) }),
     { ...args },
     around,
@@ -47,6 +50,9 @@ function caught(call: () => unknown): KernelError {
   }
   assert.fail('it succeeded');
 }
+
+/** A statement that loads the addon, which another user may not be allowed to read. */
+const loadAddon = `require(${JSON.stringify(join(__dirname, '../../lib/addon/native'))}).native.pageSize;`;
 
 describe('hints', () => {
   const iommufd = ['ENOTTY', 'E2BIG', 'EOPNOTSUPP', 'EINVAL', 'ENOENT', 'ENOMEM', 'EOVERFLOW', 'EBUSY'];
@@ -140,9 +146,7 @@ describe('hints', () => {
 
 describe('errors of opening', () => {
   const root = mkdtempSync(join(tmpdir(), 'vfio-dmabuf-errors-'));
-  after(() => {
-    rmSync(root, { recursive: true });
-  });
+  after(() => rmSync(root, { recursive: true }));
   const hintOf = (code: string, path: string) => failed('open', code, { path }, { kernel: { sysfs: root } }).hint ?? '';
   const shows = (path: string) => mkdirSync(join(root, 'class', path), { recursive: true });
 
@@ -168,6 +172,7 @@ describe('errors of opening', () => {
     chmodSync(root, 0o711);
     const program = `
       const { Iommufd } = require(${JSON.stringify(join(__dirname, '../../lib'))});
+      ${loadAddon}
       process.setgroups([]);
       process.setgid(65534);
       process.setuid(65534);
@@ -177,7 +182,7 @@ describe('errors of opening', () => {
         console.log(error.code, error.hint);
       }
     `;
-    const child = spawnSync(process.execPath, ['--import', 'tsx', '-e', program], {
+    const child = spawnSync(process.execPath, [...typescript, '-e', program], {
       env: { ...process.env, VFIO_DMABUF_KERNEL: 'system' },
       encoding: 'utf8',
     });
@@ -209,9 +214,7 @@ describe('a device that VFIO does not have', () => {
   beforeEach(() => {
     kernel = new FakeKernel();
   });
-  afterEach(() => {
-    kernel.close();
-  });
+  afterEach(() => kernel.close());
   const folder = (role = 'engine') => join(kernel.sysfs, 'bus/pci/devices', kernel.addressOf(role));
   const refused = () => {
     let message = '';
@@ -426,10 +429,11 @@ describe('the limit of locked memory', () => {
     const program = `
       const { hintFor } = require(${JSON.stringify(join(__dirname, '../../lib/hints'))});
       const ioas = { iovaRanges: () => ({ ranges: [], alignment: ${attached ? '4096n' : '1n'} }) };
+      ${loadAddon}
       if (${user === 'nobody'}) { process.setgroups([]); process.setgid(65534); process.setuid(65534); }
       console.log(hintFor('IOMMU_IOAS_MAP', 'ENOMEM', { length: ${length}n }, { ioas }));
     `;
-    const child = spawnSync('prlimit', [`--memlock=${limit}`, process.execPath, '--import', 'tsx', '-e', program], {
+    const child = spawnSync('prlimit', [`--memlock=${limit}`, process.execPath, ...typescript, '-e', program], {
       encoding: 'utf8',
     });
     assert.equal(child.status, 0, child.stderr);
@@ -439,12 +443,12 @@ describe('the limit of locked memory', () => {
   const limits: Need = () => (allows('8388608:8388608') ? undefined : 'RLIMIT_MEMLOCK cannot be 8 MiB here');
   const needs = [superuser, prlimit, limits];
 
-  itNeeds(needs, 'is named with what there is and what is needed', () => {
+  itNeeds(needs, 'is named with what there is and what is needed', () =>
     assert.match(
       told('1048576:1048576', 8_388_609n, 'nobody'),
       /^RLIMIT_MEMLOCK is 1048576 bytes \(1\.0 MiB\); this process has 0 bytes \(0\.0 MiB\) pinned, and this needs 8392704 bytes \(8\.0 MiB\) more\. Raise the limit to 8392704 .*`ulimit -l 8196`/,
-    );
-  });
+    ),
+  );
 
   itNeeds(needs, 'is not blamed when it is unlimited, large enough, or lifted, or nothing is pinned', () => {
     const notTheCause = /RLIMIT_MEMLOCK is not the cause/;

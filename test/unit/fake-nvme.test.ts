@@ -95,9 +95,7 @@ describe("the fake's NVMe drive", () => {
     drive = await open('disk');
     ioas.mapDmaBuf(drive.device.exportDmaBuf({ region: 0, offset: 0, length: page }), { iova: 0x80_0000n });
   });
-  afterEach(() => {
-    kernel.close();
-  });
+  afterEach(() => kernel.close());
 
   it('refuses what the specification forbids', () => {
     drive.createQueues();

@@ -5,6 +5,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Eventfd, Kernel } from '../../lib';
 import { afterwards, temporaryFolder } from '../cleanup';
+import { loadTypeScript } from '../typescript';
 
 const kernel = Kernel.system;
 const nonBlocking = 0o4000;
@@ -21,9 +22,7 @@ function blocking(): [Eventfd, Eventfd] {
   spawnSync(process.execPath, ['--version'], { stdio: [theirs.fd, 'ignore', 'inherit'] });
   const ours = Eventfd.fromFd(theirs.fd, { kernel });
   for (const eventfd of [theirs, ours]) {
-    afterwards(() => {
-      eventfd.close();
-    });
+    afterwards(() => eventfd.close());
     assert.equal(flagsOf(eventfd.fd) & nonBlocking, 0);
   }
   return [theirs, ours];
@@ -44,7 +43,7 @@ describe('an eventfd that blocks', () => {
   it('does not block who takes its count, also when another thread takes it first', function () {
     this.timeout(60_000);
     const script = `
-      require('tsx/cjs');
+      ${loadTypeScript}
       const { Worker, isMainThread, workerData } = require('node:worker_threads');
       const { Eventfd, Kernel } = require(${JSON.stringify(require.resolve('../../lib'))});
       const kernel = Kernel.system;

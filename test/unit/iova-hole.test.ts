@@ -9,9 +9,7 @@ const space = [
 ];
 
 describe('the lowest hole', () => {
-  it('never begins at 0', () => {
-    assert.equal(findHole(space, [], page), page);
-  });
+  it('never begins at 0', () => assert.equal(findHole(space, [], page), page));
 
   it('is between what is mapped, in whatever order that is told', () => {
     const taken = [
@@ -27,9 +25,7 @@ describe('the lowest hole', () => {
     assert.equal(findHole(space, [{ iova: 0n, length: 0xfff0_0000n }], page), 0xfff0_0000n);
   });
 
-  it('is aligned for huge pages where there are any', () => {
-    assert.equal(findHole(space, [], 2n ** 21n), 2n ** 21n);
-  });
+  it('is aligned for huge pages where there are any', () => assert.equal(findHole(space, [], 2n ** 21n), 2n ** 21n));
 
   it('is none where nothing is free', () => {
     assert.equal(findHole(space, [], 2n ** 39n), undefined);

@@ -3,11 +3,12 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
+import { typescript } from '../typescript';
 
 const child = join(__dirname, 'lost/child.ts');
 
 function run(debug: string) {
-  const args = ['--expose-gc', '--import', 'tsx', '--no-warnings', child];
+  const args = ['--expose-gc', ...typescript, '--no-warnings', child];
   const { status, stdout, stderr } = spawnSync(process.execPath, args, {
     encoding: 'utf8',
     env: { ...process.env, NODE_DEBUG: debug },
@@ -24,9 +25,7 @@ function run(debug: string) {
 describe('objects that were never closed', function () {
   this.timeout(20_000);
 
-  it('are cleaned up by the garbage collector, silently', () => {
-    assert.deepEqual(run(''), [{ openFiles: 0 }]);
-  });
+  it('are cleaned up by the garbage collector, silently', () => assert.deepEqual(run(''), [{ openFiles: 0 }]));
 
   it('are named with the place where they were made, with NODE_DEBUG=vfio-dmabuf', () => {
     const lines = run('vfio-dmabuf');

@@ -19,9 +19,7 @@ describe('a bind that fails', () => {
     unlinkSync(join(folder, 'driver'));
     symlinkSync(driver, join(folder, 'driver'));
   });
-  afterEach(() => {
-    kernel.close();
-  });
+  afterEach(() => kernel.close());
   const isAsBefore = () => {
     assert.equal(readFileSync(join(folder, 'driver_override'), 'utf8'), '\n');
     assert(!existsSync(join(kernel.sysfs, '../run/vfio-dmabuf/drivers', address)));

@@ -8,6 +8,7 @@ import { Worker } from 'node:worker_threads';
 import { Kernel } from '../../lib';
 import { native, type FdHandle } from '../../lib/addon/native';
 import { pollEvents, ready, Watch } from '../../lib/events/poll';
+import { loadTypeScript, typescript } from '../typescript';
 
 const { readable, writable } = pollEvents;
 
@@ -19,9 +20,7 @@ describe('waiting for an fd', () => {
   beforeEach(() => {
     fd = native.fdEventfd(Kernel.system.handle, 0);
   });
-  afterEach(() => {
-    native.fdClose(fd, false);
-  });
+  afterEach(() => native.fdClose(fd, false));
 
   it('resolves when the event is there', async () => {
     const waiting = ready(fd, readable);
@@ -86,7 +85,7 @@ describe('waiting for an fd', () => {
   it('leaves files blocking that others have open, too', async () => {
     // A socket, and the read end of a pipe whose write end stays open.
     const script = `sleep 20 | "$0" "$@" 4<&0`;
-    const args = ['-c', script, process.execPath, '--import', 'tsx', join(__dirname, 'poll/flags.ts')];
+    const args = ['-c', script, process.execPath, ...typescript, join(__dirname, 'poll/flags.ts')];
     const child = spawn('sh', args, { stdio: ['ignore', 'pipe', 'inherit', 'pipe'], detached: true });
     const [text] = (await once(child.stdout!, 'data')) as [Buffer];
     process.kill(-child.pid!, 'SIGKILL');
@@ -95,7 +94,7 @@ describe('waiting for an fd', () => {
 
   it('a worker that ends or is terminated with watches open takes them with it', async () => {
     const code = `
-      require('tsx/cjs');
+      ${loadTypeScript}
       const { Kernel } = require(${JSON.stringify(require.resolve('../../lib'))});
       const { native } = require(${JSON.stringify(require.resolve('../../lib/addon/native'))});
       const { Watch } = require(${JSON.stringify(require.resolve('../../lib/events/poll'))});

@@ -75,12 +75,11 @@ describe('a region that its driver leaves open in parts', () => {
     if (bar) Object.assign(bar, { infoCapabilities: undefined }, saved);
   });
 
-  it('tells them in ascending order, without such as are outside', () => {
+  it('tells them in ascending order, without such as are outside', () =>
     assert.deepEqual(device.region(0).mappableRanges(), [
       { offset: page, length: 2n * page - 512n },
       { offset: 3n * page, length: page },
-    ]);
-  });
+    ]));
 
   it('keeps the bytes of capabilities that are unknown', () => {
     const [, unknown] = device.region(0).capabilities;

@@ -8,20 +8,14 @@ import { FakeKernel } from '../../lib/fake';
 describe('the diagnostics channel', () => {
   const kernel = new FakeKernel();
   const seen: IoctlMessage[] = [];
-  const listen = (message: unknown) => {
-    seen.push(message as IoctlMessage);
-  };
+  const listen = (message: unknown) => seen.push(message as IoctlMessage);
   const names = () => seen.splice(0).map(({ ioctl }) => ioctl);
 
   beforeEach(() => {
     seen.length = 0;
   });
-  afterEach(() => {
-    unsubscribe(ioctlChannel, listen);
-  });
-  after(() => {
-    kernel.close();
-  });
+  afterEach(() => unsubscribe(ioctlChannel, listen));
+  after(() => kernel.close());
 
   it('tells every ioctl with its file, result and time, in the next turn of the event loop', async () => {
     subscribe(ioctlChannel, listen);

@@ -5,12 +5,10 @@ import type { Arguments, Around } from '../../errors/around';
 import { amount } from './amounts';
 import { text } from '../../kernel/look';
 
-const page = native.pageSize;
-
 /** EINVAL of mmap on a dma-buf. */
 export function bufferNotMapped({ offset }: Arguments, { dmaBuf }: Around): string | undefined {
   if (!dmaBuf) return undefined;
-  if (offset !== undefined && offset % page !== 0n) return 'the offset is not a multiple of the page size';
+  if (offset !== undefined && offset % native.pageSize !== 0n) return 'the offset is not a multiple of the page size';
   return (
     `the exporter of this dma-buf, ${dmaBuf.exporterName}, lets no CPU map it; ` +
     "a device's BAR can be read, written and mapped through its region"

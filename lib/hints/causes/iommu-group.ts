@@ -3,7 +3,16 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Arguments, Around } from '../../errors/around';
 import { linked, list, text } from '../../kernel/look';
-import { bindCommands, harmless, noIommu, takesGroup } from '../../pci/iommu-group';
+import {
+  firmwareRegion,
+  foreignDevices,
+  groupOthers,
+  howToFree,
+  noIommu,
+  takesGroup,
+  type ForeignDevice,
+} from '../../pci/iommu-group';
+import { unassignedBars } from '../../pci/obstacles';
 
 interface Place {
   sysfs: string;
@@ -15,8 +24,6 @@ function place({ device }: Arguments, { kernel }: Around): Place | undefined {
   if (device === undefined || !kernel) return undefined;
   return { sysfs: kernel.sysfs, folder: join(kernel.sysfs, 'bus/pci/devices', device), address: device };
 }
-
-const unassigned = 0x2000_0000n; // ioport.h: IORESOURCE_UNSET
 
 function hasTokens(folder: string): boolean {
   return existsSync(join(folder, 'physfn')) || existsSync(join(folder, 'sriov_totalvfs'));
@@ -31,10 +38,8 @@ export function boundAlready(args: Arguments, around: Around): string | undefine
     return 'a VF token was given, and the device is neither a virtual function nor has any: leave vfToken out';
   if (around.isBound?.()) return 'this device is bound already, by this object or one that shares its file';
   if (!at) return undefined;
-  const resources = text(join(at.folder, 'resource')).split('\n').slice(0, 6);
-  const bar = resources.findIndex((line) => (BigInt(line.split(' ')[2] ?? '0') & unassigned) !== 0n);
-  if (bar >= 0)
-    return `BAR ${bar} of the device has no bus address (too little room behind its bridge), so it cannot be enabled`;
+  const refused = firmwareRegion(at.sysfs, at.address) ?? unassignedBars(at.sysfs, at.address);
+  if (refused !== undefined) return refused;
   const cdev = list(join(at.folder, 'vfio-dev'))[0];
   return (
     'the device is bound already, through another open of its character device in this process or another' +
@@ -53,34 +58,27 @@ export function groupOpen(args: Arguments, around: Around): string | undefined {
   );
 }
 
-/** The other devices of the IOMMU group. */
-function groupOthers({ folder, address }: Place): string[] {
-  return list(join(folder, 'iommu_group/devices')).filter((other) => other !== address);
+/** Explains that a driver has a device of the group. */
+function notViable(sysfs: string, group: string, foreign: ForeignDevice): string {
+  const { address, driver } = foreign;
+  return `IOMMU group ${group} is not viable: driver ${driver} has ${address}. ${howToFree(sysfs, foreign)}`;
 }
 
 /** EPERM at bind. The kernel checks the interrupts first, then the group's other devices. */
 export function groupNotFree(args: Arguments, around: Around): string | undefined {
   const at = place(args, around);
   if (!at) return undefined;
-  const group = join(at.folder, 'iommu_group');
-  const others = groupOthers(at)
-    .map((address) => ({ address, folder: join(at.sysfs, 'bus/pci/devices', address) }))
-    .map((other) => ({ ...other, driver: linked(join(other.folder, 'driver')) }))
-    .filter(({ driver }) => takesGroup(driver));
-  const foreign = others.find(({ folder }) => !existsSync(join(folder, 'vfio-dev')));
+  const others = groupOthers(at.sysfs, at.address);
+  const [foreign] = foreignDevices(at.sysfs, others);
   const unsafe = text(join(at.sysfs, 'module/iommufd/parameters/allow_unsafe_interrupts')).trim();
   const interrupts =
     'the interrupts of its IOMMU group are not isolated: switch interrupt remapping on (in the firmware, and not ' +
     'intremap=off), or accept that a device can forge interrupts; as root: ' +
     `echo Y > ${at.sysfs}/module/iommufd/parameters/allow_unsafe_interrupts`;
-  if (foreign) {
-    return (
-      `IOMMU group ${linked(group) ?? ''} is not viable: driver ${foreign.driver ?? ''} has ${foreign.address}. Give that to vfio-pci, ` +
-      `too; as root: ${bindCommands(at.sysfs, foreign.address)}`
-    );
-  }
-  if (others.length === 0) return interrupts;
-  const owned = `another device of its IOMMU group (${others.map(({ address }) => address).join(', ')}) is bound to another iommufd: one iommufd must have all of a group`;
+  if (foreign) return notViable(at.sysfs, linked(join(at.folder, 'iommu_group')) ?? '', foreign);
+  const withDriver = others.filter((other) => takesGroup(linked(join(at.sysfs, 'bus/pci/devices', other, 'driver'))));
+  if (withDriver.length === 0) return interrupts;
+  const owned = `another device of its IOMMU group (${withDriver.join(', ')}) is bound to another iommufd: one iommufd must have all of a group`;
   return unsafe === 'Y' ? owned : `${owned}; or ${interrupts}`;
 }
 
@@ -88,14 +86,15 @@ export function groupNotFree(args: Arguments, around: Around): string | undefine
 export function groupNotViable({ group }: Arguments, { kernel }: Around): string | undefined {
   if (group === undefined || !kernel) return undefined;
   const devices = join(kernel.sysfs, 'kernel/iommu_groups', String(group), 'devices');
-  const foreign = list(devices)
-    .map((address) => ({ address, driver: linked(join(kernel.sysfs, 'bus/pci/devices', address, 'driver')) }))
-    .find(({ driver }) => driver !== undefined && driver !== 'vfio-pci' && !harmless.includes(driver));
-  return (
-    foreign &&
-    `IOMMU group ${group} is not viable: driver ${foreign.driver ?? ''} has ${foreign.address}. Give that to vfio-pci, too; as ` +
-      `root: ${bindCommands(kernel.sysfs, foreign.address)}`
-  );
+  const [foreign] = foreignDevices(kernel.sysfs, list(devices));
+  return foreign && notViable(kernel.sysfs, String(group), foreign);
+}
+
+/** EINVAL when a group is added to a container. */
+export function groupOfFirmware({ group }: Arguments, { kernel }: Around): string | undefined {
+  if (group === undefined || !kernel) return undefined;
+  const [first] = list(join(kernel.sysfs, 'kernel/iommu_groups', String(group), 'devices'));
+  return first === undefined ? undefined : firmwareRegion(kernel.sysfs, first);
 }
 
 /** EINVAL at attach. */
@@ -107,7 +106,7 @@ export function notAttachable(args: Arguments, around: Around): string | undefin
   if (around.pasids)
     return 'the device has PASIDs attached, and this page table was not made for that: allocate one with `pasid`';
   const at = place(args, around);
-  const others = at ? groupOthers(at) : [];
+  const others = at ? groupOthers(at.sysfs, at.address) : [];
   const shares =
     others.length === 0
       ? ''

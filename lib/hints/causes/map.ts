@@ -5,8 +5,8 @@ import { native } from '../../addon/native';
 import type { Arguments, Around } from '../../errors/around';
 import { amount, hex } from './amounts';
 import { attempt, text } from '../../kernel/look';
+import { reservedRegions } from '../../pci/iommu-group';
 
-const { pageSize } = native;
 const mostRanges = 8;
 
 type AddressSpace = NonNullable<Around['ioas']>;
@@ -46,7 +46,7 @@ export function badPlacementInContainer(args: Arguments, { container }: Around):
   const info = attempt(() => container?.info());
   if (!info) return noIommuSet;
   const { iovaRanges: ranges, pageSizes } = info;
-  return ranges && badIovas(args, { ranges, alignment: pageSizes[0] ?? pageSize }, 'container');
+  return ranges && badIovas(args, { ranges, alignment: pageSizes[0] ?? native.pageSize }, 'container');
 }
 
 /** The hint for calls on a container that has no IOMMU. */
@@ -57,7 +57,7 @@ export function notWholeInContainer(args: Arguments, around: Around): string | u
   const info = attempt(() => around.container?.info());
   return info
     ? (notWhole(args, around) ??
-        badIovas(args, { ranges: wholeSpace, alignment: info.pageSizes[0] ?? pageSize }, 'container'))
+        badIovas(args, { ranges: wholeSpace, alignment: info.pageSizes[0] ?? native.pageSize }, 'container'))
     : noIommuSet;
 }
 
@@ -160,7 +160,7 @@ function memoryLimit(length: bigint, counter: 'VmPin' | 'VmLck' = 'VmPin'): stri
   if (!isCounted(status)) return `${outOfMemory}: RLIMIT_MEMLOCK is not the cause, CAP_IPC_LOCK lifts it`;
   // iommufd counts pinned memory in VmPin. Type 1 counts it in VmLck, like mlock().
   const pinned = BigInt(new RegExp(`^${counter}:\\s*(\\d+) kB`, 'm').exec(status)?.[1] ?? '0') * 1024n;
-  const needed = ((length + pageSize - 1n) / pageSize) * pageSize;
+  const needed = ((length + native.pageSize - 1n) / native.pageSize) * native.pageSize;
   const numbers =
     `RLIMIT_MEMLOCK is ${amount(BigInt(limit))}; this process has ${amount(pinned)} pinned, and this needs ` +
     amount(needed);
@@ -198,16 +198,14 @@ export function overLimitAtAttach(_: Arguments, { ioas }: Around): string | unde
 /** EADDRINUSE at attach. */
 export function inTheWay({ device }: Arguments, { ioas, kernel }: Around): string | undefined {
   if (!ioas || !kernel || device === undefined) return undefined;
-  const lines = text(join(kernel.sysfs, 'bus/pci/devices', device, 'iommu_group/reserved_regions'))
-    .split('\n')
-    .filter((line) => line !== '' && !line.endsWith('direct-relaxable'));
+  const group = join(kernel.sysfs, 'bus/pci/devices', device, 'iommu_group');
+  const regions = reservedRegions(group).filter(({ type }) => type !== 'direct-relaxable');
   for (const mapping of ioas.mappings) {
     const end = mapping.iova + mapping.length;
     const at = `the mapping at IOVAs ${hex(mapping.iova)}-${hex(end - 1n)}`;
-    for (const line of lines) {
-      const [start = '0', last = '0', kind = ''] = line.split(' ');
-      if (mapping.iova > BigInt(last) || end <= BigInt(start)) continue;
-      return `${at} lies in what this device reserves: ${hex(BigInt(start))}-${hex(BigInt(last))} (${kind}). Map it elsewhere`;
+    for (const { start, last, type } of regions) {
+      if (mapping.iova > last || end <= start) continue;
+      return `${at} lies in what this device reserves: ${hex(start)}-${hex(last)} (${type}). Map it elsewhere`;
     }
   }
   return undefined;

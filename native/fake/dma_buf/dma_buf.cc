@@ -44,8 +44,7 @@ int DmaBuf::Ioctl(uapi::request_t request, void* argument) {
 int DmaBuf::Sync(uint64_t flags) {
   if ((flags & ~uapi::DMA_BUF_SYNC_VALID_FLAGS_MASK) != 0 || (flags & uapi::DMA_BUF_SYNC_RW) == 0) return -EINVAL;
   if ((flags & uapi::DMA_BUF_SYNC_END) != 0) return EndCpuAccess();
-  const int result = BeginCpuAccess();
-  if (result < 0) return result;
+  if (const int result = BeginCpuAccess(); result < 0) return result;
   return reservation_.Pending((flags & uapi::DMA_BUF_SYNC_WRITE) != 0).empty() ? 0 : kSleeps;
 }
 

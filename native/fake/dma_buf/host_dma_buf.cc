@@ -124,8 +124,7 @@ int UdmabufDriver::Create(const uapi::udmabuf_create_item* items, uint32_t count
     const auto end = static_cast<uint64_t>(info.st_size);
     const auto& [_, pad, offset, size] = items[i];
     if (size == 0 || offset > end || size > end - offset) return -EINVAL;
-    const int result = pages->Add(memfd, offset, size);
-    if (result < 0) return result;
+    if (const int result = pages->Add(memfd, offset, size); result < 0) return result;
   }
   return table_.Install(std::make_shared<Udmabuf>(table_, std::move(pages)), "udmabuf");
 }
@@ -138,7 +137,7 @@ int SystemHeap::Ioctl(uapi::request_t request, void* argument) {
                          (command.heap_flags & ~uapi::DMA_HEAP_VALID_HEAP_FLAGS) != 0;
   const uint64_t length = (command.len + kPageSize - 1) / kPageSize * kPageSize;
   if (command.fd != 0 || bad_flags || length == 0 || length < command.len) return -EINVAL;
-  const int fd = memfd_create("heap-dmabuf", MFD_CLOEXEC);
+  const int fd = memfd_create("fake-kernel:heap-dmabuf", MFD_CLOEXEC);
   if (fd < 0) return -errno;
   auto pages = std::make_unique<HostPages>();
   int result = ftruncate(fd, static_cast<off_t>(length)) < 0 ? -errno : 0;

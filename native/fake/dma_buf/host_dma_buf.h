@@ -7,16 +7,14 @@
 #include "fake/dma_buf/dma_buf.h"
 #include "fake/files/device_numbers.h"
 #include "fake/files/file.h"
+#include "kernel/non_copyable.h"
 #include "uapi/udmabuf.h"
 
 namespace fake {
 
 // Pages of memfds, one piece after the other. They are mapped in this process and need no fd.
-class HostPages {
+class HostPages : private kernel::NonCopyable {
  public:
-  HostPages() = default;
-  HostPages(const HostPages&) = delete;
-  HostPages& operator=(const HostPages&) = delete;
   ~HostPages();
 
   // 0, or a negated errno.

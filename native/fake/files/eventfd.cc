@@ -113,8 +113,7 @@ EventfdActions::~EventfdActions() {
 
 int EventfdActions::Add(int fd, std::function<void()> act, std::shared_ptr<EventfdAction>* out) {
   std::shared_ptr<Eventfd> eventfd;
-  const int taken = Eventfd::Take(fd, &eventfd);
-  if (taken != 0) return taken;
+  if (const int taken = Eventfd::Take(fd, &eventfd); taken != 0) return taken;
   if (epoll_ < 0) Start();
   *out = std::make_shared<EventfdAction>(eventfd, std::move(act), epoll_);
   std::erase_if(actions_, [](const auto& weak) { return weak.expired(); });

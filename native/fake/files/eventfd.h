@@ -8,17 +8,16 @@
 #include <vector>
 
 #include "kernel/mutex.h"
+#include "kernel/non_copyable.h"
 
 namespace fake {
 
 // A duplicate of an eventfd. It stays open when the caller closes the fd.
-class Eventfd {
+class Eventfd : private kernel::NonCopyable {
  public:
   // Duplicates `fd`. -EBADF: it is not open. -EINVAL: it is not an eventfd.
   static int Take(int fd, std::shared_ptr<Eventfd>* out);
   explicit Eventfd(int owned);
-  Eventfd(const Eventfd&) = delete;
-  Eventfd& operator=(const Eventfd&) = delete;
   ~Eventfd();
 
   void Signal() const;
@@ -36,11 +35,9 @@ class Eventfd {
 };
 
 // A function that is called when an eventfd is signaled, as long as this object exists.
-class EventfdAction {
+class EventfdAction : private kernel::NonCopyable {
  public:
   EventfdAction(std::shared_ptr<Eventfd> eventfd, std::function<void()> act, int epoll);
-  EventfdAction(const EventfdAction&) = delete;
-  EventfdAction& operator=(const EventfdAction&) = delete;
   ~EventfdAction();
 
   const Eventfd& eventfd() const { return *eventfd_; }
@@ -59,11 +56,9 @@ class EventfdAction {
 
 // Runs actions: at once after a write through the fake kernel, and on a thread after any other signal. The caller must
 // hold the fake kernel's lock; the thread acquires it.
-class EventfdActions {
+class EventfdActions : private kernel::NonCopyable {
  public:
   explicit EventfdActions(kernel::Mutex& lock) : lock_(lock) {}
-  EventfdActions(const EventfdActions&) = delete;
-  EventfdActions& operator=(const EventfdActions&) = delete;
   ~EventfdActions();
 
   // Adds an action. If the count is not 0, the action runs at once. -EBADF, -EINVAL: as Eventfd::Take().

@@ -12,6 +12,7 @@
 #include <string>
 
 #include "kernel/kernel.h"
+#include "kernel/non_copyable.h"
 #include "uapi/ioctl.h"
 
 namespace fake {
@@ -20,11 +21,8 @@ class BarMappings;
 class EventfdAction;
 class FenceHub;
 
-class File {
+class File : private kernel::NonCopyable {
  public:
-  File() = default;
-  File(const File&) = delete;
-  File& operator=(const File&) = delete;
   virtual ~File() = default;  // called after the last fd was closed
 
   virtual int Ioctl(uapi::request_t, void*) { return -ENOTTY; }

@@ -2,13 +2,12 @@
 // is a memfd and cannot be watched.
 #pragma once
 
+#include "kernel/non_copyable.h"
+
 namespace fake {
 
-class Readiness {
+class Readiness : private kernel::NonCopyable {
  public:
-  Readiness() = default;
-  Readiness(const Readiness&) = delete;
-  Readiness& operator=(const Readiness&) = delete;
   ~Readiness();
 
   // A new fd that the caller owns, or a negated errno.

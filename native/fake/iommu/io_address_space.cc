@@ -225,13 +225,11 @@ void IoAddressSpace::Unreserve(Owner owner) {
 // iopt_table_add_domain()
 int IoAddressSpace::AddDomain(Owner owner, const Aperture& aperture) {
   const uint64_t alignment = std::max(alignment_, aperture.page_size);
-  const int misaligned = CheckAlignment(alignment);
-  if (misaligned != 0) return misaligned;
+  if (const int misaligned = CheckAlignment(alignment); misaligned != 0) return misaligned;
   std::vector<uapi::iommu_iova_range> outside;
   if (aperture.first != 0) outside.push_back({0, aperture.first - 1});
   if (aperture.last != ~uint64_t{0}) outside.push_back({aperture.last + 1, ~uint64_t{0}});
-  const int reserved = Reserve(owner, outside);
-  if (reserved != 0) return reserved;
+  if (const int reserved = Reserve(owner, outside); reserved != 0) return reserved;
   if (domains_.empty()) {
     for (const auto& [first, area] : areas_) {
       const bool writable = (area.flags & uapi::IOMMU_IOAS_MAP_WRITEABLE) != 0;
@@ -288,8 +286,7 @@ std::vector<uapi::iommu_iova_range> IoAddressSpace::ReadDirty(Owner owner, uint6
 
 // iopt_add_access()
 int IoAddressSpace::AddAccess() {
-  const int misaligned = CheckAlignment(std::max(alignment_, kPageSize));
-  if (misaligned != 0) return misaligned;
+  if (const int misaligned = CheckAlignment(std::max(alignment_, kPageSize)); misaligned != 0) return misaligned;
   ++accesses_;
   alignment_ = WantedAlignment();
   return 0;

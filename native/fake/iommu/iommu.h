@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "fake/files/user_memory.h"
+#include "kernel/non_copyable.h"
 #include "uapi/iommufd.h"
 
 namespace fake {
@@ -52,11 +53,8 @@ struct DriverData {
 // The TLB entries of a nested page table of the mock IOMMU, which tests read.
 using MockTlb = std::array<uint32_t, 4>;
 
-class Iommu {
+class Iommu : private kernel::NonCopyable {
  public:
-  Iommu() = default;
-  Iommu(const Iommu&) = delete;
-  Iommu& operator=(const Iommu&) = delete;
   virtual ~Iommu() = default;
 
   // The driver's name. A device can use only page tables of its own driver.

@@ -16,7 +16,7 @@
 namespace fake {
 namespace {
 
-const uint64_t kPageSize = kernel::PageSize();
+const uint64_t kSystemPage = kernel::PageSize();
 
 // Keeps shared pages with a second mapping, as pinning does. If the program unmaps the first mapping, the pages stay,
 // and DMA does not access a new mapping at its addresses. Private pages and parts of huge pages cannot be mapped twice:
@@ -25,8 +25,8 @@ class User : public Pages {
  public:
   User(uint64_t address, uint64_t length)
       : address_(address),
-        page_offset_(address % kPageSize),
-        length_((page_offset_ + length + kPageSize - 1) & ~(kPageSize - 1)) {
+        page_offset_(address % kSystemPage),
+        length_((page_offset_ + length + kSystemPage - 1) & ~(kSystemPage - 1)) {
     void* pages = mremap(reinterpret_cast<void*>(address - page_offset_), 0, length_, MREMAP_MAYMOVE);
     if (pages != MAP_FAILED) pages_ = static_cast<char*>(pages);
   }

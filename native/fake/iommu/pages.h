@@ -6,13 +6,12 @@
 #include <cstdint>
 #include <memory>
 
+#include "kernel/non_copyable.h"
+
 namespace fake {
 
-class Pages {
+class Pages : private kernel::NonCopyable {
  public:
-  Pages() = default;
-  Pages(const Pages&) = delete;
-  Pages& operator=(const Pages&) = delete;
   virtual ~Pages() = default;
 
   // Pins `length` bytes for a device. Returns 0, or the negated errno with which the mapping fails.

@@ -8,7 +8,7 @@
 
 namespace fake {
 
-// `Queue` has Read, Write, `waiting()`, a Signal `signal` and `kWritable`. The file keeps both alive.
+// `Queue` has Read, Write, `waiting()`, a Readiness `readiness` and `kWritable`. The file keeps both alive.
 template <typename Queue>
 class EventFile : public File {
  public:
@@ -24,7 +24,7 @@ class EventFile : public File {
   }
   int WatchFd(int* events) override {
     if (!Queue::kWritable) *events &= ~POLLOUT;
-    return queue_->signal.Watch();
+    return queue_->readiness.Watch(queue_->waiting());
   }
   std::string Path() override { return Queue::kPath; }
 
@@ -32,5 +32,20 @@ class EventFile : public File {
   std::shared_ptr<Iommufd> iommufd_;
   Use<Queue> queue_;
 };
+
+// Adds a queue and opens its file: 0, or a negated errno.
+template <typename Queue>
+int AddQueue(Iommufd& iommufd, const std::shared_ptr<Queue>& queue, const char* name, uint32_t* id, uint32_t* fd) {
+  const uint32_t added = iommufd.Add(queue);
+  auto file = std::make_shared<EventFile<Queue>>(iommufd.shared_from_this(), queue);
+  const int opened = iommufd.table().Install(std::move(file), name);
+  if (opened < 0) {
+    iommufd.Remove(added);
+    return opened;
+  }
+  *id = added;
+  *fd = static_cast<uint32_t>(opened);
+  return 0;
+}
 
 }  // namespace fake

@@ -42,8 +42,7 @@ int IommufdDevice::AttachToIoas(Iommufd& iommufd, const std::shared_ptr<Ioas>& i
     if (attached != -EINVAL) return attached;
   }
   std::shared_ptr<PagingHwpt> hwpt;
-  const int made = MakePagingHwpt(*iommu_, ioas, 0, nullptr, &hwpt);
-  if (made != 0) return made;
+  if (const int made = MakePagingHwpt(*iommu_, ioas, 0, nullptr, &hwpt); made != 0) return made;
   iommufd.Add(hwpt);
   // An attached device is moved after the new table is complete.
   const bool moves = attached_.contains(pasid);
@@ -107,8 +106,7 @@ int IommufdDevice::AttachTo(Iommufd& iommufd, const std::shared_ptr<Hwpt>& hwpt,
   Ioas* const old_ioas = moves ? &old->paging().ioas() : nullptr;
   const bool reserves = pasid == 0 && &ioas != old_ioas;
   if (reserves) {
-    const int reserved = Reserve(devices, ioas);
-    if (reserved != 0) return reserved;
+    if (const int reserved = Reserve(devices, ioas); reserved != 0) return reserved;
   }
   int bad = old == hwpt ? 0 : CheckPasid(*hwpt, pasid);
   if (bad == 0 && !hwpt->Fits(*iommu_)) bad = -EINVAL;
@@ -186,8 +184,7 @@ int GetHwInfo(Iommufd& iommufd, uapi::iommu_hw_info& command) {
   const auto device = iommufd.Find<IommufdDevice>(command.dev_id);
   if (!device) return -ENOENT;
   std::vector<uint8_t> data;
-  const int described = device->iommu().Describe(&type, &data);
-  if (described != 0) return described;
+  if (const int described = device->iommu().Describe(&type, &data); described != 0) return described;
   const auto length = static_cast<uint32_t>(data.size());
   // Cut, or filled with zeros: page by page, as data_len is the caller's.
   const std::vector<uint8_t> zeros(4096);

@@ -10,14 +10,14 @@ namespace fake {
 
 void FaultQueue::Add(const Group& group) {
   deliver_.push_back(group);
-  signal.Set(true);
+  readiness.Set(true);
 }
 
 void FaultQueue::Drop(uint32_t device, uint32_t attached_pasid) {
   const auto its = [&](const Group& group) { return group.device == device && group.attached_pasid == attached_pasid; };
   std::erase_if(deliver_, its);
   std::erase_if(unanswered_, [&](const auto& entry) { return its(entry.second); });
-  signal.Set(waiting());
+  readiness.Set(waiting());
 }
 
 int64_t FaultQueue::Read(void* buffer, std::size_t size) {
@@ -34,7 +34,7 @@ int64_t FaultQueue::Read(void* buffer, std::size_t size) {
     unanswered_.emplace(cookie, group);
     deliver_.pop_front();
   }
-  signal.Set(waiting());
+  readiness.Set(waiting());
   return done == 0 && waiting() ? -EINVAL : static_cast<int64_t>(done);
 }
 
@@ -53,16 +53,7 @@ int64_t FaultQueue::Write(const void* buffer, std::size_t size) {
 int FaultQueueAllocate(Iommufd& iommufd, uapi::iommu_fault_alloc& command) {
   if (command.flags != 0) return -EOPNOTSUPP;
   const auto queue = std::make_shared<FaultQueue>();
-  const uint32_t id = iommufd.Add(queue);
-  using Queue = EventFile<FaultQueue>;
-  const int fd = iommufd.table().Install(std::make_shared<Queue>(iommufd.shared_from_this(), queue), "fault queue");
-  if (fd < 0) {
-    iommufd.Remove(id);
-    return fd;
-  }
-  command.out_fault_id = id;
-  command.out_fault_fd = static_cast<uint32_t>(fd);
-  return 0;
+  return AddQueue(iommufd, queue, "fault queue", &command.out_fault_id, &command.out_fault_fd);
 }
 
 }  // namespace fake

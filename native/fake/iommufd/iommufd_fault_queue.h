@@ -6,7 +6,7 @@
 #include <map>
 #include <memory>
 
-#include "fake/files/signal.h"
+#include "fake/files/readiness.h"
 #include "fake/iommufd/iommufd_object.h"
 #include "uapi/iommufd.h"
 
@@ -31,7 +31,7 @@ class FaultQueue : public IommufdObject {
   int64_t Write(const void* buffer, std::size_t size);
   bool waiting() const { return !deliver_.empty(); }
 
-  Signal signal;
+  Readiness readiness;
 
  private:
   std::deque<Group> deliver_;

@@ -119,8 +119,7 @@ int HwptGetDirtyBitmap(Iommufd& iommufd, uapi::iommu_hwpt_get_dirty_bitmap& comm
   const auto hwpt = iommufd.Find<PagingHwpt>(command.hwpt_id);
   if (!hwpt) return -ENOENT;
   auto& space = hwpt->ioas().space;
-  const int bad = CheckDirtyRange(command, space.alignment());
-  if (bad != 0) return bad;
+  if (const int bad = CheckDirtyRange(command, space.alignment()); bad != 0) return bad;
   if (!hwpt->table().dirty_tracking) return -EOPNOTSUPP;
   UserBitmap bitmap(command.data);
   const int shift = std::countr_zero(command.page_size);

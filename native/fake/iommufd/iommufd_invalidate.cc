@@ -14,6 +14,15 @@ namespace {
 constexpr uint32_t kLongestEntry = 4096;
 constexpr uint32_t kMostEntries = 1U << 19;
 
+template <typename Cache>
+void Clear(Cache& cache, uint32_t flags, uint32_t index) {
+  if ((flags & uapi::IOMMU_TEST_INVALIDATE_FLAG_ALL) != 0) {
+    cache.fill(0);
+  } else {
+    cache.at(index) = 0;
+  }
+}
+
 // Each returns the number of entries executed; `*result` is the errno of the next.
 uint32_t InvalidateNested(NestedHwpt& hwpt, const uapi::iommu_hwpt_invalidate& command, int* result) {
   uapi::iommu_hwpt_invalidate_selftest entry = {};
@@ -25,11 +34,7 @@ uint32_t InvalidateNested(NestedHwpt& hwpt, const uapi::iommu_hwpt_invalidate& c
     if (!CopyFromUser(&entry, UserPointer(command.data_uptr + i * sizeof(entry)), sizeof(entry))) return i;
     *result = (entry.flags & ~uapi::IOMMU_TEST_INVALIDATE_FLAG_ALL) != 0 ? -EOPNOTSUPP : -EINVAL;
     if (*result == -EOPNOTSUPP || entry.iotlb_id >= hwpt.tlb.size()) return i;
-    if ((entry.flags & uapi::IOMMU_TEST_INVALIDATE_FLAG_ALL) != 0) {
-      hwpt.tlb.fill(0);
-    } else {
-      hwpt.tlb.at(entry.iotlb_id) = 0;
-    }
+    Clear(hwpt.tlb, entry.flags, entry.iotlb_id);
   }
   *result = 0;
   return command.entry_num;
@@ -60,11 +65,7 @@ uint32_t InvalidateMocks(const Iommufd& iommufd, const Viommu& viommu, const uap
     const auto named = viommu.devices.find(entry.vdev_id);
     if (*result == -EOPNOTSUPP || entry.cache_id > 3 || named == viommu.devices.end()) return i;
     auto& cache = MockDevice::Of(iommufd, named->second->id)->cache;
-    if ((entry.flags & uapi::IOMMU_TEST_INVALIDATE_FLAG_ALL) != 0) {
-      cache.fill(0);
-    } else {
-      cache.at(entry.cache_id) = 0;
-    }
+    Clear(cache, entry.flags, entry.cache_id);
   }
   *result = 0;
   return command.entry_num;

@@ -22,6 +22,17 @@ int CheckMap(const Command& command) {
   return (command.flags & kAccess) == 0 ? -EINVAL : 0;
 }
 
+// `offset` is where the mapping begins in `pages`. An IOVA that the kernel chooses has the alignment of `hint`.
+template <typename Command>
+int MapPages(Ioas& ioas, Command& command, const std::shared_ptr<Pages>& pages, uint64_t offset, uint64_t hint) {
+  const IoAddressSpace::Piece piece = {.pages = pages,
+                                       .offset = offset,
+                                       .alignment_hint = hint,
+                                       .length = command.length,
+                                       .writable = (command.flags & uapi::IOMMU_IOAS_MAP_WRITEABLE) != 0};
+  return ioas.space.Map({piece}, command.flags, &command.iova);
+}
+
 }  // namespace
 
 int IoasAllocate(Iommufd& iommufd, uapi::iommu_ioas_alloc& command) {
@@ -44,23 +55,16 @@ int IoasIovaRanges(Iommufd& iommufd, uapi::iommu_ioas_iova_ranges& command) {
 }
 
 int IoasMap(Iommufd& iommufd, uapi::iommu_ioas_map& command) {
-  const int bad = command.__reserved != 0 ? -EOPNOTSUPP : CheckMap(command);
-  if (bad != 0) return bad;
+  if (const int bad = command.__reserved != 0 ? -EOPNOTSUPP : CheckMap(command); bad != 0) return bad;
   const auto ioas = iommufd.Find<Ioas>(command.ioas_id);
   if (!ioas) return -ENOENT;
   if (command.user_va + command.length < command.user_va) return -EOVERFLOW;
   if (command.length == 0) return -EINVAL;
-  const IoAddressSpace::Piece piece = {.pages = UserPages(command.user_va, command.length),
-                                       .offset = 0,
-                                       .alignment_hint = command.user_va,
-                                       .length = command.length,
-                                       .writable = (command.flags & uapi::IOMMU_IOAS_MAP_WRITEABLE) != 0};
-  return ioas->space.Map({piece}, command.flags, &command.iova);
+  return MapPages(*ioas, command, UserPages(command.user_va, command.length), 0, command.user_va);
 }
 
 int IoasMapFile(Iommufd& iommufd, uapi::iommu_ioas_map_file& command) {
-  const int bad = CheckMap(command);
-  if (bad != 0) return bad;
+  if (const int bad = CheckMap(command); bad != 0) return bad;
   const auto ioas = iommufd.Find<Ioas>(command.ioas_id);
   if (!ioas) return -ENOENT;
   if (command.length == 0) return -EINVAL;
@@ -69,19 +73,13 @@ int IoasMapFile(Iommufd& iommufd, uapi::iommu_ioas_map_file& command) {
   const auto file = iommufd.table().Find(command.fd);
   if (const auto buffer = std::dynamic_pointer_cast<DmaBuf>(file)) {
     if (buffer->size() <= command.start + (command.length - 1)) return -EINVAL;
-    const int imported = buffer->Import(&pages);
-    if (imported != 0) return imported;
+    if (const int imported = buffer->Import(&pages); imported != 0) return imported;
   } else {
     if (fcntl(command.fd, F_GETFD) < 0) return -EBADF;
     pages = FilePages(command.fd);
     if (!pages) return -ENOMEM;
   }
-  const IoAddressSpace::Piece piece = {.pages = std::move(pages),
-                                       .offset = command.start,
-                                       .alignment_hint = command.start,
-                                       .length = command.length,
-                                       .writable = (command.flags & uapi::IOMMU_IOAS_MAP_WRITEABLE) != 0};
-  return ioas->space.Map({piece}, command.flags, &command.iova);
+  return MapPages(*ioas, command, pages, command.start, command.start);
 }
 
 int IoasCopy(Iommufd& iommufd, uapi::iommu_ioas_copy& command) {
@@ -92,8 +90,7 @@ int IoasCopy(Iommufd& iommufd, uapi::iommu_ioas_copy& command) {
   const auto source = iommufd.Find<Ioas>(command.src_ioas_id);
   if (!source) return -ENOENT;
   std::vector<IoAddressSpace::Piece> pieces;
-  const int found = source->space.Find(command.src_iova, command.length, &pieces);
-  if (found != 0) return found;
+  if (const int found = source->space.Find(command.src_iova, command.length, &pieces); found != 0) return found;
   const auto destination = iommufd.Find<Ioas>(command.dst_ioas_id);
   return destination ? destination->space.Map(pieces, command.flags, &command.dst_iova) : -ENOENT;
 }

@@ -5,15 +5,14 @@
 #include <memory>
 #include <utility>
 
+#include "kernel/non_copyable.h"
+
 namespace fake {
 
 class Iommufd;
 
-class IommufdObject {
+class IommufdObject : private kernel::NonCopyable {
  public:
-  IommufdObject() = default;
-  IommufdObject(const IommufdObject&) = delete;
-  IommufdObject& operator=(const IommufdObject&) = delete;
   virtual ~IommufdObject() = default;
 
   // Called after its removal from the table, before its destruction.

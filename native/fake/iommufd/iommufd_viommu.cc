@@ -22,8 +22,7 @@ int Answer(const uapi::iommu_viommu_alloc& command) {
   if (command.data_len < offsetof(uapi::iommu_viommu_selftest, out_mmap_offset)) return -EINVAL;
   uapi::iommu_viommu_selftest data = {};
   const DriverData given = {command.type, reinterpret_cast<const void*>(command.data_uptr), command.data_len};
-  const int bad = given.CopyTo(&data, offsetof(uapi::iommu_viommu_selftest, out_mmap_offset));
-  if (bad != 0) return bad;
+  if (const int bad = given.CopyTo(&data, offsetof(uapi::iommu_viommu_selftest, out_mmap_offset)); bad != 0) return bad;
   data.out_data = data.in_data;
   data.out_mmap_length = 2 * kernel::PageSize();
   data.out_mmap_offset = kernel::PageSize();
@@ -94,7 +93,7 @@ void VeventQueue::Add(const void* data, std::size_t length) {
     events_.push_back({sequence_, {bytes, bytes + length}});
   }
   sequence_ = (sequence_ + 1) & kLastSequence;
-  signal.Set(true);
+  readiness.Set(true);
 }
 
 int64_t VeventQueue::Read(void* buffer, std::size_t size) {
@@ -117,7 +116,7 @@ int64_t VeventQueue::Read(void* buffer, std::size_t size) {
     done += sizeof(header);
     lost_.reset();
   }
-  signal.Set(waiting());
+  readiness.Set(waiting());
   return static_cast<int64_t>(done);
 }
 
@@ -129,8 +128,7 @@ int ViommuAllocate(Iommufd& iommufd, uapi::iommu_viommu_alloc& command) {
   auto parent = iommufd.Find<PagingHwpt>(command.hwpt_id);
   if (!parent) return -ENOENT;
   if (!parent->nest_parent) return -EINVAL;
-  const int answered = Answer(command);
-  if (answered != 0) return answered;
+  if (const int answered = Answer(command); answered != 0) return answered;
   command.out_viommu_id = iommufd.Add(std::make_shared<Viommu>(device->iommu(), std::move(parent)));
   return 0;
 }
@@ -182,16 +180,7 @@ int VeventQueueAllocate(Iommufd& iommufd, uapi::iommu_veventq_alloc& command) {
   if (!viommu) return -ENOENT;
   if (viommu->queues.contains(command.type)) return -EEXIST;
   const auto queue = std::make_shared<VeventQueue>(viommu, command.type, command.veventq_depth);
-  const uint32_t id = iommufd.Add(queue);
-  using File = EventFile<VeventQueue>;
-  const int fd = iommufd.table().Install(std::make_shared<File>(iommufd.shared_from_this(), queue), "event queue");
-  if (fd < 0) {
-    iommufd.Remove(id);
-    return fd;
-  }
-  command.out_veventq_id = id;
-  command.out_veventq_fd = static_cast<uint32_t>(fd);
-  return 0;
+  return AddQueue(iommufd, queue, "event queue", &command.out_veventq_id, &command.out_veventq_fd);
 }
 
 }  // namespace fake

@@ -8,7 +8,7 @@
 #include <optional>
 #include <vector>
 
-#include "fake/files/signal.h"
+#include "fake/files/readiness.h"
 #include "fake/iommufd/iommufd_hwpt.h"
 
 namespace fake {
@@ -77,7 +77,7 @@ class VeventQueue : public IommufdObject {
   int64_t Write(const void*, std::size_t) { return -EINVAL; }
   bool waiting() const { return !events_.empty() || lost_; }
 
-  Signal signal;
+  Readiness readiness;
 
  private:
   struct Event {

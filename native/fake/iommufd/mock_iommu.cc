@@ -36,8 +36,7 @@ int MockIommu::AllocatePaging(uint32_t flags, const DriverData* data, PageTable*
   uapi::iommu_hwpt_selftest wanted = {};
   if (data) {
     if (data->type != uapi::IOMMU_HWPT_DATA_SELFTEST) return -EOPNOTSUPP;
-    const int bad = data->CopyTo(&wanted, sizeof(wanted.iotlb));
-    if (bad != 0) return bad;
+    if (const int bad = data->CopyTo(&wanted, sizeof(wanted.iotlb)); bad != 0) return bad;
   }
   if (wanted.pagetable_type > uapi::MOCK_IOMMUPT_HUGE) return -EOPNOTSUPP;
   out->aperture = wanted.pagetable_type == uapi::MOCK_IOMMUPT_HUGE ? kHugeAperture : kAperture;

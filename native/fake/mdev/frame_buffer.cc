@@ -35,12 +35,14 @@ bool FrameBuffer::ReadConfig(uint64_t at, unsigned width, uint32_t* value) const
   return true;
 }
 
-void FrameBuffer::WriteConfig(uint64_t offset, uint32_t value) {
-  if (offset % 4 != 0 || offset < kBar0 || offset >= kBar0 + 4 * bar_mask_.size()) return;
-  const uint32_t mask = bar_mask_.at((offset - kBar0) / 4);
-  if (mask == 0) return;
-  value = (value == ~0U ? mask : value & ~0xfU) | (config_.at(offset) & 0xfU);
-  std::memcpy(&config_.at(offset), &value, sizeof(value));
+bool FrameBuffer::WriteConfig(uint64_t at, uint32_t value) {
+  if (at >= kConfigSize) return false;
+  if (at % 4 != 0 || at < kBar0 || at >= kBar0 + 4 * bar_mask_.size()) return true;
+  const uint32_t mask = bar_mask_.at((at - kBar0) / 4);
+  if (mask == 0) return true;
+  value = (value == ~0U ? mask : value & ~0xfU) | (config_.at(at) & 0xfU);
+  std::memcpy(&config_.at(at), &value, sizeof(value));
+  return true;
 }
 
 int FrameBuffer::GetIrqInfo(uapi::vfio_irq_info& info) {
@@ -67,10 +69,7 @@ int FrameBuffer::DriverIoctl(uapi::request_t request, void* argument) {
 // Only a mapping that begins at the memory's first page.
 int FrameBuffer::Mmap(std::size_t length, int protection, int flags, uint64_t offset, kernel::MappedPages* out) {
   if (offset != memory_offset_ || length == 0 || length > memory_size_ || (flags & MAP_SHARED) == 0) return -EINVAL;
-  void* address = mmap(out->address, length, protection, MAP_SHARED | (flags & kernel::kPlacement), memory_->fd(), 0);
-  if (address == MAP_FAILED) return -errno;
-  out->address = address;
-  return 0;
+  return memory_->Map(length, protection, flags, 0, &out->address);
 }
 
 }  // namespace fake

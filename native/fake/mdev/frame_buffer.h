@@ -27,9 +27,9 @@ class FrameBuffer : public Mdev {
   virtual int QueryPlane(uapi::vfio_device_gfx_plane_info& plane) REQUIRES(lock_) = 0;
   virtual int GetDmaBuf(uint32_t) REQUIRES(lock_) { return -ENOTTY; }
 
-  void WriteConfig(uint64_t offset, uint32_t value) REQUIRES(lock_);
-  // Part of config space, if `width` bytes at `at` begin in it.
+  // Accesses of config space. False: `at` is outside it.
   bool ReadConfig(uint64_t at, unsigned width, uint32_t* value) const REQUIRES(lock_);
+  bool WriteConfig(uint64_t at, uint32_t value) REQUIRES(lock_);
 
   static constexpr std::size_t kConfigSize = 255;
   const uint64_t memory_size_;

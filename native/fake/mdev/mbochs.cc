@@ -37,11 +37,7 @@ class PictureBuffer : public DmaBuf {
     const uint64_t pages = (length + kPageSize - 1) / kPageSize;
     if (length == 0 || offset % kPageSize != 0 || offset / kPageSize + pages > size() / kPageSize) return -EINVAL;
     if ((flags & MAP_SHARED) == 0) return -EINVAL;
-    void* address = mmap(out->address, length, protection, MAP_SHARED | (flags & kernel::kPlacement), memory_->fd(),
-                         static_cast<off_t>(offset_ + offset));
-    if (address == MAP_FAILED) return -errno;
-    out->address = address;
-    return 0;
+    return memory_->Map(length, protection, flags, offset_ + offset, &out->address);
   }
 
  private:
@@ -71,27 +67,19 @@ void Mbochs::CloseDevice() {
   memory_ = std::make_shared<BarMemory>(memory_size_);
 }
 
-int Mbochs::GetInfo(uapi::vfio_device_info& info) {
-  info.flags = uapi::VFIO_DEVICE_FLAGS_PCI;
-  info.num_regions = uapi::VFIO_PCI_NUM_REGIONS + 1;
-  info.num_irqs = uapi::VFIO_PCI_NUM_IRQS;
-  return 0;
-}
-
 int Mbochs::GetRegion(uint32_t index, Region* region, uapi::vfio_region_info_cap_type* type) {
-  constexpr uint32_t kBoth = uapi::VFIO_REGION_INFO_FLAG_READ | uapi::VFIO_REGION_INFO_FLAG_WRITE;
   switch (index) {
     case uapi::VFIO_PCI_CONFIG_REGION_INDEX:
-      *region = {kConfigSize, 0, kBoth};
+      *region = {kConfigSize, 0, kReadWrite};
       break;
     case uapi::VFIO_PCI_BAR0_REGION_INDEX:
-      *region = {memory_size_, kMemory, kBoth | uapi::VFIO_REGION_INFO_FLAG_MMAP};
+      *region = {memory_size_, kMemory, kReadWrite | uapi::VFIO_REGION_INFO_FLAG_MMAP};
       break;
     case 2:
-      *region = {kPageSize, kRegisters, kBoth};
+      *region = {kPageSize, kRegisters, kReadWrite};
       break;
     case kEdidRegion:
-      *region = {kPageSize, kEdid, kBoth};
+      *region = {kPageSize, kEdid, kReadWrite};
       *type = {.header = {uapi::VFIO_REGION_INFO_CAP_TYPE, 1, 0},
                .type = uapi::VFIO_REGION_TYPE_GFX,
                .subtype = uapi::VFIO_REGION_SUBTYPE_GFX_EDID};
@@ -153,10 +141,7 @@ bool Mbochs::Read(uint64_t at, unsigned width, uint32_t* value) {
 }
 
 bool Mbochs::Write(uint64_t at, unsigned width, uint32_t value) {
-  if (at < kConfigSize) {
-    WriteConfig(at, value);
-    return true;
-  }
+  if (WriteConfig(at, value)) return true;
   if (at >= kRegisters && at + width <= kEdid) {
     const uint64_t offset = at - kRegisters;
     if (offset >= kVbe && width == 2 && (offset - kVbe) / 2 < vbe_.size()) {

@@ -20,7 +20,7 @@ class Mbochs : public FrameBuffer {
   Mbochs(const MdevDescription& description, FileTable& table, kernel::Mutex& lock, const MbochsType& type);
 
  protected:
-  int GetInfo(uapi::vfio_device_info& info) override REQUIRES(lock_);
+  uint32_t regions() const override { return uapi::VFIO_PCI_NUM_REGIONS + 1; }
   int GetRegion(uint32_t index, Region* region, uapi::vfio_region_info_cap_type* type) override REQUIRES(lock_);
   int Reset() override REQUIRES(lock_);
   bool Read(uint64_t at, unsigned width, uint32_t* value) override REQUIRES(lock_);

@@ -25,8 +25,7 @@ int Mdev::Bind(const uapi::vfio_device_bind_iommufd& command, uint32_t* device_i
     return -EINVAL;
   }
   std::shared_ptr<Iommufd> iommufd;
-  const int found = FindIommufd(command.iommufd, &iommufd);
-  if (found != 0) return found;
+  if (const int found = FindIommufd(command.iommufd, &iommufd); found != 0) return found;
   if (iommufd_) return -EINVAL;
   iommufd_ = std::move(iommufd);
   access_ = std::make_shared<IommufdAccess>();
@@ -59,18 +58,13 @@ int Mdev::Ioctl(uapi::request_t request, void* argument) {
     }
     case uapi::VFIO_DEVICE_FEATURE: {
       auto& feature = *static_cast<uapi::vfio_device_feature*>(argument);
-      constexpr uint32_t kBoth = uapi::VFIO_DEVICE_FEATURE_GET | uapi::VFIO_DEVICE_FEATURE_SET;
-      constexpr uint32_t kKnown = uapi::VFIO_DEVICE_FEATURE_MASK | kBoth | uapi::VFIO_DEVICE_FEATURE_PROBE;
-      if (feature.argsz < sizeof(feature) || (feature.flags & ~kKnown) != 0) return -EINVAL;
-      if ((feature.flags & (kBoth | uapi::VFIO_DEVICE_FEATURE_PROBE)) == kBoth) return -EINVAL;
+      if (const int bad = CheckHeader(feature); bad != 0) return bad;
       return CoreFeature(feature, migration(), log(), table_).value_or(-ENOTTY);
     }
     case uapi::VFIO_DEVICE_GET_REGION_INFO:
       return GetRegionInfo(*static_cast<uapi::vfio_region_info*>(argument));
-    case uapi::VFIO_DEVICE_GET_INFO: {
-      auto& info = *static_cast<uapi::vfio_device_info*>(argument);
-      return info.argsz < offsetof(uapi::vfio_device_info, cap_offset) ? -EINVAL : GetInfo(info);
-    }
+    case uapi::VFIO_DEVICE_GET_INFO:
+      return GetInfo(*static_cast<uapi::vfio_device_info*>(argument));
     case uapi::VFIO_DEVICE_GET_IRQ_INFO: {
       auto& info = *static_cast<uapi::vfio_irq_info*>(argument);
       return info.argsz < sizeof(info) ? -EINVAL : GetIrqInfo(info);
@@ -82,13 +76,21 @@ int Mdev::Ioctl(uapi::request_t request, void* argument) {
   }
 }
 
+int Mdev::GetInfo(uapi::vfio_device_info& info) {
+  if (info.argsz < offsetof(uapi::vfio_device_info, cap_offset)) return -EINVAL;
+  info.flags = uapi::VFIO_DEVICE_FLAGS_PCI;
+  info.num_regions = regions();
+  info.num_irqs = uapi::VFIO_PCI_NUM_IRQS;
+  asked_info_ = true;
+  return 0;
+}
+
 // vfio_get_region_info()
 int Mdev::GetRegionInfo(uapi::vfio_region_info& info) {
   if (info.argsz < sizeof(info)) return -EINVAL;
   Region region = {};
   uapi::vfio_region_info_cap_type type = {};
-  const int result = GetRegion(info.index, &region, &type);
-  if (result != 0) return result;
+  if (const int result = GetRegion(info.index, &region, &type); result != 0) return result;
   info.size = region.size;
   info.offset = region.offset;
   info.flags = region.flags;

@@ -35,7 +35,7 @@ class Mdev : public CdevDevice {
     uint64_t offset;  // in the file
     uint32_t flags;
   };
-  virtual int GetInfo(uapi::vfio_device_info& info) REQUIRES(lock_) = 0;
+  virtual uint32_t regions() const { return uapi::VFIO_PCI_NUM_REGIONS; }
   virtual int GetRegion(uint32_t index, Region* region, uapi::vfio_region_info_cap_type* type) REQUIRES(lock_) = 0;
   virtual int GetIrqInfo(uapi::vfio_irq_info& info) REQUIRES(lock_) = 0;
   virtual int DriverIoctl(uapi::request_t, void*) REQUIRES(lock_) { return -ENOTTY; }
@@ -47,7 +47,10 @@ class Mdev : public CdevDevice {
   virtual Migration* migration() REQUIRES(lock_) { return nullptr; }
   virtual DmaLog* log() REQUIRES(lock_) { return nullptr; }
 
+  bool asked_info_ GUARDED_BY(lock_) = false;  // the first VFIO_DEVICE_GET_INFO was made
+
  private:
+  int GetInfo(uapi::vfio_device_info& info) REQUIRES(lock_);
   int GetRegionInfo(uapi::vfio_region_info& info) REQUIRES(lock_);
 
   std::shared_ptr<Iommufd> iommufd_ GUARDED_BY(lock_);  // none: not bound

@@ -37,20 +37,11 @@ int Mdpy::Reset() {
   return 0;
 }
 
-int Mdpy::GetInfo(uapi::vfio_device_info& info) {
-  info.flags = uapi::VFIO_DEVICE_FLAGS_PCI;
-  info.num_regions = uapi::VFIO_PCI_NUM_REGIONS;
-  info.num_irqs = uapi::VFIO_PCI_NUM_IRQS;
-  asked_info_ = true;
-  return 0;
-}
-
 int Mdpy::GetRegion(uint32_t index, Region* region, uapi::vfio_region_info_cap_type*) {
   if (index >= uapi::VFIO_PCI_NUM_REGIONS && index != kRegion) return -EINVAL;
-  constexpr uint32_t kBoth = uapi::VFIO_REGION_INFO_FLAG_READ | uapi::VFIO_REGION_INFO_FLAG_WRITE;
-  if (index == uapi::VFIO_PCI_CONFIG_REGION_INDEX) *region = {kConfigSize, 0, kBoth};
+  if (index == uapi::VFIO_PCI_CONFIG_REGION_INDEX) *region = {kConfigSize, 0, kReadWrite};
   if (index == uapi::VFIO_PCI_BAR0_REGION_INDEX || index == kRegion) {
-    *region = {memory_size_, kMemoryOffset, kBoth | uapi::VFIO_REGION_INFO_FLAG_MMAP};
+    *region = {memory_size_, kMemoryOffset, kReadWrite | uapi::VFIO_REGION_INFO_FLAG_MMAP};
   }
   return 0;
 }
@@ -66,10 +57,7 @@ bool Mdpy::Read(uint64_t at, unsigned width, uint32_t* value) {
 }
 
 bool Mdpy::Write(uint64_t at, unsigned width, uint32_t value) {
-  if (at < kConfigSize) {
-    WriteConfig(at, value);
-    return true;
-  }
+  if (WriteConfig(at, value)) return true;
   if (at < kMemoryOffset || at + width > kMemoryOffset + memory_size_) return false;
   std::memcpy(picture_->bytes(), &value, width);
   return true;

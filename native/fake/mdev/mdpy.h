@@ -10,7 +10,6 @@ class Mdpy : public FrameBuffer {
   Mdpy(const MdevDescription& description, FileTable& table, kernel::Mutex& lock, uint32_t width, uint32_t height);
 
  protected:
-  int GetInfo(uapi::vfio_device_info& info) override REQUIRES(lock_);
   int GetRegion(uint32_t index, Region* region, uapi::vfio_region_info_cap_type* type) override REQUIRES(lock_);
   int GetIrqInfo(uapi::vfio_irq_info& info) override REQUIRES(lock_);
   int Reset() override REQUIRES(lock_);
@@ -24,7 +23,6 @@ class Mdpy : public FrameBuffer {
   const uint32_t width_;
   const uint32_t height_;
   const std::shared_ptr<BarMemory> picture_;
-  bool asked_info_ GUARDED_BY(lock_) = false;
 };
 
 }  // namespace fake

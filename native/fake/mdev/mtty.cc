@@ -8,8 +8,6 @@
 namespace fake {
 namespace {
 
-constexpr unsigned kRegionShift = 40;
-constexpr uint64_t kRegionOffsetMask = (uint64_t{1} << kRegionShift) - 1;
 constexpr uint64_t kPortSize = 8;
 constexpr uint64_t kMagic = 0x7e9d09898c3e2c4e;
 constexpr std::size_t kHeaderSize = offsetof(SerialState, port);
@@ -186,8 +184,7 @@ int Mtty::State::Step(uint32_t next, std::shared_ptr<File>* file) {
       break;
   }
   if (state() == uapi::VFIO_DEVICE_STATE_RESUMING) {
-    const int loaded = Load();
-    if (loaded != 0) return loaded;
+    if (const int loaded = Load(); loaded != 0) return loaded;
   }
   DisableFiles();  // the old state was pre-copy, stop-copy or resuming
   return 0;
@@ -206,20 +203,11 @@ int Mtty::Reset() {
 
 void Mtty::CloseDevice() { state_.DisableFiles(); }
 
-int Mtty::GetInfo(uapi::vfio_device_info& info) {
-  info.flags = uapi::VFIO_DEVICE_FLAGS_PCI;
-  info.num_regions = uapi::VFIO_PCI_NUM_REGIONS;
-  info.num_irqs = uapi::VFIO_PCI_NUM_IRQS;
-  asked_info_ = true;
-  return 0;
-}
-
 int Mtty::GetRegion(uint32_t index, Region* region, uapi::vfio_region_info_cap_type*) {
   if (index >= uapi::VFIO_PCI_NUM_REGIONS) return -EINVAL;
   uint64_t size = index < ports_ ? kPortSize : 0;
   if (index == uapi::VFIO_PCI_CONFIG_REGION_INDEX) size = config_.size();
-  *region = {size, uint64_t{index} << kRegionShift,
-             uapi::VFIO_REGION_INFO_FLAG_READ | uapi::VFIO_REGION_INFO_FLAG_WRITE};
+  *region = {size, uint64_t{index} << kRegionShift, kReadWrite};
   return 0;
 }
 

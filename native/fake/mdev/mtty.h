@@ -43,7 +43,6 @@ class Mtty : public Mdev {
   Mtty(const MdevDescription& description, FileTable& table, kernel::Mutex& lock, unsigned ports);
 
  protected:
-  int GetInfo(uapi::vfio_device_info& info) override REQUIRES(lock_);
   int GetRegion(uint32_t index, Region* region, uapi::vfio_region_info_cap_type* type) override REQUIRES(lock_);
   int GetIrqInfo(uapi::vfio_irq_info& info) override REQUIRES(lock_);
   int Reset() override REQUIRES(lock_);
@@ -90,7 +89,6 @@ class Mtty : public Mdev {
   const unsigned ports_;
   std::array<uint8_t, 255> config_ GUARDED_BY(lock_) = {};
   std::array<SerialPort, 2> port_ GUARDED_BY(lock_) = {};
-  bool asked_info_ GUARDED_BY(lock_) = false;
   State state_ GUARDED_BY(lock_);
   Log log_ GUARDED_BY(lock_);
 };

@@ -263,16 +263,20 @@ Nvme::Status Nvme::Admin(const Command& command) {
   }
 }
 
+// Of a command that creates a queue.
+Nvme::Status Nvme::CheckQueue(const Command& command, bool exists) {
+  if (command.queue() == 0 || command.queue() > kMostQueues || exists) return kInvalidQueue;
+  if (command.entries() < 2 || command.entries() > kMostEntries) return kInvalidQueueSize;
+  if (command.prp1() % PageSize() != 0) return kInvalidOffset;
+  return (command.words[11] & 1) == 0 ? kInvalidField : kOk;  // not contiguous
+}
+
 Nvme::Status Nvme::CreateCompletion(const Command& command) {
   const auto& words = command.words;
-  const auto id = static_cast<uint16_t>(words[10]);
-  const uint32_t entries = (words[10] >> 16) + 1;
-  if (id == 0 || id > kMostQueues || completions_.contains(id)) return kInvalidQueue;
-  if (entries < 2 || entries > kMostEntries) return kInvalidQueueSize;
-  if (command.prp1() % PageSize() != 0) return kInvalidOffset;
-  if ((words[11] & 1) == 0) return kInvalidField;  // not contiguous
+  const uint16_t id = command.queue();
+  if (const Status bad = CheckQueue(command, completions_.contains(id)); bad != kOk) return bad;
   completions_[id] = {.address = command.prp1(),
-                      .entries = entries,
+                      .entries = command.entries(),
                       .interrupts = (words[11] & 2) != 0,
                       .vector = static_cast<uint16_t>(words[11] >> 16)};
   return kOk;
@@ -280,20 +284,16 @@ Nvme::Status Nvme::CreateCompletion(const Command& command) {
 
 Nvme::Status Nvme::CreateSubmission(const Command& command) {
   const auto& words = command.words;
-  const auto id = static_cast<uint16_t>(words[10]);
-  const uint32_t entries = (words[10] >> 16) + 1;
+  const uint16_t id = command.queue();
   const auto completion = static_cast<uint16_t>(words[11] >> 16);
   if (completion == 0 || !completions_.contains(completion)) return kInvalidCompletionQueue;
-  if (id == 0 || id > kMostQueues || submissions_.contains(id)) return kInvalidQueue;
-  if (entries < 2 || entries > kMostEntries) return kInvalidQueueSize;
-  if (command.prp1() % PageSize() != 0) return kInvalidOffset;
-  if ((words[11] & 1) == 0) return kInvalidField;
-  submissions_[id] = {.address = command.prp1(), .entries = entries, .completion = completion};
+  if (const Status bad = CheckQueue(command, submissions_.contains(id)); bad != kOk) return bad;
+  submissions_[id] = {.address = command.prp1(), .entries = command.entries(), .completion = completion};
   return kOk;
 }
 
 Nvme::Status Nvme::Delete(const Command& command, bool submission) {
-  const auto id = static_cast<uint16_t>(command.words[10]);
+  const uint16_t id = command.queue();
   if (id == 0) return kInvalidQueue;
   if (submission) return submissions_.erase(id) > 0 ? kOk : kInvalidQueue;
   const bool used = std::ranges::any_of(submissions_, [&](const auto& each) { return each.second.completion == id; });

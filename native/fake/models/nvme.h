@@ -44,6 +44,9 @@ class Nvme : public Model {
     std::array<uint32_t, 16> words;
     uint8_t opcode() const { return static_cast<uint8_t>(words[0]); }
     uint32_t id() const { return words[0] >> 16; }
+    // Of a command that creates or deletes a queue.
+    uint16_t queue() const { return static_cast<uint16_t>(words[10]); }
+    uint32_t entries() const { return (words[10] >> 16) + 1; }
     uint64_t prp1() const { return words[6] | uint64_t{words[7]} << 32; }
     uint64_t prp2() const { return words[8] | uint64_t{words[9]} << 32; }
   };
@@ -61,6 +64,7 @@ class Nvme : public Model {
   void Complete(uint16_t queue, const Submission& submission, uint32_t id, Status status);
 
   Status Admin(const Command& command);
+  Status CheckQueue(const Command& command, bool exists);
   Status CreateCompletion(const Command& command);
   Status CreateSubmission(const Command& command);
   Status Delete(const Command& command, bool submission);

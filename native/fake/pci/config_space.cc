@@ -14,8 +14,8 @@ constexpr uint16_t kCommandBusMaster = 1U << 2;
 constexpr std::size_t kCapabilityList = 0x34;
 constexpr uint8_t kPowerManagement = 0x01;
 constexpr std::size_t kPowerControl = 4;
-constexpr uint8_t kMsi = 0x05;
-constexpr uint8_t kMsix = 0x11;
+constexpr uint8_t kMsiCapability = 0x05;
+constexpr uint8_t kMsixCapability = 0x11;
 constexpr uint8_t kExpress = 0x10;
 constexpr std::size_t kDeviceCapabilitiesHigh = 7;
 constexpr uint8_t kFunctionLevelReset = 1U << 4;
@@ -31,8 +31,8 @@ ConfigSpace::ConfigSpace(std::vector<uint8_t> at_open, std::vector<uint8_t> writ
   for (std::size_t at = bytes_.at(kCapabilityList); at != 0; at = bytes_.at(at + 1)) {
     if (bytes_.at(at) == kPowerManagement) power_control_ = at + kPowerControl;
     if (bytes_.at(at) == kExpress) express_ = at;
-    if (bytes_.at(at) == kMsi) msi_ = at;
-    if (bytes_.at(at) == kMsix) msix_ = at;
+    if (bytes_.at(at) == kMsiCapability) msi_ = at;
+    if (bytes_.at(at) == kMsixCapability) msix_ = at;
   }
 }
 

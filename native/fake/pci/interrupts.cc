@@ -57,8 +57,7 @@ int Validate(const uapi::vfio_irq_set& request, const Interrupts::Indices& indic
 }  // namespace
 
 int Interrupts::Set(const uapi::vfio_irq_set& request) {
-  const int valid = Validate(request, indices_);
-  if (valid != 0) return valid;
+  if (const int valid = Validate(request, indices_); valid != 0) return valid;
   const uint32_t action = request.flags & uapi::VFIO_IRQ_SET_ACTION_TYPE_MASK;
   if (request.index == kIntx) {
     if (action == uapi::VFIO_IRQ_SET_ACTION_MASK) return MaskIntx(request);
@@ -143,8 +142,7 @@ int Interrupts::SetIntx(const uapi::vfio_irq_set& request) {
   if (HasEventfds(request)) {
     Trigger trigger;
     const int32_t fd = EventfdAt(request, 0);
-    const int taken = fd >= 0 ? Eventfd::Take(fd, &trigger) : 0;
-    if (taken != 0) return taken;
+    if (const int taken = fd >= 0 ? Eventfd::Take(fd, &trigger) : 0; taken != 0) return taken;
     vectors_[0] = trigger;
     if (!Is(kIntx)) {
       enabled_ = kIntx;
@@ -178,8 +176,7 @@ int Interrupts::UnmaskIntx(const uapi::vfio_irq_set& request) {
   }
   if (unmask_ && unmask_->eventfd().Abandoned()) unmask_.reset();
   std::shared_ptr<Eventfd> eventfd;  // a bad eventfd is reported before EBUSY
-  const int taken = Eventfd::Take(fd, &eventfd);
-  if (taken != 0) return taken;
+  if (const int taken = Eventfd::Take(fd, &eventfd); taken != 0) return taken;
   return unmask_ ? -EBUSY : table_.OnSignal(fd, [this] { Unmask(); }, &unmask_);
 }
 

@@ -19,8 +19,6 @@ namespace {
 
 const uint64_t kPageSize = kernel::PageSize();
 constexpr std::size_t kMostCopied = std::size_t{4} << 20;  // by memdup_user(): KMALLOC_MAX_SIZE
-constexpr unsigned kRegionShift = 40;
-constexpr uint64_t kRegionOffsetMask = (uint64_t{1} << kRegionShift) - 1;
 
 using Kind = BarDescription::Kind;
 
@@ -51,10 +49,6 @@ bool PciDevice::SetRevoked(bool revoked) {
     busy = busy || buffer->busy();
   }
   return !busy;
-}
-
-PciDevice::~PciDevice() {
-  if (wake_up_ >= 0) close(wake_up_);
 }
 
 // vfio_df_ioctl_bind_iommufd()
@@ -102,7 +96,7 @@ void PciDevice::Disable() {
   config_.Restore();
   model_->Reset();
   low_power_ = false;
-  ForgetWakeUp();
+  wake_up_.reset();
   CountVfUser(-1);
 }
 
@@ -200,38 +194,31 @@ int PciDevice::GetIrqInfo(uapi::vfio_irq_info& info) const {
 
 // Which operations vfio-pci knows of each feature on a physical device that has no driver of its own.
 int PciDevice::Feature(uapi::vfio_device_feature& feature) {
-  constexpr uint32_t kKnown = uapi::VFIO_DEVICE_FEATURE_MASK | uapi::VFIO_DEVICE_FEATURE_GET |
-                              uapi::VFIO_DEVICE_FEATURE_SET | uapi::VFIO_DEVICE_FEATURE_PROBE;
-  if (feature.argsz < sizeof(feature) || (feature.flags & ~kKnown) != 0) return -EINVAL;
-  const bool get = (feature.flags & uapi::VFIO_DEVICE_FEATURE_GET) != 0;
-  const bool set = (feature.flags & uapi::VFIO_DEVICE_FEATURE_SET) != 0;
-  const bool probe = (feature.flags & uapi::VFIO_DEVICE_FEATURE_PROBE) != 0;
-  if (!probe && get && set) return -EINVAL;
+  if (const int bad = CheckHeader(feature); bad != 0) return bad;
   if (const auto answer = CoreFeature(feature, nullptr, nullptr, table_)) return *answer;
+  constexpr uint32_t kSet = uapi::VFIO_DEVICE_FEATURE_SET;
   switch (feature.flags & uapi::VFIO_DEVICE_FEATURE_MASK) {
-    case uapi::VFIO_DEVICE_FEATURE_PCI_VF_TOKEN:
+    case uapi::VFIO_DEVICE_FEATURE_PCI_VF_TOKEN: {
       if (description_.virtual_functions == 0) return -ENOTTY;
-      if (get) return -EINVAL;
-      if (probe) return 0;
-      return set ? VfToken(feature) : -EINVAL;
-    case uapi::VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY:
-      if (get) return -EINVAL;
-      if (probe) return 0;
-      return set ? EnterLowPower(-1) : -EINVAL;
-    case uapi::VFIO_DEVICE_FEATURE_LOW_POWER_EXIT:
-      if (get) return -EINVAL;
-      if (probe) return 0;
-      return set ? ExitLowPower() : -EINVAL;
-    case uapi::VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY_WITH_WAKEUP:
-      if (get) return -EINVAL;
-      if (probe) return 0;
-      return set ? EnterLowPowerWithWakeUp(feature) : -EINVAL;
+      const auto checked = CheckFeature(feature, kSet, vf_token_.size());
+      return checked ? *checked : VfToken(feature);
+    }
+    case uapi::VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY: {
+      const auto checked = CheckFeature(feature, kSet, 0);
+      return checked ? *checked : EnterLowPower(nullptr);
+    }
+    case uapi::VFIO_DEVICE_FEATURE_LOW_POWER_EXIT: {
+      const auto checked = CheckFeature(feature, kSet, 0);
+      return checked ? *checked : ExitLowPower();
+    }
+    case uapi::VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY_WITH_WAKEUP: {
+      const auto checked = CheckFeature(feature, kSet, sizeof(uapi::vfio_device_low_power_entry_with_wakeup));
+      return checked ? *checked : EnterLowPowerWithWakeUp(feature);
+    }
     case uapi::VFIO_DEVICE_FEATURE_DMA_BUF: {
-      if (set) return -EINVAL;
-      if (probe) return 0;
-      if (!get || feature.argsz < sizeof(feature) + sizeof(uapi::vfio_device_feature_dma_buf)) return -EINVAL;
-      if (!IsThere<uapi::vfio_device_feature_dma_buf>(&feature + 1)) return -EFAULT;
-      return ExportDmaBuf(*reinterpret_cast<uapi::vfio_device_feature_dma_buf*>(&feature + 1));
+      auto& request = *reinterpret_cast<uapi::vfio_device_feature_dma_buf*>(&feature + 1);
+      const auto checked = CheckFeature(feature, uapi::VFIO_DEVICE_FEATURE_GET, sizeof(request));
+      return checked ? *checked : ExportDmaBuf(request);
     }
     default:
       return -ENOTTY;
@@ -283,43 +270,30 @@ int PciDevice::Reset() {
 }
 
 // vfio_pci_runtime_pm_entry(): revokes before it refuses.
-int PciDevice::EnterLowPower(int wake_up) {
+int PciDevice::EnterLowPower(std::shared_ptr<Eventfd> wake_up) {
   if (!SetRevoked(true)) return kSleeps;
   if (low_power_) return -EINVAL;
   low_power_ = true;
-  wake_up_ = wake_up;
+  wake_up_ = std::move(wake_up);
   return 0;
 }
 
 // vfio_pci_core_pm_entry_with_wakeup()
 int PciDevice::EnterLowPowerWithWakeUp(const uapi::vfio_device_feature& feature) {
   uapi::vfio_device_low_power_entry_with_wakeup entry = {};
-  if (feature.argsz < sizeof(feature) + sizeof(entry)) return -EINVAL;
   std::memcpy(&entry, &feature + 1, sizeof(entry));
   if (entry.wakeup_eventfd < 0) return -EINVAL;
-  std::array<char, 64> target = {};
-  const std::string link = "/proc/self/fd/" + std::to_string(entry.wakeup_eventfd);
-  if (readlink(link.c_str(), target.data(), target.size() - 1) < 0) return -EBADF;
-  if (std::string_view(target.data()).find("[eventfd]") == std::string_view::npos) return -EINVAL;
-  const int copy = fcntl(entry.wakeup_eventfd, F_DUPFD_CLOEXEC, 0);
-  if (copy < 0) return -errno;
-  const int result = EnterLowPower(copy);
-  if (result != 0) close(copy);
-  return result;
+  std::shared_ptr<Eventfd> wake_up;
+  if (const int taken = Eventfd::Take(entry.wakeup_eventfd, &wake_up); taken != 0) return taken;
+  return EnterLowPower(std::move(wake_up));
 }
 
 // vfio_pci_core_runtime_resume(): exports stay revoked until LOW_POWER_EXIT.
 void PciDevice::WakeUp() {
-  if (wake_up_ < 0) return;
-  const uint64_t one = 1;
-  [[maybe_unused]] const auto written = write(wake_up_, &one, sizeof(one));
-  ForgetWakeUp();
+  if (!wake_up_) return;
+  wake_up_->Signal();
+  wake_up_.reset();
   low_power_ = false;
-}
-
-void PciDevice::ForgetWakeUp() {
-  if (wake_up_ >= 0) close(wake_up_);
-  wake_up_ = -1;
 }
 
 int PciDevice::ExitLowPower() {
@@ -408,52 +382,56 @@ int64_t PciDevice::WriteRegion(uint64_t offset, const void* buffer, std::size_t 
   return MoveBar(index, offset, bytes.data(), size, Access::kWrite);
 }
 
+// A BAR of a device, from `start` on.
+struct PciDevice::BarPart {
+  std::shared_ptr<PciDevice> device;
+  unsigned bar;
+  uint64_t start;
+};
+
 // Accesses through a mapping of registers. They arrive from JavaScript without the fake kernel's lock.
 class PciDevice::RegisterTrap : public kernel::MmioTrap {
  public:
-  RegisterTrap(std::shared_ptr<PciDevice> device, unsigned bar, uint64_t start)
-      : device_(std::move(device)), bar_(bar), start_(start) {}
+  explicit RegisterTrap(BarPart part) : part_(std::move(part)) {}
 
   uint64_t Read(uint64_t offset, unsigned width) override {
-    const kernel::Lock guard(device_->lock_);
-    return device_->Answers() ? device_->Access1(bar_, start_ + offset, width, Access::kRead, 0) : ~uint64_t{0};
+    const kernel::Lock guard(part_.device->lock_);
+    return part_.device->Answers() ? part_.device->Access1(part_.bar, part_.start + offset, width, Access::kRead, 0)
+                                   : ~uint64_t{0};
   }
   void Write(uint64_t offset, unsigned width, uint64_t value) override {
-    const kernel::Lock guard(device_->lock_);
-    if (device_->Answers()) device_->Access1(bar_, start_ + offset, width, Access::kWrite, value);
+    const kernel::Lock guard(part_.device->lock_);
+    if (part_.device->Answers()) part_.device->Access1(part_.bar, part_.start + offset, width, Access::kWrite, value);
   }
 
  private:
-  std::shared_ptr<PciDevice> device_;
-  unsigned bar_;
-  uint64_t start_;
+  const BarPart part_;
 };
 
 // The target of a mapping by address: the BAR on the bus, whoever uses the device later. It is never revoked; a device
 // that does not decode memory does not answer.
 class PciDevice::MappedBar : public Pages {
  public:
-  MappedBar(std::shared_ptr<PciDevice> device, unsigned bar, uint64_t start)
-      : device_(std::move(device)), bar_(bar), start_(start) {}
+  explicit MappedBar(BarPart part) : part_(std::move(part)) {}
 
-  int Pin(uint64_t, uint64_t, bool) const override REQUIRES(device_->lock_) { return device_->Answers() ? 0 : -EFAULT; }
-  bool Read(uint64_t offset, void* buffer, std::size_t size) const override REQUIRES(device_->lock_) {
-    if (device_->Answers()) {
-      device_->ReadBar(bar_, start_ + offset, buffer, size);
+  int Pin(uint64_t, uint64_t, bool) const override REQUIRES(part_.device->lock_) {
+    return part_.device->Answers() ? 0 : -EFAULT;
+  }
+  bool Read(uint64_t offset, void* buffer, std::size_t size) const override REQUIRES(part_.device->lock_) {
+    if (part_.device->Answers()) {
+      part_.device->ReadBar(part_.bar, part_.start + offset, buffer, size);
     } else {
       std::memset(buffer, 0xff, size);
     }
     return true;
   }
-  bool Write(uint64_t offset, const void* buffer, std::size_t size) const override REQUIRES(device_->lock_) {
-    if (device_->Answers()) device_->WriteBar(bar_, start_ + offset, buffer, size);
+  bool Write(uint64_t offset, const void* buffer, std::size_t size) const override REQUIRES(part_.device->lock_) {
+    if (part_.device->Answers()) part_.device->WriteBar(part_.bar, part_.start + offset, buffer, size);
     return true;
   }
 
  private:
-  std::shared_ptr<PciDevice> device_;
-  unsigned bar_;
-  uint64_t start_;
+  const BarPart part_;
 };
 
 int PciDevice::Mmap(std::size_t length, int protection, int flags, uint64_t offset, kernel::MappedPages* out) {
@@ -465,19 +443,21 @@ int PciDevice::Mmap(std::size_t length, int protection, int flags, uint64_t offs
   const uint64_t wanted = (length + kPageSize - 1) & ~(kPageSize - 1);
   if (wanted > pages || offset > pages - wanted) return -EINVAL;
   const auto& memory = memory_.at(index);
-  const int placed = flags & kernel::kPlacement;
-  void* address =
-      memory ? mmap(out->address, length, protection, MAP_SHARED | placed, memory->fd(), static_cast<off_t>(offset))
-             : mmap(out->address, length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | placed, -1, 0);
-  if (address == MAP_FAILED) return -errno;
-  out->address = address;
+  if (memory) {
+    if (const int mapped = memory->Map(length, protection, flags, offset, &out->address); mapped != 0) return mapped;
+  } else {
+    const int placed = flags & kernel::kPlacement;
+    void* address = mmap(out->address, length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | placed, -1, 0);
+    if (address == MAP_FAILED) return -errno;
+    out->address = address;
+  }
   // Weak, because the mapping of a closed region may last until its ArrayBuffer is garbage collected.
   const auto make_pages = [weak = weak_from_this(), index, start = offset](uint64_t at) -> std::shared_ptr<Pages> {
     auto device = weak.lock();
-    return device ? std::make_shared<MappedBar>(std::move(device), index, start + at) : nullptr;
+    return device ? std::make_shared<MappedBar>(BarPart{std::move(device), index, start + at}) : nullptr;
   };
-  table_.bar_mappings().Add(reinterpret_cast<uintptr_t>(address), length, make_pages);
-  if (!memory) out->trap = std::make_shared<RegisterTrap>(shared_from_this(), index, offset);
+  table_.bar_mappings().Add(reinterpret_cast<uintptr_t>(out->address), length, make_pages);
+  if (!memory) out->trap = std::make_shared<RegisterTrap>(BarPart{shared_from_this(), index, offset});
   return 0;
 }
 

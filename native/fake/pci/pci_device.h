@@ -37,7 +37,6 @@ class PciDevice : public CdevDevice,
  public:
   using ReportFault = std::function<void(DmaFault)>;
   PciDevice(DeviceDescription description, FileTable& table, kernel::Mutex& lock, ReportFault report);
-  ~PciDevice() override;
 
   int Bind(const uapi::vfio_device_bind_iommufd& command, uint32_t* device_id) override REQUIRES(lock_);
   void Unbind() override REQUIRES(lock_);
@@ -70,6 +69,7 @@ class PciDevice : public CdevDevice,
   const DeviceDescription& description() const { return description_; }
 
  private:
+  struct BarPart;
   class RegisterTrap;
   using VfTokenBytes = std::array<uint8_t, 16>;
   class MappedBar;
@@ -99,11 +99,10 @@ class PciDevice : public CdevDevice,
   // A hot reset with the groups of devices that were opened through them.
   int FindGroups(const uapi::vfio_pci_hot_reset& request, std::vector<const VfioGroup*>* groups) const REQUIRES(lock_);
   int VfToken(const uapi::vfio_device_feature& feature) REQUIRES(lock_);
-  int EnterLowPower(int wake_up) REQUIRES(lock_);
+  int EnterLowPower(std::shared_ptr<Eventfd> wake_up) REQUIRES(lock_);
   int EnterLowPowerWithWakeUp(const uapi::vfio_device_feature& feature) REQUIRES(lock_);
   // Every access through the fd wakes the device; with a wake-up eventfd, that ends low power.
   void WakeUp() REQUIRES(lock_);
-  void ForgetWakeUp() REQUIRES(lock_);
   bool CanReset() const REQUIRES(lock_);
   int SetIoeventfd(const uapi::vfio_device_ioeventfd& request) REQUIRES(lock_);
   int ExitLowPower() REQUIRES(lock_);
@@ -144,7 +143,7 @@ class PciDevice : public CdevDevice,
   std::array<std::shared_ptr<BarMemory>, kBars> memory_;
   ConfigSpace config_ GUARDED_BY(lock_);
   bool low_power_ GUARDED_BY(lock_) = false;            // between LOW_POWER_ENTRY and LOW_POWER_EXIT
-  int wake_up_ GUARDED_BY(lock_) = -1;                  // an eventfd, of LOW_POWER_ENTRY_WITH_WAKEUP
+  std::shared_ptr<Eventfd> wake_up_ GUARDED_BY(lock_);  // of LOW_POWER_ENTRY_WITH_WAKEUP
   std::shared_ptr<Iommufd> iommufd_ GUARDED_BY(lock_);  // none: not bound
   uint32_t device_id_ GUARDED_BY(lock_) = 0;
   std::vector<std::weak_ptr<PciDevice>> bus_ GUARDED_BY(lock_);

@@ -7,7 +7,6 @@
 namespace fake {
 namespace {
 
-constexpr unsigned kRegionShift = 40;
 constexpr std::size_t kMostIoeventfds = 1000;
 // PCI 3.0, 6.2.2, 6.2.3, 6.8.1 and 6.8.2; offsets of control registers are from their capability's start.
 constexpr std::size_t kCommandHigh = 0x05;
@@ -61,7 +60,7 @@ int PciDevice::SetIoeventfd(const uapi::vfio_device_ioeventfd& request) {
   if (width != 1 && width != 2 && width != 4 && width != 8) return -EINVAL;
   if (request.fd < -1) return -EINVAL;
   const uint64_t bar = request.offset >> kRegionShift;
-  const uint64_t at = request.offset & ((uint64_t{1} << kRegionShift) - 1);
+  const uint64_t at = request.offset & kRegionOffsetMask;
   if (bar >= kBars || at + width > description_.bars.at(bar).size) return -EINVAL;
   const auto& msix = description_.msix;
   if (msix && msix->bar == bar && at + width > msix->offset && at < msix->offset + msix->size) return -EINVAL;

@@ -35,10 +35,7 @@ void PciDevice::CountVfUser(int change) {
 
 // vfio_pci_core_feature_token()
 int PciDevice::VfToken(const uapi::vfio_device_feature& feature) {
-  if (feature.argsz < sizeof(feature) + vf_token_.size()) return -EINVAL;
-  VfTokenBytes token;
-  if (!CopyFromUser(token.data(), &feature + 1, token.size())) return -EFAULT;
-  vf_token_ = token;
+  std::memcpy(vf_token_.data(), &feature + 1, vf_token_.size());
   return 0;
 }
 

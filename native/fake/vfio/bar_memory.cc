@@ -4,7 +4,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <new>
+
+#include "kernel/kernel.h"
 
 namespace fake {
 
@@ -24,6 +27,14 @@ BarMemory::BarMemory(uint64_t size) : size_(size), fd_(memfd_create("fake-bar", 
 BarMemory::~BarMemory() {
   munmap(bytes_, size_);
   close(fd_);
+}
+
+int BarMemory::Map(std::size_t length, int protection, int flags, uint64_t offset, void** address) const {
+  const int placed = MAP_SHARED | (flags & kernel::kPlacement);
+  void* mapped = mmap(*address, length, protection, placed, fd_, static_cast<off_t>(offset));
+  if (mapped == MAP_FAILED) return -errno;
+  *address = mapped;
+  return 0;
 }
 
 }  // namespace fake

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "fake/files/user_memory.h"
+#include "fake/vfio/info_capabilities.h"
 
 namespace fake {
 namespace {
@@ -33,16 +34,21 @@ std::optional<T> After(const Header& header) {
   return copied;
 }
 
+// The data of a capability.
+template <typename Capability>
+std::vector<uint8_t> BehindHeader(const Capability& capability) {
+  const auto* bytes = reinterpret_cast<const uint8_t*>(&capability);
+  return {bytes + sizeof(capability.header), bytes + sizeof(capability)};
+}
+
 }  // namespace
 
 int Type1Iommu::AttachGroup(IoAddressSpace::Owner group, const Iommu& iommu) {
   if (invalid_ > 0) return -EBUSY;
   if (!has_domain_) {
     PageTable table;
-    const int made = iommu.AllocatePaging(0, nullptr, &table);
-    if (made != 0) return made;
-    const int added = space_.AddDomain(this, table.aperture);
-    if (added != 0) return added;
+    if (const int made = iommu.AllocatePaging(0, nullptr, &table); made != 0) return made;
+    if (const int added = space_.AddDomain(this, table.aperture); added != 0) return added;
     has_domain_ = true;
   }
   return space_.Reserve(group, iommu.Reserved()) == 0 ? 0 : -EINVAL;
@@ -94,42 +100,25 @@ bool Type1Iommu::Cuts(uint64_t iova, uint64_t last) {
 
 int Type1Iommu::GetInfo(uapi::vfio_iommu_type1_info& info) const {
   if (info.argsz < offsetof(uapi::vfio_iommu_type1_info, cap_offset)) return -EINVAL;
+  const uapi::vfio_iommu_type1_info_cap_migration migration = {.pgsize_bitmap = kPageSize,
+                                                               .max_dirty_bitmap_size = kMostBitmapBytes};
+  const uapi::vfio_iommu_type1_info_dma_avail available = {.avail =
+                                                               static_cast<uint32_t>(kMostMappings - dmas_.size())};
   const auto ranges = space_.Ranges();
-  std::vector<uint8_t> bytes;
-  const auto add = [&](const void* data, std::size_t size) {
-    const auto* first = static_cast<const uint8_t*>(data);
-    bytes.insert(bytes.end(), first, first + size);
-    bytes.resize((bytes.size() + 7) / 8 * 8);
-  };
-  constexpr uint32_t kAvailableAt = sizeof(info) + sizeof(uapi::vfio_iommu_type1_info_cap_migration);
-  constexpr uint32_t kRangesAt = kAvailableAt + 16;
-  const uapi::vfio_iommu_type1_info_cap_migration migration = {
-      .header = {uapi::VFIO_IOMMU_TYPE1_INFO_CAP_MIGRATION, 1, kAvailableAt},
-      .pgsize_bitmap = kPageSize,
-      .max_dirty_bitmap_size = kMostBitmapBytes};
-  const uapi::vfio_iommu_type1_info_dma_avail available = {
-      .header = {uapi::VFIO_IOMMU_TYPE1_INFO_DMA_AVAIL, 1, kRangesAt},
-      .avail = static_cast<uint32_t>(kMostMappings - dmas_.size())};
-  const uapi::vfio_iommu_type1_info_cap_iova_range iovas = {
-      .header = {uapi::VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE, 1, 0}, .nr_iovas = static_cast<uint32_t>(ranges.size())};
-  add(&migration, sizeof(migration));
-  add(&available, sizeof(available));
-  add(&iovas, sizeof(iovas));
+  const uapi::vfio_iommu_type1_info_cap_iova_range iovas = {.nr_iovas = static_cast<uint32_t>(ranges.size())};
+  auto iova_data = BehindHeader(iovas);
   for (const auto& [start, last] : ranges) {
     const uapi::vfio_iova_range range = {start, last};
-    add(&range, sizeof(range));
+    const auto* bytes = reinterpret_cast<const uint8_t*>(&range);
+    iova_data.insert(iova_data.end(), bytes, bytes + sizeof(range));
   }
-  const bool fits = info.argsz >= sizeof(info) + bytes.size();
-  const bool has_field = info.argsz >= offsetof(uapi::vfio_iommu_type1_info, cap_offset) + sizeof(info.cap_offset);
-  if (fits) {
-    if (!CopyToUser(&info + 1, bytes.data(), bytes.size())) return -EFAULT;
-  } else {
-    info.argsz = static_cast<uint32_t>(sizeof(info) + bytes.size());
-  }
-  info.flags = uapi::VFIO_IOMMU_INFO_PGSIZES | uapi::VFIO_IOMMU_INFO_CAPS;
+  info.flags = uapi::VFIO_IOMMU_INFO_PGSIZES;
   info.iova_pgsizes = kPageSizes;
-  if (has_field) info.cap_offset = fits ? sizeof(info) : 0;
-  return 0;
+  const bool added = AddCapabilities(info, uapi::VFIO_IOMMU_INFO_CAPS,
+                                     {{uapi::VFIO_IOMMU_TYPE1_INFO_CAP_MIGRATION, 1, BehindHeader(migration)},
+                                      {uapi::VFIO_IOMMU_TYPE1_INFO_DMA_AVAIL, 1, BehindHeader(available)},
+                                      {uapi::VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE, 1, std::move(iova_data)}});
+  return added ? 0 : -EFAULT;
 }
 
 // vfio_dma_do_map()

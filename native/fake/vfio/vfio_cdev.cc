@@ -13,6 +13,22 @@ int CdevDevice::FindIommufd(int fd, std::shared_ptr<Iommufd>* iommufd) {
   return fcntl(fd, F_GETFD) < 0 ? -EBADF : -EBADFD;
 }
 
+int VfioDeviceFile::Ioctl(uapi::request_t request, void* argument) {
+  return bound_ ? device_->Ioctl(request, argument) : -EINVAL;
+}
+
+int64_t VfioDeviceFile::Pread(void* buffer, std::size_t size, uint64_t offset) {
+  return bound_ ? device_->ReadRegion(offset, buffer, size) : -EINVAL;
+}
+
+int64_t VfioDeviceFile::Pwrite(const void* buffer, std::size_t size, uint64_t offset) {
+  return bound_ ? device_->WriteRegion(offset, buffer, size) : -EINVAL;
+}
+
+int VfioDeviceFile::Mmap(std::size_t length, int protection, int flags, uint64_t offset, kernel::MappedPages* out) {
+  return bound_ ? device_->Mmap(length, protection, flags, offset, out) : -EINVAL;
+}
+
 VfioCdev::~VfioCdev() {
   if (!bound_) return;
   device_->Unbind();
@@ -24,25 +40,12 @@ int VfioCdev::Ioctl(uapi::request_t request, void* argument) {
     auto& command = *static_cast<uapi::vfio_device_bind_iommufd*>(argument);
     VfioGroup* group = device_->group();
     if (group && group->open) return -EBUSY;
-    const int result = device_->Bind(command, &command.out_devid);
-    if (result != 0) return result;
+    if (const int result = device_->Bind(command, &command.out_devid); result != 0) return result;
     bound_ = true;
     if (group) ++group->bound_devices;
     return 0;
   }
-  return bound_ ? device_->Ioctl(request, argument) : -EINVAL;
-}
-
-int64_t VfioCdev::Pread(void* buffer, std::size_t size, uint64_t offset) {
-  return bound_ ? device_->ReadRegion(offset, buffer, size) : -EINVAL;
-}
-
-int64_t VfioCdev::Pwrite(const void* buffer, std::size_t size, uint64_t offset) {
-  return bound_ ? device_->WriteRegion(offset, buffer, size) : -EINVAL;
-}
-
-int VfioCdev::Mmap(std::size_t length, int protection, int flags, uint64_t offset, kernel::MappedPages* out) {
-  return bound_ ? device_->Mmap(length, protection, flags, offset, out) : -EINVAL;
+  return VfioDeviceFile::Ioctl(request, argument);
 }
 
 }  // namespace fake

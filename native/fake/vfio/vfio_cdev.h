@@ -9,20 +9,24 @@
 #include "fake/files/file.h"
 #include "fake/iommufd/iommufd.h"
 #include "kernel/mutex.h"
+#include "kernel/non_copyable.h"
 #include "uapi/vfio.h"
 
 namespace fake {
+
+// Drivers of PCI devices place a region at its index << kRegionShift in the device's file.
+constexpr unsigned kRegionShift = 40;
+constexpr uint64_t kRegionOffsetMask = (uint64_t{1} << kRegionShift) - 1;
+constexpr uint32_t kReadWrite = uapi::VFIO_REGION_INFO_FLAG_READ | uapi::VFIO_REGION_INFO_FLAG_WRITE;
 
 class VfioContainer;
 class VfioGroup;
 
 // A device that a VFIO driver is bound to. The caller holds the fake kernel's lock.
-class CdevDevice {
+class CdevDevice : private kernel::NonCopyable {
  public:
   CdevDevice(std::string cdev, FileTable& table, kernel::Mutex& lock)
       : table_(table), lock_(lock), cdev_(std::move(cdev)) {}
-  CdevDevice(const CdevDevice&) = delete;
-  CdevDevice& operator=(const CdevDevice&) = delete;
   virtual ~CdevDevice() = default;
 
   // Succeeds for one open file at a time.
@@ -54,7 +58,8 @@ class CdevDevice {
   }
 
  protected:
-  friend class VfioCdev;  // for lock_ in their rules
+  friend class VfioDeviceFile;  // for lock_ in their rules
+  friend class VfioCdev;
   friend class VfioGroupDevice;
 
   // The iommufd that a bind names: 0, or a negated errno.
@@ -69,14 +74,11 @@ class CdevDevice {
   VfioGroup* group_ = nullptr;
 };
 
-// One open file.
-class VfioCdev : public File {
+// An open file of a device.
+class VfioDeviceFile : public File {
  public:
-  explicit VfioCdev(std::shared_ptr<CdevDevice> device) : device_(std::move(device)) {}
-  ~VfioCdev() override REQUIRES(device_->lock_);
+  explicit VfioDeviceFile(std::shared_ptr<CdevDevice> device) : device_(std::move(device)) {}
 
-  std::string Path() override { return "/dev/vfio/devices/" + device_->cdev(); }
-  dev_t DeviceNumber() override { return makedev(kVfioDeviceMajor, device_->number()); }
   std::string Fdinfo(int) override { return "vfio-device-syspath: /sys" + device_->syspath() + "\n"; }
   int Ioctl(uapi::request_t request, void* argument) override REQUIRES(device_->lock_);
   int64_t Pread(void* buffer, std::size_t size, uint64_t offset) override REQUIRES(device_->lock_);
@@ -84,9 +86,20 @@ class VfioCdev : public File {
   int Mmap(std::size_t length, int protection, int flags, uint64_t offset, kernel::MappedPages* out) override
       REQUIRES(device_->lock_);
 
- private:
-  std::shared_ptr<CdevDevice> device_;
-  bool bound_ = false;
+ protected:
+  const std::shared_ptr<CdevDevice> device_;
+  bool bound_ = false;  // if not, all calls but the bind are refused
+};
+
+// A device that was opened through its cdev.
+class VfioCdev : public VfioDeviceFile {
+ public:
+  using VfioDeviceFile::VfioDeviceFile;
+  ~VfioCdev() override REQUIRES(device_->lock_);
+
+  std::string Path() override { return "/dev/vfio/devices/" + device_->cdev(); }
+  dev_t DeviceNumber() override { return makedev(kVfioDeviceMajor, device_->number()); }
+  int Ioctl(uapi::request_t request, void* argument) override REQUIRES(device_->lock_);
 };
 
 }  // namespace fake

@@ -21,8 +21,7 @@ int VfioContainer::SetIommu(uint64_t type) {
   if (type != uapi::VFIO_TYPE1_IOMMU && type != uapi::VFIO_TYPE1v2_IOMMU) return -ENODEV;
   auto driver = std::make_unique<Type1Iommu>(bars_, type == uapi::VFIO_TYPE1v2_IOMMU);
   for (const VfioGroup* group : groups_) {
-    const int attached = driver->AttachGroup(group, iommu_);
-    if (attached != 0) return attached;
+    if (const int attached = driver->AttachGroup(group, iommu_); attached != 0) return attached;
   }
   iommu_driver_ = std::move(driver);
   return 0;

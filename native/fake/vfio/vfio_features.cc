@@ -129,6 +129,13 @@ int ReportLogging(uapi::vfio_device_feature& feature, DmaLog& log) {
 
 }  // namespace
 
+int CheckHeader(const uapi::vfio_device_feature& feature) {
+  constexpr uint32_t kBoth = uapi::VFIO_DEVICE_FEATURE_GET | uapi::VFIO_DEVICE_FEATURE_SET;
+  constexpr uint32_t kKnown = uapi::VFIO_DEVICE_FEATURE_MASK | kBoth | uapi::VFIO_DEVICE_FEATURE_PROBE;
+  if (feature.argsz < sizeof(feature) || (feature.flags & ~kKnown) != 0) return -EINVAL;
+  return (feature.flags & (kBoth | uapi::VFIO_DEVICE_FEATURE_PROBE)) == kBoth ? -EINVAL : 0;
+}
+
 std::optional<int> CheckFeature(const uapi::vfio_device_feature& feature, uint32_t operations, std::size_t payload) {
   const uint32_t asked = feature.flags & (uapi::VFIO_DEVICE_FEATURE_GET | uapi::VFIO_DEVICE_FEATURE_SET);
   if ((asked & ~operations) != 0) return -EINVAL;
@@ -144,8 +151,7 @@ int Migration::SetState(uint32_t state, std::shared_ptr<File>* file) {
     uint32_t next = kNext.at(state_).at(state);
     while (next != uapi::VFIO_DEVICE_STATE_ERROR && !IsSupported(next, flags_)) next = kNext.at(next).at(state);
     if (next == uapi::VFIO_DEVICE_STATE_ERROR) return -EINVAL;
-    const int result = Step(next, file);
-    if (result != 0) return result;
+    if (const int result = Step(next, file); result != 0) return result;
     state_ = next;
   }
   return 0;

@@ -8,16 +8,15 @@
 #include <vector>
 
 #include "fake/files/file.h"
+#include "kernel/non_copyable.h"
 #include "uapi/vfio.h"
 
 namespace fake {
 
 // The state of a device that can be migrated. Called with the fake kernel's lock held.
-class Migration {
+class Migration : private kernel::NonCopyable {
  public:
   explicit Migration(uint64_t flags) : flags_(flags) {}
-  Migration(const Migration&) = delete;
-  Migration& operator=(const Migration&) = delete;
   virtual ~Migration() = default;
 
   uint64_t flags() const { return flags_; }
@@ -42,17 +41,13 @@ class Migration {
 };
 
 // A device's log of the pages that it wrote to.
-class DmaLog {
+class DmaLog : private kernel::NonCopyable {
  public:
   struct Range {
     uint64_t start;
     uint64_t last;
   };
   using Mark = std::function<void(uint64_t iova, uint64_t length)>;
-
-  DmaLog() = default;
-  DmaLog(const DmaLog&) = delete;
-  DmaLog& operator=(const DmaLog&) = delete;
   virtual ~DmaLog() = default;
 
   virtual int Start(const std::vector<Range>& ranges, uint64_t* page_size) = 0;
@@ -60,6 +55,9 @@ class DmaLog {
   // Calls `mark` for each written page, and clears the log.
   virtual int ReadAndClear(uint64_t iova, uint64_t length, const Mark& mark) = 0;
 };
+
+// The checks of VFIO_DEVICE_FEATURE that do not depend on the feature: 0 or a negated errno.
+int CheckHeader(const uapi::vfio_device_feature& feature);
 
 // vfio_check_feature(): 0 or a negated errno is the result of the ioctl; nullopt: the operation must be done.
 std::optional<int> CheckFeature(const uapi::vfio_device_feature& feature, uint32_t operations, std::size_t payload);

@@ -55,8 +55,7 @@ int VfioGroupFile::SetContainer(int fd) {
   if (!file && fcntl(fd, F_GETFD) < 0) return -EBADF;
   if (group_->container || group_->iommufd) return -EINVAL;
   if (const auto container = std::dynamic_pointer_cast<VfioContainerFile>(file)) {
-    const int attached = container->container()->Attach(group_.get());
-    if (attached != 0) return attached;
+    if (const int attached = container->container()->Attach(group_.get()); attached != 0) return attached;
     group_->container = container->container();
     return 0;
   }
@@ -83,8 +82,7 @@ int VfioGroupFile::GetDeviceFd(const std::string& name) {
     if (match == 0) continue;
     if (!group_->container && !group_->iommufd) return -EINVAL;
     if (group_->container && !group_->container->has_iommu()) return -EINVAL;
-    const int opened = device->OpenInGroup(group_->container, group_->iommufd);
-    if (opened != 0) return opened;
+    if (const int opened = device->OpenInGroup(group_->container, group_->iommufd); opened != 0) return opened;
     if (group_->container) ++group_->users;
     return table_.Install(std::make_shared<VfioGroupDevice>(device, group_->container ? shared_from_this() : nullptr),
                           "vfio-device");
@@ -101,19 +99,7 @@ int VfioGroupDevice::Ioctl(uapi::request_t request, void* argument) {
   if (request == uapi::VFIO_DEVICE_BIND_IOMMUFD) return -EINVAL;
   const bool of_cdevs =
       request == uapi::VFIO_DEVICE_ATTACH_IOMMUFD_PT || request == uapi::VFIO_DEVICE_DETACH_IOMMUFD_PT;
-  return of_cdevs ? -ENOTTY : device_->Ioctl(request, argument);
-}
-
-int64_t VfioGroupDevice::Pread(void* buffer, std::size_t size, uint64_t offset) {
-  return device_->ReadRegion(offset, buffer, size);
-}
-
-int64_t VfioGroupDevice::Pwrite(const void* buffer, std::size_t size, uint64_t offset) {
-  return device_->WriteRegion(offset, buffer, size);
-}
-
-int VfioGroupDevice::Mmap(std::size_t length, int protection, int flags, uint64_t offset, kernel::MappedPages* out) {
-  return device_->Mmap(length, protection, flags, offset, out);
+  return of_cdevs ? -ENOTTY : VfioDeviceFile::Ioctl(request, argument);
 }
 
 }  // namespace fake

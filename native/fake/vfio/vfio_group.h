@@ -61,23 +61,19 @@ class VfioGroupFile : public File, public std::enable_shared_from_this<VfioGroup
 };
 
 // A device that was opened through its group.
-class VfioGroupDevice : public File {
+class VfioGroupDevice : public VfioDeviceFile {
  public:
   // `group` is nullptr if the group's file may close before the device's.
   VfioGroupDevice(std::shared_ptr<CdevDevice> device, std::shared_ptr<VfioGroupFile> group)
-      : device_(std::move(device)), group_(std::move(group)) {}
+      : VfioDeviceFile(std::move(device)), group_(std::move(group)) {
+    bound_ = true;
+  }
   ~VfioGroupDevice() override REQUIRES(device_->lock_);
 
   int Ioctl(uapi::request_t request, void* argument) override REQUIRES(device_->lock_);
-  int64_t Pread(void* buffer, std::size_t size, uint64_t offset) override REQUIRES(device_->lock_);
-  int64_t Pwrite(const void* buffer, std::size_t size, uint64_t offset) override REQUIRES(device_->lock_);
-  int Mmap(std::size_t length, int protection, int flags, uint64_t offset, kernel::MappedPages* out) override
-      REQUIRES(device_->lock_);
   std::string Path() override { return "anon_inode:[vfio-device]"; }
-  std::string Fdinfo(int) override { return "vfio-device-syspath: /sys" + device_->syspath() + "\n"; }
 
  private:
-  std::shared_ptr<CdevDevice> device_;
   std::shared_ptr<VfioGroupFile> group_;
 };
 

@@ -5,9 +5,10 @@ import { once } from 'node:events';
 import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
-import { bindToVfio, FdChannel, planBind, planUnbind } from '../../../lib';
+import { bindToVfio, FdChannel, planBind, planUnbind, ShareClient } from '../../../lib';
 import { FakeKernel } from '../../../lib/fake';
 import { afterwards, start, temporaryFolder } from '../../cleanup';
+import { typescript } from '../../typescript';
 
 const checkout = resolve(__dirname, '../../..');
 
@@ -15,7 +16,7 @@ const main = join(checkout, 'lib/cli/main.ts');
 const run = (...args: string[]) => runOn('fake', ...args);
 
 function runOn(kernel: string, ...args: string[]): { status: number | null; stdout: string; stderr: string } {
-  const command = ['--import=tsx', main, ...args];
+  const command = [...typescript, main, ...args];
   const env = { ...process.env, VFIO_DMABUF_KERNEL: kernel };
   return spawnSync(process.execPath, command, { cwd: checkout, encoding: 'utf8', env });
 }
@@ -72,7 +73,7 @@ describe('vfio-dmabuf', function () {
       path = join(temporaryFolder(), 'socket');
     });
     const share = (...options: string[]) => {
-      const args = ['--import=tsx', main, 'share', '01:00.0', '--region', '2', '--socket', path, ...options];
+      const args = [...typescript, main, 'share', '01:00.0', '--region', '2', '--socket', path, ...options];
       const server = start(process.execPath, args, { env: { VFIO_DMABUF_KERNEL: 'fake' } });
       const lines = createInterface(server.stdout)[Symbol.asyncIterator]();
       return { server, exit: once(server, 'exit'), line: async () => String((await lines.next()).value) };
@@ -93,6 +94,21 @@ describe('vfio-dmabuf', function () {
       };
       return { sizes: buffers?.map(({ size }) => size), event, fds: message.fds.length };
     };
+
+    it('tells a client in another process that fake kernels are not shared, and goes on', async () => {
+      const { server, exit, line } = share('--range', '0:1M');
+      await line();
+      for (let i = 0; i < 2; i += 1) {
+        await assert.rejects(ShareClient.connect(path), {
+          code: 'ERR_OTHER_KERNEL',
+          message: /file of another fake kernel\. Each process .* run both ends in one process/,
+        });
+        assert.match(await line(), /^serving pid/);
+        assert.match(await line(), /^gone pid/);
+      }
+      server.kill('SIGTERM');
+      assert.deepEqual(await exit, [0, null]);
+    });
 
     it('serves dma-bufs until it is stopped', async () => {
       const group = String(process.getegid?.());

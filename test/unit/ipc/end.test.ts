@@ -7,6 +7,7 @@ import { FdChannel } from '../../../lib';
 import { start } from '../../cleanup';
 import { lingering, tolerable } from '../../conformance/silence';
 import { itNeeds, python } from '../../needs';
+import { typescript } from '../../typescript';
 
 describe('a process', function () {
   this.timeout(30_000);
@@ -21,7 +22,7 @@ describe('a process', function () {
       ],
       { fds: [one.fd] },
     );
-    const victim = start(process.execPath, ['--import=tsx', join(__dirname, 'leaver.ts')], { fds: [other.fd] });
+    const victim = start(process.execPath, [...typescript, join(__dirname, 'leaver.ts')], { fds: [other.fd] });
     one.close();
     other.close();
     const exit = once(victim, 'exit') as Promise<[number]>;

@@ -6,13 +6,14 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { FdChannel, FdServer } from '../../../lib';
 import { start, temporaryFolder } from '../../cleanup';
+import { typescript } from '../../typescript';
 
 const racers = 3;
 const paths = 60;
 const step = 8; // milliseconds
 
 async function startRacer() {
-  const child = start(process.execPath, ['--import=tsx', join(__dirname, 'racer.ts')]);
+  const child = start(process.execPath, [...typescript, join(__dirname, 'racer.ts')]);
   const lines = createInterface(child.stdout)[Symbol.asyncIterator]();
   const next = async () => {
     const { value } = (await lines.next()) as { value: string };

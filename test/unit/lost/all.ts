@@ -1,7 +1,7 @@
 // Drops one object of each class without close(), and prints the classes that the warnings name.
 import { setImmediate } from 'node:timers/promises';
 import { FakeKernel } from '../../../lib/fake';
-import { Fixture } from '../fuzz/fixture';
+import { Fixture } from '../../long/fuzz/fixture';
 
 const classes: Readonly<Record<string, string>> = {
   'dma-buf': 'DmaBuf',

@@ -4,9 +4,9 @@ import { DmaMemory, Iommufd, VfioDevice } from '../../../lib';
 import { FakeKernel } from '../../../lib/fake';
 
 const kernel = new FakeKernel();
-process.on('warning', ({ code, name, message }: Error & { code?: string }) => {
-  console.log(JSON.stringify({ code, name, what: /The (.*) was not closed/.exec(message)?.[1], made: message }));
-});
+process.on('warning', ({ code, name, message }: Error & { code?: string }) =>
+  console.log(JSON.stringify({ code, name, what: /The (.*) was not closed/.exec(message)?.[1], made: message })),
+);
 function loseAll(): void {
   const iommufd = Iommufd.open({ kernel });
   const ioas = iommufd.allocIoas();

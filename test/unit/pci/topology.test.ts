@@ -26,9 +26,7 @@ describe('the PCI topology of a host', () => {
   before(() => {
     folder = mkdtempSync(join(tmpdir(), 'vfio-dmabuf-hosts-'));
   });
-  after(() => {
-    rmSync(folder, { recursive: true, force: true });
-  });
+  after(() => rmSync(folder, { recursive: true, force: true }));
 
   it('says of every pair what Linux 7.3.4 did, on the machine where it did', () => {
     const { host: recorded, verdicts } = virtualMachine();
@@ -139,9 +137,7 @@ describe('the PCI topology of a host', () => {
       ['a known number of another vendor', twoPorts(intel, 0x1022, 0x2030), 'unsupported'],
     ];
     for (const [title, described, verdict] of rows) {
-      it(`${title}: ${verdict}`, () => {
-        assert.equal(judge(described).verdict, verdict);
-      });
+      it(`${title}: ${verdict}`, () => assert.equal(judge(described).verdict, verdict));
     }
 
     it('a CPU that is not known decides nothing', () => {

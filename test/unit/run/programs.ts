@@ -4,6 +4,7 @@ import { spawnSync } from 'node:child_process';
 import { join, resolve } from 'node:path';
 import { missing, compiler, type Need } from '../../needs';
 import { temporaryFolder } from '../../cleanup';
+import { typescript } from '../../typescript';
 
 const checkout = resolve(__dirname, '../../..');
 const main = join(checkout, 'lib/cli/main.ts');
@@ -39,7 +40,7 @@ export interface Ran {
 
 export function run(args: readonly string[], options: { env?: NodeJS.ProcessEnv; input?: string } = {}): Ran {
   const { env = process.env, input = '' } = options;
-  const command = ['--import=tsx', main, 'run', ...args];
+  const command = [...typescript, main, 'run', ...args];
   return spawnSync(process.execPath, command, { cwd: checkout, encoding: 'utf8', env, input, timeout: 60_000 });
 }
 
