@@ -10,7 +10,7 @@ import { checkProgram, findProgram } from './program-file';
 /** The preload library. @throws Error ERR_NOT_SUPPORTED */
 function preloadLibrary(): string {
   if (process.arch !== 'x64') {
-    throw codedError('ERR_NOT_SUPPORTED', `vfio-dmabuf run works on x86-64, and this is ${process.arch}`);
+    throw codedError('ERR_NOT_SUPPORTED', `vfio-dmabuf run exists for x86-64 only, and this is ${process.arch}`);
   }
   const library = native.runLibrary();
   if (library === undefined) throw codedError('ERR_NOT_SUPPORTED', 'vfio-dmabuf run needs the GNU C library (glibc)');

@@ -73,6 +73,14 @@ describe('vfio-dmabuf run: the command', function () {
     assert.equal(run(['--', 'sh', '-c', 'kill -PIPE $$']).signal, 'SIGPIPE');
   });
 
+  it('says that it exists for x86-64 only', () => {
+    const arch = join(temporaryFolder(), 'arch.cjs');
+    writeFileSync(arch, "Object.defineProperty(process, 'arch', { value: 'arm64' });");
+    const { status, stderr } = run(['--', 'true'], { env: { ...process.env, NODE_OPTIONS: `--require ${arch}` } });
+    assert.equal(status, 1);
+    assert.equal(stderr, 'vfio-dmabuf: vfio-dmabuf run exists for x86-64 only, and this is arm64\n');
+  });
+
   const machineFile = (text: string): string => {
     const file = join(temporaryFolder(), 'machine.json');
     writeFileSync(file, text);
