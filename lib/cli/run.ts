@@ -31,6 +31,8 @@ export function withoutSeparators(library: string, folder: string): string {
   return link;
 }
 
+const list = (strings: readonly string[]): string => strings.map((string) => `${string}\0`).join('');
+
 function run(program: string, args: readonly string[], machineName: string): never {
   const library = preloadLibrary();
   const machine = readMachine(machineName);
@@ -42,8 +44,8 @@ function run(program: string, args: readonly string[], machineName: string): nev
   return kernelCall({ path }, () =>
     native.runProgram(
       path,
-      [program, ...args],
-      Object.entries(all).map(([name, value]) => `${name}=${value}`),
+      list([program, ...args]),
+      list(Object.entries(all).map(([name, value]) => `${name}=${value}`)),
     ),
   );
 }
