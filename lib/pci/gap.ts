@@ -35,6 +35,7 @@ const allOnes = (bytes: Uint8Array): boolean => bytes.length > 0 && bytes.every(
 /**
  * Returns why the device does not respond; undefined if it does. Only the whole header counts: the vendor ID of a
  * virtual function reads as ones.
+ * @internal
  */
 export function silence({ bytes }: ConfigSpace, powerState: string): PciGap | undefined {
   const gap = (text: string): PciGap => ({ what: 'response', text, root: false });
@@ -44,7 +45,7 @@ export function silence({ bytes }: ConfigSpace, powerState: string): PciGap | un
   return undefined;
 }
 
-/** Returns why Access Control Services were not seen; undefined if they were, or if there are certainly none. */
+/** Returns why Access Control Services were not seen; undefined if they were, or if there are certainly none. @internal */
 export function configGap(
   { bytes, size, live }: ConfigSpace,
   capabilities: readonly PciCapability[],
@@ -64,7 +65,7 @@ export function configGap(
 
 const order: readonly PciGap['what'][] = ['function', 'response', 'place', 'config'];
 
-/** Returns sentences about the gaps of functions. Functions with the same gap share a sentence. @internal */
+/** Returns sentences about the gaps of functions. Functions with the same gap share a sentence. @internal @internal */
 export function gapText(functions: readonly { address: string; gaps: readonly PciGap[] }[]): string {
   const found = new Map<string, string[]>();
   for (const what of order) {
