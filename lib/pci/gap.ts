@@ -65,7 +65,7 @@ export function configGap(
 
 const order: readonly PciGap['what'][] = ['function', 'response', 'place', 'config'];
 
-/** Returns sentences about the gaps of functions. Functions with the same gap share a sentence. @internal @internal */
+/** Returns sentences about the gaps of functions. Functions with the same gap share a sentence. @internal */
 export function gapText(functions: readonly { address: string; gaps: readonly PciGap[] }[]): string {
   const found = new Map<string, string[]>();
   for (const what of order) {
