@@ -40,19 +40,31 @@ function matches(pattern: string, name: string): boolean {
 
 const wildcards = (pattern: string): number => pattern.split('*').length - 1;
 
-/** Whether the driver is a VFIO driver. A device that is bound to one has a vfio-dev folder: see {@link isHeldByVfio}. */
-export function isVfioDriver(sysfs: string, driver: string): boolean {
+/** Whether the driver's module has such an alias, or uses the module vfio_pci_core, as drivers of other makers do. */
+function hasVfioModule(sysfs: string, driver: string): boolean {
   if (driver === generic) return true;
   const module = moduleName(linked(join(sysfs, 'bus/pci/drivers', driver, 'module')) ?? driver);
-  return vfioAliases(sysfs).some((alias) => alias.module === module);
+  return (
+    list(join(sysfs, 'module/vfio_pci_core/holders')).includes(module) ||
+    vfioAliases(sysfs).some((alias) => alias.module === module)
+  );
 }
 
-/** Whether a VFIO driver has the device: its driver is a VFIO driver, or it has a vfio-dev folder (from Linux 6.1 on). */
+/** Whether the driver is a VFIO driver, by its module, or by a device that it has. */
+export function isVfioDriver(sysfs: string, driver: string): boolean {
+  if (hasVfioModule(sysfs, driver)) return true;
+  const devices = join(sysfs, 'bus/pci/devices');
+  return list(devices).some(
+    (address) => linked(join(devices, address, 'driver')) === driver && isHeldByVfio(sysfs, address),
+  );
+}
+
+/** Whether a VFIO driver has the device: by the driver's module, or by a vfio-dev folder (from Linux 6.1 on). */
 export function isHeldByVfio(sysfs: string, address: string): boolean {
   const folder = join(sysfs, 'bus/pci/devices', address);
   const driver = linked(join(folder, 'driver'));
   if (driver === undefined) return false;
-  if (isVfioDriver(sysfs, driver)) return true;
+  if (hasVfioModule(sysfs, driver)) return true;
   if (list(join(folder, 'vfio-dev')).length === 0 || !existsSync(join(folder, 'iommu_group'))) return false;
   // In a copy of sysfs that was edited, the folder can be of a driver that still lists the device.
   const drivers = join(sysfs, 'bus/pci/drivers');

@@ -52,6 +52,7 @@ fake::DeviceDescription ToDevice(const Napi::Object& object) {
     device.irqs.at(i) = {ToU32(irq.Get("flags")), ToU32(irq.Get("count"))};
   }
   device.group = ToU32(object.Get("group"));
+  device.firmware_region = object.Get("firmwareRegion").ToBoolean();
   device.virtual_functions = ToU32(object.Get("virtualFunctions"));
   device.physical = object.Get("physical").ToString();
   device.capabilities = ToCapabilities(object.Get("capabilities"));
