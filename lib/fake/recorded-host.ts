@@ -10,6 +10,7 @@ import { link, writeCdev, writeGroupFile, writeHostFiles } from './sysfs';
 /** A model without registers. */
 const model = 'pci-testdev';
 const bridge = 0x06; // the base class
+const lastHostBridge = 0x03; // the subclasses of the host's own bridges: host, ISA, EISA, MCA
 // include/linux/ioport.h
 const flag = { io: 0x100n, memory: 0x200n, prefetch: 0x2000n, wide: 0x10_0000n, unset: 0x2000_0000n };
 const devices = '/sys/bus/pci/devices/';
@@ -58,7 +59,9 @@ function functionsOf(host: RecordedHost): Function[] {
       // Without root, 64 bytes are recorded.
       const bytes = Buffer.alloc(config.size > 256 ? 4096 : 256);
       bytes.write(config.bytes, 0, 'hex');
-      if (bytes.readUInt8(0x0b) === bridge || (bytes.readUInt8(0x0e) & 0x7f) !== 0) return [];
+      // VFIO takes functions with a header of type 0, but not those of the host itself.
+      const [kind, base] = [bytes.readUInt8(0x0a), bytes.readUInt8(0x0b)];
+      if ((bytes.readUInt8(0x0e) & 0x7f) !== 0 || (base === bridge && kind <= lastHostBridge)) return [];
       const lines = (host.files[`${folder}/resource`] ?? '').split('\n').slice(0, 6);
       const resource = lines.map((line) =>
         line.split(' ').map((word) => BigInt(/^0x[0-9a-f]+$/.test(word) ? word : 0)),

@@ -13,7 +13,7 @@ import { obstacles } from './obstacles';
 import { driverInRule, ruleFile, ruleText } from './persistent-binding';
 import { toAddress } from './sysfs';
 import { wait, waitSync, type Waiting } from './waiting';
-import { generic, isHeldByVfio, isVfioDriver, named, vfioDriverFor } from './vfio-driver';
+import { generic, hasVfioDevice, isHeldByVfio, isVfioDriver, named, vfioDriverFor } from './vfio-driver';
 
 export type { BindingStep };
 
@@ -193,7 +193,7 @@ function toBindPlan(
   const missing = wanted.isLoaded
     ? []
     : noDriver(`the driver ${wanted.driver} is not loaded; as root: modprobe ${wanted.module}${instead}`);
-  const isOther = wanted.isLoaded && !isVfioDriver(sysfs, wanted.driver);
+  const isOther = wanted.isLoaded && !isVfioDriver(sysfs, wanted.driver) && !hasVfioDevice(sysfs, wanted.driver);
   const other = isOther ? (settings.force ? (text: string) => [text] : noDriver)(notVfio(wanted.driver)) : [];
   const unprotected = noIommu(sysfs, place.address);
   if (unprotected !== undefined)

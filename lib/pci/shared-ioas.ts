@@ -55,6 +55,8 @@ function unfit(sysfs: string, device: PciFunction): string | undefined {
   const { address, iommuGroup, driver, cdev, gaps } = device;
   const unseen = gaps.find(({ what }) => what === 'function' || what === 'place');
   if (unseen && iommuGroup === undefined) return `it is not known whether VFIO can use ${address}: ${unseen.text}`;
+  const silent = gaps.find(({ what }) => what === 'response');
+  if (silent) return `${address}: ${silent.text}`;
   if (iommuGroup === undefined) return `${address} is behind no IOMMU that is on`;
   if (cdev === undefined)
     return `${address} is bound to ${driver ?? 'no driver'}, not to ${vfioDriverFor(sysfs, address).driver}`;

@@ -40,8 +40,8 @@ function matches(pattern: string, name: string): boolean {
 
 const wildcards = (pattern: string): number => pattern.split('*').length - 1;
 
-/** Whether the driver's module has such an alias, or uses the module vfio_pci_core, as drivers of other makers do. */
-function hasVfioModule(sysfs: string, driver: string): boolean {
+/** Whether it is a VFIO driver: its module has such an alias, or uses the module vfio_pci_core. */
+export function isVfioDriver(sysfs: string, driver: string): boolean {
   if (driver === generic) return true;
   const module = moduleName(linked(join(sysfs, 'bus/pci/drivers', driver, 'module')) ?? driver);
   return (
@@ -50,9 +50,8 @@ function hasVfioModule(sysfs: string, driver: string): boolean {
   );
 }
 
-/** Whether the driver is a VFIO driver, by its module, or by a device that it has. */
-export function isVfioDriver(sysfs: string, driver: string): boolean {
-  if (hasVfioModule(sysfs, driver)) return true;
+/** Whether VFIO has a device through this driver, which is therefore a VFIO driver. */
+export function hasVfioDevice(sysfs: string, driver: string): boolean {
   const devices = join(sysfs, 'bus/pci/devices');
   return list(devices).some(
     (address) => linked(join(devices, address, 'driver')) === driver && isHeldByVfio(sysfs, address),
@@ -64,7 +63,7 @@ export function isHeldByVfio(sysfs: string, address: string): boolean {
   const folder = join(sysfs, 'bus/pci/devices', address);
   const driver = linked(join(folder, 'driver'));
   if (driver === undefined) return false;
-  if (hasVfioModule(sysfs, driver)) return true;
+  if (isVfioDriver(sysfs, driver)) return true;
   if (list(join(folder, 'vfio-dev')).length === 0 || !existsSync(join(folder, 'iommu_group'))) return false;
   // In a copy of sysfs that was edited, the folder can be of a driver that still lists the device.
   const drivers = join(sysfs, 'bus/pci/drivers');

@@ -179,6 +179,40 @@ describe('a recorded host', function () {
     assert(ranges.some(({ start, last }) => start <= 0x7a00_0000n && last >= 0x7b7f_ffffn));
   });
 
+  it('is a fake machine that has endpoints of the class of bridges, and no bridges', () => {
+    const host = new SmallHost();
+    const add = (slot: number, classCode: number, header: number) => {
+      const address = `0000:0${String(slot)}:00.0`;
+      const folder = host.add(address, { group: slot, files: { class: `0x${classCode.toString(16)}` } });
+      const config = Buffer.alloc(256);
+      config.writeUInt32LE(0x22a3_10de, 0);
+      config.writeUInt32LE((classCode << 8) >>> 0, 8);
+      config.writeUInt8(header, 0x0e);
+      writeFileSync(join(host.root, folder, 'config'), config);
+    };
+    for (const [i, [classCode, header]] of [
+      ...[
+        [0x068000, 0],
+        [0x068000, 0x80],
+        [0x060900, 0],
+      ], // an NVSwitch, one with several functions, an NTB
+      ...[
+        [0x060400, 1],
+        [0x068000, 1],
+        [0x060000, 0],
+        [0x060100, 0x80],
+        [0x060700, 2],
+      ],
+    ].entries() as Iterable<[number, [number, number]]>)
+      add(i + 1, classCode, header);
+    using kernel = FakeKernel.ofHost(recordHost({ sysfs: host.sysfs }));
+    const held = [...PciTopology.read({ sysfs: kernel.sysfs }).functions.values()].filter(({ cdev }) => cdev);
+    assert.deepEqual(
+      held.map(({ address }) => address),
+      ['0000:01:00.0', '0000:02:00.0', '0000:03:00.0'],
+    );
+  });
+
   it('is the kernel that VFIO_DMABUF_KERNEL names', () => {
     const file = join(temporaryFolder(), 'host.json');
     writeFileSync(file, JSON.stringify(recordHost({ sysfs: writeNamed(temporaryFolder(), 'laptop') })));
@@ -197,6 +231,7 @@ describe('a recorded host', function () {
     writeNamed(root, 'laptop');
     const { stdout, status } = run({}, 'record', '--root', root);
     assert.equal(status, 0);
+    assert.equal(run({}, 'record', '--json', '--root', root).stdout, stdout);
     const file = join(temporaryFolder(), 'host.json');
     writeFileSync(file, stdout);
     for (const args of [

@@ -180,6 +180,7 @@ describe('advice for a set of devices', () => {
         '"pci=disable_acs_redir=0000:12:00.0;10:01.0/00.0/01.0"',
         'pci="disable_acs_redir=12:0.0;pci:1000:c030"',
         'pci=config_acs=xx0x0x@12:00.0;1x0x0@12:01.0',
+        'macsec.debug=1 rd.acs=1 -- --verbose noacs',
       ];
       for (const line of good) assert.deepEqual(mistakes(line), [], line);
       assert.deepEqual(read(hosts['laptop']).commandLineMistakes(), []);
@@ -206,6 +207,12 @@ describe('advice for a set of devices', () => {
         'pci=disable_acs_redir=12:00.0 pci=disable_acs_redir=12:01.0',
         /^disable_acs_redir=12:00\.0: Linux uses only the last/,
       ],
+      ['pci=disable_acs_redir=12:00.0; 12:01.0', /^12:01\.0: .*a space ends a list of devices$/],
+      ['pci=disable_acs_redir=', /^disable_acs_redir=: it names no device/],
+      ['pcie=disable_acs_redir=12:00.0', /^pcie=.*: Linux has no such option.* write pci=disable_acs_redir=12:00\.0$/],
+      ['PCI=nomsi,config_acs=1@12:00.0', /^PCI=.* write pci=config_acs=1@12:00\.0$/],
+      ['pci.disable_acs_redir=12:00.0', /^pci\..* write pci=disable_acs_redir=12:00\.0$/],
+      ['quiet -- pci=disable_acs_redir=12:00.0', /^pci=disable_acs_redir=12:00\.0: it is behind '--'/],
       ['pci=config_acs=12:00.0', /^12:00\.0: Linux cannot parse it/],
       ['pci=config_acs=101@ff:00.0', /^101@ff:00\.0: no device/],
     ];
