@@ -94,6 +94,14 @@ export function redirectionOff(line: string): string[] {
   return (option?.slice(redirect.length).split(';') ?? []).filter((pattern) => pattern !== '');
 }
 
+/** Returns the entries of the present command line that name devices of this host. */
+export function presentEntries(line = '', functions: ReadonlyMap<string, PciFunction> = new Map()): string[] {
+  return redirectionOff(line).filter((pattern) => {
+    const matches = toMatcher(pattern);
+    return matches !== undefined && [...functions.values()].some(matches);
+  });
+}
+
 const isKnown = (option: string): boolean =>
   pciOptions.some((known) => (known.endsWith('=') ? option.startsWith(known) : option === known));
 

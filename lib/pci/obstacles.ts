@@ -139,14 +139,18 @@ function carriedText(sysfs: string, address: string): string | undefined {
   );
 }
 
-/** Returns why VFIO cannot use the device although a driver of VFIO takes it. Empty: nothing was found. */
-export function obstacles(sysfs: string, address: string): string[] {
+/** Returns why VFIO cannot use the device at all although a driver of VFIO takes it. Empty: nothing was found. */
+export function unusable(sysfs: string, address: string): string[] {
   const found = [
     dead(sysfs, address),
     firmwareRegion(sysfs, address),
     unassignedBars(sysfs, address),
     carriedText(sysfs, address),
-    ...barOwners(sysfs, address).map((owner) => ownerText(owner, sysfs)),
   ];
   return found.filter((text) => text !== undefined);
+}
+
+/** Returns why VFIO cannot use the device, or a part of it, although a driver of VFIO takes it. */
+export function obstacles(sysfs: string, address: string): string[] {
+  return [...unusable(sysfs, address), ...barOwners(sysfs, address).map((owner) => ownerText(owner, sysfs))];
 }

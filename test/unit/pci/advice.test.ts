@@ -157,6 +157,21 @@ describe('advice for a set of devices', () => {
     assert.match(text('bar'), /BAR 1 of 0000:14:00\.0 is resizable: 256 MiB can be exported now, and up to 128 GiB/);
   });
 
+  it('moves cards to a switch that has others, and nothing else', () => {
+    const port = (at: string, behind: HostFunction[]): HostFunction => ({
+      ...{ at, vendor: 0x8086, device: 0x352a, classCode: 0x060400, port: ports.rootPort, behind },
+    });
+    const card = (at: string, physical?: string): HostFunction => ({
+      ...{ at, vendor: 0x15b3, device: 0x101d, classCode: 0x020000, port: ports.endpoint },
+      ...(physical !== undefined && { physical }),
+    });
+    // An integrated device, and cards at root ports: there is no switch.
+    const functions = [card('00:0e.0'), port('00:01.0', [card('01:00.0')]), port('00:02.0', [card('02:00.0')])];
+    const cpu = { vendor: 'GenuineIntel', family: 6 };
+    const topology = read({ cpu, hostBridges: [{ bus: '0000:00', functions }] });
+    assert.deepEqual(topology.advise(['00:0e.0', '01:00.0', '02:00.0']).moves, []);
+  });
+
   it('knows the entries that the command line has, because Linux uses only one list', () => {
     const line = 'quiet pci=disable_acs_redir=0000:10:01.0/00.0/01.0;ff:00.0';
     const { kernelParameter } = read(hosts['gpu-server-acs'], line).advise(['13:00.0', '15:00.0']);
