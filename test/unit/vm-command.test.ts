@@ -11,7 +11,7 @@ describe('npm run vm', () => {
     [['-t60', 'ls'], ['ls'], '60'],
     [[], [], '600'],
   ] as const) {
-    it(`${JSON.stringify(args)}`, () => {
+    it(JSON.stringify(args), () => {
       const parsed = parseCommand(args);
       assert.deepEqual([parsed.command, parsed.values.timeout], [command, timeout]);
     });
