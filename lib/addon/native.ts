@@ -83,6 +83,8 @@ export interface NativeDevice {
   irqs: { flags: number; count: number }[];
   msix: { bar: number; offset: bigint; size: bigint } | undefined;
   group: number;
+  /** Whether its IOMMU group has a reserved region of type `direct`. */
+  firmwareRegion: boolean;
   virtualFunctions: number;
   /** '' if there is none. */
   physical: string;

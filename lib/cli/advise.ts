@@ -70,18 +70,18 @@ export function mistakeLines(mistakes: readonly CommandLineMistake[]): string[] 
   ];
 }
 
+/** Returns how to boot with a kernel parameter that switches redirection off. */
+export function parameterLines(parameter: string, commandLine = ''): string[] {
+  return commandLine.includes(redirect)
+    ? [`Put it in the place of the present pci=${redirect}…, of which Linux uses only the last.`]
+    : [paint('bold', 'As root:'), ...addParameter(parameter).map((command) => `  ${command}`)];
+}
+
 export function adviseLines(topology: PciTopology, advice: HostAdvice): string[] {
   const { kernelParameter } = advice;
-  const present = topology.commandLine?.includes(redirect) === true;
-  const commands = kernelParameter === undefined || present ? [] : addParameter(kernelParameter);
-  const replace =
-    kernelParameter !== undefined && present
-      ? [`Put it in the place of the present pci=${redirect}…, of which Linux uses only the last.`]
-      : [];
   return [
     table(['', 'so that they reach each other directly'], [...rowsOf(advice)]),
-    ...(commands.length > 0 ? ['', paint('bold', 'As root:'), ...commands.map((command) => `  ${command}`)] : []),
-    ...replace,
+    ...(kernelParameter === undefined ? [] : ['', ...parameterLines(kernelParameter, topology.commandLine)]),
     ...mistakeLines(topology.commandLineMistakes()),
   ];
 }

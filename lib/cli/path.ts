@@ -1,5 +1,5 @@
 // Formats the path between two devices as text and as JSON.
-import { addParameter } from '../host/command-line';
+import { parameterLines } from './advise';
 import type { PciFunction } from '../pci/function';
 import { longName, shortAddress } from '../pci/names';
 import type { P2pAdvice, P2pPath } from '../pci/p2p-path';
@@ -8,12 +8,11 @@ import { linkText } from './host';
 import { paint, table, type Style } from './output';
 import { verdictLooks } from './verdict';
 
-function adviceLines({ text, kernelParameter, cost }: P2pAdvice): string[] {
-  const commands = kernelParameter === undefined ? [] : addParameter(kernelParameter);
+function adviceLines({ text, kernelParameter, cost }: P2pAdvice, commandLine: string | undefined): string[] {
   return [
     table(['Better:'], [[text]]),
     ...(cost === undefined ? [] : [table(['Its cost:'], [[cost]])]),
-    ...(commands.length > 0 ? [paint('bold', 'As root:'), ...commands.map((command) => `  ${command}`)] : []),
+    ...(kernelParameter === undefined ? [] : parameterLines(kernelParameter, commandLine)),
   ];
 }
 
@@ -37,13 +36,13 @@ function ioasRows({ possible, objections, windows }: SharedIoas): string[][] {
 
 /** Returns the commands that bind the devices to vfio-pci. */
 function bindLines({ objections }: SharedIoas): string[] {
-  const taken = objections.filter(({ device }) => device.iommuGroup !== undefined).map(({ device }) => device.address);
+  const taken = objections.filter(({ bindingHelps }) => bindingHelps).map(({ device }) => device.address);
   if (taken.length === 0) return [];
   const command = `vfio-dmabuf bind ${taken.map(shortAddress).join(' ')}`;
   return ['', paint('bold', 'For IOMMUFD, as root:'), `  ${command}`];
 }
 
-export function pathLines(path: P2pPath, ioas: SharedIoas): string[] {
+export function pathLines(path: P2pPath, ioas: SharedIoas, commandLine: string | undefined): string[] {
   const { verdict, reason, hops, bandwidth, slowest, distance, advice } = path;
   const { text, style } = verdictLooks[verdict];
   const slow =
@@ -62,7 +61,7 @@ export function pathLines(path: P2pPath, ioas: SharedIoas): string[] {
   return [
     table(['', `${shortAddress(path.from.address)} and ${shortAddress(path.to.address)}`], rows, styles),
     ...bindLines(ioas),
-    ...advice.flatMap((one) => ['', ...adviceLines(one)]),
+    ...advice.flatMap((one) => ['', ...adviceLines(one, commandLine)]),
   ];
 }
 

@@ -8,6 +8,7 @@ export function addRecord(program: Command): void {
     .command('record')
     .description('this host as one JSON document, which --root of the other commands takes')
     .option('--serials', 'serial numbers, too')
+    .option('--json', 'JSON, which it writes in any case')
     .addOption(rootOption())
     .addHelpText(
       'after',

@@ -78,7 +78,7 @@ function stream(parts: Iterable<string>): void {
 function tellPath(topology: PciTopology, from: string, to: string, asJson: boolean): void {
   const path = topology.p2pPath(from, to);
   const ioas = topology.sharedIoas([from, to]);
-  print(asJson ? json(pathJson(path, ioas)) : pathLines(path, ioas).join('\n'));
+  print(asJson ? json(pathJson(path, ioas)) : pathLines(path, ioas, topology.commandLine).join('\n'));
   process.exitCode = path.verdict === 'direct' || path.verdict === 'host-bridge' ? 0 : 1;
 }
 

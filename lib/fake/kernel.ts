@@ -176,6 +176,7 @@ function realise(machine: Machine): { devices: NativeDevice[]; sysfs: SysfsDevic
       irqs: kind.irqs,
       msix: kind.msix,
       group,
+      firmwareRegion: false,
       virtualFunctions,
       physical: physical ?? '',
       capabilities: kind.infoCapabilities ?? [],

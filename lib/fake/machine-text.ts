@@ -24,6 +24,7 @@ function device(native: NativeDevice): string {
     ...native.irqs.map(({ flags, count }) => `${number(flags)} ${number(count)}`),
     msix ? `1 ${number(msix.bar)} ${number(msix.offset)} ${number(msix.size)}` : '0',
     number(native.group),
+    number(native.firmwareRegion),
     number(native.virtualFunctions),
     word(native.physical),
     capabilities(native.capabilities),

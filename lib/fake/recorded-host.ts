@@ -10,10 +10,11 @@ import { link, writeCdev, writeGroupFile, writeHostFiles } from './sysfs';
 /** A model without registers. */
 const model = 'pci-testdev';
 const bridge = 0x06; // the base class
+const lastHostBridge = 0x03; // the subclasses of the host's own bridges: host, ISA, EISA, MCA
 // include/linux/ioport.h
 const flag = { io: 0x100n, memory: 0x200n, prefetch: 0x2000n, wide: 0x10_0000n, unset: 0x2000_0000n };
 const devices = '/sys/bus/pci/devices/';
-const groups = '/sys/kernel/iommu_groups/';
+const reservedFile = /^\/sys\/kernel\/iommu_groups\/(\d+)\/reserved_regions$/;
 
 // PCI capability IDs, and offsets in the header.
 const id = { power: 0x01, msi: 0x05, express: 0x10, msix: 0x11 };
@@ -58,7 +59,9 @@ function functionsOf(host: RecordedHost): Function[] {
       // Without root, 64 bytes are recorded.
       const bytes = Buffer.alloc(config.size > 256 ? 4096 : 256);
       bytes.write(config.bytes, 0, 'hex');
-      if (bytes.readUInt8(0x0b) === bridge || (bytes.readUInt8(0x0e) & 0x7f) !== 0) return [];
+      // VFIO takes functions with a header of type 0, but not those of the host itself.
+      const [kind, base] = [bytes.readUInt8(0x0a), bytes.readUInt8(0x0b)];
+      if ((bytes.readUInt8(0x0e) & 0x7f) !== 0 || (base === bridge && kind <= lastHostBridge)) return [];
       const lines = (host.files[`${folder}/resource`] ?? '').split('\n').slice(0, 6);
       const resource = lines.map((line) =>
         line.split(' ').map((word) => BigInt(/^0x[0-9a-f]+$/.test(word) ? word : 0)),
@@ -95,7 +98,7 @@ function writeBars(found: Function, writable: Buffer): void {
 const none: Irq = { flags: 9, count: 0 };
 const one: Irq = { flags: 9, count: 1 };
 
-function toNative(found: Function, cdev: string): NativeDevice {
+function toNative(found: Function, cdev: string, firmwareRegion: boolean): NativeDevice {
   const { address, folder, group, bytes } = found;
   const capabilities = capabilitiesOf(bytes);
   const writable = Buffer.alloc(bytes.length);
@@ -113,7 +116,7 @@ function toNative(found: Function, cdev: string): NativeDevice {
   const table = msix === undefined ? 0 : bytes.readUInt32LE(msix + 4);
   const hasTable = msix !== undefined && toBars(found)[table & 7] !== undefined;
   return {
-    ...{ address, cdev, group, model },
+    ...{ address, cdev, group, firmwareRegion, model },
     syspath: folder.replace(/^\/sys/, ''),
     ...{ config: bytes, configWritable: writable, bars: toBars(found), romSize: 0n },
     irqs: [
@@ -128,15 +131,31 @@ function toNative(found: Function, cdev: string): NativeDevice {
   };
 }
 
-/** The reserved regions of all groups: the fake has one IOMMU. */
-function reservedOf(host: RecordedHost): { start: bigint; last: bigint }[] {
-  const regions = new Map<string, { start: bigint; last: bigint }>();
-  for (const [path, content] of Object.entries(host.files)) {
-    if (!path.startsWith(groups)) continue;
-    for (const [line, start = '0', last = '0', type] of content.matchAll(/^(0x\w+) (0x\w+) (\S+)/gm))
-      if (type !== 'direct-relaxable') regions.set(line, { start: BigInt(start), last: BigInt(last) });
-  }
-  return [...regions.values()].sort((a, b) => (a.start < b.start ? -1 : 1));
+interface Reserved {
+  group: number;
+  start: bigint;
+  last: bigint;
+  type: string;
+}
+
+function reservedIn(host: RecordedHost): Reserved[] {
+  return Object.entries(host.files).flatMap(([path, content]) => {
+    const group = reservedFile.exec(path)?.[1];
+    return [...content.matchAll(/^(0x[0-9a-f]+) (0x[0-9a-f]+) (\S+)/gim)].flatMap(
+      ([, start = '0', last = '0', type = '']) =>
+        group === undefined ? [] : [{ group: Number(group), start: BigInt(start), last: BigInt(last), type }],
+    );
+  });
+}
+
+/**
+ * The IOVAs that no device can map: the fake has one IOMMU for all groups. Groups with `direct` regions are refused, and
+ * `direct-relaxable` regions are no obstacle.
+ */
+function holesOf(reserved: readonly Reserved[]): { start: bigint; last: bigint }[] {
+  const holes = reserved.filter(({ type }) => !type.startsWith('direct'));
+  const distinct = new Map(holes.map(({ start, last }) => [`${String(start)} ${String(last)}`, { start, last }]));
+  return [...distinct.values()].sort((a, b) => (a.start < b.start ? -1 : 1));
 }
 
 /** Whether the fake has such an entry of its own: VFIO's files, and those that every fake machine has. */
@@ -154,7 +173,9 @@ export interface RecordedMachine {
 /** Converts a recorded host. */
 export function realiseRecorded(host: RecordedHost): RecordedMachine {
   const found = functionsOf(host);
-  const native = found.map((one, i) => toNative(one, `vfio${String(i)}`));
+  const reserved = reservedIn(host);
+  const refused = new Set(reserved.filter(({ type }) => type === 'direct').map(({ group }) => group));
+  const native = found.map((one, i) => toNative(one, `vfio${String(i)}`, refused.has(one.group)));
   const write = (sysfs: string): void => {
     const kept = <T>(entries: Record<string, T>) =>
       Object.fromEntries(Object.entries(entries).filter(([path]) => !isReplaced(path)));
@@ -173,5 +194,5 @@ export function realiseRecorded(host: RecordedHost): RecordedMachine {
     }
     writeHostFiles(sysfs, true);
   };
-  return { devices: native, reserved: reservedOf(host), write };
+  return { devices: native, reserved: holesOf(reserved), write };
 }

@@ -31,9 +31,11 @@ export const containerHints: Hints = {
     EBUSY: 'a device of the group is open: close it first',
   },
   VFIO_GROUP_GET_DEVICE_FD: {
-    EINVAL:
+    EINVAL: [
+      groupOfFirmware,
       'the group is in no container, or in one without an IOMMU: setContainer(), then setIommu(); or a VF token was given for a ' +
-      'device that has no use for one',
+        'device that has no use for one',
+    ],
     ENODEV: "VFIO has no such device in this group; or, in an iommufd, that has no IOAS for VFIO's older interface",
     EACCES:
       'a VF token is wanted: the device is an SR-IOV virtual function of a VFIO device, or has such functions in use',

@@ -10,7 +10,7 @@ const apply = (edit: string): string[] => [`sed -i ${edit} ${file}`, 'update-gru
  */
 export function addParameter(parameter: string): string[] {
   const word = parameter.includes(';') ? `\\\\"${parameter}\\\\"` : parameter;
-  return apply(`'s/^GRUB_CMDLINE_LINUX="/&${word} /'`);
+  return apply(`'s|^GRUB_CMDLINE_LINUX="|&${word} |'`); // a parameter can have a path
 }
 
 /** Returns the commands that replace one parameter by another. */

@@ -288,6 +288,12 @@ function withKernel(sysfs: string, findings: readonly Finding[]): Finding[] {
   return [kernelFinding(known, doesExport), ...findings];
 }
 
+/** Names the files of a copy as on its host, where they are below /sys. */
+function onItsHost(sysfs: string, { text: told, fix, ...finding }: Finding): Finding {
+  const named = (words: string) => words.replaceAll(sysfs, '/sys');
+  return { ...finding, text: named(told), fix: fix.map(named) };
+}
+
 function examineCopy(sysfs: string): HostReport {
   const nodes = list(join(sysfs, 'class/misc'));
   const iommufd = nodes.includes('iommu')
@@ -297,7 +303,7 @@ function examineCopy(sysfs: string): HostReport {
     ...[iommu(sysfs), vfioPci(sysfs), iommufd, unknown('map-file', 'not seen in a copy')],
     ...[...copiedDevices(sysfs), ...importers(sysfs), ...peers(sysfs)],
   ];
-  return { healthy: false, findings: withKernel(sysfs, findings) };
+  return { healthy: false, findings: withKernel(sysfs, findings).map((finding) => onItsHost(sysfs, finding)) };
 }
 
 /**

@@ -34,6 +34,8 @@ const texts = [
   ...['current_link_speed', 'current_link_width', 'max_link_speed', 'max_link_width', 'reset_method', 'ari_enabled'],
   ...['d3cold_allowed', 'enable', 'dma_mask_bits', ...[0, 1, 2, 3, 4, 5].map((bar) => `resource${String(bar)}_resize`)],
 ];
+/** The modules of VFIO drivers. */
+const vfioModules = 'module/vfio_pci_core/holders';
 const functionLinks = ['driver', 'iommu_group', 'physfn'];
 const serialNumber = 0x0003; // PCI Express: Device Serial Number
 const firstExtended = 0x100;
@@ -131,7 +133,7 @@ class Recorder {
       .split('\n')
       .filter((line) => !line.includes(' : Kernel '));
     if (iomem.length > 1) this.host.files['/proc/iomem'] = iomem.join('\n');
-    for (const folder of ['firmware/acpi/tables', 'class/iommu', 'class/misc', 'class/vfio', 'module'])
+    for (const folder of ['firmware/acpi/tables', 'class/iommu', 'class/misc', 'class/vfio', 'module', vfioModules])
       for (const name of list(join(this.#sysfs, folder))) this.#name(folder, name);
     const aliases = text(join(this.#root, 'lib/modules', release ?? '', 'modules.alias'));
     const own = aliases.split('\n').filter((line) => line.startsWith('alias vfio_pci:'));
@@ -143,7 +145,7 @@ class Recorder {
     const path = join(this.#sysfs, folder, name);
     const isFile = folder.startsWith('firmware') && attempt(() => statSync(path).isFile());
     if (isFile) this.host.files[this.#inside(path)] = '';
-    else if (folder === 'module' || linked(path) === undefined) this.#folder(path);
+    else if (folder.startsWith('module') || linked(path) === undefined) this.#folder(path);
     else this.#node(path);
   }
 

@@ -13,7 +13,7 @@ import { obstacles } from './obstacles';
 import { driverInRule, ruleFile, ruleText } from './persistent-binding';
 import { toAddress } from './sysfs';
 import { wait, waitSync, type Waiting } from './waiting';
-import { generic, isHeldByVfio, isVfioDriver, named, vfioDriverFor } from './vfio-driver';
+import { generic, hasVfioDevice, isHeldByVfio, isVfioDriver, named, vfioDriverFor } from './vfio-driver';
 
 export type { BindingStep };
 
@@ -155,8 +155,9 @@ function persistence(place: Place, driver: string): BindingStep[] {
 /**
  * Returns the plan of {@link bindToVfio} without changing anything.
  *
- * @throws Error ERR_NO_SUCH_DEVICE. ERR_UNKNOWN_KERNEL: VFIO_DMABUF_KERNEL has no valid value. ERR_NO_VFIO_PCI: the VFIO driver is not loaded. ERR_NO_IOMMU: the device has no
- *   IOMMU to protect memory from it, so VFIO cannot use it.
+ * @throws Error ERR_NO_SUCH_DEVICE. ERR_UNKNOWN_KERNEL: VFIO_DMABUF_KERNEL has no valid value.
+ *   ERR_NO_VFIO_PCI: the VFIO driver is not loaded, or `driver` is not a VFIO driver and `force` is not set.
+ *   ERR_NO_IOMMU: the device has no IOMMU to protect memory from it, so VFIO cannot use it.
  */
 export function planBind(address: string, opts?: BindingOptions): BindingPlan {
   return toBindPlan(address, opts, (message) => {
@@ -164,15 +165,19 @@ export function planBind(address: string, opts?: BindingOptions): BindingPlan {
   });
 }
 
-/** As {@link planBind}, for a dry run: that the VFIO driver is not loaded is an objection, and no error. @internal */
+/** As {@link planBind}, for a dry run: that there is no such VFIO driver is an objection, and no error. @internal */
 export function previewBind(address: string, opts?: BindingOptions): BindingPlan {
   return toBindPlan(address, opts, (message) => [message]);
 }
 
+const notVfio = (driver: string): string =>
+  `${driver === '' ? "''" : driver} is not a VFIO driver: its module has no alias vfio_pci:…, and no device that it has is ` +
+  'in class/vfio-dev. Leave the driver out, and the one that fits best is taken';
+
 function toBindPlan(
   address: string,
   opts: BindingOptions | undefined,
-  notLoaded: (message: string) => string[],
+  noDriver: (message: string) => string[],
 ): BindingPlan {
   const settings = toSettings(opts);
   const { sysfs, persist, together } = settings;
@@ -187,7 +192,9 @@ function toBindPlan(
   const instead = wanted.driver === generic ? '' : `, or take the generic driver (${generic})`;
   const missing = wanted.isLoaded
     ? []
-    : notLoaded(`the driver ${wanted.driver} is not loaded; as root: modprobe ${wanted.module}${instead}`);
+    : noDriver(`the driver ${wanted.driver} is not loaded; as root: modprobe ${wanted.module}${instead}`);
+  const isOther = wanted.isLoaded && !isVfioDriver(sysfs, wanted.driver) && !hasVfioDevice(sysfs, wanted.driver);
+  const other = isOther ? (settings.force ? (text: string) => [text] : noDriver)(notVfio(wanted.driver)) : [];
   const unprotected = noIommu(sysfs, place.address);
   if (unprotected !== undefined)
     throw codedError('ERR_NO_IOMMU', `VFIO takes only devices behind an IOMMU: ${unprotected}`);
@@ -201,6 +208,7 @@ function toBindPlan(
   const companions = companionsText(sysfs, place.address, together);
   const objections = [
     ...missing,
+    ...other,
     ...obstacles(sysfs, place.address),
     ...(companions === undefined ? [] : [companions]),
     ...inUse(sysfs, place.address),

@@ -143,7 +143,7 @@ function toAcs(capabilities: readonly PciCapability[], gaps: readonly PciGap[]):
 
 function number(folder: string, file: string): number | undefined {
   const content = text(join(folder, file)).trim();
-  return content === '' ? undefined : Number(content);
+  return content === '' || Number.isNaN(Number(content)) ? undefined : Number(content);
 }
 
 /** Makes toJSON() and inspect() show the functions around it by their addresses. Returns the function. @internal */
@@ -217,7 +217,7 @@ export function readFunction(folder: string, address: string, live: boolean): Lo
   const ids = idsIn(config);
   const vendor = number(folder, 'vendor') ?? ids.vendor;
   if (vendor === undefined) return undefined;
-  const silent = silence(config, read('power_state'));
+  const silent = silence(config.bytes, read('power_state'));
   const capabilities = silent ? [] : pciCapabilities(config.bytes);
   const gap = silent ?? configGap(config, capabilities);
   const gaps = gap ? [gap] : [];

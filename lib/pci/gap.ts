@@ -37,7 +37,7 @@ const allOnes = (bytes: Uint8Array): boolean => bytes.length > 0 && bytes.every(
  * virtual function reads as ones.
  * @internal
  */
-export function silence({ bytes }: ConfigSpace, powerState: string): PciGap | undefined {
+export function silence(bytes: Uint8Array, powerState: string): PciGap | undefined {
   const gap = (text: string): PciGap => ({ what: 'response', text, root: false });
   if (powerState === 'D3cold') return gap('it has no power (D3cold); "on" in its power/control of sysfs may wake it');
   if (powerState === 'error') return gap('its power state is an error');
@@ -55,6 +55,9 @@ export function configGap(
   // The kernel accesses no more than the size of its own file. Without more, there are no extended capabilities.
   if (live && size > 0 && size <= conventionalSize) return undefined;
   const seen = bytes.length;
+  // A vendor ID of 0 is not possible. A copy can have the file without its content.
+  if (seen > 0 && bytes.subarray(0, headerSize).every((byte) => byte === 0))
+    return gap('its config space was not seen: it is all zeros', false);
   if (seen === 0) return gap('its config space was not seen', live);
   if (seen === headerSize) return gap('only root can read its config space beyond the first 64 bytes', true);
   const express = capabilities.some(({ type }) => type === 'express');

@@ -1,9 +1,9 @@
 // The smallest change to a host that makes a set of devices reach each other directly, and what it gives up.
-import { pathOf, toMatcher } from './device-pattern';
+import { pathOf } from './device-pattern';
 import type { PciFunction } from './function';
 import { hostNotes, type P2pNote } from './host-notes';
 import { futureGroups, type FutureGroup } from './isolation';
-import { redirectionOff } from './kernel-command-line';
+import { presentEntries } from './kernel-command-line';
 import { P2pRules, type Host } from './p2p';
 import type { P2pVerdict } from './p2p-path';
 import { isolationCost } from './p2p-advice';
@@ -46,7 +46,6 @@ export interface HostAdvice {
 
 interface Described extends Host {
   readonly functions: ReadonlyMap<string, PciFunction>;
-  readonly commandLine: string | undefined;
 }
 
 const topOf = (self: PciFunction): PciFunction => (self.parent ? topOf(self.parent) : self);
@@ -56,22 +55,20 @@ function pairsOf(devices: readonly PciFunction[]): [PciFunction, PciFunction][] 
   return devices.flatMap((from, i) => devices.slice(i + 1).map((to): [PciFunction, PciFunction] => [from, to]));
 }
 
-/** The free ports for the devices that are not below the same root port as most of the others. */
+/** Whether it is a card of its own at a place that is known. */
+const isMovable = ({ parent, physicalFunction }: PciFunction): boolean =>
+  parent !== undefined && physicalFunction === undefined;
+
+/** The free ports for the devices that are not below the same root port as most of the others, which have a switch. */
 function movesOf(devices: readonly PciFunction[]): HostAdvice['moves'] {
   const homes = new Map<PciFunction, PciFunction[]>();
   for (const device of devices) homes.set(topOf(device), [...(homes.get(topOf(device)) ?? []), device]);
   const [home, ...others] = [...homes].sort(([, a], [, b]) => b.length - a.length);
-  if (!home || others.length === 0) return [];
-  const free = below(home[0]).filter(({ port, children }) => port === 'downstream-port' && children.length === 0);
-  return others.flatMap(([, moved]) => moved).map((device) => ({ device, ports: free }));
-}
-
-/** Returns the entries of the present command line that name devices of this host. */
-function presentEntries({ commandLine = '', functions }: Described): string[] {
-  return redirectionOff(commandLine).filter((pattern) => {
-    const matches = toMatcher(pattern);
-    return matches !== undefined && [...functions.values()].some(matches);
-  });
+  const ports = home ? below(home[0]).filter(({ port }) => port === 'downstream-port') : [];
+  if (ports.length === 0) return [];
+  const free = ports.filter(({ children }) => children.length === 0);
+  const moved = others.flatMap(([, found]) => found).filter(isMovable);
+  return moved.map((device) => ({ device, ports: free }));
 }
 
 /** @internal */
@@ -99,7 +96,7 @@ export function adviseHost(
         return a !== 'direct' && b === 'direct';
       }),
   );
-  const entries = [...new Set([...presentEntries(host), ...[...ports].map(pathOf)])];
+  const entries = [...new Set([...presentEntries(host.commandLine, host.functions), ...[...ports].map(pathOf)])];
   const changes = ports.size > 0;
   return {
     devices: [...devices],

@@ -62,7 +62,8 @@ function* displays(folder: string): Generator<string> {
 }
 
 function* bridges(folder: string): Generator<string> {
-  if (text(join(folder, 'class')).startsWith('0x0604')) yield 'it is a bridge: the devices behind it would go';
+  // PCI and CardBus bridges
+  if (/^0x060[47]/.test(text(join(folder, 'class')))) yield 'it is a bridge: the devices behind it would go';
 }
 
 /** The files of drivers that are not below the device in sysfs: NVIDIA's, and AMD's compute interface. */

@@ -57,15 +57,24 @@ const values: Readonly<Record<string, { known: readonly string[]; hint: string }
   },
 };
 
-const accessWord = /acs/i;
+const accessWord = /(?:^|[._-])(?:no)?acs/i;
+/** The options that are about redirection, however they are written. */
+const redirection = /(?:disable_acs_redir|config_acs)=.*$/;
 /** Words of other parts of the kernel's command line in which these letters are a coincidence. */
 const harmlessWord = /^(?:root|rd\.|systemd\.|console|BOOT_IMAGE|initrd|init)/;
 const addressLike = /^(?:[0-9a-f]+:)?[0-9a-f]+:[0-9a-f]+\.[0-7]/i;
 
-/** Splits the line at spaces outside of quotes, without the quotes, as the kernel does. */
-function words(line: string): string[] {
-  return [...line.matchAll(/(?:"[^"]*"|[^\s"])+/g)].map(([word]) => word.replaceAll('"', ''));
+/**
+ * Splits the line at spaces outside of quotes, without the quotes, as the kernel does. What is behind '--' is for the
+ * first process.
+ */
+function split(line: string): { kernel: string[]; process: string[] } {
+  const words = [...line.matchAll(/(?:"[^"]*"|[^\s"])+/g)].map(([word]) => word.replaceAll('"', ''));
+  const end = words.indexOf('--');
+  return end < 0 ? { kernel: words, process: [] } : { kernel: words.slice(0, end), process: words.slice(end + 1) };
 }
+
+const words = (line: string): string[] => split(line).kernel;
 
 function pciOptionsOf(line: string): string[] {
   return words(line)
@@ -83,6 +92,14 @@ export function redirectionOff(line: string): string[] {
     .filter((found) => found.startsWith(redirect))
     .at(-1);
   return (option?.slice(redirect.length).split(';') ?? []).filter((pattern) => pattern !== '');
+}
+
+/** Returns the entries of the present command line that name devices of this host. */
+export function presentEntries(line = '', functions: ReadonlyMap<string, PciFunction> = new Map()): string[] {
+  return redirectionOff(line).filter((pattern) => {
+    const matches = toMatcher(pattern);
+    return matches !== undefined && [...functions.values()].some(matches);
+  });
 }
 
 const isKnown = (option: string): boolean =>
@@ -106,12 +123,19 @@ function* unknownOptions(line: string): Generator<CommandLineMistake> {
         'only patched kernels have it; it makes them believe in an isolation that the hardware does not have, and does not ' +
         'change how DMA is routed';
       yield { option: word, text };
-    } else if (name !== 'pci' && accessWord.test(name) && !harmlessWord.test(name)) {
-      const hint = isKnown(`${name}=`)
-        ? `it is an option of pci=: write pci=${word}`
-        : 'pci=disable_acs_redir=… exists';
+    } else if (addressLike.test(word)) {
+      const text = 'Linux takes it for an option of its own, and ignores it: a space ends a list of devices';
+      yield { option: word, text };
+    } else if (name !== 'pci' && (accessWord.test(name) || redirection.test(word)) && !harmlessWord.test(name)) {
+      const option = redirection.exec(word)?.[0];
+      const hint =
+        option === undefined ? 'pci=disable_acs_redir=… exists' : `it is an option of pci=: write pci=${option}`;
       yield { option: word, text: `Linux has no such option, and ignores it; ${hint}` };
     }
+  }
+  for (const word of split(line).process) {
+    if (word.startsWith('pci=') || redirection.test(word))
+      yield { option: word, text: "it is behind '--', so Linux gives it to the first process, and ignores it" };
   }
 }
 
@@ -157,6 +181,7 @@ function* lists(line: string, functions: readonly PciFunction[]): Generator<Comm
     for (const option of options.slice(0, -1)) {
       yield { option, text: `Linux uses only the last ${name.slice(0, -1)}: put all devices in one, with ';' between` };
     }
+    if (options.at(-1) === name) yield { option: name, text: 'it names no device' };
     const list = (options.at(-1)?.slice(name.length).split(';') ?? []).filter((entry) => entry !== '');
     yield* wrongDevices(list, functions, name === configure);
   }

@@ -5,6 +5,7 @@ import { basename, join } from 'node:path';
 import { attempt, linked, list, text } from '../kernel/look';
 import { carriedBy, carrierOf, carrierText } from './carrier';
 import { procOf } from './host-root';
+import { silence } from './gap';
 import { firmwareRegion } from './iommu-group';
 
 const barCount = 6;
@@ -116,11 +117,13 @@ export function ownerText({ bar, name, start, last }: BarOwner, sysfs: string): 
 
 /** The device does not answer: its config space is all ones. */
 function dead(sysfs: string, address: string): string | undefined {
-  const config = attempt(() => readFileSync(join(sysfs, 'bus/pci/devices', address, 'config')));
-  if (!config || config.length < 4 || config.readUInt32LE(0) !== 0xffff_ffff) return undefined;
+  const folder = join(sysfs, 'bus/pci/devices', address);
+  const bytes = attempt(() => new Uint8Array(readFileSync(join(folder, 'config')))) ?? new Uint8Array();
+  // After config space, which the kernel powers a device on for.
+  const silent = silence(bytes, text(join(folder, 'power_state')).trim());
+  if (!silent) return undefined;
   return (
-    'the device does not answer (its config space reads all ones): it was removed, lost its link or has no power. Reset ' +
-    'the slot, or as root: ' +
+    `the device does not answer (${silent.text}): it was removed, lost its link or has no power. Reset the slot, or as root: ` +
     `echo 1 > ${sysfs}/bus/pci/devices/${address}/remove; echo 1 > ${sysfs}/bus/pci/rescan`
   );
 }
@@ -136,14 +139,18 @@ function carriedText(sysfs: string, address: string): string | undefined {
   );
 }
 
-/** Returns why VFIO cannot use the device although a driver of VFIO takes it. Empty: nothing was found. */
-export function obstacles(sysfs: string, address: string): string[] {
+/** Returns why VFIO cannot use the device at all although a driver of VFIO takes it. Empty: nothing was found. */
+export function unusable(sysfs: string, address: string): string[] {
   const found = [
     dead(sysfs, address),
     firmwareRegion(sysfs, address),
     unassignedBars(sysfs, address),
     carriedText(sysfs, address),
-    ...barOwners(sysfs, address).map((owner) => ownerText(owner, sysfs)),
   ];
   return found.filter((text) => text !== undefined);
+}
+
+/** Returns why VFIO cannot use the device, or a part of it, although a driver of VFIO takes it. */
+export function obstacles(sysfs: string, address: string): string[] {
+  return [...unusable(sysfs, address), ...barOwners(sysfs, address).map((owner) => ownerText(owner, sysfs))];
 }

@@ -15,8 +15,18 @@ export const isolationCost =
   "isolation: the devices below these ports reach each other's memory unseen by the IOMMU, even if they are in different " +
   'IOMMU groups afterwards, so all of them must belong to one owner';
 
-/** Returns the advice on a path. `toHost`: whether it goes through the host bridge. @internal */
-export function advise(path: Omit<P2pPath, 'reason' | 'advice'>, toHost: boolean): P2pAdvice[] {
+/**
+ * Returns the advice on a path.
+ *
+ * @param toHost whether it goes through the host bridge
+ * @param present the devices that the command line names, because Linux uses only one list
+ * @internal
+ */
+export function advise(
+  path: Omit<P2pPath, 'reason' | 'advice'>,
+  toHost: boolean,
+  present: readonly string[],
+): P2pAdvice[] {
   const advice: P2pAdvice[] = [];
   const { verdict, from, to, common, redirects, slowest, unreadable } = path;
   const add = (text: string, kernelParameter?: string, cost?: string) =>
@@ -25,8 +35,8 @@ export function advise(path: Omit<P2pPath, 'reason' | 'advice'>, toHost: boolean
   const lost = [from, to].some((end) => end.gaps.some(({ what }) => what === 'function' || what === 'place'));
   if (verdict === 'unknown' && gaps.some(({ root }) => root)) add('run this as root, who may read config space');
   if (common && redirects.length > 0) {
-    const ports = redirects.map(({ address }) => address).join(';');
-    const parameter = `pci=disable_acs_redir=${ports}`;
+    const ports = new Set([...present, ...redirects.map(({ address }) => address)]);
+    const parameter = `pci=disable_acs_redir=${[...ports].join(';')}`;
     add(`switch the redirection off, and the way is direct: boot with "${parameter}"`, parameter, isolationCost);
   }
   if (toHost && !common && !lost && (verdict === 'unsupported' || verdict === 'unknown')) {

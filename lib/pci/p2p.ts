@@ -4,6 +4,7 @@ import { shownObject, type Shown } from '../addon/shown';
 import type { PciFunction } from './function';
 import { gapText, type PciGap } from './gap';
 import { hostTrust, type Cpu, type HostTrust } from './host-trust';
+import { presentEntries } from './kernel-command-line';
 import { advise } from './p2p-advice';
 import type { P2pPath, P2pVerdict } from './p2p-path';
 import { linkAbove } from './uplink';
@@ -28,6 +29,8 @@ const shownOfPath: readonly Shown<P2pPath>[] = [
 export interface Host {
   readonly cpu: Cpu | undefined;
   readonly hostBridges: ReadonlyMap<string, readonly PciFunction[]>;
+  readonly functions?: ReadonlyMap<string, PciFunction>;
+  readonly commandLine?: string | undefined;
 }
 
 /** A host bridge: the functions on its bus, and for each host bridge whether DMA to its devices is routed. */
@@ -72,6 +75,11 @@ export class P2pRules {
   constructor(host: Host, off: ReadonlySet<PciFunction> = new Set()) {
     this.#host = host;
     this.#off = off;
+  }
+
+  #present(): string[] {
+    const { commandLine, functions } = this.#host;
+    return presentEntries(commandLine, functions);
   }
 
   #redirects(self: PciFunction): boolean {
@@ -161,7 +169,7 @@ export class P2pRules {
     const slowest = slowestOf(toHost ? hops : [...up, ...down]);
     const told = { ...found, hops, bandwidth: slowest?.link.bandwidth, slowest: slowest?.below };
     return shownObject<P2pPath>(
-      { ...told, reason: this.#reason(told, a, b, toHost), advice: advise(told, toHost) },
+      { ...told, reason: this.#reason(told, a, b, toHost), advice: advise(told, toHost, this.#present()) },
       'P2pPath',
       ...shownOfPath,
     );

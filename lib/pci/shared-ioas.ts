@@ -4,7 +4,8 @@
 import { join } from 'node:path';
 import { shownObject } from '../addon/shown';
 import { vfioDriverFor } from './vfio-driver';
-import { firmwareRegion, reservedRegions, takesGroup } from './iommu-group';
+import { reservedRegions, takesGroup } from './iommu-group';
+import { unusable } from './obstacles';
 import { u64Max } from '../errors/validate';
 import type { PciFunction } from './function';
 
@@ -18,6 +19,8 @@ export interface IovaWindow {
 export interface IoasObjection {
   device: PciFunction;
   text: string;
+  /** Whether it goes if the device is bound to a VFIO driver. */
+  bindingHelps: boolean;
 }
 
 /** The result: whether the devices can be attached to one Ioas. */
@@ -50,16 +53,28 @@ function windowsBetween(holes: readonly IovaWindow[]): IovaWindow[] {
   return start > u64Max ? windows : [...windows, { start, last: u64Max }];
 }
 
-/** Returns why VFIO cannot use the device; undefined if it can. */
-function unfit(sysfs: string, device: PciFunction): string | undefined {
+/** Returns why VFIO cannot use the device; empty if it can. */
+function unfit(sysfs: string, device: PciFunction): IoasObjection[] {
   const { address, iommuGroup, driver, cdev, gaps } = device;
+  const object = (text: string, bindingHelps = false) => [{ device, text, bindingHelps }];
   const unseen = gaps.find(({ what }) => what === 'function' || what === 'place');
-  if (unseen && iommuGroup === undefined) return `it is not known whether VFIO can use ${address}: ${unseen.text}`;
-  if (iommuGroup === undefined) return `${address} is behind no IOMMU that is on`;
-  if (cdev === undefined)
-    return `${address} is bound to ${driver ?? 'no driver'}, not to ${vfioDriverFor(sysfs, address).driver}`;
-  const refused = firmwareRegion(sysfs, address);
-  return refused === undefined ? undefined : `${address}: ${refused}`;
+  if (unseen && iommuGroup === undefined)
+    return object(`it is not known whether VFIO can use ${address}: ${unseen.text}`);
+  const refused = unusable(sysfs, address);
+  if (refused.length > 0) return object(`${address}: ${refused.join('; ')}`);
+  if (iommuGroup === undefined) return object(`${address} is behind no IOMMU that is on`);
+  if (cdev !== undefined) return [];
+  const wanted = vfioDriverFor(sysfs, address).driver;
+  return object(`${address} is bound to ${driver ?? 'no driver'}, not to ${wanted}`, true);
+}
+
+/** Returns why the driver of another device in an IOMMU group of the devices is in the way. */
+function inTheWayOf(sysfs: string, device: PciFunction): IoasObjection {
+  const { address, driver = '', iommuGroup } = device;
+  const refused = unusable(sysfs, address);
+  const why = refused.length > 0 ? `; ${refused.join('; ')}` : '';
+  const text = `IOMMU group ${String(iommuGroup)} is not viable: driver ${driver} has ${address} of it${why}`;
+  return { device, text, bindingHelps: refused.length === 0 };
 }
 
 /** @internal */
@@ -74,13 +89,9 @@ export function shareIoas(
     ({ iommuGroup, cdev, driver }) =>
       iommuGroup !== undefined && groups.has(iommuGroup) && cdev === undefined && takesGroup(driver),
   );
-  const found = [...new Set([...devices, ...inTheWay])].flatMap((device): IoasObjection[] => {
-    const group = String(device.iommuGroup);
-    const why = devices.includes(device)
-      ? unfit(sysfs, device)
-      : `IOMMU group ${group} is not viable: driver ${device.driver ?? ''} has ${device.address} of it`;
-    return why === undefined ? [] : [{ device, text: why }];
-  });
+  const found = [...new Set([...devices, ...inTheWay])].flatMap((device) =>
+    devices.includes(device) ? unfit(sysfs, device) : [inTheWayOf(sysfs, device)],
+  );
   const windows = windowsBetween([...groups].flatMap((group) => reserved(sysfs, group)));
   const fits = windows.some(({ start, last }) => last - start + 1n >= length);
   return shownObject<SharedIoas>(

@@ -147,10 +147,11 @@ class Builder {
       else hostBridges.set(placed.hostBridge, [...(hostBridges.get(placed.hostBridge) ?? []), placed]);
     }
     for (const [placed] of ascending) {
-      placed.slot = slots.get(placed.address.replace(/\.[0-7]$/, '')) ?? slotNumber(placed.parent);
-      const physical = placed.physicalFunction === undefined ? undefined : this.#find(placed.physicalFunction);
-      // A virtual function's own link registers are zeros.
-      if (physical) placed.link = physical.link;
+      // A virtual function can have another device number than its physical function. Its link registers are zeros.
+      const { physicalFunction } = placed;
+      const device = (physicalFunction ?? placed.address).replace(/\.[0-7]$/, '');
+      placed.slot = slots.get(device) ?? slotNumber(placed.parent);
+      if (physicalFunction !== undefined) placed.link = this.#find(physicalFunction)?.link;
     }
     return { functions: this.#functions, hostBridges, unseen: this.#unseen };
   }

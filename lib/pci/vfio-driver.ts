@@ -40,14 +40,25 @@ function matches(pattern: string, name: string): boolean {
 
 const wildcards = (pattern: string): number => pattern.split('*').length - 1;
 
-/** Whether the driver is a VFIO driver. A device that is bound to one has a vfio-dev folder: see {@link isHeldByVfio}. */
+/** Whether it is a VFIO driver: its module has such an alias, or uses the module vfio_pci_core. */
 export function isVfioDriver(sysfs: string, driver: string): boolean {
   if (driver === generic) return true;
   const module = moduleName(linked(join(sysfs, 'bus/pci/drivers', driver, 'module')) ?? driver);
-  return vfioAliases(sysfs).some((alias) => alias.module === module);
+  return (
+    list(join(sysfs, 'module/vfio_pci_core/holders')).includes(module) ||
+    vfioAliases(sysfs).some((alias) => alias.module === module)
+  );
 }
 
-/** Whether a VFIO driver has the device: its driver is a VFIO driver, or it has a vfio-dev folder (from Linux 6.1 on). */
+/** Whether VFIO has a device through this driver, which is therefore a VFIO driver. */
+export function hasVfioDevice(sysfs: string, driver: string): boolean {
+  const devices = join(sysfs, 'bus/pci/devices');
+  return list(devices).some(
+    (address) => linked(join(devices, address, 'driver')) === driver && isHeldByVfio(sysfs, address),
+  );
+}
+
+/** Whether a VFIO driver has the device: by the driver's module, or by a vfio-dev folder (from Linux 6.1 on). */
 export function isHeldByVfio(sysfs: string, address: string): boolean {
   const folder = join(sysfs, 'bus/pci/devices', address);
   const driver = linked(join(folder, 'driver'));

@@ -53,6 +53,7 @@ FakeKernel::FakeKernel(const MachineDescription& machine)
     auto& group = groups_[description.group];
     if (!group) group = std::make_shared<VfioGroup>(description.group);
     group->Add(device);
+    group->firmware_region |= description.firmware_region;
     device->SetPlace(group.get(), description.syspath);
   }
   const kernel::Lock guard(lock_);

@@ -96,6 +96,7 @@ DeviceDescription ReadDevice(Words& words) {
     device.msix = {bar, offset, words.Number()};
   }
   device.group = words.Number32();
+  device.firmware_region = words.Number() != 0;
   device.virtual_functions = words.Number32();
   device.physical = words.Word();
   device.capabilities = ReadCapabilities(words);

@@ -1,21 +1,13 @@
 // npm run vm -- COMMAND…: runs a command in the reference machine, on a real kernel. Exits with the command's status.
 import { tmpdir } from 'node:os';
-import { parseArgs } from 'node:util';
 import { reference } from '../../lib/fake';
 import { exitWith } from '../exit';
+import { parseCommand } from './command';
 import { runInVm } from './vm';
 
-const { values, positionals } = parseArgs({
-  options: {
-    image: { type: 'string', short: 'k' },
-    timeout: { type: 'string', short: 't', default: '600' },
-    shared: { type: 'string', short: 's' },
-    help: { type: 'boolean', short: 'h' },
-  },
-  allowPositionals: true,
-});
+const { values, command } = parseCommand(process.argv.slice(2));
 
-if (values.help === true || positionals.length === 0) {
+if (values.help === true || command.length === 0) {
   console.log(`Usage: npm run vm -- [options] [--] COMMAND [ARGUMENT…]
 
 Runs COMMAND as root in a virtual machine, in this checkout, with the reference machine's devices bound to vfio-pci.
@@ -32,7 +24,7 @@ Example: npm run vm -- bash -c 'ls /dev/vfio/devices'`);
 exitWith(
   runInVm({
     machine: reference,
-    command: positionals,
+    command,
     timeout: Number(values.timeout),
     ...(values.image === undefined ? {} : { image: values.image }),
     ...(values.shared === undefined ? {} : { shared: values.shared }),

@@ -4,7 +4,17 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { examineHost, Iommufd, planBind, PciTopology, recordHost, VfioDevice, type HostReport } from '../../lib';
+import {
+  examineHost,
+  Iommufd,
+  planBind,
+  PciTopology,
+  recordHost,
+  VfioContainer,
+  VfioDevice,
+  VfioGroup,
+  type HostReport,
+} from '../../lib';
 import { FakeKernel } from '../../lib/fake';
 import { parseRecorded, writeRecorded } from '../../lib/kernel/recorded';
 import { temporaryFolder } from '../cleanup';
@@ -142,6 +152,67 @@ describe('a recorded host', function () {
     assert.throws(() => FakeKernel.ofHost({} as never), { code: 'ERR_NOT_A_RECORD' });
   });
 
+  it('is a fake machine that refuses a group with a firmware region, as the kernel does', async () => {
+    const host = new SmallHost();
+    const [held, free] = [at, '0000:02:00.0'];
+    for (const [group, address] of [held, free].entries()) {
+      const folder = host.add(address, { driver: 'vfio-pci', group: group + 1 });
+      writeFileSync(join(host.root, folder, 'config'), Buffer.alloc(256, 'vendor', 'latin1').fill(0, 4));
+    }
+    const regions = (group: number, text: string) =>
+      host.write(`sys/kernel/iommu_groups/${String(group)}/reserved_regions`, text);
+    regions(1, '0x7a000000 0x7a7fffff direct\n0xfee00000 0xfeefffff msi\n');
+    regions(2, '0x7b000000 0x7b7fffff direct-relaxable\n0xfee00000 0xfeefffff msi\n');
+    using kernel = FakeKernel.ofHost(recordHost({ sysfs: host.sysfs }));
+    using iommufd = Iommufd.open({ kernel });
+    using ioas = iommufd.allocIoas();
+    const refused = { code: 'EINVAL', message: /firmware reserves memory .*0x7a000000-0x7a7fffff/ };
+    await assert.rejects(VfioDevice.open(held, { kernel, iommufd }), refused);
+    using container = VfioContainer.open({ kernel });
+    using group = VfioGroup.open(1, { kernel });
+    assert.throws(() => group.setContainerSync(container), refused);
+    group.setContainerSync(iommufd);
+    await assert.rejects(VfioDevice.open(held, { group }), refused);
+    using device = await VfioDevice.open(free, { kernel, iommufd });
+    await device.attach(ioas);
+    const { ranges } = ioas.iovaRanges();
+    assert(ranges.some(({ start, last }) => start <= 0x7a00_0000n && last >= 0x7b7f_ffffn));
+  });
+
+  it('is a fake machine that has endpoints of the class of bridges, and no bridges', () => {
+    const host = new SmallHost();
+    const add = (slot: number, classCode: number, header: number) => {
+      const address = `0000:0${String(slot)}:00.0`;
+      const folder = host.add(address, { group: slot, files: { class: `0x${classCode.toString(16)}` } });
+      const config = Buffer.alloc(256);
+      config.writeUInt32LE(0x22a3_10de, 0);
+      config.writeUInt32LE((classCode << 8) >>> 0, 8);
+      config.writeUInt8(header, 0x0e);
+      writeFileSync(join(host.root, folder, 'config'), config);
+    };
+    for (const [i, [classCode, header]] of [
+      ...[
+        [0x068000, 0],
+        [0x068000, 0x80],
+        [0x060900, 0],
+      ], // an NVSwitch, one with several functions, an NTB
+      ...[
+        [0x060400, 1],
+        [0x068000, 1],
+        [0x060000, 0],
+        [0x060100, 0x80],
+        [0x060700, 2],
+      ],
+    ].entries() as Iterable<[number, [number, number]]>)
+      add(i + 1, classCode, header);
+    using kernel = FakeKernel.ofHost(recordHost({ sysfs: host.sysfs }));
+    const held = [...PciTopology.read({ sysfs: kernel.sysfs }).functions.values()].filter(({ cdev }) => cdev);
+    assert.deepEqual(
+      held.map(({ address }) => address),
+      ['0000:01:00.0', '0000:02:00.0', '0000:03:00.0'],
+    );
+  });
+
   it('is the kernel that VFIO_DMABUF_KERNEL names', () => {
     const file = join(temporaryFolder(), 'host.json');
     writeFileSync(file, JSON.stringify(recordHost({ sysfs: writeNamed(temporaryFolder(), 'laptop') })));
@@ -160,6 +231,7 @@ describe('a recorded host', function () {
     writeNamed(root, 'laptop');
     const { stdout, status } = run({}, 'record', '--root', root);
     assert.equal(status, 0);
+    assert.equal(run({}, 'record', '--json', '--root', root).stdout, stdout);
     const file = join(temporaryFolder(), 'host.json');
     writeFileSync(file, stdout);
     for (const args of [

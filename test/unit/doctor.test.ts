@@ -91,6 +91,17 @@ describe('the doctor, of a copy of a host', () => {
   });
 });
 
+describe('the doctor, of a copy', () => {
+  it('gives commands for the host that was copied', () => {
+    const host = new SmallHost();
+    const folder = host.add('0000:01:00.0', { driver: 'vfio-pci', group: 1, cdev: 'vfio0' });
+    host.write(`${folder}/power_state`, 'D3cold\n');
+    const report = JSON.stringify(examineHost({ sysfs: host.sysfs }));
+    assert(report.includes('echo 1 > /sys/bus/pci/devices/0000:01:00.0/remove'), report);
+    assert(!report.includes(host.root), report);
+  });
+});
+
 describe('the doctor, of a fake kernel', () => {
   it('notes the firmware region of a device that works all the same', () => {
     using kernel = new FakeKernel();

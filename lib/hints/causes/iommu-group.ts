@@ -90,7 +90,7 @@ export function groupNotViable({ group }: Arguments, { kernel }: Around): string
   return foreign && notViable(kernel.sysfs, String(group), foreign);
 }
 
-/** EINVAL when a group is added to a container. */
+/** EINVAL when a group is added to a container, or when its device is opened in an iommufd. */
 export function groupOfFirmware({ group }: Arguments, { kernel }: Around): string | undefined {
   if (group === undefined || !kernel) return undefined;
   const [first] = list(join(kernel.sysfs, 'kernel/iommu_groups', String(group), 'devices'));

@@ -39,6 +39,7 @@ struct DeviceDescription {
   };
   std::optional<MsixTable> msix;
   uint32_t group = 0;                        // its IOMMU group
+  bool firmware_region = false;              // whether its group has a reserved region of type `direct`
   uint32_t virtual_functions = 0;            // how many it has
   std::string physical;                      // the physical function's address, of a virtual one
   std::vector<InfoCapability> capabilities;  // VFIO_DEVICE_GET_INFO's

@@ -67,6 +67,7 @@ int PciDevice::Bind(const uapi::vfio_device_bind_iommufd& command, uint32_t* dev
     other->IsLockedWith(*this);
     if (other->iommufd_ && other->iommufd_ != iommufd && other->description_.group == description_.group) return -EPERM;
   }
+  if (group() && group()->firmware_region) return -EINVAL;
   iommufd_ = std::move(iommufd);
   device_id_ = iommufd_->AddDevice(description_.group);
   *device_id = device_id_;

@@ -56,6 +56,7 @@ int PciDevice::Match(const std::string& name) {
 
 // vfio_df_group_open()
 int PciDevice::OpenInGroup(const std::shared_ptr<VfioContainer>& container, const std::shared_ptr<Iommufd>& iommufd) {
+  if (iommufd && group() && group()->firmware_region) return -EINVAL;
   if (group_opens_++ > 0) return 0;
   container_ = container;
   Enable();

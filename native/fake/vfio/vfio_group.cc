@@ -55,6 +55,7 @@ int VfioGroupFile::SetContainer(int fd) {
   if (!file && fcntl(fd, F_GETFD) < 0) return -EBADF;
   if (group_->container || group_->iommufd) return -EINVAL;
   if (const auto container = std::dynamic_pointer_cast<VfioContainerFile>(file)) {
+    if (group_->firmware_region) return -EINVAL;
     if (const int attached = container->container()->Attach(group_.get()); attached != 0) return attached;
     group_->container = container->container();
     return 0;

@@ -29,6 +29,9 @@ class VfioGroup {
   // At most one of the two is set. The DMA of the devices goes through it.
   std::shared_ptr<VfioContainer> container;
   std::shared_ptr<Iommufd> iommufd;
+  // Whether the firmware needs a mapping of memory for a device. VFIO begins with a domain without any, so the kernel
+  // gives it no such group (__iommu_device_set_domain()).
+  bool firmware_region = false;
   unsigned users = 0;  // open devices, as long as there is a container
 
  private:

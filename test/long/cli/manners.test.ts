@@ -7,12 +7,13 @@ import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symli
 import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { Ajv2020 } from 'ajv/dist/2020';
-import { examineHost, FdChannel } from '../../../lib';
+import { examineHost, FdChannel, planBind, planUnbind } from '../../../lib';
 import { FakeKernel, legacy } from '../../../lib/fake';
 import { exitCodes } from '../../../lib/cli/exit-codes';
 import { manualPage } from '../../../lib/cli/man';
 import { createProgram } from '../../../lib/cli/program';
 import { afterwards, start, temporaryFolder } from '../../cleanup';
+import { SmallHost } from '../../hosts/small-host';
 import { bash, itNeeds } from '../../needs';
 import { typescript } from '../../typescript';
 
@@ -229,6 +230,7 @@ describe('the manners of vfio-dmabuf', function () {
     };
     const lines: Readonly<Record<string, string[][]>> = {
       doctor: [['doctor']],
+      record: [['record'], ['record', '--serials']],
       devices: [['devices'], ['devices', '--all']],
       topologyOfTwo: [
         ['topology', '01:00.0', '02:00.0'],
@@ -251,6 +253,18 @@ describe('the manners of vfio-dmabuf', function () {
         for (const args of all) check(name, JSON.parse(await outputOf(...args, '--json')));
       });
     }
+
+    it('holds for steps of bind and unbind', () => {
+      const host = new SmallHost();
+      host.add('0000:01:00.0', { driver: 'nvme', group: 1 });
+      host.add('0000:02:00.0', { driver: 'vfio-pci', group: 2, cdev: 'vfio0' });
+      const { sysfs } = host;
+      for (const plan of [planBind('01:00.0', { sysfs, persist: true }), planUnbind('02:00.0', { sysfs })]) {
+        assert(plan.steps.length > 2);
+        check('bind', JSON.parse(JSON.stringify([plan])));
+        check('unbind', JSON.parse(JSON.stringify([plan])));
+      }
+    });
 
     it('holds for doctor where much is missing', () => {
       using kernel = new FakeKernel(legacy);

@@ -202,6 +202,39 @@ describe('vfio-dmabuf devices and topology', function () {
     assert.equal(edited.stdout, 'GRUB_CMDLINE_LINUX="\\"pci=disable_acs_redir=0000:12:00.0;0000:12:01.0\\" quiet"\n');
   });
 
+  itNeeds([sed], 'topology --advise: what its command makes of GRUB’s file', () => {
+    const { stdout } = run('topology', '--advise', '13:00.0', '15:00.0', '--root', root('gpu-server-acs'));
+    const [command = ''] = /^ {2}sed .*$/m.exec(stdout) ?? [];
+    const edited = spawnSync('/bin/sh', ['-c', command.replace('-i ', '').replace('/etc/default/grub', '')], {
+      input: 'GRUB_CMDLINE_LINUX="quiet"\n',
+      encoding: 'utf8',
+    });
+    const path = '0000:10:01.0/00.0/0';
+    const line = `GRUB_CMDLINE_LINUX="\\"pci=disable_acs_redir=${path}0.0;${path}2.0\\" quiet"\n`;
+    assert.equal(edited.stdout, line, edited.stderr);
+  });
+
+  it('topology of two: no command binds what VFIO cannot use', () => {
+    const at = root('gpu-server-acs');
+    const config = join(at, 'sys/bus/pci/devices/0000:13:00.0/config');
+    const before = readFileSync(config);
+    writeFileSync(config, Buffer.alloc(4096, 0xff));
+    const { stdout } = run('topology', '13:00.0', '14:00.0', '--root', at);
+    writeFileSync(config, before);
+    assert.match(stdout, /^ {2}vfio-dmabuf bind 14:00\.0$/m);
+    assert.match(stdout, /0000:13:00\.0: the device does not answer/);
+  });
+
+  it('topology of two: the parameter has the devices that the command line names', () => {
+    const at = root('gpu-server-acs');
+    writeFileSync(join(at, 'proc/cmdline'), 'quiet pci=disable_acs_redir=12:03.0;ff:00.0\n');
+    const { stdout } = run('topology', '13:00.0', '14:00.0', '--root', at);
+    rmSync(join(at, 'proc/cmdline'));
+    assert.match(stdout, /pci=disable_acs_redir=12:03\.0;0000:12:00\.0;0000:12:01\.0/);
+    assert.match(stdout, /^Put it in the place of the present/m);
+    assert.doesNotMatch(stdout, /^ {2}sed/m);
+  });
+
   it('topology of two: as JSON, and the exit codes', () => {
     assert.deepEqual(told('topology', '13:00.0', '14:00.0', '--root', root('gpu-server')), {
       ...{ from: '0000:13:00.0', to: '0000:14:00.0', verdict: 'direct' },

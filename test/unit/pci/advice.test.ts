@@ -157,6 +157,21 @@ describe('advice for a set of devices', () => {
     assert.match(text('bar'), /BAR 1 of 0000:14:00\.0 is resizable: 256 MiB can be exported now, and up to 128 GiB/);
   });
 
+  it('moves cards to a switch that has others, and nothing else', () => {
+    const port = (at: string, behind: HostFunction[]): HostFunction => ({
+      ...{ at, vendor: 0x8086, device: 0x352a, classCode: 0x060400, port: ports.rootPort, behind },
+    });
+    const card = (at: string, physical?: string): HostFunction => ({
+      ...{ at, vendor: 0x15b3, device: 0x101d, classCode: 0x020000, port: ports.endpoint },
+      ...(physical !== undefined && { physical }),
+    });
+    // An integrated device, and cards at root ports: there is no switch.
+    const functions = [card('00:0e.0'), port('00:01.0', [card('01:00.0')]), port('00:02.0', [card('02:00.0')])];
+    const cpu = { vendor: 'GenuineIntel', family: 6 };
+    const topology = read({ cpu, hostBridges: [{ bus: '0000:00', functions }] });
+    assert.deepEqual(topology.advise(['00:0e.0', '01:00.0', '02:00.0']).moves, []);
+  });
+
   it('knows the entries that the command line has, because Linux uses only one list', () => {
     const line = 'quiet pci=disable_acs_redir=0000:10:01.0/00.0/01.0;ff:00.0';
     const { kernelParameter } = read(hosts['gpu-server-acs'], line).advise(['13:00.0', '15:00.0']);
@@ -180,6 +195,7 @@ describe('advice for a set of devices', () => {
         '"pci=disable_acs_redir=0000:12:00.0;10:01.0/00.0/01.0"',
         'pci="disable_acs_redir=12:0.0;pci:1000:c030"',
         'pci=config_acs=xx0x0x@12:00.0;1x0x0@12:01.0',
+        'macsec.debug=1 rd.acs=1 -- --verbose noacs',
       ];
       for (const line of good) assert.deepEqual(mistakes(line), [], line);
       assert.deepEqual(read(hosts['laptop']).commandLineMistakes(), []);
@@ -206,6 +222,12 @@ describe('advice for a set of devices', () => {
         'pci=disable_acs_redir=12:00.0 pci=disable_acs_redir=12:01.0',
         /^disable_acs_redir=12:00\.0: Linux uses only the last/,
       ],
+      ['pci=disable_acs_redir=12:00.0; 12:01.0', /^12:01\.0: .*a space ends a list of devices$/],
+      ['pci=disable_acs_redir=', /^disable_acs_redir=: it names no device/],
+      ['pcie=disable_acs_redir=12:00.0', /^pcie=.*: Linux has no such option.* write pci=disable_acs_redir=12:00\.0$/],
+      ['PCI=nomsi,config_acs=1@12:00.0', /^PCI=.* write pci=config_acs=1@12:00\.0$/],
+      ['pci.disable_acs_redir=12:00.0', /^pci\..* write pci=disable_acs_redir=12:00\.0$/],
+      ['quiet -- pci=disable_acs_redir=12:00.0', /^pci=disable_acs_redir=12:00\.0: it is behind '--'/],
       ['pci=config_acs=12:00.0', /^12:00\.0: Linux cannot parse it/],
       ['pci=config_acs=101@ff:00.0', /^101@ff:00\.0: no device/],
     ];

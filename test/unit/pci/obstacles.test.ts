@@ -162,6 +162,23 @@ describe('what keeps VFIO from a device', () => {
     });
   });
 
+  it('a virtual function answers: its IDs in config space are ones', () => {
+    const folder = host.add(at, { driver: 'iavf', group: 1 });
+    const config = Buffer.alloc(4096);
+    config.fill(0xff, 0, 4);
+    config.writeUInt32LE(0x02000001, 8);
+    writeFileSync(join(host.root, folder, 'config'), config);
+    assert.deepEqual(objections(), []);
+  });
+
+  it('a device without power', () => {
+    const folder = host.add(at, { driver: 'nvme', group: 1 });
+    host.write(`${folder}/power_state`, 'D3cold\n');
+    assert.match(objections()[0] ?? '', /does not answer \(it has no power \(D3cold\)/);
+    host.write(`${folder}/power_state`, 'D3hot\n');
+    assert.deepEqual(objections(), []);
+  });
+
   it('a device that does not answer', () => {
     host.add(at, { driver: 'nvme', group: 1 });
     const config = join(host.sysfs, 'bus/pci/devices', at, 'config');

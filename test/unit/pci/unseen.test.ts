@@ -112,6 +112,14 @@ describe('what was not seen of a host', () => {
       assert.equal(read(sysfs).p2pPath('04:00.0', '06:00.0').verdict, 'host-bridge');
     });
 
+    it('cannot share an I/O address space', () => {
+      const sysfs = write(switched());
+      writeFileSync(join(entry(sysfs, '03:00.0'), 'config'), Buffer.alloc(4096, 0xff));
+      const { objections } = read(sysfs).sharedIoas(['03:00.0', '04:00.0']);
+      assert.match(objections[0]?.text ?? '', /03:00\.0: .*it does not respond/);
+      assert.equal(objections[0]?.bindingHelps, false);
+    });
+
     it('is not one that sleeps in D3hot, nor a virtual function, whose IDs read as ones', () => {
       const sysfs = write(switched());
       writeFileSync(join(entry(sysfs, '03:00.0'), 'power_state'), 'D3hot\n');
@@ -219,6 +227,20 @@ describe('what was not seen of a host', () => {
       const host = switched();
       host.hostBridges[0]?.functions.push({ at: '00:05.0', vendor: 0x1af4, device: 0x1000, classCode: 0x020000 });
       assert.deepEqual(read(write(host)).find('00:05.0').gaps, []);
+    });
+
+    it('with zeros for config space', () => {
+      const sysfs = write(switched(acs.isolating));
+      writeFileSync(join(entry(sysfs, '02:01.0'), 'config'), Buffer.alloc(4096));
+      const { verdict, reason } = read(sysfs).p2pPath('04:00.0', '05:00.0');
+      assert.equal(verdict, 'unsupported', reason); // the other port redirects
+      const plain = write(switched());
+      for (const size of [64, 256, 4096]) {
+        writeFileSync(join(entry(plain, '02:01.0'), 'config'), Buffer.alloc(size));
+        const path = read(plain).p2pPath('04:00.0', '05:00.0');
+        assert.equal(path.verdict, 'unknown', path.reason);
+        assert.match(path.reason, /0000:02:01\.0: its config space was not seen: it is all zeros/);
+      }
     });
 
     it('without config space', () => {
@@ -344,6 +366,25 @@ describe('what was not seen of a host', () => {
       assert.equal(path.from.link?.width, 4);
       assert.equal(path.bandwidth?.toFixed(2), '3.94');
       assert.equal(path.slowest?.address, '0000:01:00.1');
+    });
+
+    it('a virtual function without its physical function is as fast as the link of the port above', () => {
+      const fast = { speed: 32, width: 16 };
+      const link = { speed: 8, width: 4 };
+      // The device number differs from the physical function's.
+      const behind = [endpoint('01:00.0', { link }), endpoint('01:02.0', { physical: '0000:01:00.0', link: fast })];
+      const other = bridge('00:02.0', ports.rootPort, [endpoint('02:00.0', { link: fast })], { link: fast });
+      const functions = [bridge('00:01.0', ports.rootPort, behind, { link }), other];
+      const cpu = { vendor: 'AuthenticAMD', family: 25 };
+      const sysfs = write({ cpu, hostBridges: [{ bus: '0000:00', functions }], slots: { '3': '0000:01:00' } });
+      const judge = () => read(sysfs).p2pPath('01:02.0', '02:00.0');
+      assert.equal(judge().bandwidth?.toFixed(2), '3.94');
+      assert.equal(judge().from.slot, '3');
+      unlinkSync(entry(sysfs, '01:00.0'));
+      rmSync(join(sysfs, 'devices/pci0000:00/0000:00:01.0/0000:01:00.0'), { recursive: true });
+      assert.equal(judge().from.physicalFunction, '0000:01:00.0');
+      assert.equal(judge().bandwidth?.toFixed(2), '3.94');
+      assert.equal(judge().from.slot, '3');
     });
 
     it('devices of the class of bridges that are endpoints are devices', () => {

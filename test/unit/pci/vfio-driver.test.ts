@@ -1,9 +1,11 @@
 // Which driver of VFIO a device has, or gets: variant drivers are known by their properties, not by their names.
 import assert from 'node:assert/strict';
-import { planBind, planUnbind, PciTopology } from '../../../lib';
+import { planBind, planUnbind, PciTopology, recordHost } from '../../../lib';
 import { hintFor } from '../../../lib/hints';
 import { previewBind } from '../../../lib/pci/binding';
 import { isHeldByVfio, vfioDriverFor } from '../../../lib/pci/vfio-driver';
+import { writeRecorded } from '../../../lib/kernel/recorded';
+import { temporaryFolder } from '../../cleanup';
 import { SmallHost } from '../../hosts/small-host';
 
 const at = '0000:01:00.2';
@@ -54,6 +56,28 @@ describe('the VFIO driver of a device', () => {
     assert.match(preview.objections[0] ?? '', /modprobe mlx5_vfio_pci/);
     host.folder('sys/bus/pci/drivers/mlx5_vfio_pci');
     assert.equal(planBind(at, { sysfs: host.sysfs }).to, 'mlx5_vfio_pci');
+  });
+
+  it('that is named has to be a VFIO driver', () => {
+    const bind = (driver: string, force = false) => planBind(at, { sysfs: host.sysfs, driver, force });
+    const error = { code: 'ERR_NO_VFIO_PCI', message: /^(?:ixgbe|nvme|pci-stub|'') is not a VFIO driver/ };
+    for (const driver of ['ixgbe', 'nvme', 'pci-stub']) host.folder(`sys/bus/pci/drivers/${driver}`);
+    host.add('0000:03:00.0', { driver: 'nvme', group: 3 });
+    aliases(every, exact);
+    for (const driver of ['ixgbe', 'nvme', 'pci-stub', '']) {
+      assert.throws(() => bind(driver), error, driver);
+      assert.match(previewBind(at, { sysfs: host.sysfs, driver }).objections.join(), error.message);
+      assert.match(bind(driver, true).objections.join(), error.message);
+    }
+    // By its alias, whatever the module is called; because it uses vfio_pci_core; and by a device that it has.
+    for (const driver of ['mlx5_vfio_pci', 'acme-pass', 'other']) host.folder(`sys/bus/pci/drivers/${driver}`);
+    host.folder('sys/module/vfio_pci_core/holders/acme_pass');
+    host.add('0000:02:00.0', { driver: 'other', group: 2, cdev: 'vfio3' });
+    for (const driver of ['vfio-pci', 'mlx5_vfio_pci', 'acme-pass', 'other']) {
+      assert.equal(bind(driver).to, driver);
+      const copy = writeRecorded(temporaryFolder(), recordHost({ sysfs: host.sysfs }));
+      assert.equal(planBind(at, { sysfs: copy, driver }).to, driver);
+    }
   });
 
   it('is found if it is built into the kernel', () => {
