@@ -50,8 +50,10 @@ export class Waits {
     });
   }
 
-  /** Rejects all pending promises. */
-  reject(error: unknown): void {
+  /** Rejects all pending promises. Calls `makeError` only if there are any: an error records a stack trace. */
+  reject(makeError: () => unknown): void {
+    if (this.#ends.size === 0) return;
+    const error = makeError();
     for (const end of [...this.#ends]) end(error);
   }
 }

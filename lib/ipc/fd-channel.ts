@@ -97,7 +97,7 @@ export class FdChannel extends Closable {
   static readonly #end: End<FdChannel> = {
     what: 'fd channel',
     close: (channel) => {
-      channel.#waits.reject(closedError('fd channel'));
+      channel.#waits.reject(() => closedError('fd channel'));
       native.fdClose(channel.#handle, false);
     },
   };
