@@ -6,12 +6,34 @@
 
 #include <cerrno>
 #include <thread>
+#include <type_traits>
 
 #include "kernel/mutex.h"
 
+#if defined(VFIO_DMABUF_FIXUP)
+#include <ucontext.h>
+#endif
+
+#if defined(VFIO_DMABUF_FIXUP)
+// An entry of the table: see VFIO_DMABUF_FIXUP.
+struct Fixup {
+  int32_t access;
+  int32_t next;
+};
+// The linker defines these symbols if the section exists.
+extern "C" {
+[[gnu::weak,
+  gnu::visibility("hidden")]] extern const Fixup __start_vfio_dmabuf_fixups[];  // NOLINT(bugprone-reserved-identifier)
+[[gnu::weak,
+  gnu::visibility("hidden")]] extern const Fixup __stop_vfio_dmabuf_fixups[];  // NOLINT(bugprone-reserved-identifier)
+}
+#endif
+
 namespace core {
 
+#if !defined(VFIO_DMABUF_FIXUP)
 thread_local BusErrorGuard* volatile bus_error_guard = nullptr;
+#endif
 std::atomic<uint64_t> bus_error_checked = 0;
 
 namespace {
@@ -117,14 +139,45 @@ void PassOn(int signal, siginfo_t* info, void* context) {
   passing = outer;
 }
 
+#if defined(VFIO_DMABUF_FIXUP)
+
+// If the faulting instruction is a register access, makes the thread continue behind it. Async-signal-safe.
+bool Continue(uintptr_t, void* context) {
+  auto& machine = static_cast<ucontext_t*>(context)->uc_mcontext;
+#if defined(__x86_64__)
+  auto& instruction = machine.gregs[REG_RIP];
+#else
+  auto& instruction = machine.pc;
+#endif
+  const auto target = [](const int32_t* offset) { return reinterpret_cast<intptr_t>(offset) + *offset; };
+  for (const Fixup* fixup = __start_vfio_dmabuf_fixups; fixup < __stop_vfio_dmabuf_fixups; ++fixup) {
+    if (static_cast<intptr_t>(instruction) != target(&fixup->access)) continue;
+    instruction = static_cast<std::remove_reference_t<decltype(instruction)>>(target(&fixup->next));
+    return true;
+  }
+  return false;
+}
+
+#else
+
+// If this thread's register access contains the address, continues after it and does not return.
+bool Continue(uintptr_t at, void*) {
+  BusErrorGuard* guard = bus_error_guard;
+  if (!guard || at < guard->start || at >= guard->end) return false;
+  bus_error_guard = nullptr;
+  siglongjmp(guard->here, 1);
+}
+
+#endif
+
 void HandleBusError(int signal, siginfo_t* info, void* context) {
   const int error = errno;
   if (info->si_code > 0) {
     const auto at = reinterpret_cast<uintptr_t>(info->si_addr);
-    BusErrorGuard* guard = bus_error_guard;
-    if (guard && at >= guard->start && at < guard->end) {
-      bus_error_guard = nullptr;
-      siglongjmp(guard->here, 1);
+    // BUS_MCEERR_AO is not caused by the instruction at which it arrives.
+    if (info->si_code != BUS_MCEERR_AO && Continue(at, context)) {
+      errno = error;
+      return;
     }
     if (BecomeZeros(at)) {
       errno = error;

@@ -183,7 +183,7 @@ describe('every class that can be closed', function () {
           withObjects(name, async (object) => {
             const { Error: original } = globalThis;
             const made: unknown[] = [];
-            const counting = new Proxy(original, {
+            const counting: typeof original = new Proxy(original, {
               construct(target, args: [string?], newTarget) {
                 made.push(args[0]);
                 return Reflect.construct(target, args, newTarget === counting ? target : newTarget) as object;
