@@ -36,6 +36,16 @@ thread_local BusErrorGuard* volatile bus_error_guard = nullptr;
 #endif
 std::atomic<uint64_t> bus_error_checked = 0;
 
+// A range of AddZeroRange(). The signal handler reads the list without a lock in any thread, so nodes are reused and
+// never freed.
+struct ZeroRange {
+  std::atomic<uintptr_t> start = 0;  // 0: free
+  std::atomic<uintptr_t> end = 0;
+  std::atomic<unsigned> handlers = 0;  // signal handlers that read the node now; RemoveZeroRange() waits for them
+  ZeroRange* next = nullptr;
+  ZeroRange* next_free = nullptr;
+};
+
 namespace {
 
 uint64_t MeasureInterval() {
@@ -67,16 +77,9 @@ kernel::Mutex installing;
 // handler, which it replaced at some time, PassOn() continues with the handlers before it.
 thread_local const Earlier* passing [[gnu::tls_model("initial-exec")]] = nullptr;
 
-// A range of AddZeroRange(). The signal handler reads the list without a lock in any thread, so nodes are reused and
-// never freed.
-struct ZeroRange {
-  std::atomic<uintptr_t> start = 0;  // 0: free
-  std::atomic<uintptr_t> end = 0;
-  std::atomic<unsigned> handlers = 0;  // signal handlers that read the node now; RemoveZeroRange() waits for them
-  ZeroRange* next = nullptr;
-};
 std::atomic<ZeroRange*> zero_ranges = nullptr;
 kernel::Mutex zero_ranges_changing;
+ZeroRange* free_zero_ranges GUARDED_BY(zero_ranges_changing) = nullptr;
 
 // Replaces the range that contains the address by zero pages. Async-signal-safe. Returns false if no range contains the
 // address or mmap(2) fails.
@@ -230,26 +233,30 @@ void EndIfUnhandled() {
   kill(getpid(), SIGBUS);
 }
 
-void AddZeroRange(void* start, std::size_t length) {
+ZeroRange* AddZeroRange(void* start, std::size_t length) {
   const kernel::Lock lock(zero_ranges_changing);
-  ZeroRange* range = zero_ranges;
-  while (range && range->start != 0) range = range->next;
+  ZeroRange* range = free_zero_ranges;
   const bool is_new = !range;
-  if (is_new) range = new ZeroRange;
+  if (is_new) {
+    range = new ZeroRange;
+  } else {
+    free_zero_ranges = range->next_free;
+  }
   range->end = reinterpret_cast<uintptr_t>(start) + length;
   range->start = reinterpret_cast<uintptr_t>(start);
-  if (!is_new) return;
-  range->next = zero_ranges;
-  zero_ranges = range;
+  if (is_new) {
+    range->next = zero_ranges;
+    zero_ranges = range;
+  }
+  return range;
 }
 
-void RemoveZeroRange(void* start) {
+void RemoveZeroRange(ZeroRange* range) {
   const kernel::Lock lock(zero_ranges_changing);
-  for (ZeroRange* range = zero_ranges; range; range = range->next) {
-    if (range->start != reinterpret_cast<uintptr_t>(start)) continue;
-    range->start = 0;
-    while (range->handlers != 0) std::this_thread::yield();
-  }
+  range->start = 0;
+  while (range->handlers != 0) std::this_thread::yield();
+  range->next_free = free_zero_ranges;
+  free_zero_ranges = range;
 }
 
 }  // namespace core

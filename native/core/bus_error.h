@@ -65,9 +65,10 @@ void EndIfUnhandled();
 // Adds a range of this process's addresses. The first bus error in it that is not of a register access replaces the
 // range by zero pages permanently. JavaScript accesses mapped memory directly: an exporter that revokes the memory must
 // not end the process.
-void AddZeroRange(void* start, std::size_t length);
+struct ZeroRange;
+ZeroRange* AddZeroRange(void* start, std::size_t length);
 // Removes the range. When the call returns, the addresses can be unmapped.
-void RemoveZeroRange(void* start);
+void RemoveZeroRange(ZeroRange* range);
 
 // Reads the processor's counter: a clock that is faster than clock_gettime(2).
 inline uint64_t Ticks() {

@@ -67,7 +67,7 @@ class Mapping : private kernel::NonCopyable {
   kernel::MappedPages pages_;
   std::size_t length_;
   bool writable_;
-  bool zero_on_bus_error_ = false;
+  ZeroRange* zero_range_ = nullptr;  // of ZeroOnBusError()
 };
 
 }  // namespace core

@@ -196,9 +196,9 @@ const Case kCases[] = {
        const int nothing = memfd_create("nothing", MFD_CLOEXEC);
        for (int i = 0; i < 2000; ++i) {
          mmap(page, kPage, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, nothing, 0);
-         core::AddZeroRange(page, kPage);
+         core::ZeroRange* range = core::AddZeroRange(page, kPage);
          if (i % 2 == 0) std::this_thread::yield();
-         core::RemoveZeroRange(page);
+         core::RemoveZeroRange(range);
          mmap(page, kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
          *static_cast<volatile uint32_t*>(page) = 7;
          if (i % 8 == 0) Pause();

@@ -32,7 +32,7 @@ const remembered: Readonly<Record<string, readonly string[]>> = {
   Eventfd: ['ref', 'unref'],
   FdChannel: ['Symbol(Symbol.asyncIterator)'], // its next() throws
   FdServer: ['Symbol(Symbol.asyncIterator)'], // ends at once
-  Ioas: ['mappings'],
+  Ioas: ['mappings', 'mappingCount', 'eachMapping'],
   IoasMapping: ['state', 'look'],
   PeerShare: ['iova', 'length', 'state'],
   PeerSpace: ['devices', 'shares', 'device', 'path'],
