@@ -62,9 +62,20 @@ export class Waits {
 export class Turns {
   #taken = 0;
 
-  async take(): Promise<void> {
+  /** Whether the next turn lets the event loop run. */
+  get due(): boolean {
+    return (this.#taken + 1) % 64 === 0;
+  }
+
+  /** Counts a turn without waiting. */
+  count(): void {
     this.#taken += 1;
-    if (this.#taken % 64 === 0) await setImmediate();
+  }
+
+  async take(): Promise<void> {
+    const { due } = this;
+    this.count();
+    if (due) await setImmediate();
   }
 }
 
