@@ -238,7 +238,8 @@ interface Native {
   };
   traceStop(trace: TraceHandle): void;
 
-  pollStart(fd: FdHandle, events: number, listener: (ready: number) => void): PollHandle;
+  pollStart(fd: FdHandle, events: number, listener: (ready: number) => void, counts: false): PollHandle;
+  pollStart(fd: FdHandle, events: number, listener: (count: bigint) => void, counts: true): PollHandle;
   pollRef(poll: PollHandle, keepAlive: boolean): void;
   pollClose(poll: PollHandle): void;
 
@@ -348,7 +349,7 @@ interface Native {
   ioeventfdAdd(device: VfioHandle, offset: bigint, width: number, data: bigint, fd: number): void;
   ioeventfdRemove(device: VfioHandle, offset: bigint, width: number, data: bigint): void;
   eventfdTake(fd: FdHandle): bigint;
-  eventfdAdd(fd: FdHandle, count: bigint): void;
+  eventfdHot(fd: FdHandle): { take: () => bigint; add: (count: bigint) => void };
   migrationFlags(device: VfioHandle): bigint;
   migrationState(device: VfioHandle): number;
   migrationSetState: NowOrLater<[device: VfioHandle, state: number], FdHandle | undefined>;

@@ -79,7 +79,7 @@ export class DmaBuf extends Closable {
     what: 'dma-buf',
     children: (buffer) => buffer.#mapped,
     close: (buffer) => {
-      buffer.#waits.reject(closedError('dma-buf'));
+      buffer.#waits.reject(() => closedError('dma-buf'));
       if (buffer.#accesses === 0) native.fdClose(buffer.#handle, false);
     },
   };

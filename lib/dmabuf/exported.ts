@@ -33,8 +33,12 @@ export class Exported {
 
   /** Whether a mapping is still valid that was created when the number of revocations was `revocations`. */
   reaches(revocations: number): boolean {
-    const word = this.#word();
-    return (word & revokingBit) === 0 && Math.floor(word / countUnit) === revocations;
+    return reaches(this.#word(), revocations);
+  }
+
+  /** The state word. */
+  get word(): number {
+    return this.#word();
   }
 
   /** Whether the device was closed, so that the buffer can never be mapped again. */
@@ -46,6 +50,11 @@ export class Exported {
   get mappable(): boolean {
     return (this.#word() & (disabledBit | revokingBit)) === 0;
   }
+}
+
+/** See {@link Exported.reaches}. @internal */
+export function reaches(word: number, revocations: number): boolean {
+  return (word & revokingBit) === 0 && Math.floor(word / countUnit) === revocations;
 }
 
 /** Notifies all watchers of mappings on this kernel, in this thread. @internal */

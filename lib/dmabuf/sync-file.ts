@@ -62,7 +62,7 @@ export class SyncFile extends Closable {
   static readonly #end: End<SyncFile> = {
     what: 'sync file',
     close: (file) => {
-      file.#waits.reject(closedError('sync file'));
+      file.#waits.reject(() => closedError('sync file'));
       native.fdClose(file.#handle, false);
     },
   };

@@ -4,7 +4,7 @@ import { shown } from '../addon/shown';
 import { type Key, onlyInside } from '../errors/key';
 import { kernelCall } from '../errors/errors';
 import { native, type FdHandle } from '../addon/native';
-import { pollEvents, Watch } from './poll';
+import { Watch } from './poll';
 import { instance, options } from '../errors/validate';
 
 /** A listener. None of its functions may throw. @internal */
@@ -47,7 +47,7 @@ export class Counter {
   }
 
   add(listener: CountListener): void {
-    this.#watch ??= new Watch(this.#fd, pollEvents.readable, () => this.#take());
+    this.#watch ??= Watch.ofCounts(this.#fd, (count) => (count === 0n ? this.#take() : this.#pass(count)));
     this.#listeners.add(listener);
     const kept = this.takeKept();
     if (kept > 0n) listener.take(kept);
@@ -79,15 +79,18 @@ export class Counter {
 
   /** To be called when a listener's `waits` or `busy` has changed. */
   changed(): void {
-    const listeners = [...this.#listeners];
-    if (this.#keepsAlive && listeners.some(({ waits }) => waits)) this.#watch?.ref();
-    else this.#watch?.unref();
-    if (!this.#owed || this.#ended || listeners.some(({ busy }) => busy)) return;
+    let [waits, busy] = [false, false];
+    for (const listener of this.#listeners) {
+      waits ||= listener.waits;
+      busy ||= listener.busy;
+    }
+    this.#watch?.keepAlive(this.#keepsAlive && waits);
+    if (!this.#owed || this.#ended || busy) return;
     this.#owed = false;
     try {
       this.#settled?.();
     } catch (error) {
-      if (listeners.length > 0) {
+      if (this.#listeners.size > 0) {
         this.#over(error);
         return;
       }
@@ -104,9 +107,20 @@ export class Counter {
       this.#over(error);
       return;
     }
-    if (count === 0n) return;
+    if (count > 0n) this.#pass(count);
+  }
+
+  /** Passes a count to the listeners that exist now: take() may add or remove some. */
+  #pass(count: bigint): void {
     this.#owed = true;
-    for (const listener of [...this.#listeners]) listener.take(count);
+    if (this.#listeners.size === 1) {
+      for (const listener of this.#listeners) {
+        listener.take(count);
+        break;
+      }
+    } else {
+      for (const listener of [...this.#listeners]) listener.take(count);
+    }
     this.changed();
   }
 

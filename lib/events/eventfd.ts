@@ -3,7 +3,7 @@ import { shown } from '../addon/shown';
 import { key, type Key, onlyInside } from '../errors/key';
 import { Counter, Counts, type ListenOptions } from './counter';
 import { toKernel } from '../kernel/default-kernel';
-import { kernelCall } from '../errors/errors';
+import { explain, kernelCall } from '../errors/errors';
 import type { Kernel } from '../kernel/kernel';
 import { Closable } from '../lifetime/closable';
 import type { End } from '../lifetime/lifetime';
@@ -20,6 +20,7 @@ const most = 0xffff_ffff_ffff_fffen;
 export class Eventfd extends Closable {
   readonly #fd: FdHandle;
   readonly #counter: Counter;
+  #functions: ReturnType<typeof native.eventfdHot> | undefined;
 
   static readonly #end: End<Eventfd> = {
     what: 'eventfd',
@@ -76,6 +77,12 @@ export class Eventfd extends Closable {
     return this.#fd;
   }
 
+  /** The native functions of this eventfd. */
+  get #hot(): ReturnType<typeof native.eventfdHot> {
+    this.check();
+    return (this.#functions ??= native.eventfdHot(this.#fd));
+  }
+
   /** The file descriptor, for example to send to another process. This object owns it: do not close it. */
   get fd(): number {
     return native.fdNumber(this.#handle);
@@ -86,13 +93,24 @@ export class Eventfd extends Closable {
    */
   signal(count: number | bigint = 1n): void {
     const added = u64(count, 'count', 1n, most);
-    kernelCall({}, () => native.eventfdAdd(this.#handle, added));
+    const { add } = this.#hot;
+    try {
+      add(added);
+    } catch (error) {
+      throw explain(error, {});
+    }
   }
 
   /** Returns the count and resets it to 0. Returns 0n without waiting if the count is 0. */
   take(): bigint {
-    const count = kernelCall({}, () => native.eventfdTake(this.#handle));
-    return count + this.#counter.takeKept();
+    const { take } = this.#hot;
+    try {
+      const count = take();
+      const kept = this.#counter.takeKept();
+      return kept === 0n ? count : count + kept;
+    } catch (error) {
+      throw explain(error, {});
+    }
   }
 
   /**

@@ -12,17 +12,34 @@ export const pollEvents = { readable: 1, priority: 2, writable: 4, error: 8, han
  */
 export class Watch {
   readonly #poll: PollHandle;
+  #keepsAlive = true;
 
-  constructor(fd: FdHandle, events: number, listener: (ready: number) => void) {
-    this.#poll = kernelCall({}, () => native.pollStart(fd, events, listener));
+  constructor(...watched: [fd: FdHandle, events: number, listener: (ready: number) => void] | [poll: PollHandle]) {
+    if (watched.length === 1) {
+      [this.#poll] = watched;
+    } else {
+      const [fd, events, listener] = watched;
+      this.#poll = kernelCall({}, () => native.pollStart(fd, events, listener, false));
+    }
+  }
+
+  /** Watches an eventfd and takes its counts. The listener gets each count, or 0n if it cannot be read. */
+  static ofCounts(fd: FdHandle, listener: (count: bigint) => void): Watch {
+    return new Watch(kernelCall({}, () => native.pollStart(fd, pollEvents.readable, listener, true)));
   }
 
   ref(): void {
-    native.pollRef(this.#poll, true);
+    this.keepAlive(true);
   }
 
   unref(): void {
-    native.pollRef(this.#poll, false);
+    this.keepAlive(false);
+  }
+
+  keepAlive(on: boolean): void {
+    if (on === this.#keepsAlive) return;
+    this.#keepsAlive = on;
+    native.pollRef(this.#poll, on);
   }
 
   /** Stops the watch. The listener is not called again. */

@@ -50,8 +50,10 @@ export class Waits {
     });
   }
 
-  /** Rejects all pending promises. */
-  reject(error: unknown): void {
+  /** Rejects all pending promises. Calls `makeError` only if there are any: an error records a stack trace. */
+  reject(makeError: () => unknown): void {
+    if (this.#ends.size === 0) return;
+    const error = makeError();
     for (const end of [...this.#ends]) end(error);
   }
 }
@@ -60,9 +62,20 @@ export class Waits {
 export class Turns {
   #taken = 0;
 
-  async take(): Promise<void> {
+  /** Whether the next turn lets the event loop run. */
+  get due(): boolean {
+    return (this.#taken + 1) % 64 === 0;
+  }
+
+  /** Counts a turn without waiting. */
+  count(): void {
     this.#taken += 1;
-    if (this.#taken % 64 === 0) await setImmediate();
+  }
+
+  async take(): Promise<void> {
+    const { due } = this;
+    this.count();
+    if (due) await setImmediate();
   }
 }
 

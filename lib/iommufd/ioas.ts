@@ -9,6 +9,7 @@ import type { Watcher } from '../kernel/kernel';
 import { attempt } from '../kernel/look';
 import { DmaBuf } from '../dmabuf/dma-buf';
 import { DmaMemory } from '../dmabuf/dma-memory';
+import type { Exported } from '../dmabuf/exported';
 import {
   closedError,
   codedError,
@@ -35,6 +36,7 @@ import {
   u64Max,
 } from '../errors/validate';
 import type { Attached, IommufdDevice } from './bound';
+import { ByIova } from './by-iova';
 import { Hwpt, type HwptOptions } from './hwpt';
 import { IoasMapping, type IoasEvents } from './mapping';
 import {
@@ -47,6 +49,10 @@ import {
   type Source,
 } from './placement';
 
+// The time in milliseconds after which looking at many mappings lets the event loop run.
+const slice = 2;
+// The mappings between two looks at the clock.
+const step = 64;
 // The most ranges that allowIovas() accepts.
 const mostRanges = 65536;
 
@@ -74,7 +80,15 @@ export class Ioas extends EventEmitter<IoasEvents> {
   readonly dependents = new Set<Child>();
   readonly #handle: IoasHandle;
   readonly #hot: NativeIoas;
-  readonly #mappings: IoasMapping[] = [];
+  readonly #mappings = new Set<IoasMapping>();
+  /** The mappings by IOVA, from the first use of a range on. Mappings without IOVAs are not in it. */
+  #byIova: ByIova<IoasMapping> | undefined;
+  /** The mappings that have lost their IOVAs: a remap() failed. */
+  readonly #unplaced = new Set<IoasMapping>();
+  /** The mappings that lookAtMappings() has not looked at. */
+  #toLookAt: Iterator<IoasMapping> = [].values();
+  #left = 0;
+  #looking: NodeJS.Immediate | undefined;
   readonly #underWay = new Set<UnderWay>();
   readonly #watcher = new WeakRef<Watcher>(this);
   /** The number of mappings with `autoRemap`. */
@@ -94,7 +108,7 @@ export class Ioas extends EventEmitter<IoasEvents> {
     },
     release: (ioas) => native.ioasRelease(ioas.#handle),
     left: (ioas) => {
-      for (const mapping of ioas.mappings) mapping.gone();
+      for (const mapping of ioas.eachMapping()) mapping.gone();
     },
     gone: (ioas) => {
       ioas.iommufd.kernel.watchers.delete(ioas.#watcher);
@@ -118,12 +132,42 @@ export class Ioas extends EventEmitter<IoasEvents> {
     this.#life = new Lifetime(this, Ioas.#end);
   }
 
-  /** Called when a device's memory decoding may have changed. @internal */
+  /**
+   * Called when a device's memory decoding may have changed. Looks at all mappings. With many mappings, it lets the
+   * event loop run between slices of a few milliseconds, and emits 'progress' after each. @internal
+   */
   lookAtMappings(): void {
     if (this.#autoRemaps === 0 && this.listenerCount('revoked') === 0) return;
-    for (const mapping of this.mappings) {
+    this.#toLookAt = this.#mappings.values();
+    this.#left = this.#mappings.size;
+    if (this.#looking === undefined) this.#look();
+  }
+
+  #look(): void {
+    const sliced = this.#looking !== undefined;
+    this.#looking = undefined;
+    const end = performance.now() + slice;
+    while (this.#lookAtSome()) {
+      if (performance.now() < end) continue;
+      this.#looking = setImmediate(() => this.#look());
+      break;
+    }
+    const left = this.#looking === undefined ? 0 : Math.max(1, this.#left);
+    if (sliced || left > 0) this.#say('progress', left, this.#mappings.size);
+  }
+
+  /** Returns whether more mappings are left. */
+  #lookAtSome(): boolean {
+    const words = new Map<Exported, number>(); // not for longer: other threads change devices, too
+    for (let i = 0; i < step; i += 1) {
+      const next = this.#toLookAt.next();
+      if (next.done === true) return false;
+      const mapping = next.value;
+      this.#left -= 1;
+      if (!mapping.isRevoked(words)) continue;
       for (const [name, ...values] of mapping.look()) this.#say(name, ...values);
     }
+    return true;
   }
 
   /**
@@ -142,9 +186,22 @@ export class Ioas extends EventEmitter<IoasEvents> {
     return this.#life.closed;
   }
 
-  /** The mappings that were made by this object and not unmapped. */
+  /** The mappings that were made by this object and not unmapped, as a new array: see {@link eachMapping}. */
   get mappings(): IoasMapping[] {
     return [...this.#mappings];
+  }
+
+  /** The number of {@link mappings}. */
+  get mappingCount(): number {
+    return this.#mappings.size;
+  }
+
+  /**
+   * Iterates over the {@link mappings} without copying them, in the order in which they were made. Mappings that are
+   * closed during the iteration are left out, and those that are made during it are visited.
+   */
+  eachMapping(): IterableIterator<IoasMapping> {
+    return this.#mappings.values();
   }
 
   /** @internal */
@@ -231,17 +288,34 @@ export class Ioas extends EventEmitter<IoasEvents> {
   #remember(iova: bigint, source: Source): IoasMapping {
     const mapping = new IoasMapping(key, this, iova, source);
     if (source.autoRemap) this.#autoRemaps += 1;
-    mapping.index = this.#mappings.push(mapping) - 1;
+    this.#mappings.add(mapping);
+    this.#byIova?.add(mapping);
     return mapping;
   }
 
-  /** Removes a mapping from the list in constant time: the last mapping replaces it. @internal */
+  /** @internal */
   forget(mapping: IoasMapping): void {
     if (mapping.source.autoRemap) this.#autoRemaps -= 1;
-    const last = this.#mappings.pop();
-    if (last === undefined || last === mapping) return;
-    this.#mappings[mapping.index] = last;
-    last.index = mapping.index;
+    this.#byIova?.delete(mapping);
+    this.#unplaced.delete(mapping);
+    this.#mappings.delete(mapping);
+  }
+
+  /** Called when a mapping has lost its IOVAs (false), or has them again (true). @internal */
+  placed(mapping: IoasMapping, has: boolean): void {
+    if (has) {
+      this.#unplaced.delete(mapping);
+      this.#byIova?.add(mapping);
+    } else {
+      this.#unplaced.add(mapping);
+      this.#byIova?.delete(mapping);
+    }
+  }
+
+  /** The mappings that have IOVAs from `first` to before `end`, in ascending order. */
+  #within(first: bigint, end: bigint): IoasMapping[] {
+    this.#byIova ??= new ByIova([...this.#mappings].filter((mapping) => !this.#unplaced.has(mapping)));
+    return this.#byIova.within(first, end);
   }
 
   /**
@@ -388,7 +462,7 @@ export class Ioas extends EventEmitter<IoasEvents> {
       if (underWay.unmapped.some((range) => range.first < end && range.end > iova)) {
         // The kernel may have made the mapping before or after the unmap. If another mapping overlaps the range now,
         // the unmap removed this one. Otherwise, unmap it now; ENOENT is ignored.
-        if (!this.#mappings.some((other) => other.iova < end && other.iova + other.length > iova)) {
+        if (this.#within(iova, end).length === 0) {
           await this.unplaceLater(iova, placement.length);
         }
         throw closedError('mapping');
@@ -429,7 +503,7 @@ export class Ioas extends EventEmitter<IoasEvents> {
    * all mappings in the range are closed.
    */
   #finishUnmapping(first: bigint, end: bigint): void {
-    for (const mapping of this.mappings) {
+    for (const mapping of [...this.#within(first, end), ...this.#unplaced]) {
       if (mapping.iova < first || mapping.iova + mapping.length > end) continue;
       try {
         mapping.close();
@@ -442,10 +516,10 @@ export class Ioas extends EventEmitter<IoasEvents> {
   /** The kernel unmaps in ascending order, up to the first mapping that the range cuts. */
   #dropWithin(first: bigint, end: bigint): void {
     for (const { unmapped } of this.#underWay) unmapped.push({ first, end });
-    const touched = this.#mappings
-      .filter((mapping) => mapping.iova < end && mapping.iova + mapping.length > first)
-      .sort((a, b) => (a.iova < b.iova ? -1 : 1));
-    for (const mapping of touched) {
+    for (const mapping of [...this.#unplaced]) {
+      if (mapping.iova >= first && mapping.iova + mapping.length <= end) mapping.gone();
+    }
+    for (const mapping of this.#within(first, end)) {
       if (mapping.iova < first || mapping.iova + mapping.length > end) return;
       mapping.gone();
     }

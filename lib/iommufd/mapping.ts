@@ -4,7 +4,7 @@ import { type Key, onlyInside } from '../errors/key';
 import { Lifetime, type End } from '../lifetime/lifetime';
 import type { Parents } from '../lifetime/parents';
 import { DmaBuf } from '../dmabuf/dma-buf';
-import type { Exported } from '../dmabuf/exported';
+import { reaches, type Exported } from '../dmabuf/exported';
 import { codedError, closedError } from '../errors/errors';
 import { instance, outOfRange } from '../errors/validate';
 import { accessName, type Source } from './placement';
@@ -26,6 +26,11 @@ export interface IoasEvents {
   restored: [mapping: IoasMapping];
   /** A mapping with `autoRemap` could not be mapped again. The next change of the device triggers another attempt. */
   restoreFailed: [mapping: IoasMapping, error: unknown];
+  /**
+   * The IOAS has so many mappings that looking at them after a change takes several turns of the event loop. Emitted
+   * after each turn: the number of mappings that are left to look at, 0 at the end, and the number of all mappings.
+   */
+  progress: [left: number, total: number];
 }
 
 /**
@@ -37,8 +42,6 @@ export class IoasMapping {
   readonly iova: bigint;
   /** The length in bytes. */
   readonly length: bigint;
-  /** The index in the IOAS's list of mappings. @internal */
-  index = 0;
   #source: Source;
   #exported: Exported | undefined;
   /** False after a failed remap(): the IOVAs are free and no longer reserved for this mapping. */
@@ -96,8 +99,8 @@ export class IoasMapping {
    */
   get state(): MappingState {
     if (this.#life.closed) return 'closed';
-    const reaches = this.#exported?.reaches(this.#source.revocations) ?? true;
-    return reaches && this.#occupied ? 'live' : 'revoked';
+    const live = this.#exported?.reaches(this.#source.revocations) ?? true;
+    return live && this.#occupied ? 'live' : 'revoked';
   }
 
   /** Whether it maps host memory, which is pinned while a device is attached. @internal */
@@ -138,18 +141,31 @@ export class IoasMapping {
     const own = autoRemap && next !== old ? next.share() : next;
     const revocations = exported?.revocations ?? 0;
     try {
-      if (this.#occupied) this.ioas.unplace(this.iova, length);
-      this.#occupied = false;
+      if (this.#occupied) {
+        this.ioas.unplace(this.iova, length);
+        this.#occupied = false;
+        this.ioas.placed(this, false);
+      }
       this.ioas.place(own, offset, length, this.iova, access);
     } catch (error) {
       if (own !== next) own.close();
       throw error;
     }
     this.#occupied = true;
+    this.ioas.placed(this, true);
     this.#announced = false;
     this.#exported = exported;
     this.#source = { ...this.#source, dmaBuf: own, revocations };
     if (own !== next) old.close();
+  }
+
+  /** Whether `state` is 'revoked'. `words` keeps the state words of exports, for many calls. @internal */
+  isRevoked(words: Map<Exported, number>): boolean {
+    const exported = this.#exported;
+    if (!this.#occupied || !exported) return !this.#occupied;
+    let word = words.get(exported);
+    if (word === undefined) words.set(exported, (word = exported.word));
+    return !reaches(word, this.#source.revocations);
   }
 
   /**

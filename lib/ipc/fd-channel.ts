@@ -89,7 +89,7 @@ export class FdChannel extends Closable {
   readonly #waits = new Waits();
   readonly #turns = new Turns();
   #sending: Promise<unknown> | undefined;
-  #receiving: Promise<unknown> = Promise.resolve();
+  #receiving: Promise<unknown> | undefined;
   /** The receive call in progress that may block, if any. */
   #slow: SlowReceiveHandle | undefined;
   #reset: KernelError | undefined;
@@ -97,7 +97,7 @@ export class FdChannel extends Closable {
   static readonly #end: End<FdChannel> = {
     what: 'fd channel',
     close: (channel) => {
-      channel.#waits.reject(closedError('fd channel'));
+      channel.#waits.reject(() => closedError('fd channel'));
       native.fdClose(channel.#handle, false);
     },
   };
@@ -274,9 +274,23 @@ export class FdChannel extends Closable {
     const signal = toSignal(opts);
     this.check();
     const before = this.#receiving;
-    const receiving = orAborted(before, signal).then(() => this.#receiveNext(signal));
-    // Drop the result, so that the chain does not keep it in memory.
-    this.#receiving = Promise.allSettled([before, receiving]).then(() => undefined);
+    if (!before && !this.#slow && !this.#turns.due) {
+      signal?.throwIfAborted();
+      const waiting = this.#peek();
+      const message = waiting && this.#hasRoomFor(waiting) ? this.#take() : undefined;
+      if (message) {
+        this.#turns.count();
+        return this.#check(message);
+      }
+    }
+    const receiving = before
+      ? orAborted(before, signal).then(() => this.#receiveNext(signal))
+      : this.#receiveNext(signal);
+    // Without the result: the chain would keep it in memory.
+    const over = Promise.allSettled([before, receiving]).then(() => {
+      if (this.#receiving === over) this.#receiving = undefined;
+    });
+    this.#receiving = over;
     return receiving;
   }
 
@@ -291,19 +305,23 @@ export class FdChannel extends Closable {
       }
       const message = waiting && this.#hasRoomFor(waiting) ? this.#take() : await this.#takeSlowly(signal);
       if (!message) continue;
-      const { bytes, fds, cut, lostFds } = message;
-      if (cut || lostFds) {
-        for (const fd of fds) native.fdClose(fd, false);
-        throw cut
-          ? codedError('ERR_MESSAGE_TOO_LONG', `a message of more than ${String(this.#maxBytes)} bytes came`)
-          : codedError('ERR_FDS_LOST', 'a message came with more fds than this process can open (RLIMIT_NOFILE)');
-      }
-      if (bytes.length === 0 && fds.length === 0) {
-        if (this.#reset === undefined) return undefined;
-        throw this.#reset;
-      }
-      return toMessage(bytes, fds);
+      return this.#check(message);
     }
+  }
+
+  /** Returns a message to the caller; undefined: the peer has closed its end. */
+  #check({ bytes, fds, cut, lostFds }: NativeMessage): FdMessage | undefined {
+    if (cut || lostFds) {
+      for (const fd of fds) native.fdClose(fd, false);
+      throw cut
+        ? codedError('ERR_MESSAGE_TOO_LONG', `a message of more than ${String(this.#maxBytes)} bytes came`)
+        : codedError('ERR_FDS_LOST', 'a message came with more fds than this process can open (RLIMIT_NOFILE)');
+    }
+    if (bytes.length === 0 && fds.length === 0) {
+      if (this.#reset === undefined) return undefined;
+      throw this.#reset;
+    }
+    return toMessage(bytes, fds);
   }
 
   /**

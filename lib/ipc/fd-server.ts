@@ -43,7 +43,7 @@ export class FdServer extends Closable {
   static readonly #end: End<FdServer> = {
     what: 'fd server',
     close: (server) => {
-      server.#waits.reject(closedError('fd server'));
+      server.#waits.reject(() => closedError('fd server'));
       server.#file?.remove();
       native.fdClose(server.#handle, false);
     },

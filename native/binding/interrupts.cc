@@ -24,6 +24,44 @@ void IoeventfdRemove(const core::VfioDevice& device, uint64_t offset, uint32_t w
   IoeventfdAdd(device, offset, width, data, -1);
 }
 
+const core::Fd& EventfdOf(napi_env env, void* data) {
+  const auto& fd = **static_cast<Cell<core::Fd>*>(data);
+  if (!fd) ThrowCoded(env, "ERR_CLOSED", "the eventfd is closed");
+  return *fd;
+}
+
+// take(): bigint
+napi_value HotTake(napi_env env, napi_callback_info info) {
+  void* data = nullptr;
+  napi_get_cb_info(env, info, nullptr, nullptr, nullptr, &data);
+  napi_value result = nullptr;
+  napi_create_bigint_uint64(env, core::TakeCount(EventfdOf(env, data)), &result);
+  return result;
+}
+
+// add(count)
+napi_value HotAdd(napi_env env, napi_callback_info info) {
+  std::size_t arguments = 1;
+  napi_value argument = nullptr;
+  void* data = nullptr;
+  napi_get_cb_info(env, info, &arguments, &argument, nullptr, &data);
+  uint64_t count = 0;
+  bool lossless = false;
+  if (napi_get_value_bigint_uint64(env, argument, &count, &lossless) != napi_ok || !lossless) {
+    throw Napi::TypeError::New(env, "expected a bigint of 64 bits");
+  }
+  core::AddCount(EventfdOf(env, data), count);
+  return nullptr;
+}
+
+// eventfdHot(fd): { take(), add(count) }, functions of this eventfd
+Napi::Value EventfdHot(const Napi::CallbackInfo& info) {
+  const auto& cell = CellOf<core::Fd>(info[0]);
+  return Record(info.Env())
+      .Define("take", HotFunction<HotTake>(info.Env(), "take", cell))
+      .Define("add", HotFunction<HotAdd>(info.Env(), "add", cell));
+}
+
 }  // namespace
 
 void InitInterrupts(Napi::Env env, Napi::Object exports) {
@@ -33,7 +71,7 @@ void InitInterrupts(Napi::Env env, Napi::Object exports) {
   Export<IoeventfdAdd>(env, exports, "ioeventfdAdd");
   Export<IoeventfdRemove>(env, exports, "ioeventfdRemove");
   Export<core::TakeCount>(env, exports, "eventfdTake");
-  Export<core::AddCount>(env, exports, "eventfdAdd");
+  Export<EventfdHot>(env, exports, "eventfdHot");
 }
 
 }  // namespace binding

@@ -100,8 +100,9 @@ napi_value Read(napi_env env, napi_callback_info info) {
   std::size_t offset = 0;
   if (!ToOffset(env, argument, mapping, sizeof(T), &offset)) return nullptr;
   T value = 0;
-  const auto load = [&] { value = mapping.Load<T>(offset); };
-  if (mapping.retired() || !mapping.enabled() || !mapping.Try(load)) return RefuseAccess(env, mapping);
+  if (mapping.retired() || !mapping.enabled()) return RefuseAccess(env, mapping);
+  mapping.BeforeAccess();
+  if (!mapping.Load(offset, &value)) return RefuseAccess(env, mapping);
   return ToValue(env, value);
 }
 
@@ -119,19 +120,23 @@ napi_value Write(napi_env env, napi_callback_info info) {
   }
   if (mapping.retired() || !mapping.enabled()) return RefuseAccess(env, mapping);
   if (!mapping.writable()) return Refuse(env, napi_create_error, "ERR_READ_ONLY", "the region is read-only");
-  return mapping.Try([&] { mapping.Store<T>(offset, value); }) ? nullptr : RefuseAccess(env, mapping);
+  mapping.BeforeAccess();
+  return mapping.Store(offset, value) ? nullptr : RefuseAccess(env, mapping);
 }
 
+// Returns false after the first access that raised a bus error.
 template <typename T>
-void Copy(const core::Mapping& mapping, std::size_t offset, void* data, std::size_t bytes, bool to_device) {
+bool Copy(const core::Mapping& mapping, std::size_t offset, void* data, std::size_t bytes, bool to_device) {
   auto* elements = static_cast<T*>(data);
   for (std::size_t i = 0; i < bytes / sizeof(T); ++i, offset += sizeof(T)) {
-    if (to_device) {
-      mapping.Store<T>(offset, elements[i]);
-    } else {
-      elements[i] = mapping.Load<T>(offset);
+    // A failed load leaves the element as it was.
+    if (T value = 0; to_device ? !mapping.Store(offset, elements[i]) : !mapping.Load(offset, &value)) {
+      return false;
+    } else if (!to_device) {
+      elements[i] = value;
     }
   }
+  return true;
 }
 
 // Accesses many registers in one call: one access of the element's width for each array element, in ascending order.
@@ -176,8 +181,8 @@ napi_value Block(napi_env env, napi_callback_info info) {
   if (mapping.retired() || !mapping.enabled()) return RefuseAccess(env, mapping);
   if (to_device && !mapping.writable())
     return Refuse(env, napi_create_error, "ERR_READ_ONLY", "the region is read-only");
-  const auto move = [&] { copy(mapping, offset, data, length * width, to_device); };
-  return mapping.Try(move) ? nullptr : RefuseAccess(env, mapping);
+  mapping.BeforeAccess();
+  return copy(mapping, offset, data, length * width, to_device) ? nullptr : RefuseAccess(env, mapping);
 }
 
 // registerAccess(mapping): { read8(offset) …, write64(offset, value), read(offset, array), write(…) }

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "binding/addon.h"
+#include "core/interrupts.h"
 #include "kernel/non_copyable.h"
 
 namespace binding {
@@ -13,7 +14,7 @@ namespace binding {
 // One watch of an fd. The object lives until the loop has closed its uv handle.
 class Poll : public std::enable_shared_from_this<Poll>, private kernel::NonCopyable {
  public:
-  Poll(std::shared_ptr<core::Fd> fd, int events) : fd_(std::move(fd)), events_(events) {}
+  Poll(std::shared_ptr<core::Fd> fd, int events, bool counts) : fd_(std::move(fd)), events_(events), counts_(counts) {}
 
   void Start(const Napi::Function& listener) {
     const Napi::Env env = listener.Env();
@@ -66,18 +67,43 @@ class Poll : public std::enable_shared_from_this<Poll>, private kernel::NonCopya
 
   static void Ready(uv_poll_t* handle, int status, int) {
     const auto poll = static_cast<Poll*>(handle->data)->shared_from_this();
-    // The loop reports the events of the watched fd. poll(2) on the file itself returns its events, and tells POLLERR
-    // from POLLHUP.
-    int ready = poll->fd_->kernel()->Poll(poll->fd_->number(), poll->events_);
-    if (ready < 0 || status < 0) ready = POLLERR;
+    int ready = 0;
+    uint64_t count = 0;
+    if (poll->counts_) {
+      count = poll->Take(&ready);
+    } else {
+      // The loop reports the events of the watched fd. poll(2) on the file itself returns its events, and tells POLLERR
+      // from POLLHUP.
+      ready = poll->fd_->kernel()->Poll(poll->fd_->number(), poll->events_);
+      if (ready < 0 || status < 0) ready = POLLERR;
+    }
     if (ready == 0) return;
     const Napi::HandleScope scope(poll->env_);
     const Napi::Env env(poll->env_);
     try {
-      poll->listener_.MakeCallback(env.Global(), {Napi::Number::New(env, ready)}, *poll->context_);
+      napi_value value = nullptr;
+      if (poll->counts_) {
+        value = Napi::BigInt::New(env, count);
+      } else {
+        value = Napi::Number::New(env, ready);
+      }
+      poll->listener_.MakeCallback(env.Global(), {value}, *poll->context_);
     } catch (const Napi::Error&) {
       if (napi_value error = CaughtValue(env)) napi_fatal_exception(env, error);  // as in Node's EventEmitter
     }
+  }
+
+  // Reads the eventfd. `ready` is 0 if it has no count. After an error, returns 0: the listener reads the eventfd
+  // itself and gets the error.
+  uint64_t Take(int* ready) const {
+    uint64_t count = 0;
+    *ready = POLLIN;
+    try {
+      count = core::TakeCount(*fd_);
+      if (count == 0) *ready = 0;
+    } catch (const core::Failure&) {
+    }
+    return count;
   }
 
   static void Closed(uv_handle_t* handle) {
@@ -87,6 +113,7 @@ class Poll : public std::enable_shared_from_this<Poll>, private kernel::NonCopya
 
   std::shared_ptr<core::Fd> fd_;
   const int events_;
+  const bool counts_;  // whether the fd is an eventfd, whose count the listener gets
   std::shared_ptr<core::Fd> watched_;
   std::shared_ptr<Poll> self_;  // set while the loop has the handle
   bool closing_ = false;
@@ -109,11 +136,13 @@ inline constexpr const char* kHandleName<PollOwner> = "poll";
 
 namespace {
 
-// pollStart(fd, events, listener): Poll. Calls the listener with the ready events of poll(2), repeatedly while there
-// are any. POLLERR and POLLHUP are always reported.
+// pollStart(fd, events, listener, counts): Poll. Calls the listener with the ready events of poll(2), repeatedly while
+// there are any. POLLERR and POLLHUP are always reported. If `counts` is true, the fd is an eventfd: calls the listener
+// with its count, or with 0n if it cannot be read.
 Napi::Value PollStart(const Napi::CallbackInfo& info) {
   if (!info[2].IsFunction()) throw Napi::TypeError::New(info.Env(), "expected a function");
-  const auto poll = std::make_shared<Poll>(Unwrap<core::Fd>(info[0]), static_cast<int>(ToU32(info[1])));
+  const auto poll =
+      std::make_shared<Poll>(Unwrap<core::Fd>(info[0]), static_cast<int>(ToU32(info[1])), info[3].ToBoolean());
   auto owner = std::make_shared<PollOwner>(poll);
   poll->Start(info[2].As<Napi::Function>());
   return Wrap(info.Env(), std::move(owner));

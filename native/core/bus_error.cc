@@ -6,13 +6,45 @@
 
 #include <cerrno>
 #include <thread>
+#include <type_traits>
 
 #include "kernel/mutex.h"
 
+#if defined(VFIO_DMABUF_FIXUP)
+#include <ucontext.h>
+#endif
+
+#if defined(VFIO_DMABUF_FIXUP)
+// An entry of the table: see VFIO_DMABUF_FIXUP.
+struct Fixup {
+  int32_t access;
+  int32_t next;
+};
+// The linker defines these symbols if the section exists.
+extern "C" {
+[[gnu::weak,
+  gnu::visibility("hidden")]] extern const Fixup __start_vfio_dmabuf_fixups[];  // NOLINT(bugprone-reserved-identifier)
+[[gnu::weak,
+  gnu::visibility("hidden")]] extern const Fixup __stop_vfio_dmabuf_fixups[];  // NOLINT(bugprone-reserved-identifier)
+}
+#endif
+
 namespace core {
 
+#if !defined(VFIO_DMABUF_FIXUP)
 thread_local BusErrorGuard* volatile bus_error_guard = nullptr;
+#endif
 std::atomic<uint64_t> bus_error_checked = 0;
+
+// A range of AddZeroRange(). The signal handler reads the list without a lock in any thread, so nodes are reused and
+// never freed.
+struct ZeroRange {
+  std::atomic<uintptr_t> start = 0;  // 0: free
+  std::atomic<uintptr_t> end = 0;
+  std::atomic<unsigned> handlers = 0;  // signal handlers that read the node now; RemoveZeroRange() waits for them
+  ZeroRange* next = nullptr;
+  ZeroRange* next_free = nullptr;
+};
 
 namespace {
 
@@ -45,16 +77,9 @@ kernel::Mutex installing;
 // handler, which it replaced at some time, PassOn() continues with the handlers before it.
 thread_local const Earlier* passing [[gnu::tls_model("initial-exec")]] = nullptr;
 
-// A range of AddZeroRange(). The signal handler reads the list without a lock in any thread, so nodes are reused and
-// never freed.
-struct ZeroRange {
-  std::atomic<uintptr_t> start = 0;  // 0: free
-  std::atomic<uintptr_t> end = 0;
-  std::atomic<unsigned> handlers = 0;  // signal handlers that read the node now; RemoveZeroRange() waits for them
-  ZeroRange* next = nullptr;
-};
 std::atomic<ZeroRange*> zero_ranges = nullptr;
 kernel::Mutex zero_ranges_changing;
+ZeroRange* free_zero_ranges GUARDED_BY(zero_ranges_changing) = nullptr;
 
 // Replaces the range that contains the address by zero pages. Async-signal-safe. Returns false if no range contains the
 // address or mmap(2) fails.
@@ -117,14 +142,45 @@ void PassOn(int signal, siginfo_t* info, void* context) {
   passing = outer;
 }
 
+#if defined(VFIO_DMABUF_FIXUP)
+
+// If the faulting instruction is a register access, makes the thread continue behind it. Async-signal-safe.
+bool Continue(uintptr_t, void* context) {
+  auto& machine = static_cast<ucontext_t*>(context)->uc_mcontext;
+#if defined(__x86_64__)
+  auto& instruction = machine.gregs[REG_RIP];
+#else
+  auto& instruction = machine.pc;
+#endif
+  const auto target = [](const int32_t* offset) { return reinterpret_cast<intptr_t>(offset) + *offset; };
+  for (const Fixup* fixup = __start_vfio_dmabuf_fixups; fixup < __stop_vfio_dmabuf_fixups; ++fixup) {
+    if (static_cast<intptr_t>(instruction) != target(&fixup->access)) continue;
+    instruction = static_cast<std::remove_reference_t<decltype(instruction)>>(target(&fixup->next));
+    return true;
+  }
+  return false;
+}
+
+#else
+
+// If this thread's register access contains the address, continues after it and does not return.
+bool Continue(uintptr_t at, void*) {
+  BusErrorGuard* guard = bus_error_guard;
+  if (!guard || at < guard->start || at >= guard->end) return false;
+  bus_error_guard = nullptr;
+  siglongjmp(guard->here, 1);
+}
+
+#endif
+
 void HandleBusError(int signal, siginfo_t* info, void* context) {
   const int error = errno;
   if (info->si_code > 0) {
     const auto at = reinterpret_cast<uintptr_t>(info->si_addr);
-    BusErrorGuard* guard = bus_error_guard;
-    if (guard && at >= guard->start && at < guard->end) {
-      bus_error_guard = nullptr;
-      siglongjmp(guard->here, 1);
+    // BUS_MCEERR_AO is not caused by the instruction at which it arrives.
+    if (info->si_code != BUS_MCEERR_AO && Continue(at, context)) {
+      errno = error;
+      return;
     }
     if (BecomeZeros(at)) {
       errno = error;
@@ -177,26 +233,30 @@ void EndIfUnhandled() {
   kill(getpid(), SIGBUS);
 }
 
-void AddZeroRange(void* start, std::size_t length) {
+ZeroRange* AddZeroRange(void* start, std::size_t length) {
   const kernel::Lock lock(zero_ranges_changing);
-  ZeroRange* range = zero_ranges;
-  while (range && range->start != 0) range = range->next;
+  ZeroRange* range = free_zero_ranges;
   const bool is_new = !range;
-  if (is_new) range = new ZeroRange;
+  if (is_new) {
+    range = new ZeroRange;
+  } else {
+    free_zero_ranges = range->next_free;
+  }
   range->end = reinterpret_cast<uintptr_t>(start) + length;
   range->start = reinterpret_cast<uintptr_t>(start);
-  if (!is_new) return;
-  range->next = zero_ranges;
-  zero_ranges = range;
+  if (is_new) {
+    range->next = zero_ranges;
+    zero_ranges = range;
+  }
+  return range;
 }
 
-void RemoveZeroRange(void* start) {
+void RemoveZeroRange(ZeroRange* range) {
   const kernel::Lock lock(zero_ranges_changing);
-  for (ZeroRange* range = zero_ranges; range; range = range->next) {
-    if (range->start != reinterpret_cast<uintptr_t>(start)) continue;
-    range->start = 0;
-    while (range->handlers != 0) std::this_thread::yield();
-  }
+  range->start = 0;
+  while (range->handlers != 0) std::this_thread::yield();
+  range->next_free = free_zero_ranges;
+  free_zero_ranges = range;
 }
 
 }  // namespace core

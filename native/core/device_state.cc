@@ -142,8 +142,12 @@ std::shared_ptr<Export> Export::Register(const std::shared_ptr<const Fd>& buffer
   const auto identity = buffer->Identify();
   {
     const kernel::Lock lock(device->exports_mutex);
-    std::erase_if(device->exports, [](const auto& weak) { return weak.expired(); });
     device->exports.push_back(buffer);
+    if (device->exports.size() > device->most_exports) {
+      std::erase_if(device->exports, [](const auto& weak) { return weak.expired(); });
+      // Twice the rest: the cost of an export does not depend on the number of exports.
+      device->most_exports = std::max<std::size_t>(16, 2 * device->exports.size());
+    }
   }
   auto made = std::make_shared<Export>(identity, std::move(device), ranges);
   auto& registry = Exports();

@@ -59,6 +59,7 @@ class DeviceState {
   void WaitForFences() const;
   mutable kernel::Mutex exports_mutex;
   std::vector<std::weak_ptr<const Fd>> exports GUARDED_BY(exports_mutex);
+  std::size_t most_exports GUARDED_BY(exports_mutex) = 16;  // with more, expired entries are removed
 
   kernel::Mutex files_mutex;
   std::set<const DeviceFile*> files GUARDED_BY(files_mutex);  // open files of the device

@@ -9,6 +9,7 @@
 #include <ctime>
 
 #include "core/side_threads.h"
+#include "kernel/mutex.h"
 
 namespace core {
 
@@ -59,9 +60,15 @@ int Fd::AskWatched(uapi::request_t request, const char* name, void* argument) co
 }
 
 Identity Fd::Identify() const {
-  struct stat info = {};
-  Check(kernel_->Fstat(number_, &info), "fstat");
-  return {info.st_dev, info.st_ino};
+  if (!identified_.load(std::memory_order_acquire)) {
+    struct stat info = {};
+    Check(kernel_->Fstat(number_, &info), "fstat");
+    static kernel::Mutex setting;
+    const kernel::Lock lock(setting);
+    if (!identified_) identity_ = {info.st_dev, info.st_ino};
+    identified_ = true;
+  }
+  return identity_;
 }
 
 std::optional<DeviceNumber> Fd::Device() const {

@@ -70,7 +70,7 @@ class Fd : private kernel::NonCopyable {
   std::size_t Write(const void* buffer, std::size_t size) const {
     return static_cast<std::size_t>(Check(kernel_->Write(number_, buffer, size), "write"));
   }
-  Identity Identify() const;
+  Identity Identify() const;  // calls fstat(2) once: the file of an owned fd does not change
   std::optional<DeviceNumber> Device() const;
   std::string Path() const;  // the path of the open file: '/dev/vfio/devices/vfio0'
 
@@ -83,6 +83,8 @@ class Fd : private kernel::NonCopyable {
   std::shared_ptr<kernel::Kernel> kernel_;
   int number_;
   std::atomic<bool> foreign_ = false;
+  mutable std::atomic<bool> identified_ = false;  // identity_ is set and does not change any more
+  mutable Identity identity_ = {};
 };
 
 // Wraps an fd and marks it as foreign.

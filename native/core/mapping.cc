@@ -17,14 +17,13 @@ Mapping::Mapping(std::shared_ptr<Fd> fd, uint64_t offset, std::size_t length, in
 }
 
 Mapping::~Mapping() {
-  if (zero_on_bus_error_ && kernel_) RemoveZeroRange(pages_.address);
+  if (zero_range_ && kernel_) RemoveZeroRange(zero_range_);
   if (kernel_) kernel_->Munmap(pages_.address, length_);
 }
 
 void Mapping::ZeroOnBusError() {
   CatchBusErrors();
-  AddZeroRange(pages_.address, length_);
-  zero_on_bus_error_ = true;
+  zero_range_ = AddZeroRange(pages_.address, length_);
 }
 
 void Mapping::Retire() {

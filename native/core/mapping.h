@@ -35,28 +35,29 @@ class Mapping : private kernel::NonCopyable {
   bool retired() const { return !fd_; }
   bool enabled() const { return !enabled_ || enabled_->load(std::memory_order_acquire); }
 
-  // Runs loads and stores. Returns false if a bus error ended them early: the device does not decode memory.
-  template <typename Accesses>
-  bool Try(const Accesses& accesses) const {
-    if (!pages_.trap) return GuardBusErrors(pages_.address, length_, accesses);
-    accesses();
-    return true;
+  // To be called before loads and stores that follow each other.
+  void BeforeAccess() const {
+    if (!pages_.trap) KeepCatchingBusErrors();
   }
 
-  // Only in Try(): one load or store of exactly sizeof(T), never merged, split or left out, in the order that
-  // core/registers.h describes. The caller must check the offset.
+  // One load or store of exactly sizeof(T), never merged, split or left out, in the order that core/registers.h
+  // describes. Returns false if it raised a bus error: the device does not decode memory. The caller must check the
+  // offset.
   template <typename T>
-  T Load(std::size_t offset) const {
-    if (pages_.trap) return static_cast<T>(pages_.trap->Read(offset, sizeof(T)));
-    return LoadRegister(reinterpret_cast<const volatile T*>(static_cast<char*>(pages_.address) + offset));
+  [[nodiscard]] bool Load(std::size_t offset, T* value) const {
+    if (pages_.trap) [[unlikely]] {
+      *value = static_cast<T>(pages_.trap->Read(offset, sizeof(T)));
+      return true;
+    }
+    return LoadRegister(reinterpret_cast<const volatile T*>(static_cast<char*>(pages_.address) + offset), value);
   }
   template <typename T>
-  void Store(std::size_t offset, T value) const {
-    if (pages_.trap) {
+  [[nodiscard]] bool Store(std::size_t offset, T value) const {
+    if (pages_.trap) [[unlikely]] {
       pages_.trap->Write(offset, sizeof(T), value);
-    } else {
-      StoreRegister(reinterpret_cast<volatile T*>(static_cast<char*>(pages_.address) + offset), value);
+      return true;
     }
+    return StoreRegister(reinterpret_cast<volatile T*>(static_cast<char*>(pages_.address) + offset), value);
   }
 
  private:
@@ -66,7 +67,7 @@ class Mapping : private kernel::NonCopyable {
   kernel::MappedPages pages_;
   std::size_t length_;
   bool writable_;
-  bool zero_on_bus_error_ = false;
+  ZeroRange* zero_range_ = nullptr;  // of ZeroOnBusError()
 };
 
 }  // namespace core

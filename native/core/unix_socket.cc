@@ -2,6 +2,7 @@
 #include "core/unix_socket.h"
 
 #include <cerrno>
+#include <memory>
 #include <new>
 
 #include "core/side_threads.h"
@@ -56,16 +57,17 @@ std::optional<std::size_t> SendMessage(const Fd& socket, const void* bytes, std:
 bool HasRoomForFds(const Fd& socket) { return socket.kernel()->HasRoomForFds(kernel::Received::kMost) > 0; }
 
 std::optional<Message> ReceiveMessage(const Fd& socket, std::size_t size) {
-  Message message;
-  message.bytes.resize(size);
+  Message message = {};
+  // Not filled with zeros: `size` is the largest message, and most are short.
+  const std::unique_ptr<uint8_t[]> bytes(new uint8_t[size]);
   kernel::Received received;
-  const auto moved = Moved(socket.kernel()->Receive(socket.number(), message.bytes.data(), size, &received), "recvmsg");
+  const auto moved = Moved(socket.kernel()->Receive(socket.number(), bytes.get(), size, &received), "recvmsg");
   if (!moved) return std::nullopt;
   message.fds.reserve(received.count);
   for (unsigned i = 0; i < received.count; ++i) {
     message.fds.push_back(ForeignFd(socket.kernel(), received.fds[i]));
   }
-  message.bytes.resize(*moved);
+  message.bytes.assign(bytes.get(), bytes.get() + *moved);
   message.cut = (received.flags & MSG_TRUNC) != 0;
   message.lost_fds = (received.flags & MSG_CTRUNC) != 0;
   return message;

@@ -31,7 +31,9 @@ void* MapNothing(int protection = PROT_READ | PROT_WRITE) {
 void Say(const char* text) { [[maybe_unused]] const auto written = write(1, text, strlen(text)); }
 
 bool Guarded(void* page) {
-  return !core::GuardBusErrors(page, kPage, [&] { core::LoadRegister(static_cast<uint32_t*>(page)); });
+  core::KeepCatchingBusErrors();
+  uint32_t value = 0;
+  return !core::LoadRegister(static_cast<const uint32_t*>(page), &value);
 }
 
 void Install(void (*handler)(int, siginfo_t*, void*), struct sigaction* old = nullptr) {
@@ -65,6 +67,19 @@ void TryAgain(int, siginfo_t*, void*) {}
 void Note(int) { Say("noted "); }
 
 uint32_t Load(void* page) { return *static_cast<volatile uint32_t*>(page); }
+
+// Accesses of memory that is there and of memory that is not, in one function: the values must survive the fault.
+template <typename T>
+bool GuardedAll() {
+  auto* nothing = static_cast<T*>(MapNothing());
+  const auto wanted = static_cast<T>(0x8877665544332211);
+  T memory = wanted;
+  T value = 0;
+  const bool loaded = core::LoadRegister(&memory, &value) && value == wanted;
+  const bool refused = !core::LoadRegister(nothing, &value) && !core::StoreRegister(nothing + 1, wanted);
+  const bool stored = core::StoreRegister(&memory, T{7}) && memory == 7;
+  return loaded && refused && stored;
+}
 
 struct Case {
   const char* name;
@@ -103,13 +118,33 @@ const Case kCases[] = {
        Say(Load(to_mend) == 0 ? "zero " : "not ");
        Say(Guarded(MapNothing()) ? "guarded " : "read ");
      }},
-    {"an address outside the range",
+    {"an access that is not of a register",
      [] {
        core::CatchBusErrors();
        void* page = MapNothing();
-       void* other = MapNothing();
-       core::GuardBusErrors(page, kPage, [&] { Load(other); });
+       Say(Guarded(page) ? "guarded " : "read ");
+       Load(page);
        Say("went on ");
+     }},
+    {"each width, loads and stores",
+     [] {
+       core::CatchBusErrors();
+       Say(GuardedAll<uint8_t>() && GuardedAll<uint16_t>() && GuardedAll<uint32_t>() && GuardedAll<uint64_t>()
+               ? "guarded "
+               : "wrong ");
+     }},
+    {"several threads at once",
+     [] {
+       core::CatchBusErrors();
+       std::atomic<unsigned> guarded = 0;
+       std::vector<std::thread> threads;
+       for (int i = 0; i < 4; ++i) {
+         threads.emplace_back([&guarded, page = MapNothing()] {
+           for (int n = 0; n < 1000; ++n) guarded += Guarded(page) ? 1 : 0;
+         });
+       }
+       for (auto& thread : threads) thread.join();
+       Say(guarded == 4000 ? "guarded " : "wrong ");
      }},
     {"a handler of an event loop takes no fault",
      [] {
@@ -133,8 +168,16 @@ const Case kCases[] = {
      [] {
        core::CatchBusErrors();
        void* page = mmap(nullptr, kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-       core::GuardBusErrors(page, kPage, [] { raise(SIGBUS); });
-       Say("went on ");
+       std::atomic<bool> started = false;
+       std::thread accessing([&] {
+         for (;;) {
+           if (Guarded(page)) Say("swallowed ");
+           started = true;
+         }
+       });
+       while (!started) Pause();
+       pthread_kill(accessing.native_handle(), SIGBUS);
+       accessing.join();
      }},
     {"a range that goes while another thread faults",
      [] {
@@ -153,9 +196,9 @@ const Case kCases[] = {
        const int nothing = memfd_create("nothing", MFD_CLOEXEC);
        for (int i = 0; i < 2000; ++i) {
          mmap(page, kPage, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, nothing, 0);
-         core::AddZeroRange(page, kPage);
+         core::ZeroRange* range = core::AddZeroRange(page, kPage);
          if (i % 2 == 0) std::this_thread::yield();
-         core::RemoveZeroRange(page);
+         core::RemoveZeroRange(range);
          mmap(page, kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
          *static_cast<volatile uint32_t*>(page) = 7;
          if (i % 8 == 0) Pause();

@@ -1,9 +1,15 @@
 // Each register access as its own function. scripts/test-native.ts checks the instructions.
 #include "core/registers.h"
 
-#define VFIO_DMABUF_ACCESS(bits)                                                                             \
-  extern "C" uint##bits##_t load##bits(const volatile uint##bits##_t* at) { return core::LoadRegister(at); } \
-  extern "C" void store##bits(volatile uint##bits##_t* at, uint##bits##_t value) { core::StoreRegister(at, value); }
+#define VFIO_DMABUF_ACCESS(bits)                                                   \
+  extern "C" uint##bits##_t load##bits(const volatile uint##bits##_t* at) {        \
+    uint##bits##_t value = 0;                                                      \
+    static_cast<void>(core::LoadRegister(at, &value));                             \
+    return value;                                                                  \
+  }                                                                                \
+  extern "C" bool store##bits(volatile uint##bits##_t* at, uint##bits##_t value) { \
+    return core::StoreRegister(at, value);                                         \
+  }
 
 VFIO_DMABUF_ACCESS(8)
 VFIO_DMABUF_ACCESS(16)
@@ -12,10 +18,10 @@ VFIO_DMABUF_ACCESS(64)
 
 // The accesses of a block access must not be merged.
 extern "C" void load_two(const volatile uint32_t* at, uint32_t* out) {
-  out[0] = core::LoadRegister(at);
-  out[1] = core::LoadRegister(at + 1);
+  static_cast<void>(core::LoadRegister(at, out));
+  static_cast<void>(core::LoadRegister(at + 1, out + 1));
 }
 extern "C" void store_two(volatile uint32_t* at, const uint32_t* in) {
-  core::StoreRegister(at, in[0]);
-  core::StoreRegister(at + 1, in[1]);
+  static_cast<void>(core::StoreRegister(at, in[0]));
+  static_cast<void>(core::StoreRegister(at + 1, in[1]));
 }

@@ -3,6 +3,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 #include <numeric>
 
@@ -141,7 +142,10 @@ VfioDmaBuf::VfioDmaBuf(FileTable& table, std::shared_ptr<BarBytes> device, unsig
 int VfioDmaBuf::Import(std::shared_ptr<Pages>* pages) {
   if (revoked_) return -ENODEV;
   if (ranges_.size() != 1) return -EOPNOTSUPP;
-  std::erase_if(imports_, [](const auto& import) { return import.expired(); });
+  if (imports_.size() >= most_imports_) {
+    std::erase_if(imports_, [](const auto& import) { return import.expired(); });
+    most_imports_ = std::max<std::size_t>(16, 2 * imports_.size());
+  }
   const auto import = std::make_shared<Imported>(shared_from_this());
   imports_.push_back(import);
   *pages = import;
