@@ -58,10 +58,26 @@ class IoAddressSpace {
   void ClearDirty(Owner owner);
   // The dirty parts of a range, up to the first IOVA that is not mapped.
   std::vector<uapi::iommu_iova_range> ReadDirty(Owner owner, uint64_t first, uint64_t last, bool clear);
-  // Adds or removes a driver that accesses the memory with the CPU, for a device without an IOMMU. It requires
-  // page-aligned mappings. -EADDRINUSE: a mapping is not page-aligned.
-  int AddAccess();
-  void RemoveAccess();
+  // A driver that accesses the memory with the CPU, for a device without an IOMMU.
+  class Accessor {
+   public:
+    virtual ~Accessor() = default;
+    virtual uint64_t alignment() const = 0;  // of the mappings
+    // The mapping of this range is being removed.
+    virtual void Forget(uint64_t /* first */, uint64_t /* last */) {}
+  };
+  // Adds or removes a driver. -EADDRINUSE: a mapping does not have the driver's alignment.
+  int AddAccess(Accessor* accessor);
+  void RemoveAccess(Accessor* accessor);
+  // A driver's access to bytes. -ENOENT: not all are mapped; those before were transferred. -EPERM: the mapping
+  // does not allow the access.
+  int ReadWrite(Access access, uint64_t iova, void* buffer, std::size_t size) const;
+  // Pins the pages of a range for a driver, until Unpin() or Accessor::Forget(). The errors are those of ReadWrite().
+  int Pin(Access access, uint64_t first, uint64_t last);
+  void Unpin(uint64_t first, uint64_t last);
+  // Adds the pages that pin the page at this place.
+  void AddPinned(const Place& place, std::set<const Pages*>* pinned) const;
+
   // Prevents that the range is unmapped, until Unlock(). -ENOENT: not all of it is mapped.
   int Lock(uint64_t first, uint64_t last);
   void Unlock(uint64_t first, uint64_t last);
@@ -77,8 +93,11 @@ class IoAddressSpace {
     uint32_t flags;
     Piece piece;
     unsigned locks = 0;
+    unsigned pins = 0;
     std::map<Owner, std::set<uint64_t>> dirty = {};  // first IOVAs of the pages
   };
+  // Tells the drivers of the range whose mapping is removed.
+  void Forget(uint64_t first, uint64_t last) const;
   Area* AreaAt(uint64_t iova, uint64_t* first);
   std::map<uint64_t, Area>::iterator FirstFrom(uint64_t iova);
 
@@ -98,7 +117,7 @@ class IoAddressSpace {
   uint64_t WantedAlignment() const;
 
   uint64_t alignment_ = 1;
-  unsigned accesses_ = 0;
+  std::vector<Accessor*> accessors_;
   bool huge_pages_ = true;
   std::vector<uapi::iommu_iova_range> allowed_;  // ascending; adjacent ranges are merged
   std::vector<Domain> domains_;
