@@ -18,6 +18,7 @@ import { emulateNode } from './emulated-node';
 import { fetchNode, findVersion } from './node-versions';
 import { testManagers, testRebuild } from './package/managers';
 import { fetchTools, oldestTypeScript } from './package/tools';
+import { prebuilt } from './prebuild';
 
 const checkout = resolve(__dirname, '..');
 const folder = mkdtempSync(join(tmpdir(), 'vfio-dmabuf-package-'));
@@ -67,7 +68,7 @@ const expected = [
   ...filesBelow('man'),
   ...filesBelow('native'),
   ...filesBelow('scripts/install'),
-  ...['x64', 'arm64'].map((arch) => `prebuilds/linux-${arch}/vfio_dmabuf.node`),
+  ...['x64', 'arm64'].flatMap((arch) => prebuilt(arch).map((file) => relative(checkout, file))),
   ...sources,
   ...sources.flatMap((file) => declarations.map((end) => file.replace(/^lib(.*)\.ts$/, `dist$1${end}`))),
   'dist/index.js',
@@ -82,7 +83,7 @@ interface Manifest {
 const manifest = JSON.parse(readFileSync(join(checkout, 'package.json'), 'utf8')) as Manifest;
 
 function pack(): string {
-  const missingArch = ['x64', 'arm64'].filter((arch) => !existsSync(join(checkout, `prebuilds/linux-${arch}`)));
+  const missingArch = ['x64', 'arm64'].filter((arch) => !prebuilt(arch).every((file) => existsSync(file)));
   if (missingArch.length > 0) {
     execFileSync('npm', ['run', '--silent', 'prebuild', '--', ...missingArch], { cwd: checkout, stdio: 'inherit' });
   }
@@ -200,6 +201,13 @@ function testBundle(): void {
   expect('an external package', run('the bundle runs', 'node', 'bundle.js'), 'works\n');
 }
 
+/** `vfio-dmabuf run` by the installed command line tool, with the library that it finds. */
+function testRun(title: string): void {
+  if (process.arch !== 'x64') return;
+  const listed = run(title, 'npx', '--no', 'vfio-dmabuf', 'run', '--', 'ls', '/sys/bus/pci/drivers/vfio-pci');
+  expect('vfio-dmabuf run', listed, /^0000:01:00\.0$/m);
+}
+
 /** Builds the addon where the package has none, by the command that the error names. */
 function testBuild(): void {
   const installed = join(folder, 'node_modules/vfio-dmabuf');
@@ -209,6 +217,7 @@ function testBuild(): void {
   expect('without an addon', message, /^ERR_ADDON_NOT_BUILT .*build it here: npx --no vfio-dmabuf-build\. /);
   run('builds the addon', 'npx', '--no', 'vfio-dmabuf-build');
   expect('a built addon', run('with the built addon', 'node', '-e', load), 'works\n');
+  testRun('vfio-dmabuf run, with the built library');
   if (existsSync(join(installed, 'binding.gyp'))) throw new Error('the build left a binding.gyp');
 }
 
@@ -229,6 +238,7 @@ function main(): void {
   compile(tools.tsc);
   testNodes();
   testManagers(folder, tarball, tools, readFileSync(join(folder, 'out/quick-start.mjs'), 'utf8'), 'live\n');
+  testRun('vfio-dmabuf run, with the prebuilt library');
   testBundle();
 
   const linked = join(folder, 'a checkout');

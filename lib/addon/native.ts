@@ -155,7 +155,7 @@ interface Native {
   runFolder(parent: string): { root: string; lock: number };
   runLibrary(): string | undefined;
   /** Replaces this process by a program. Returns only by throwing. */
-  runProgram(path: string, args: readonly string[], environment: readonly string[]): never;
+  runProgram(path: string, argumentList: string, environment: string): never;
 
   fakeKernel(machineText: string, sysfsParent: string): KernelHandle;
   fakeAttach(sysfs: string): KernelHandle | undefined;

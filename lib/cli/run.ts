@@ -1,5 +1,6 @@
 // The command `vfio-dmabuf run`.
-import { existsSync } from 'node:fs';
+import { existsSync, symlinkSync } from 'node:fs';
+import { join } from 'node:path';
 import type { Command } from 'commander';
 import { native } from '../addon/native';
 import { codedError, kernelCall } from '../errors/errors';
@@ -10,31 +11,41 @@ import { checkProgram, findProgram } from './program-file';
 /** The preload library. @throws Error ERR_NOT_SUPPORTED */
 function preloadLibrary(): string {
   if (process.arch !== 'x64') {
-    throw codedError('ERR_NOT_SUPPORTED', `vfio-dmabuf run works on x86-64, and this is ${process.arch}`);
+    throw codedError('ERR_NOT_SUPPORTED', `vfio-dmabuf run exists for x86-64 only, and this is ${process.arch}`);
   }
   const library = native.runLibrary();
   if (library === undefined) throw codedError('ERR_NOT_SUPPORTED', 'vfio-dmabuf run needs the GNU C library (glibc)');
   if (!existsSync(library)) throw codedError('ERR_NOT_SUPPORTED', `the preload library is not built: ${library}`);
-  // The dynamic loader takes spaces and colons as separators, and cannot take them as parts of a path.
-  if (/[\s:]/.test(library)) {
-    throw codedError('ERR_NOT_SUPPORTED', `the path of the preload library has a space or a colon: ${library}`);
-  }
   return library;
 }
+
+/** @internal The library's path for LD_PRELOAD, in which spaces and colons are separators: a link in the folder has none. */
+export function withoutSeparators(library: string, folder: string): string {
+  const separators = /[\s:]/;
+  if (!separators.test(library)) return library;
+  const link = join(folder, 'run.so');
+  if (separators.test(link)) {
+    throw codedError('ERR_NOT_SUPPORTED', `the path of the temporary folder has a space or a colon: ${folder}`);
+  }
+  symlinkSync(library, link);
+  return link;
+}
+
+const list = (strings: readonly string[]): string => strings.map((string) => `${string}\0`).join('');
 
 function run(program: string, args: readonly string[], machineName: string): never {
   const library = preloadLibrary();
   const machine = readMachine(machineName);
   const path = findProgram(program);
   checkProgram(path);
-  const { environment } = makeRunFolder(machine);
-  const preload = [library, process.env['LD_PRELOAD']].filter((name) => name).join(':');
+  const { root, environment } = makeRunFolder(machine);
+  const preload = [withoutSeparators(library, root), process.env['LD_PRELOAD']].filter((name) => name).join(':');
   const all = { ...process.env, ...environment, LD_PRELOAD: preload };
   return kernelCall({ path }, () =>
     native.runProgram(
       path,
-      [program, ...args],
-      Object.entries(all).map(([name, value]) => `${name}=${value}`),
+      list([program, ...args]),
+      list(Object.entries(all).map(([name, value]) => `${name}=${value}`)),
     ),
   );
 }

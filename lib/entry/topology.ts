@@ -23,8 +23,14 @@ export {
   type PciCapabilityFields,
 } from '../pci/capabilities';
 export type { PciAcs, PciBar, PciFunction, PciSriov } from '../pci/function';
+export type { PciGap } from '../pci/gap';
+export type { HostAdvice, IndirectPair } from '../pci/host-advice';
+export type { P2pNote } from '../pci/host-notes';
+export type { FutureGroup } from '../pci/isolation';
+export type { CommandLineMistake } from '../pci/kernel-command-line';
+export type { Cpu } from '../pci/host-trust';
 export type { PciLink } from '../pci/link';
-export type { P2pAdvice, P2pPath, P2pVerdict } from '../pci/p2p';
-export { P2pMatrix } from '../pci/p2p-matrix';
+export type { P2pAdvice, P2pPath, P2pVerdict } from '../pci/p2p-path';
+export { P2pMatrix, type P2pGroup } from '../pci/p2p-matrix';
 export type { IoasObjection, IovaWindow, SharedIoas } from '../pci/shared-ioas';
-export { PciTopology, type Cpu, type FunctionName, type TopologyOptions } from '../pci/topology';
+export { PciTopology, type FunctionName, type TopologyOptions } from '../pci/topology';

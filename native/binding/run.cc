@@ -29,11 +29,14 @@ int DupHigh(int fd) {
   return copy;
 }
 
-std::vector<std::string> ToStrings(const Napi::Value& value) {
+// Strings that each end with a NUL.
+std::vector<std::string> ToStrings(const std::string& text) {
   std::vector<std::string> strings;
-  const auto list = value.As<Napi::Array>();
-  strings.reserve(list.Length());
-  for (uint32_t i = 0; i < list.Length(); ++i) strings.push_back(list.Get(i).ToString());
+  for (std::size_t start = 0; start < text.size();) {
+    const std::size_t end = std::min(text.find('\0', start), text.size());
+    strings.push_back(text.substr(start, end - start));
+    start = end + 1;
+  }
   return strings;
 }
 
@@ -74,12 +77,12 @@ Napi::Value RunLibrary(const Napi::CallbackInfo& info) {
 #endif
 }
 
-// runProgram(path, arguments, environment): does not return. The program gets back what Node has changed: the
-// dispositions of signals, and standard input and output.
+// runProgram(path, arguments, environment): does not return. The arguments and the variables each end with a NUL. The
+// program gets back what Node has changed: the dispositions of signals, and standard input and output.
 void RunProgram(const Napi::CallbackInfo& info) {
   const std::string path = info[0].ToString();
-  auto arguments = ToStrings(info[1]);
-  auto environment = ToStrings(info[2]);
+  auto arguments = ToStrings(info[1].ToString());
+  auto environment = ToStrings(info[2].ToString());
   struct sigaction by_default = {};
   by_default.sa_handler = SIG_DFL;
   for (const int signal : {SIGPIPE, SIGXFSZ}) sigaction(signal, &by_default, nullptr);

@@ -2,6 +2,7 @@
 #include <dirent.h>
 #include <linux/close_range.h>
 #include <sys/ioctl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -84,7 +85,10 @@ int Run_close(int fd) {
 }
 
 int Run_close_range(unsigned first, unsigned last, int flags) {
-  if (IsOwnCall() || Folder().empty()) return TheReal().close_range(first, last, flags);
+  // glibc has a function for it since 2.34.
+  if (IsOwnCall() || Folder().empty()) {
+    return static_cast<int>(TheReal().syscall(SYS_close_range, first, last, flags, 0, 0, 0));
+  }
   if (first > last || (flags & ~kCloseRangeFlags) != 0) {
     errno = EINVAL;
     return -1;

@@ -1,8 +1,9 @@
 // `vfio-dmabuf run`: programs in C++ on a fake machine.
 import assert from 'node:assert/strict';
-import { readdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { temporaryFolder } from '../../cleanup';
+import { withoutSeparators } from '../../../lib/cli/run';
+import { afterwards, temporaryFolder } from '../../cleanup';
 import { itNeeds } from '../../needs';
 import { canRun, compile, output, run, x86 } from './programs';
 
@@ -71,6 +72,29 @@ describe('vfio-dmabuf run: the command', function () {
   itNeeds(canRun, 'gives the program its own process: a signal ends it as without the command', () => {
     assert.equal(run(['--', 'sh', '-c', 'kill -TERM $$']).signal, 'SIGTERM');
     assert.equal(run(['--', 'sh', '-c', 'kill -PIPE $$']).signal, 'SIGPIPE');
+  });
+
+  it('says that it exists for x86-64 only', () => {
+    const arch = join(temporaryFolder(), 'arch.cjs');
+    writeFileSync(arch, "Object.defineProperty(process, 'arch', { value: 'arm64' });");
+    const { status, stderr } = run(['--', 'true'], { env: { ...process.env, NODE_OPTIONS: `--require "${arch}"` } });
+    assert.equal(status, 1);
+    assert.equal(stderr, 'vfio-dmabuf: vfio-dmabuf run exists for x86-64 only, and this is arm64\n');
+  });
+
+  it('preloads the library by a link if its path has a space or a colon', () => {
+    const folder = mkdtempSync('/tmp/run-');
+    afterwards(() => rmSync(folder, { recursive: true }));
+    assert.equal(withoutSeparators('/lib/library.so', folder), '/lib/library.so');
+    for (const name of ['a folder', 'a:folder']) {
+      const inside = join(folder, name);
+      mkdirSync(inside);
+      const link = withoutSeparators(join(inside, 'library.so'), folder);
+      assert.equal(readlinkSync(link), join(inside, 'library.so'));
+      assert.doesNotMatch(link, /[\s:]/);
+      assert.throws(() => withoutSeparators('/lib/a library.so', inside), { code: 'ERR_NOT_SUPPORTED' });
+      rmSync(link);
+    }
   });
 
   const machineFile = (text: string): string => {
