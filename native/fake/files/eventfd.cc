@@ -12,6 +12,7 @@
 #include <cerrno>
 #include <cstdlib>
 #include <fstream>
+#include <ranges>
 #include <string>
 
 namespace fake {
@@ -132,7 +133,7 @@ void EventfdActions::Serve() {
     for (const auto& reader : live) {
       if (!reader->Signalled()) continue;
       any = true;
-      for (const auto& action : live) {
+      for (const auto& action : live | std::views::reverse) {  // as a wait queue: the last comes first
         if (action->eventfd().SameAs(reader->eventfd()) && action.use_count() > 1) action->Act();
       }
     }
