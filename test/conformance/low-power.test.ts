@@ -1,6 +1,5 @@
 // Low power with an eventfd that the kernel signals when the device wakes up.
 import assert from 'node:assert/strict';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { VfioDevice, type IoasMapping } from '../../lib';
 import { untilAsleep } from './asleep';
 import { conforms, observe, refuses } from './record';
