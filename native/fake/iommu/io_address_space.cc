@@ -12,6 +12,7 @@ namespace {
 
 const uint64_t kPageSize = kernel::PageSize();
 constexpr uint64_t kHugePageSize = uint64_t{2} << 20;
+constexpr uint64_t kTableSizes = uint64_t{1} << 12 | kHugePageSize | uint64_t{1} << 30;  // of the IOMMU's page tables
 
 // The flag of a mapping that allows the access.
 uint32_t NeededFor(Access access) {
@@ -124,7 +125,6 @@ int IoAddressSpace::Find(uint64_t iova, uint64_t length, std::vector<Piece>* pie
   }
 }
 
-// iopt_unmap_iova_range(): unmaps mapping by mapping, up to one that is only partly in the range.
 int IoAddressSpace::Unmap(uint64_t iova, uint64_t length, uint64_t* unmapped) {
   *unmapped = 0;
   if (iova == 0 && length == ~uint64_t{0}) {
@@ -139,6 +139,13 @@ int IoAddressSpace::Unmap(uint64_t iova, uint64_t length, uint64_t* unmapped) {
     return 0;
   }
   if (iova == ~uint64_t{0} || length == ~uint64_t{0}) return -EOVERFLOW;
+  const int result = UnmapRange(iova, length, unmapped);
+  return result == 0 && *unmapped == 0 ? -ENOENT : result;
+}
+
+// iopt_unmap_iova_range(): unmaps mapping by mapping, up to one that is only partly in the range.
+int IoAddressSpace::UnmapRange(uint64_t iova, uint64_t length, uint64_t* unmapped) {
+  *unmapped = 0;
   if (length == 0) return -EINVAL;
   const uint64_t last = iova + (length - 1);
   if (last < iova) return -EOVERFLOW;
@@ -152,8 +159,33 @@ int IoAddressSpace::Unmap(uint64_t iova, uint64_t length, uint64_t* unmapped) {
     holes_.GiveBack(area->first, area->second.last);
     area = areas_.erase(area);
   }
-  return *unmapped == 0 ? -ENOENT : 0;
+  return 0;
 }
+
+// iopt_area_split()
+int IoAddressSpace::Cut(uint64_t last) {
+  uint64_t first = 0;
+  Area* const area = AreaAt(last, &first);
+  if (!area || area->last == last) return 0;
+  const uint64_t start = last + 1;
+  if (start % alignment_ != 0 || (area->piece.alignment_hint + (start - first)) % alignment_ != 0) return -EINVAL;
+  if (area->locks > 0) return -EBUSY;
+  Area rest = *area;
+  rest.piece.offset += start - first;
+  rest.piece.alignment_hint += start - first;
+  rest.piece.length -= start - first;
+  area->piece.length = start - first;
+  area->last = last;
+  for (auto& [owner, pages] : area->dirty) {
+    rest.dirty[owner].erase(rest.dirty[owner].begin(), rest.dirty[owner].lower_bound(start));
+    pages.erase(pages.lower_bound(start), pages.end());
+  }
+  areas_.emplace(start, std::move(rest));
+  return 0;
+}
+
+// iommufd_get_pagesizes()
+uint64_t IoAddressSpace::PageSizes() const { return domains_.empty() ? ~(kPageSize - 1) : kTableSizes; }
 
 // iopt_check_iova_alignment()
 int IoAddressSpace::CheckAlignment(uint64_t alignment) const {

@@ -35,13 +35,20 @@ class IoAddressSpace {
   int Map(const std::vector<Piece>& pieces, uint32_t flags, uint64_t* iova);
   // Finds the pieces that are mapped at the IOVAs. -ENOENT: not all of them are mapped.
   int Find(uint64_t iova, uint64_t length, std::vector<Piece>* pieces) const;
+  // iova 0 with length 2^64 - 1 unmaps all.
   int Unmap(uint64_t iova, uint64_t length, uint64_t* unmapped);
+  int UnmapRange(uint64_t iova, uint64_t length, uint64_t* unmapped);
   std::vector<uapi::iommu_iova_range> Ranges() const;
   uint64_t alignment() const { return alignment_; }
   // Sets the IOVAs that Map may choose; if `ranges` is empty, all. -EADDRINUSE: some are reserved. -EINVAL: they
   // overlap.
   int Allow(std::vector<uapi::iommu_iova_range> ranges);
   bool huge_pages() const { return huge_pages_; }
+  bool has_domains() const { return !domains_.empty(); }
+  // The page sizes that all page tables have, as bits, from 4 KiB on.
+  uint64_t PageSizes() const;
+  // Splits the mapping of `last` and `last` + 1 between them. -EINVAL: it cannot be split.
+  int Cut(uint64_t last);
   int SetHugePages(bool enable);
   bool OnlyFiles() const;
 

@@ -63,6 +63,13 @@ class User : public Pages {
   char* pages_ = nullptr;  // the second mapping; nullptr: there is none
 };
 
+class None : public Pages {
+ public:
+  int Pin(uint64_t, uint64_t, bool) const override { return -EFAULT; }
+  bool Read(uint64_t, void*, std::size_t) const override { return false; }
+  bool Write(uint64_t, const void*, std::size_t) const override { return false; }
+};
+
 class Memfd : public Pages {
  public:
   explicit Memfd(int fd) : fd_(fd) {
@@ -112,6 +119,8 @@ class Memfd : public Pages {
 }  // namespace
 
 std::shared_ptr<Pages> UserPages(uint64_t address, uint64_t length) { return std::make_shared<User>(address, length); }
+
+std::shared_ptr<Pages> NoPages() { return std::make_shared<None>(); }
 
 std::shared_ptr<Pages> FilePages(int fd) {
   const int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);

@@ -38,6 +38,8 @@ class Pages : private kernel::NonCopyable {
 
 // This process's memory at `address`. Offsets count from `address`.
 std::shared_ptr<Pages> UserPages(uint64_t address, uint64_t length);
+// Memory that cannot be pinned: EFAULT.
+std::shared_ptr<Pages> NoPages();
 // The pages of a memfd, whose fd is duplicated. nullptr: no fd is free.
 std::shared_ptr<Pages> FilePages(int fd);
 

@@ -30,6 +30,7 @@ class VfioGroup {
   std::shared_ptr<VfioContainer> container;
   std::shared_ptr<Iommufd> iommufd;
   unsigned users = 0;  // open devices, as long as there is a container
+  unsigned owned = 0;  // open devices that an iommufd has, also after that is unset
 
  private:
   unsigned number_;
