@@ -16,6 +16,7 @@ const offsets = {
   subsystemVendor: 0x2c,
   subsystem: 0x2e,
   capabilities: 0x34,
+  rom: 0x30,
   interruptLine: 0x3c,
   interruptPin: 0x3d,
 } as const;
@@ -32,6 +33,9 @@ export function barFlags(bar: Bar): number {
   return (bar.wide ? 4 : 0) | (bar.prefetchable ? 8 : 0);
 }
 
+/** The lengths of capabilities whose bytes a kind of device may not have up to the end, by their id. */
+const lengths: Partial<Record<string, number>> = { '01': 8, '10': 0x3c };
+
 export interface ConfigSpace {
   bytes: Uint8Array;
   writable: Uint8Array;
@@ -39,11 +43,12 @@ export interface ConfigSpace {
 
 /**
  * `addresses[i]`: the bus address of BAR i. `several`: whether the device has several functions and this is function 0.
+ * `bus`: the number of the device's bus, on which the firmware's choice of the interrupt line depends.
  */
 export function configSpace(
   kind: DeviceKind,
   addresses: readonly bigint[],
-  { several = false, virtualFunctions = 0 } = {},
+  { several = false, virtualFunctions = 0, bus = 0 } = {},
 ): ConfigSpace {
   const bytes = new Uint8Array(kind.express ? 4096 : 256);
   const writable = new Uint8Array(bytes.length);
@@ -60,6 +65,10 @@ export function configSpace(
   view.setUint16(offsets.subsystem, qemuSubsystem, true);
   mask.setUint8(offsets.interruptLine, 0xff);
   view.setUint8(offsets.interruptPin, kind.interruptPin);
+  if (kind.interruptPin !== 0) view.setUint8(offsets.interruptLine, bus % 4 < 2 ? 10 : 11);
+  if (kind.romSize !== undefined) {
+    mask.setUint32(offsets.rom, Number(BigInt.asUintN(32, -kind.romSize)) | 1, true);
+  }
 
   for (const [i, bar] of kind.bars.entries()) {
     if (!bar) continue;
@@ -82,6 +91,18 @@ export function configSpace(
   const msi = capabilities.find(([at, hex]) => Number(at) < 0x100 && hex.startsWith('05'));
   if (msi) mask.setUint8(Number(msi[0]) + 2, 0xff);
   if (msi) writable.fill(0xff, Number(msi[0]) + 4, Number(msi[0]) + 14);
+  // PCI Express: the device control registers.
+  const express = capabilities.find(([, hex]) => hex.startsWith('10'));
+  if (express && Number(express[0]) < 0x100) {
+    mask.setUint16(Number(express[0]) + 8, 0x70e0, true);
+    mask.setUint16(Number(express[0]) + 0x28, 0x8000, true);
+  }
+  // vfio-pci passes writes outside the header and the capabilities to the device, and QEMU's devices keep them.
+  const extended = kind.express ? [[0x100, '00000000'] as const] : [];
+  const taken = [[0, '00'.repeat(0x40)] as const, ...extended, ...capabilities];
+  const length = (hex: string) => Math.max(hex.length / 2, lengths[hex.slice(0, 2)] ?? 0);
+  const inUse = new Set(taken.flatMap(([at, hex]) => [...Array(length(hex)).keys()].map((i) => Number(at) + i)));
+  for (let at = 0; at < writable.length; at += 1) if (!inUse.has(at)) writable[at] = 0xff;
   if (capabilities.length > 0) {
     view.setUint16(offsets.status, statusCapabilities, true);
     view.setUint8(offsets.capabilities, Math.min(...capabilities.map(([at]) => Number(at))));

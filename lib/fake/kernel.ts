@@ -160,7 +160,11 @@ function realise(machine: Machine): { devices: NativeDevice[]; sysfs: SysfsDevic
     const own: DeviceKind = deviceKinds[place.kind];
     const kind = physical === undefined ? own : (own.virtualFunction ?? own);
     const addresses = [...layOut(kind, next)];
-    const { bytes, writable } = configSpace(kind, addresses, { several: place.several, virtualFunctions });
+    const { bytes, writable } = configSpace(kind, addresses, {
+      several: place.several,
+      virtualFunctions,
+      bus: parseInt(address.slice(5, 7), 16),
+    });
     const cdev = `vfio${String(i)}`;
     // Without ACS, the IOMMU cannot isolate the functions of a device. It can isolate virtual functions.
     const group = physical === undefined ? 2 * place.port + 1 : 2 * machine.ports.length + i;

@@ -10,6 +10,7 @@ namespace binding {
 void InitKernel(Napi::Env env, Napi::Object exports);
 void InitFakeKernel(Napi::Env env, Napi::Object exports);
 void InitFakeIommufd(Napi::Env env, Napi::Object exports);
+void InitRawCalls(Napi::Env env, Napi::Object exports);
 void InitFd(Napi::Env env, Napi::Object exports);
 void InitTrace(Napi::Env env, Napi::Object exports);
 void InitPoll(Napi::Env env, Napi::Object exports);

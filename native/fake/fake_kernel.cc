@@ -16,6 +16,7 @@
 #include "fake/files/user_memory.h"
 #include "fake/iommufd/iommufd.h"
 #include "fake/mdev/mdev.h"
+#include "kernel/page_size.h"
 
 namespace fake {
 namespace {
@@ -237,7 +238,7 @@ int FakeKernel::Ioctl(int fd, unsigned long request, void* argument) {
       Sweep();
       const auto file = Find(fd);
       if (!file) return LinuxKernel::Ioctl(fd, request, argument);
-      if (!IsArgumentThere(request, argument)) return -EFAULT;
+      if (!file->ChecksArguments() && !IsArgumentThere(request, argument)) return -EFAULT;
       seen = fence_hub_.changes();
       const int result = file->Ioctl(request, argument);
       if (result != kSleeps) return result;
@@ -357,6 +358,8 @@ int64_t FakeKernel::FdPath(int fd, char* buffer, std::size_t size) {
 int FakeKernel::Mmap(std::size_t length, int protection, int flags, int fd, uint64_t offset, kernel::MappedPages* out) {
   const kernel::Lock guard(lock_);
   const auto file = Find(fd);
+  const auto page = static_cast<uint64_t>(kernel::PageSize());
+  if (file && (length == 0 || offset % page != 0)) return -EINVAL;
   const int result = file ? file->Mmap(length, protection, flags, offset, out)
                           : LinuxKernel::Mmap(length, protection, flags, fd, offset, out);
   if (result == 0) ++mappings_;

@@ -34,6 +34,7 @@ struct dma_buf_import_sync_file {
 static_assert(sizeof(dma_buf_import_sync_file) == 8 && offsetof(dma_buf_import_sync_file, fd) == 4);
 
 constexpr request_t DMA_BUF_IOCTL_SYNC = IoctlWrite(DMA_BUF_BASE, 0, sizeof(dma_buf_sync));
+constexpr request_t DMA_BUF_SET_NAME_A = IoctlWrite(DMA_BUF_BASE, 1, sizeof(uint32_t));  // the same on 32-bit systems
 constexpr request_t DMA_BUF_SET_NAME_B = IoctlWrite(DMA_BUF_BASE, 1, sizeof(uint64_t));  // the argument is the string
 constexpr request_t DMA_BUF_IOCTL_EXPORT_SYNC_FILE = IoctlReadWrite(DMA_BUF_BASE, 2, sizeof(dma_buf_export_sync_file));
 constexpr request_t DMA_BUF_IOCTL_IMPORT_SYNC_FILE = IoctlWrite(DMA_BUF_BASE, 3, sizeof(dma_buf_import_sync_file));

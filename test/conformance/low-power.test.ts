@@ -1,20 +1,9 @@
 // Low power with an eventfd that the kernel signals when the device wakes up.
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
-import { setTimeout as sleep } from 'node:timers/promises';
-import { defaultKernel, VfioDevice, type IoasMapping } from '../../lib';
-import { conforms, observe, onFake, refuses } from './record';
+import { VfioDevice, type IoasMapping } from '../../lib';
+import { untilAsleep } from './asleep';
+import { conforms, observe, refuses } from './record';
 import { addresses, cmb, page, useRig } from './rig';
-
-/**
- * Waits until the device is suspended. The kernel suspends it shortly after low power entry, the fake kernel at once.
- */
-async function untilAsleep(device: VfioDevice): Promise<void> {
-  if (onFake) return;
-  const path = `${defaultKernel().sysfs}/bus/pci/devices/${device.address ?? ''}/power/runtime_status`;
-  for (let i = 0; i < 200 && readFileSync(path, 'utf8').trim() !== 'suspended'; i += 1) await sleep(10);
-  assert.equal(readFileSync(path, 'utf8').trim(), 'suspended');
-}
 
 describe('low power with a wake-up', () => {
   const rig = useRig('ssd', 'engine');

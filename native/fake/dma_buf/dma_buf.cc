@@ -26,6 +26,7 @@ int DmaBuf::Ioctl(uapi::request_t request, void* argument) {
   switch (request) {
     case uapi::DMA_BUF_IOCTL_SYNC:
       return Sync(static_cast<uapi::dma_buf_sync*>(argument)->flags);
+    case uapi::DMA_BUF_SET_NAME_A:
     case uapi::DMA_BUF_SET_NAME_B: {
       auto name = CopyStringFromUser(static_cast<const char*>(argument), uapi::DMA_BUF_NAME_LEN);
       if (!name) return -EFAULT;

@@ -19,6 +19,8 @@ class DmaBuf : public File, private FenceWatcher {
   ~DmaBuf() override;
 
   int Ioctl(uapi::request_t request, void* argument) override;
+  int64_t Pread(void*, std::size_t, uint64_t) override { return -ESPIPE; }
+  int64_t Pwrite(const void*, std::size_t, uint64_t) override { return -ESPIPE; }
   int64_t Lseek(int64_t offset, int whence) override;
   int Poll(int events) override;
   int WatchFd(int* events) override;

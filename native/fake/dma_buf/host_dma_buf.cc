@@ -12,14 +12,14 @@
 
 #include "fake/files/user_memory.h"
 #include "kernel/page_size.h"
-#include "uapi/dma_heap.h"
 
 namespace fake {
 namespace {
 
 const uint64_t kPageSize = kernel::PageSize();
-constexpr uint32_t kListLimit = 1024;                 // the driver's list_limit
-constexpr uint64_t kSizeLimit = 0x7fffffffULL << 20;  // and its size_limit_mb
+constexpr uint32_t kListLimit = 1024;                        // the driver's list_limit
+constexpr uint64_t kMostPages = 0x7fffffff / sizeof(void*);  // kvmalloc_array()
+constexpr uint64_t kSizeLimit = 0x7fffffffULL << 20;         // and its size_limit_mb
 
 }  // namespace
 
@@ -63,6 +63,9 @@ int HostPages::Map(uint64_t offset, std::size_t length, int protection, int flag
   *address = reserved;
   return 0;
 }
+
+int64_t HostDmaBuf::Read(void*, std::size_t) { return access_ == O_WRONLY ? -EBADF : -EINVAL; }
+int64_t HostDmaBuf::Write(const void*, std::size_t) { return access_ == O_RDONLY ? -EBADF : -EINVAL; }
 
 int HostDmaBuf::Mmap(std::size_t length, int protection, int flags, uint64_t offset, kernel::MappedPages* out) {
   if (offset % kPageSize != 0 || length == 0) return -EINVAL;
@@ -113,6 +116,7 @@ int UdmabufDriver::Create(const uapi::udmabuf_create_item* items, uint32_t count
     total += items[i].size;
   }
   if (total == 0) return -EINVAL;
+  if (total / kPageSize > kMostPages) return -ENOMEM;
   auto pages = std::make_unique<HostPages>();
   for (uint32_t i = 0; i < count; ++i) {
     const int memfd = static_cast<int>(items[i].memfd);
@@ -129,10 +133,22 @@ int UdmabufDriver::Create(const uapi::udmabuf_create_item* items, uint32_t count
   return table_.Install(std::make_shared<Udmabuf>(table_, std::move(pages)), "udmabuf");
 }
 
+// dma_heap_ioctl(): any request with number 0. Its size and direction say how much of the struct is copied.
 int SystemHeap::Ioctl(uapi::request_t request, void* argument) {
-  // Linux also takes sizes other than this one for number 0; here they are refused like any other request.
-  if (request != uapi::DMA_HEAP_IOCTL_ALLOC) return -EINVAL;
-  auto& command = *static_cast<uapi::dma_heap_allocation_data*>(argument);
+  constexpr unsigned kNumber = 0xff;
+  if ((request & kNumber) != (uapi::DMA_HEAP_IOCTL_ALLOC & kNumber)) return -EINVAL;
+  constexpr uapi::request_t kWrites = 1UL << 30;
+  constexpr uapi::request_t kReads = 2UL << 30;
+  const std::size_t told = request >> 16 & 0x3fff;
+  const std::size_t in = (request & kWrites) != 0 ? told : 0;
+  const std::size_t out = (request & kReads) != 0 ? told : 0;
+  std::vector<uint8_t> bytes(std::max(told, sizeof(uapi::dma_heap_allocation_data)));
+  if (!CopyFromUser(bytes.data(), argument, in)) return -EFAULT;
+  const int result = Allocate(*reinterpret_cast<uapi::dma_heap_allocation_data*>(bytes.data()));
+  return CopyToUser(argument, bytes.data(), out) ? result : -EFAULT;
+}
+
+int SystemHeap::Allocate(uapi::dma_heap_allocation_data& command) {
   const bool bad_flags = (command.fd_flags & ~static_cast<unsigned>(O_CLOEXEC | O_ACCMODE)) != 0 ||
                          (command.heap_flags & ~uapi::DMA_HEAP_VALID_HEAP_FLAGS) != 0;
   const uint64_t length = (command.len + kPageSize - 1) / kPageSize * kPageSize;

@@ -8,6 +8,7 @@
 #include "fake/files/device_numbers.h"
 #include "fake/files/file.h"
 #include "kernel/non_copyable.h"
+#include "uapi/dma_heap.h"
 #include "uapi/udmabuf.h"
 
 namespace fake {
@@ -38,6 +39,8 @@ class HostDmaBuf : public DmaBuf {
   HostDmaBuf(FileTable& table, std::unique_ptr<HostPages> pages, const char* exporter, int access)
       : DmaBuf(table, pages->size(), exporter), pages_(std::move(pages)), access_(access) {}
 
+  int64_t Read(void*, std::size_t) override;
+  int64_t Write(const void*, std::size_t) override;
   int Mmap(std::size_t length, int protection, int flags, uint64_t offset, kernel::MappedPages* out) override;
 
  private:
@@ -76,10 +79,13 @@ class SystemHeap : public File {
  public:
   explicit SystemHeap(FileTable& table) : table_(table) {}
   int Ioctl(uapi::request_t request, void* argument) override;
+  bool ChecksArguments() const override { return true; }
   std::string Path() override { return "/dev/dma_heap/system"; }
   dev_t DeviceNumber() override { return SystemHeapNumber(); }
 
  private:
+  int Allocate(uapi::dma_heap_allocation_data& command);
+
   FileTable& table_;
 };
 

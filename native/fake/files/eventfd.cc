@@ -13,6 +13,7 @@
 #include <cstdlib>
 #include <fstream>
 #include <new>
+#include <ranges>
 #include <string>
 
 #include "kernel/own_calls.h"
@@ -153,7 +154,7 @@ void EventfdActions::Serve() {
     for (const auto& reader : live) {
       if (!reader->Signalled()) continue;
       any = true;
-      for (const auto& action : live) {
+      for (const auto& action : live | std::views::reverse) {  // as a wait queue: the last comes first
         if (action->eventfd().SameAs(reader->eventfd()) && action.use_count() > 1) action->Act();
       }
     }

@@ -41,7 +41,7 @@ constexpr Argument kArguments[] = {
 };
 
 std::size_t SizeOfArgument(uapi::request_t request) {
-  if (request == uapi::DMA_BUF_SET_NAME_B) return 0;  // a string
+  if (request == uapi::DMA_BUF_SET_NAME_A || request == uapi::DMA_BUF_SET_NAME_B) return 0;  // a string
   const std::size_t told = request >> 16 & 0x3fff;
   if (told != 0) return told;
   const auto known = std::ranges::find(kArguments, request, &Argument::request);

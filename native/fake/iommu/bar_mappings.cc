@@ -35,4 +35,11 @@ std::shared_ptr<Pages> BarMappings::Find(uint64_t address, uint64_t length) cons
   return offset < entry.length && length <= entry.length - offset ? entry.make(entry.skipped + offset) : nullptr;
 }
 
+bool BarMappings::Touches(uint64_t address, uint64_t length) const {
+  const auto next = entries_.upper_bound(address + (length - 1));
+  if (next == entries_.begin()) return false;
+  const auto& [start, entry] = *std::prev(next);
+  return start + entry.length > address;
+}
+
 }  // namespace fake

@@ -20,6 +20,8 @@ class BarMappings {
   void Remove(uint64_t address, uint64_t length);
   // nullptr: the range is not completely inside a mapped BAR, or the device is destroyed.
   std::shared_ptr<Pages> Find(uint64_t address, uint64_t length) const;
+  // Whether a part of the range is inside a mapped BAR.
+  bool Touches(uint64_t address, uint64_t length) const;
 
  private:
   struct Entry {

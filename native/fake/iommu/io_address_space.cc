@@ -12,6 +12,12 @@ namespace {
 
 const uint64_t kPageSize = kernel::PageSize();
 constexpr uint64_t kHugePageSize = uint64_t{2} << 20;
+constexpr uint64_t kTableSizes = uint64_t{1} << 12 | kHugePageSize | uint64_t{1} << 30;  // of the IOMMU's page tables
+
+// The flag of a mapping that allows the access.
+uint32_t NeededFor(Access access) {
+  return access == Access::kRead ? uapi::IOMMU_IOAS_MAP_READABLE : uapi::IOMMU_IOAS_MAP_WRITEABLE;
+}
 
 }  // namespace
 
@@ -119,13 +125,13 @@ int IoAddressSpace::Find(uint64_t iova, uint64_t length, std::vector<Piece>* pie
   }
 }
 
-// iopt_unmap_iova_range(): unmaps mapping by mapping, up to one that is only partly in the range.
 int IoAddressSpace::Unmap(uint64_t iova, uint64_t length, uint64_t* unmapped) {
   *unmapped = 0;
   if (iova == 0 && length == ~uint64_t{0}) {
     while (!areas_.empty()) {
       const auto& [first, area] = *areas_.begin();
       if (area.locks > 0) return -EBUSY;
+      Forget(first, area.last);
       *unmapped += area.last - first + 1;
       holes_.GiveBack(first, area.last);
       areas_.erase(areas_.begin());
@@ -133,6 +139,13 @@ int IoAddressSpace::Unmap(uint64_t iova, uint64_t length, uint64_t* unmapped) {
     return 0;
   }
   if (iova == ~uint64_t{0} || length == ~uint64_t{0}) return -EOVERFLOW;
+  const int result = UnmapRange(iova, length, unmapped);
+  return result == 0 && *unmapped == 0 ? -ENOENT : result;
+}
+
+// iopt_unmap_iova_range(): unmaps mapping by mapping, up to one that is only partly in the range.
+int IoAddressSpace::UnmapRange(uint64_t iova, uint64_t length, uint64_t* unmapped) {
+  *unmapped = 0;
   if (length == 0) return -EINVAL;
   const uint64_t last = iova + (length - 1);
   if (last < iova) return -EOVERFLOW;
@@ -141,12 +154,38 @@ int IoAddressSpace::Unmap(uint64_t iova, uint64_t length, uint64_t* unmapped) {
   while (area != areas_.end() && area->first <= last) {
     if (area->second.locks > 0) return -EBUSY;
     if (area->first < iova || area->second.last > last) return -ENOENT;
+    Forget(area->first, area->second.last);
     *unmapped += area->second.last - area->first + 1;
     holes_.GiveBack(area->first, area->second.last);
     area = areas_.erase(area);
   }
-  return *unmapped == 0 ? -ENOENT : 0;
+  return 0;
 }
+
+// iopt_area_split()
+int IoAddressSpace::Cut(uint64_t last) {
+  uint64_t first = 0;
+  Area* const area = AreaAt(last, &first);
+  if (!area || area->last == last) return 0;
+  const uint64_t start = last + 1;
+  if (start % alignment_ != 0 || (area->piece.alignment_hint + (start - first)) % alignment_ != 0) return -EINVAL;
+  if (area->locks > 0) return -EBUSY;
+  Area rest = *area;
+  rest.piece.offset += start - first;
+  rest.piece.alignment_hint += start - first;
+  rest.piece.length -= start - first;
+  area->piece.length = start - first;
+  area->last = last;
+  for (auto& [owner, pages] : area->dirty) {
+    rest.dirty[owner].erase(rest.dirty[owner].begin(), rest.dirty[owner].lower_bound(start));
+    pages.erase(pages.lower_bound(start), pages.end());
+  }
+  areas_.emplace(start, std::move(rest));
+  return 0;
+}
+
+// iommufd_get_pagesizes()
+uint64_t IoAddressSpace::PageSizes() const { return domains_.empty() ? ~(kPageSize - 1) : kTableSizes; }
 
 // iopt_check_iova_alignment()
 int IoAddressSpace::CheckAlignment(uint64_t alignment) const {
@@ -160,7 +199,7 @@ int IoAddressSpace::CheckAlignment(uint64_t alignment) const {
 // iopt_calculate_iova_alignment()
 uint64_t IoAddressSpace::WantedAlignment() const {
   uint64_t alignment = huge_pages_ ? 1 : kPageSize;
-  if (accesses_ > 0) alignment = kPageSize;
+  for (const auto* accessor : accessors_) alignment = std::max(alignment, accessor->alignment());
   for (const auto& domain : domains_) alignment = std::max(alignment, domain.page_size);
   return alignment;
 }
@@ -285,16 +324,84 @@ std::vector<uapi::iommu_iova_range> IoAddressSpace::ReadDirty(Owner owner, uint6
 }
 
 // iopt_add_access()
-int IoAddressSpace::AddAccess() {
-  if (const int misaligned = CheckAlignment(std::max(alignment_, kPageSize)); misaligned != 0) return misaligned;
-  ++accesses_;
+int IoAddressSpace::AddAccess(Accessor* accessor) {
+  const uint64_t alignment = std::max(alignment_, accessor->alignment());
+  if (const int misaligned = CheckAlignment(alignment); misaligned != 0) return misaligned;
+  accessors_.push_back(accessor);
   alignment_ = WantedAlignment();
   return 0;
 }
 
-void IoAddressSpace::RemoveAccess() {
-  --accesses_;
+void IoAddressSpace::RemoveAccess(Accessor* accessor) {
+  accessors_.erase(std::ranges::find(accessors_, accessor));
   alignment_ = WantedAlignment();
+}
+
+void IoAddressSpace::Forget(uint64_t first, uint64_t last) const {
+  for (auto* accessor : accessors_) accessor->Forget(first, last);
+}
+
+// iommufd_access_rw(): from one mapping to the next.
+int IoAddressSpace::ReadWrite(Access access, uint64_t iova, void* buffer, std::size_t size) const {
+  if (size == 0) return -EINVAL;
+  if (iova + (size - 1) < iova) return -EOVERFLOW;
+  for (auto* bytes = static_cast<uint8_t*>(buffer); size > 0;) {
+    const auto next = areas_.upper_bound(iova);
+    if (next == areas_.begin() || std::prev(next)->second.last < iova) return -ENOENT;
+    const auto& [first, area] = *std::prev(next);
+    if ((area.flags & NeededFor(access)) == 0) return -EPERM;
+    const std::size_t chunk = std::min<uint64_t>(size - 1, area.last - iova) + 1;
+    const uint64_t offset = area.piece.offset + (iova - first);
+    const auto& pages = *area.piece.pages;
+    const bool writes = access == Access::kWrite;
+    if (!(writes ? pages.Write(offset, bytes, chunk) : pages.Read(offset, bytes, chunk))) return -EFAULT;
+    bytes += chunk;
+    iova += chunk;
+    size -= chunk;
+  }
+  return 0;
+}
+
+// iommufd_access_pin_pages()
+int IoAddressSpace::Pin(Access access, uint64_t first, uint64_t last) {
+  const auto begin = FirstFrom(first);
+  uint64_t next = first;
+  auto end = begin;
+  for (; end != areas_.end() && end->first <= next && next <= last; ++end) {
+    const auto& [start, area] = *end;
+    const auto& piece = area.piece;
+    if ((piece.alignment_hint + (std::max(first, start) - start)) % kPageSize != 0) return -EINVAL;
+    if (area.last < last && (piece.alignment_hint + piece.length) % kPageSize != 0) return -EINVAL;
+    if ((area.flags & NeededFor(access)) == 0) return -EPERM;
+    const uint64_t from = std::max(first, start);
+    const uint64_t to = std::min(last, area.last);
+    const bool writable = access == Access::kWrite;
+    const int failed = piece.pages->Pin(piece.offset + (from - start), to - from + 1, writable);
+    if (failed != 0) return failed;
+    next = area.last + 1;
+    if (next == 0) break;
+  }
+  if (next != 0 && next <= last) return -ENOENT;
+  for (auto area = begin; area != areas_.end() && area->first <= last; ++area) ++area->second.pins;
+  return 0;
+}
+
+void IoAddressSpace::Unpin(uint64_t first, uint64_t last) {
+  for (auto area = FirstFrom(first); area != areas_.end() && area->first <= last; ++area) --area->second.pins;
+}
+
+void IoAddressSpace::AddPinned(const Place& place, std::set<const Pages*>* pinned) const {
+  for (const auto& [_, area] : areas_) {
+    if (domains_.empty() && area.pins == 0) continue;
+    const auto& [pages, offset, hint, length, writable] = area.piece;
+    const auto found = pages->OffsetOf(place);
+    if (!found) continue;
+    // Of whole pages.
+    const uint64_t shift = hint % kPageSize;
+    const int64_t first = static_cast<int64_t>(offset - shift);
+    const int64_t end = static_cast<int64_t>(offset - shift + ((shift + length + kPageSize - 1) & ~(kPageSize - 1)));
+    if (first <= *found && *found < end) pinned->insert(pages.get());
+  }
 }
 
 int IoAddressSpace::Lock(uint64_t first, uint64_t last) {
@@ -319,7 +426,7 @@ std::map<uint64_t, IoAddressSpace::Area>::iterator IoAddressSpace::FirstFrom(uin
 
 std::optional<IoAddressSpace::Fault> IoAddressSpace::Move(Access access, uint64_t iova, void* buffer,
                                                           std::size_t size) const {
-  const uint32_t needed = access == Access::kRead ? uapi::IOMMU_IOAS_MAP_READABLE : uapi::IOMMU_IOAS_MAP_WRITEABLE;
+  const uint32_t needed = NeededFor(access);
   std::optional<Fault> fault;
   auto* bytes = static_cast<uint8_t*>(buffer);
   while (size > 0) {

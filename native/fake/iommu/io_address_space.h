@@ -35,13 +35,20 @@ class IoAddressSpace {
   int Map(const std::vector<Piece>& pieces, uint32_t flags, uint64_t* iova);
   // Finds the pieces that are mapped at the IOVAs. -ENOENT: not all of them are mapped.
   int Find(uint64_t iova, uint64_t length, std::vector<Piece>* pieces) const;
+  // iova 0 with length 2^64 - 1 unmaps all.
   int Unmap(uint64_t iova, uint64_t length, uint64_t* unmapped);
+  int UnmapRange(uint64_t iova, uint64_t length, uint64_t* unmapped);
   std::vector<uapi::iommu_iova_range> Ranges() const;
   uint64_t alignment() const { return alignment_; }
   // Sets the IOVAs that Map may choose; if `ranges` is empty, all. -EADDRINUSE: some are reserved. -EINVAL: they
   // overlap.
   int Allow(std::vector<uapi::iommu_iova_range> ranges);
   bool huge_pages() const { return huge_pages_; }
+  bool has_domains() const { return !domains_.empty(); }
+  // The page sizes that all page tables have, as bits, from 4 KiB on.
+  uint64_t PageSizes() const;
+  // Splits the mapping of `last` and `last` + 1 between them. -EINVAL: it cannot be split.
+  int Cut(uint64_t last);
   int SetHugePages(bool enable);
   bool OnlyFiles() const;
 
@@ -58,10 +65,26 @@ class IoAddressSpace {
   void ClearDirty(Owner owner);
   // The dirty parts of a range, up to the first IOVA that is not mapped.
   std::vector<uapi::iommu_iova_range> ReadDirty(Owner owner, uint64_t first, uint64_t last, bool clear);
-  // Adds or removes a driver that accesses the memory with the CPU, for a device without an IOMMU. It requires
-  // page-aligned mappings. -EADDRINUSE: a mapping is not page-aligned.
-  int AddAccess();
-  void RemoveAccess();
+  // A driver that accesses the memory with the CPU, for a device without an IOMMU.
+  class Accessor {
+   public:
+    virtual ~Accessor() = default;
+    virtual uint64_t alignment() const = 0;  // of the mappings
+    // The mapping of this range is being removed.
+    virtual void Forget(uint64_t /* first */, uint64_t /* last */) {}
+  };
+  // Adds or removes a driver. -EADDRINUSE: a mapping does not have the driver's alignment.
+  int AddAccess(Accessor* accessor);
+  void RemoveAccess(Accessor* accessor);
+  // A driver's access to bytes. -ENOENT: not all are mapped; those before were transferred. -EPERM: the mapping
+  // does not allow the access.
+  int ReadWrite(Access access, uint64_t iova, void* buffer, std::size_t size) const;
+  // Pins the pages of a range for a driver, until Unpin() or Accessor::Forget(). The errors are those of ReadWrite().
+  int Pin(Access access, uint64_t first, uint64_t last);
+  void Unpin(uint64_t first, uint64_t last);
+  // Adds the pages that pin the page at this place.
+  void AddPinned(const Place& place, std::set<const Pages*>* pinned) const;
+
   // Prevents that the range is unmapped, until Unlock(). -ENOENT: not all of it is mapped.
   int Lock(uint64_t first, uint64_t last);
   void Unlock(uint64_t first, uint64_t last);
@@ -77,8 +100,11 @@ class IoAddressSpace {
     uint32_t flags;
     Piece piece;
     unsigned locks = 0;
+    unsigned pins = 0;
     std::map<Owner, std::set<uint64_t>> dirty = {};  // first IOVAs of the pages
   };
+  // Tells the drivers of the range whose mapping is removed.
+  void Forget(uint64_t first, uint64_t last) const;
   Area* AreaAt(uint64_t iova, uint64_t* first);
   std::map<uint64_t, Area>::iterator FirstFrom(uint64_t iova);
 
@@ -98,7 +124,7 @@ class IoAddressSpace {
   uint64_t WantedAlignment() const;
 
   uint64_t alignment_ = 1;
-  unsigned accesses_ = 0;
+  std::vector<Accessor*> accessors_;
   bool huge_pages_ = true;
   std::vector<uapi::iommu_iova_range> allowed_;  // ascending; adjacent ranges are merged
   std::vector<Domain> domains_;

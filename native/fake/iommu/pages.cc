@@ -40,6 +40,11 @@ class User : public Pages {
     void* pages = pages_ ? pages_ : WritableUserPointer(address_ - page_offset_);
     return madvise(pages, length_, advice) == 0 ? 0 : -EFAULT;
   }
+  std::optional<int64_t> OffsetOf(const Place& place) const override {
+    const uint64_t first = address_ - page_offset_;
+    if (place.address < first || place.address - first >= length_) return std::nullopt;
+    return static_cast<int64_t>(place.address - address_);
+  }
   bool Read(uint64_t offset, void* buffer, std::size_t size) const override {
     if (!pages_) return CopyFromUser(buffer, UserPointer(address_ + offset), size);
     std::memcpy(buffer, pages_ + page_offset_ + offset, size);
@@ -56,6 +61,13 @@ class User : public Pages {
   uint64_t page_offset_;
   uint64_t length_;
   char* pages_ = nullptr;  // the second mapping; nullptr: there is none
+};
+
+class None : public Pages {
+ public:
+  int Pin(uint64_t, uint64_t, bool) const override { return -EFAULT; }
+  bool Read(uint64_t, void*, std::size_t) const override { return false; }
+  bool Write(uint64_t, const void*, std::size_t) const override { return false; }
 };
 
 class Memfd : public Pages {
@@ -82,6 +94,11 @@ class Memfd : public Pages {
     return offset + length > static_cast<uint64_t>(info.st_size) ? -EINVAL : 0;
   }
   bool IsFile() const override { return true; }
+  std::optional<int64_t> OffsetOf(const Place& place) const override {
+    struct stat info = {};
+    if (fstat(fd_, &info) < 0 || place.device != info.st_dev || place.inode != info.st_ino) return std::nullopt;
+    return static_cast<int64_t>(place.offset);
+  }
   bool Read(uint64_t offset, void* buffer, std::size_t size) const override {
     return pread(fd_, buffer, size, static_cast<off_t>(offset)) == static_cast<ssize_t>(size);
   }
@@ -102,6 +119,8 @@ class Memfd : public Pages {
 }  // namespace
 
 std::shared_ptr<Pages> UserPages(uint64_t address, uint64_t length) { return std::make_shared<User>(address, length); }
+
+std::shared_ptr<Pages> NoPages() { return std::make_shared<None>(); }
 
 std::shared_ptr<Pages> FilePages(int fd) {
   const int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);

@@ -2,13 +2,24 @@
 // interface.
 #pragma once
 
+#include <sys/types.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 
 #include "kernel/non_copyable.h"
 
 namespace fake {
+
+// An address of this process, and what is mapped there.
+struct Place {
+  uint64_t address;
+  dev_t device;  // device, inode and offset of the file; 0: no file
+  ino_t inode;
+  uint64_t offset;
+};
 
 class Pages : private kernel::NonCopyable {
  public:
@@ -21,10 +32,14 @@ class Pages : private kernel::NonCopyable {
   // Returns false if the bytes cannot be accessed, which is an IOMMU fault.
   virtual bool Read(uint64_t offset, void* buffer, std::size_t size) const = 0;
   virtual bool Write(uint64_t offset, const void* buffer, std::size_t size) const = 0;
+  // The offset of the pages that is mapped at this place, if they are there. It can be below 0, in the first page.
+  virtual std::optional<int64_t> OffsetOf(const Place&) const { return std::nullopt; }
 };
 
 // This process's memory at `address`. Offsets count from `address`.
 std::shared_ptr<Pages> UserPages(uint64_t address, uint64_t length);
+// Memory that cannot be pinned: EFAULT.
+std::shared_ptr<Pages> NoPages();
 // The pages of a memfd, whose fd is duplicated. nullptr: no fd is free.
 std::shared_ptr<Pages> FilePages(int fd);
 

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <type_traits>
 
 #include "fake/files/user_memory.h"
 #include "fake/iommufd/iommufd_commands.h"
@@ -38,6 +39,9 @@ int Run(Iommufd& iommufd, void* argument, std::size_t smallest) {
   if (trailing != 0) return trailing;
   if (!CopyFromUser(&command, argument, known)) return -EFAULT;
   const int result = handler(iommufd, command);
+  // A failed command leaves the struct as it is, except where it tells the caller how to go on.
+  constexpr bool kTellsAlways = std::is_same_v<Command, uapi::iommu_hwpt_invalidate>;
+  if (result < 0 && result != -EMSGSIZE && !kTellsAlways) return result;
   return CopyToUser(argument, &command, known) ? result : -EFAULT;
 }
 
@@ -71,10 +75,10 @@ constexpr Entry kCommands[] = {
     COMMAND(IOMMU_HWPT_GET_DIRTY_BITMAP, HwptGetDirtyBitmap),
     COMMAND(IOMMU_HWPT_INVALIDATE, HwptInvalidate),
     COMMAND(IOMMU_FAULT_QUEUE_ALLOC, FaultQueueAllocate),
-    COMMAND(IOMMU_VIOMMU_ALLOC, ViommuAllocate),
+    COMMAND(IOMMU_VIOMMU_ALLOC, ViommuAllocate, offsetof(uapi::iommu_viommu_alloc, data_len)),
     COMMAND(IOMMU_VDEVICE_ALLOC, VdeviceAllocate),
     COMMAND(IOMMU_HW_QUEUE_ALLOC, HwQueueAllocate),
-    COMMAND(IOMMU_VEVENTQ_ALLOC, VeventQueueAllocate),
+    COMMAND(IOMMU_VEVENTQ_ALLOC, VeventQueueAllocate, offsetof(uapi::iommu_veventq_alloc, __reserved)),
     COMMAND(IOMMU_GET_HW_INFO, GetHwInfo, offsetof(uapi::iommu_hw_info, out_capabilities)),
     COMMAND(IOMMU_TEST_CMD, Test, offsetof(uapi::iommu_test_cmd, last) + sizeof(uint32_t)),
 };
@@ -93,6 +97,11 @@ Iommufd::~Iommufd() {
 }
 
 int Iommufd::Ioctl(uapi::request_t request, void* argument) {
+  constexpr unsigned kFirst = uapi::IOMMU_DESTROY & 0xff;
+  constexpr unsigned kCount = 0x21;  // the last is IOMMU_TEST_CMD
+  const unsigned number = request & 0xff;
+  if (number < kFirst || number >= kFirst + kCount) return VfioCompat(*this, request, argument);
+  if (!IsThere<uint32_t>(argument)) return -EFAULT;
   const auto entry = std::ranges::find(kCommands, request, &Entry::request);
   return entry == std::end(kCommands) ? -ENOTTY : entry->run(*this, argument, entry->smallest);
 }

@@ -1,6 +1,8 @@
 // /dev/iommu: the table of numbered objects. iommufd_commands.h lists the commands by the file that implements them.
 #pragma once
 
+#include <sys/mman.h>
+
 #include <map>
 #include <memory>
 #include <optional>
@@ -19,6 +21,11 @@ class Iommufd : public File, public std::enable_shared_from_this<Iommufd> {
   ~Iommufd() override;
 
   int Ioctl(uapi::request_t request, void* argument) override;
+  bool ChecksArguments() const override { return true; }
+  // There are no pages of hardware queues to map.
+  int Mmap(std::size_t, int, int flags, uint64_t, kernel::MappedPages*) override {
+    return (flags & MAP_SHARED) == 0 ? -EINVAL : -ENXIO;
+  }
   std::string Path() override { return "/dev/iommu"; }
   dev_t DeviceNumber() override { return IommufdNumber(); }
 

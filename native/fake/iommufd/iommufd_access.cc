@@ -10,7 +10,7 @@ int IommufdAccess::Attach(const Iommufd& iommufd, uint32_t ioas) {
   auto found = iommufd.Find<Ioas>(ioas);
   if (!found) return -ENOENT;
   if (ioas_.get() == found) return 0;
-  if (const int added = found->space.AddAccess(); added != 0) return added;
+  if (const int added = found->space.AddAccess(this); added != 0) return added;
   Detach();
   ioas_ = Use<Ioas>(std::move(found));
   return 0;
@@ -18,7 +18,7 @@ int IommufdAccess::Attach(const Iommufd& iommufd, uint32_t ioas) {
 
 void IommufdAccess::Detach() {
   if (!ioas_) return;
-  ioas_->space.RemoveAccess();
+  ioas_->space.RemoveAccess(this);
   ioas_ = Use<Ioas>();
 }
 

@@ -4,10 +4,11 @@
 
 #include "fake/iommufd/iommufd.h"
 #include "fake/iommufd/iommufd_ioas.h"
+#include "kernel/page_size.h"
 
 namespace fake {
 
-class IommufdAccess : public IommufdObject {
+class IommufdAccess : public IommufdObject, public IoAddressSpace::Accessor {
  public:
   // The driver is a user until it removes the object.
   IommufdAccess() { users = 1; }
@@ -16,6 +17,9 @@ class IommufdAccess : public IommufdObject {
   int Attach(const Iommufd& iommufd, uint32_t ioas);
   void Detach();
   void Leave(Iommufd&) override { Detach(); }
+  uint64_t alignment() const override { return kernel::PageSize(); }
+  // nullptr: not attached.
+  IoAddressSpace* space() const { return ioas_ ? &ioas_->space : nullptr; }
 
  private:
   Use<Ioas> ioas_;

@@ -22,6 +22,9 @@ int IoasAllowIovas(Iommufd& iommufd, uapi::iommu_ioas_allow_iovas& command);
 int IoasChangeProcess(Iommufd& iommufd, uapi::iommu_ioas_change_process& command);
 int IoasNoIommuGetPhysical(Iommufd& iommufd, uapi::iommu_ioas_noiommu_get_pa& command);
 
+// vfio_compat.cc: the requests below IOMMUFD's own.
+int VfioCompat(Iommufd& iommufd, uapi::request_t request, void* argument);
+
 // iommufd_options.cc
 int Option(Iommufd& iommufd, uapi::iommu_option& command);
 int VfioIoas(Iommufd& iommufd, uapi::iommu_vfio_ioas& command);

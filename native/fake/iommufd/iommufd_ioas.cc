@@ -7,6 +7,7 @@
 
 #include "fake/dma_buf/dma_buf.h"
 #include "fake/files/user_memory.h"
+#include "fake/iommu/bar_mappings.h"
 #include "fake/iommufd/iommufd_commands.h"
 
 namespace fake {
@@ -58,9 +59,20 @@ int IoasMap(Iommufd& iommufd, uapi::iommu_ioas_map& command) {
   if (const int bad = command.__reserved != 0 ? -EOPNOTSUPP : CheckMap(command); bad != 0) return bad;
   const auto ioas = iommufd.Find<Ioas>(command.ioas_id);
   if (!ioas) return -ENOENT;
-  if (command.user_va + command.length < command.user_va) return -EOVERFLOW;
-  if (command.length == 0) return -EINVAL;
-  return MapPages(*ioas, command, UserPages(command.user_va, command.length), 0, command.user_va);
+  return MapUserPages(iommufd, *ioas, command.user_va, command.length, command.flags, &command.iova);
+}
+
+// A mapped BAR has no pages that can be pinned.
+int MapUserPages(Iommufd& iommufd, Ioas& ioas, uint64_t address, uint64_t length, uint32_t flags, uint64_t* iova) {
+  if (address + length < address) return -EOVERFLOW;
+  if (length == 0) return -EINVAL;
+  const bool bar = iommufd.table().bar_mappings().Touches(address, length);
+  const IoAddressSpace::Piece piece = {.pages = bar ? NoPages() : UserPages(address, length),
+                                       .offset = 0,
+                                       .alignment_hint = address,
+                                       .length = length,
+                                       .writable = (flags & uapi::IOMMU_IOAS_MAP_WRITEABLE) != 0};
+  return ioas.space.Map({piece}, flags, iova);
 }
 
 int IoasMapFile(Iommufd& iommufd, uapi::iommu_ioas_map_file& command) {

@@ -1,16 +1,22 @@
 // Mock devices: the rules are those of drivers/iommu/iommufd/selftest.c.
 #include <algorithm>
+#include <set>
 
 #include "fake/files/user_memory.h"
 #include "fake/iommufd/iommufd_commands.h"
+#include "fake/iommufd/iommufd_test_access.h"
 #include "fake/iommufd/iommufd_viommu.h"
 #include "fake/iommufd/mock_device.h"
 #include "fake/iommufd/mock_iommu.h"
+#include "kernel/page_size.h"
 
 namespace fake {
 namespace {
 
 using Command = uapi::iommu_test_cmd;
+
+constexpr uint64_t kMockPage = 2048;
+constexpr uint32_t kSmallestLimit = 12;  // of the memory that iommufd uses for one batch of pages
 
 int AddReserved(Iommufd& iommufd, const Command& command) {
   const auto& [start, length] = command.add_reserved;
@@ -37,6 +43,43 @@ int MakeDevice(Iommufd& iommufd, Command& command) {
   arguments.out_stdev_id = mock->id;
   arguments.out_hwpt_id = static_cast<uint32_t>(hwpt);
   arguments.out_idev_id = device->id;
+  return 0;
+}
+
+// iommufd_test_md_check_pa(): whether the mock IOMMU translates to the caller's pages.
+int CheckMap(Iommufd& iommufd, const Command& command) {
+  const auto hwpt = iommufd.Find<PagingHwpt>(command.id);
+  if (!hwpt) return -ENOENT;
+  if (hwpt->driver() != "mock") return -EINVAL;
+  const auto& [iova, length, address] = command.check_map;
+  const uint64_t page = kMockPage;
+  uint64_t end = 0;
+  if ((iova | length | address) % page != 0 || __builtin_add_overflow(address, length, &end)) return -EINVAL;
+  for (uint64_t done = 0; done < length; done += page) {
+    if (!IsThere<uint8_t>(UserPointer(address + done))) return -EFAULT;
+    std::vector<IoAddressSpace::Piece> pieces;
+    if (hwpt->ioas().space.Find(iova + done, 1, &pieces) != 0) return -EINVAL;
+    const auto offset = pieces[0].pages->OffsetOf(PlaceOf(address + done));
+    if (offset != static_cast<int64_t>(pieces[0].offset)) return -EINVAL;
+  }
+  return 0;
+}
+
+// iommufd_test_md_check_refs(): how often the caller's pages are pinned through this iommufd.
+int CheckPins(Iommufd& iommufd, const Command& command) {
+  const auto& [length, address, wanted] = command.check_refs;
+  const uint64_t page = kernel::PageSize();
+  uint64_t end = 0;
+  if ((length | address) % page != 0 || __builtin_add_overflow(address, length, &end)) return -EINVAL;
+  for (uint64_t at = address; at < end; at += page) {
+    if (!IsThere<uint8_t>(UserPointer(at))) return -EFAULT;
+    const Place place = PlaceOf(at);
+    std::set<const Pages*> pinned;
+    for (const auto& [_, object] : iommufd.objects()) {
+      if (const auto ioas = std::dynamic_pointer_cast<Ioas>(object)) ioas->space.AddPinned(place, &pinned);
+    }
+    if (pinned.size() != wanted) return -EIO;
+  }
   return 0;
 }
 
@@ -126,6 +169,23 @@ int Test(Iommufd& iommufd, Command& command) {
       return MakeDevice(iommufd, command);
     case uapi::IOMMU_TEST_OP_MOCK_DOMAIN_REPLACE:
       return AttachMock(iommufd, command, 0, &command.mock_domain_replace.pt_id, true);
+    case uapi::IOMMU_TEST_OP_MD_CHECK_MAP:
+      return CheckMap(iommufd, command);
+    case uapi::IOMMU_TEST_OP_MD_CHECK_REFS:
+      return CheckPins(iommufd, command);
+    case uapi::IOMMU_TEST_OP_CREATE_ACCESS:
+      return CreateAccess(iommufd, command);
+    case uapi::IOMMU_TEST_OP_ACCESS_REPLACE_IOAS:
+      return ReplaceIoas(iommufd, command);
+    case uapi::IOMMU_TEST_OP_ACCESS_PAGES:
+      return PinPages(iommufd, command);
+    case uapi::IOMMU_TEST_OP_DESTROY_ACCESS_PAGES:
+      return UnpinPages(iommufd, command);
+    case uapi::IOMMU_TEST_OP_ACCESS_RW:
+      return ReadWrite(iommufd, command);
+    // The fake has no batches.
+    case uapi::IOMMU_TEST_OP_SET_TEMP_MEMORY_LIMIT:
+      return command.memory_limit.limit < kSmallestLimit ? -EINVAL : 0;
     case uapi::IOMMU_TEST_OP_DIRTY:
       return MarkDirty(iommufd, command);
     case uapi::IOMMU_TEST_OP_MD_CHECK_IOTLB: {

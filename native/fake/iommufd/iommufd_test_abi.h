@@ -11,7 +11,15 @@ constexpr request_t IOMMU_TEST_CMD = IoctlNone(IOMMUFD_TYPE, 0xa0);
 
 constexpr uint32_t IOMMU_TEST_OP_ADD_RESERVED = 1;
 constexpr uint32_t IOMMU_TEST_OP_MOCK_DOMAIN = 2;
+constexpr uint32_t IOMMU_TEST_OP_MD_CHECK_MAP = 3;
+constexpr uint32_t IOMMU_TEST_OP_MD_CHECK_REFS = 4;
+constexpr uint32_t IOMMU_TEST_OP_CREATE_ACCESS = 5;
+constexpr uint32_t IOMMU_TEST_OP_DESTROY_ACCESS_PAGES = 6;
+constexpr uint32_t IOMMU_TEST_OP_ACCESS_PAGES = 7;
+constexpr uint32_t IOMMU_TEST_OP_ACCESS_RW = 8;
+constexpr uint32_t IOMMU_TEST_OP_SET_TEMP_MEMORY_LIMIT = 9;
 constexpr uint32_t IOMMU_TEST_OP_MOCK_DOMAIN_REPLACE = 10;
+constexpr uint32_t IOMMU_TEST_OP_ACCESS_REPLACE_IOAS = 11;
 constexpr uint32_t IOMMU_TEST_OP_MOCK_DOMAIN_FLAGS = 12;
 constexpr uint32_t IOMMU_TEST_OP_DIRTY = 13;
 constexpr uint32_t IOMMU_TEST_OP_MD_CHECK_IOTLB = 14;
@@ -23,6 +31,10 @@ constexpr uint32_t IOMMU_TEST_OP_PASID_REPLACE = 19;
 constexpr uint32_t IOMMU_TEST_OP_PASID_DETACH = 20;
 constexpr uint32_t IOMMU_TEST_OP_PASID_CHECK_HWPT = 21;
 
+constexpr uint32_t MOCK_FLAGS_ACCESS_WRITE = 1U << 0;
+constexpr uint32_t MOCK_ACCESS_RW_WRITE = 1U << 0;
+constexpr uint32_t MOCK_ACCESS_RW_SLOW_PATH = 1U << 2;
+constexpr uint32_t MOCK_FLAGS_ACCESS_CREATE_NEEDS_PIN_PAGES = 1U << 0;
 constexpr uint32_t MOCK_FLAGS_DEVICE_NO_DIRTY = 1U << 0;
 constexpr uint32_t MOCK_FLAGS_DEVICE_PASID = 1U << 2;
 
@@ -45,6 +57,42 @@ struct iommu_test_cmd {
     struct {  // id: the device (out_stdev_id)
       uint32_t pt_id;
     } mock_domain_replace;
+    struct {  // id: the HWPT of a mock device
+      uint64_t iova;
+      uint64_t length;
+      uint64_t uptr;
+    } check_map;
+    struct {
+      uint64_t length;
+      uint64_t uptr;
+      uint32_t refs;
+    } check_refs;
+    struct {  // id: an IOAS
+      uint32_t out_access_fd;
+      uint32_t flags;
+    } create_access;
+    struct {  // id: an fd (out_access_fd), for this and the next three
+      uint32_t access_pages_id;
+    } destroy_access_pages;
+    struct {
+      uint32_t flags;
+      uint32_t out_access_pages_id;
+      uint64_t iova;
+      uint64_t length;
+      uint64_t uptr;
+    } access_pages;
+    struct {
+      uint64_t iova;
+      uint64_t length;
+      uint64_t uptr;
+      uint32_t flags;
+    } access_rw;
+    struct {
+      uint32_t ioas_id;
+    } access_replace_ioas;
+    struct {
+      uint32_t limit;
+    } memory_limit;
     struct {  // id: a HWPT
       uint32_t flags;
       uint64_t iova;

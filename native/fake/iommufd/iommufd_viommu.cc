@@ -33,6 +33,12 @@ int Answer(const uapi::iommu_viommu_alloc& command) {
 constexpr uint32_t kHwQueues = 2;
 const uint64_t kPageSize = kernel::PageSize();
 
+// The kernel's access to the pages of hardware queues.
+class KernelAccess : public IoAddressSpace::Accessor {
+  uint64_t alignment() const override { return kPageSize; }
+};
+KernelAccess kernel_access;
+
 int CheckIndex(const Viommu& viommu, uint32_t index) {
   if (index >= kHwQueues) return -EINVAL;
   if (viommu.hw_queues.contains(index)) return -EEXIST;
@@ -62,7 +68,7 @@ HwQueue::HwQueue(std::shared_ptr<Viommu> viommu, uint32_t index, uint64_t first,
 void HwQueue::Leave(Iommufd&) {
   auto& space = viommu_->parent()->ioas().space;
   space.Unlock(first_, last_);
-  space.RemoveAccess();
+  space.RemoveAccess(&kernel_access);
   viommu_->hw_queues.erase(index_);
 }
 
@@ -155,14 +161,14 @@ int HwQueueAllocate(Iommufd& iommufd, uapi::iommu_hw_queue_alloc& command) {
   if (command.type != uapi::IOMMU_HW_QUEUE_TYPE_SELFTEST) return -EOPNOTSUPP;
   auto& space = viommu->parent()->ioas().space;
   const uint64_t first = command.nesting_parent_iova & ~(kPageSize - 1);
-  if (const int refused = space.AddAccess(); refused != 0) return refused;
+  if (const int refused = space.AddAccess(&kernel_access); refused != 0) return refused;
   int refused = space.Lock(first, last | (kPageSize - 1));
   if (refused == 0) {
     refused = CheckIndex(*viommu, command.index);
     if (refused != 0) space.Unlock(first, last | (kPageSize - 1));
   }
   if (refused != 0) {
-    space.RemoveAccess();
+    space.RemoveAccess(&kernel_access);
     return refused;
   }
   const auto queue = std::make_shared<HwQueue>(viommu, command.index, first, last | (kPageSize - 1));

@@ -24,9 +24,9 @@ int Mdev::Bind(const uapi::vfio_device_bind_iommufd& command, uint32_t* device_i
       command.iommufd < 0) {
     return -EINVAL;
   }
+  if (iommufd_) return -EINVAL;
   std::shared_ptr<Iommufd> iommufd;
   if (const int found = FindIommufd(command.iommufd, &iommufd); found != 0) return found;
-  if (iommufd_) return -EINVAL;
   iommufd_ = std::move(iommufd);
   access_ = std::make_shared<IommufdAccess>();
   *device_id = iommufd_->Add(access_);
@@ -68,6 +68,13 @@ int Mdev::Ioctl(uapi::request_t request, void* argument) {
     case uapi::VFIO_DEVICE_GET_IRQ_INFO: {
       auto& info = *static_cast<uapi::vfio_irq_info*>(argument);
       return info.argsz < sizeof(info) ? -EINVAL : GetIrqInfo(info);
+    }
+    case uapi::VFIO_DEVICE_SET_IRQS: {
+      // vfio_set_irqs_validate_and_prepare(), with the number of indices as the limit of the range
+      const auto& set = *static_cast<uapi::vfio_irq_set*>(argument);
+      const uint64_t limit = asked_info_ ? uapi::VFIO_PCI_NUM_IRQS : 0;
+      const bool in_range = set.start < limit && uint64_t{set.start} + set.count <= limit;
+      return in_range ? DriverIoctl(request, argument) : -EINVAL;
     }
     case uapi::VFIO_DEVICE_RESET:
       return Reset();

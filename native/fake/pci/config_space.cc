@@ -22,7 +22,12 @@ constexpr uint8_t kFunctionLevelReset = 1U << 4;
 constexpr std::size_t kDeviceControlHigh = 9;
 constexpr uint8_t kInitiateReset = 1U << 7;
 constexpr uint8_t kPowerStateMask = 3;
+constexpr uint8_t kPowerStateD1 = 1;
+constexpr uint8_t kPowerStateD2 = 2;
 constexpr uint8_t kPowerStateD3 = 3;
+constexpr std::size_t kPowerCapabilitiesHigh = 3;
+constexpr uint8_t kHasD1 = 1U << 1;
+constexpr uint8_t kHasD2 = 1U << 2;
 
 }  // namespace
 
@@ -61,14 +66,31 @@ int64_t ConfigSpace::Write(uint64_t offset, const void* buffer, std::size_t size
   if (offset >= bytes_.size() || size > bytes_.size() - offset) return -EFAULT;
   const auto* bytes = static_cast<const uint8_t*>(buffer);
   for (std::size_t i = 0; i < size; ++i) {
-    const uint8_t mask = writable_[offset + i];
-    auto& byte = bytes_[offset + i];
-    byte = static_cast<uint8_t>((byte & ~mask) | (bytes[i] & mask));
+    const std::size_t at = offset + i;
+    const uint8_t mask = at == power_control_ && !HasPowerState(bytes[i] & kPowerStateMask) ? 0 : writable_[at];
+    bytes_[at] = static_cast<uint8_t>((bytes_[at] & ~mask) | (bytes[i] & mask));
   }
   const std::size_t control = express_ + kDeviceControlHigh;
   *resets = CanResetFunction() && offset <= control && control - offset < size &&
             (bytes[control - offset] & kInitiateReset) != 0;
   return static_cast<int64_t>(size);
+}
+
+// A device without D1 or D2 ignores a write of that state.
+bool ConfigSpace::HasPowerState(uint8_t state) const {
+  if (power_control_ == 0) return false;
+  const uint8_t capabilities = bytes_[power_control_ - kPowerControl + kPowerCapabilitiesHigh];
+  if (state == kPowerStateD1) return (capabilities & kHasD1) != 0;
+  return state != kPowerStateD2 || (capabilities & kHasD2) != 0;
+}
+
+void ConfigSpace::WakeUp() {
+  if (power_control_ != 0) bytes_[power_control_] &= static_cast<uint8_t>(~kPowerStateMask);
+}
+
+bool ConfigSpace::IsPower(uint64_t offset, std::size_t size) const {
+  const auto touches = [&](std::size_t at) { return offset < at + 2 && at < offset + size; };
+  return touches(kCommandRegister) || (power_control_ != 0 && touches(power_control_));
 }
 
 }  // namespace fake

@@ -22,6 +22,9 @@ class ConfigSpace {
   // `*resets`: whether the write asks for a function-level reset.
   int64_t Write(uint64_t offset, const void* buffer, std::size_t size, bool* resets);
   void Restore() { bytes_ = at_open_; }
+  void WakeUp();  // to D0
+  // Whether a write concerns the command register or the power state.
+  bool IsPower(uint64_t offset, std::size_t size) const;
   uint8_t& operator[](std::size_t at) { return bytes_.at(at); }
 
   // The capability's offset; 0: there is none.
@@ -30,6 +33,7 @@ class ConfigSpace {
 
  private:
   uint16_t Command() const;
+  bool HasPowerState(uint8_t state) const;
 
   std::vector<uint8_t> at_open_;
   std::vector<uint8_t> writable_;

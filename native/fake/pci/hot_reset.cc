@@ -79,6 +79,7 @@ int PciDevice::HotReset(const uapi::vfio_pci_hot_reset& request) {
   }
   for (const auto& device : devices) {
     device->IsLockedWith(*this);
+    device->config_.WakeUp();
     if (result == 0) device->model_->Reset();
     if (device->IsOpen() && device->MemoryEnabled()) device->SetRevoked(false);
   }

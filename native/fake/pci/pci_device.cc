@@ -9,6 +9,7 @@
 #include <cstring>
 #include <new>
 #include <stdexcept>
+#include <utility>
 
 #include "fake/files/user_memory.h"
 #include "fake/vfio/vfio_features.h"
@@ -57,10 +58,10 @@ int PciDevice::Bind(const uapi::vfio_device_bind_iommufd& command, uint32_t* dev
       (command.flags & ~uapi::VFIO_DEVICE_BIND_FLAG_TOKEN) != 0) {
     return -EINVAL;
   }
+  if (iommufd_) return -EINVAL;
   if (const int refused = CheckToken(command); refused != 0) return refused;
   std::shared_ptr<Iommufd> iommufd;
   if (const int found = FindIommufd(command.iommufd, &iommufd); found != 0) return found;
-  if (iommufd_) return -EINVAL;
   for (const auto& weak : bus_) {
     const auto other = weak.lock();
     if (!other) continue;
@@ -81,6 +82,8 @@ void PciDevice::Unbind() {
   iommufd_->Detach(device_id_);
   iommufd_->RemoveDevice(device_id_);
   iommufd_.reset();
+  pasids_.clear();
+  attached_ = false;
 }
 
 // vfio_pci_core_enable()
@@ -122,27 +125,41 @@ int PciDevice::Ioctl(uapi::request_t request, void* argument) {
       return HotReset(*static_cast<uapi::vfio_pci_hot_reset*>(argument));
     case uapi::VFIO_DEVICE_FEATURE:
       return Feature(*static_cast<uapi::vfio_device_feature*>(argument));
-    case uapi::VFIO_DEVICE_ATTACH_IOMMUFD_PT: {
-      auto& command = *static_cast<uapi::vfio_device_attach_iommufd_pt*>(argument);
-      const bool pasid = command.flags == uapi::VFIO_DEVICE_ATTACH_PASID;
-      const std::size_t size = pasid ? sizeof(command) : offsetof(uapi::vfio_device_attach_iommufd_pt, pasid);
-      if (command.argsz < size || (command.flags != 0 && !pasid)) return -EINVAL;
-      const int hwpt = iommufd_->Attach(device_id_, command.pt_id, pasid ? command.pasid : 0);
-      if (hwpt < 0) return hwpt;
-      command.pt_id = static_cast<uint32_t>(hwpt);
-      return 0;
-    }
-    case uapi::VFIO_DEVICE_DETACH_IOMMUFD_PT: {
-      const auto& command = *static_cast<uapi::vfio_device_detach_iommufd_pt*>(argument);
-      const bool pasid = command.flags == uapi::VFIO_DEVICE_DETACH_PASID;
-      const std::size_t size = pasid ? sizeof(command) : offsetof(uapi::vfio_device_detach_iommufd_pt, pasid);
-      if (command.argsz < size || (command.flags != 0 && !pasid)) return -EINVAL;
-      iommufd_->Detach(device_id_, pasid ? command.pasid : 0);
-      return 0;
-    }
+    case uapi::VFIO_DEVICE_ATTACH_IOMMUFD_PT:
+      return Attach(*static_cast<uapi::vfio_device_attach_iommufd_pt*>(argument));
+    case uapi::VFIO_DEVICE_DETACH_IOMMUFD_PT:
+      return Detach(*static_cast<uapi::vfio_device_detach_iommufd_pt*>(argument));
     default:
       return -ENOTTY;
   }
+}
+
+// vfio_df_ioctl_attach_pt(): VFIO notes attachments with the PASID flag apart from the one without.
+int PciDevice::Attach(uapi::vfio_device_attach_iommufd_pt& command) {
+  const bool flagged = command.flags == uapi::VFIO_DEVICE_ATTACH_PASID;
+  const std::size_t size = flagged ? sizeof(command) : offsetof(uapi::vfio_device_attach_iommufd_pt, pasid);
+  if (command.argsz < size || (command.flags != 0 && !flagged)) return -EINVAL;
+  const uint32_t pasid = flagged ? command.pasid : 0;
+  const bool noted = flagged ? pasids_.contains(pasid) : attached_;
+  if (pasid == 0 && !noted && iommufd_->AddressSpaceOf(device_id_)) return -EBUSY;
+  const int hwpt = iommufd_->Attach(device_id_, command.pt_id, pasid);
+  if (hwpt < 0) return hwpt;
+  if (flagged) {
+    pasids_.insert(pasid);
+  } else {
+    attached_ = true;
+  }
+  command.pt_id = static_cast<uint32_t>(hwpt);
+  return 0;
+}
+
+int PciDevice::Detach(const uapi::vfio_device_detach_iommufd_pt& command) {
+  const bool flagged = command.flags == uapi::VFIO_DEVICE_DETACH_PASID;
+  const std::size_t size = flagged ? sizeof(command) : offsetof(uapi::vfio_device_detach_iommufd_pt, pasid);
+  if (command.argsz < size || (command.flags != 0 && !flagged)) return -EINVAL;
+  if (flagged ? pasids_.erase(command.pasid) == 0 : !std::exchange(attached_, false)) return 0;
+  iommufd_->Detach(device_id_, flagged ? command.pasid : 0);
+  return 0;
 }
 
 int PciDevice::GetInfo(uapi::vfio_device_info& info) const {
@@ -260,10 +277,12 @@ int PciDevice::ExportDmaBuf(const uapi::vfio_device_feature_dma_buf& request) {
 // A function-level reset, or a reset of the bus that disturbs no other function.
 bool PciDevice::CanReset() const { return config_.CanResetFunction() || bus_.size() <= 1; }
 
-// The command register survives (vfio-pci saves and restores config space); exports are revoked.
+// The command register survives (vfio-pci saves and restores config space); exports are revoked. A device in D3hot is
+// woken first.
 int PciDevice::Reset() {
   if (!CanReset()) return -EINVAL;
   if (!SetRevoked(true)) return kSleeps;
+  config_.WakeUp();
   if (MemoryEnabled()) SetRevoked(false);
   interrupts_.Reset();
   model_->Reset();
@@ -291,6 +310,7 @@ int PciDevice::EnterLowPowerWithWakeUp(const uapi::vfio_device_feature& feature)
 
 // vfio_pci_core_runtime_resume(): exports stay revoked until LOW_POWER_EXIT.
 void PciDevice::WakeUp() {
+  if (low_power_) config_.WakeUp();
   if (!wake_up_) return;
   wake_up_->Signal();
   wake_up_.reset();
@@ -308,7 +328,9 @@ int64_t PciDevice::WriteConfig(uint64_t offset, const void* buffer, std::size_t 
   bool resets = false;
   const int64_t written = config_.Write(offset, buffer, size, &resets);
   if (written > 0) FollowConfig(offset, size);
-  if (was_enabled != MemoryEnabled()) SetRevoked(!MemoryEnabled());
+  // vfio_basic_config_write(), vfio_lock_and_set_power_state(): any write revives the exports, also in low power.
+  const bool revives = written > 0 && MemoryEnabled() && config_.IsPower(offset, size);
+  if (revives || was_enabled != MemoryEnabled()) SetRevoked(!MemoryEnabled());
   if (resets) Reset();
   return written;
 }
@@ -344,6 +366,7 @@ int64_t PciDevice::MoveBar(unsigned bar, uint64_t offset, uint8_t* buffer, std::
       const uint64_t room = offset < hole ? std::min<uint64_t>(size, hole - offset) : size;
       moved = 8;
       while (moved > room || offset % moved != 0) moved /= 2;
+      if (description_.bars.at(bar).kind != Kind::kIoPort && !MemoryEnabled()) return -EIO;
       uint64_t value = 0;
       std::memcpy(&value, buffer, moved);
       value = Access1(bar, offset, static_cast<unsigned>(moved), access, value);
@@ -357,6 +380,7 @@ int64_t PciDevice::MoveBar(unsigned bar, uint64_t offset, uint8_t* buffer, std::
 }
 
 int64_t PciDevice::ReadRegion(uint64_t offset, void* buffer, std::size_t size) {
+  if (size == 0) return 0;
   WakeUp();
   const auto index = static_cast<uint32_t>(offset >> kRegionShift);
   offset &= kRegionOffsetMask;
@@ -364,21 +388,21 @@ int64_t PciDevice::ReadRegion(uint64_t offset, void* buffer, std::size_t size) {
   if (offset >= RegionSize(index)) return -EINVAL;
   size = std::min<uint64_t>(size, RegionSize(index) - offset);
   if (index == uapi::VFIO_PCI_ROM_REGION_INDEX) {  // an empty ROM
+    if (!MemoryEnabled()) return -ENOMEM;
     std::memset(buffer, 0xff, size);
     return static_cast<int64_t>(size);
   }
-  if (description_.bars.at(index).kind != Kind::kIoPort && !MemoryEnabled()) return -EIO;
   return MoveBar(index, offset, static_cast<uint8_t*>(buffer), size, Access::kRead);
 }
 
 int64_t PciDevice::WriteRegion(uint64_t offset, const void* buffer, std::size_t size) {
+  if (size == 0) return 0;
   WakeUp();
   const auto index = static_cast<uint32_t>(offset >> kRegionShift);
   offset &= kRegionOffsetMask;
   if (index == uapi::VFIO_PCI_CONFIG_REGION_INDEX) return WriteConfig(offset, buffer, size);
   if (index == uapi::VFIO_PCI_ROM_REGION_INDEX || offset >= RegionSize(index)) return -EINVAL;
   size = std::min<uint64_t>(size, RegionSize(index) - offset);
-  if (description_.bars.at(index).kind != Kind::kIoPort && !MemoryEnabled()) return -EIO;
   std::vector<uint8_t> bytes(static_cast<const uint8_t*>(buffer), static_cast<const uint8_t*>(buffer) + size);
   return MoveBar(index, offset, bytes.data(), size, Access::kWrite);
 }

@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -79,6 +80,8 @@ class PciDevice : public CdevDevice,
   int CheckToken(const std::optional<VfTokenBytes>& token) REQUIRES(lock_);
   // Of a virtual function: it was opened (+1) or closed (-1).
   void CountVfUser(int change) REQUIRES(lock_);
+  int Attach(uapi::vfio_device_attach_iommufd_pt& command) REQUIRES(lock_);
+  int Detach(const uapi::vfio_device_detach_iommufd_pt& command) REQUIRES(lock_);
   int GetInfo(uapi::vfio_device_info& info) const REQUIRES(lock_);
   int GetRegionInfo(uapi::vfio_region_info& info) const REQUIRES(lock_);
   int GetIrqInfo(uapi::vfio_irq_info& info) const;
@@ -146,6 +149,8 @@ class PciDevice : public CdevDevice,
   std::shared_ptr<Eventfd> wake_up_ GUARDED_BY(lock_);  // of LOW_POWER_ENTRY_WITH_WAKEUP
   std::shared_ptr<Iommufd> iommufd_ GUARDED_BY(lock_);  // none: not bound
   uint32_t device_id_ GUARDED_BY(lock_) = 0;
+  std::set<uint32_t> pasids_ GUARDED_BY(lock_);  // attached with the PASID flag
+  bool attached_ GUARDED_BY(lock_) = false;      // attached without it
   std::vector<std::weak_ptr<PciDevice>> bus_ GUARDED_BY(lock_);
   std::weak_ptr<PciDevice> physical_ GUARDED_BY(lock_);
   VfTokenBytes vf_token_ GUARDED_BY(lock_) = {};                // of a physical function

@@ -17,6 +17,18 @@ int VfioDeviceFile::Ioctl(uapi::request_t request, void* argument) {
   return bound_ ? device_->Ioctl(request, argument) : -EINVAL;
 }
 
+int64_t VfioDeviceFile::Read(void* buffer, std::size_t size) {
+  const int64_t read = Pread(buffer, size, position_);
+  if (read > 0) position_ += static_cast<uint64_t>(read);
+  return read;
+}
+
+int64_t VfioDeviceFile::Write(const void* buffer, std::size_t size) {
+  const int64_t written = Pwrite(buffer, size, position_);
+  if (written > 0) position_ += static_cast<uint64_t>(written);
+  return written;
+}
+
 int64_t VfioDeviceFile::Pread(void* buffer, std::size_t size, uint64_t offset) {
   return bound_ ? device_->ReadRegion(offset, buffer, size) : -EINVAL;
 }
@@ -26,7 +38,16 @@ int64_t VfioDeviceFile::Pwrite(const void* buffer, std::size_t size, uint64_t of
 }
 
 int VfioDeviceFile::Mmap(std::size_t length, int protection, int flags, uint64_t offset, kernel::MappedPages* out) {
-  return bound_ ? device_->Mmap(length, protection, flags, offset, out) : -EINVAL;
+  if (!bound_) return -EINVAL;
+  const int result = device_->Mmap(length, protection, flags, offset, out);
+  if (result != 0) return result;
+  // A mapping keeps the file open. It ends without the lock.
+  const auto let_go = [file = shared_from_this(), device = device_](void*) mutable {
+    const kernel::Lock guard(device->lock_);
+    file.reset();
+  };
+  out->hold = std::shared_ptr<void>(out->address, let_go);
+  return 0;
 }
 
 VfioCdev::~VfioCdev() {

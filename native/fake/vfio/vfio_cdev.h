@@ -75,12 +75,14 @@ class CdevDevice : private kernel::NonCopyable {
 };
 
 // An open file of a device.
-class VfioDeviceFile : public File {
+class VfioDeviceFile : public File, public std::enable_shared_from_this<VfioDeviceFile> {
  public:
   explicit VfioDeviceFile(std::shared_ptr<CdevDevice> device) : device_(std::move(device)) {}
 
   std::string Fdinfo(int) override { return "vfio-device-syspath: /sys" + device_->syspath() + "\n"; }
   int Ioctl(uapi::request_t request, void* argument) override REQUIRES(device_->lock_);
+  int64_t Read(void* buffer, std::size_t size) override REQUIRES(device_->lock_);
+  int64_t Write(const void* buffer, std::size_t size) override REQUIRES(device_->lock_);
   int64_t Pread(void* buffer, std::size_t size, uint64_t offset) override REQUIRES(device_->lock_);
   int64_t Pwrite(const void* buffer, std::size_t size, uint64_t offset) override REQUIRES(device_->lock_);
   int Mmap(std::size_t length, int protection, int flags, uint64_t offset, kernel::MappedPages* out) override
@@ -89,6 +91,9 @@ class VfioDeviceFile : public File {
  protected:
   const std::shared_ptr<CdevDevice> device_;
   bool bound_ = false;  // if not, all calls but the bind are refused
+
+ private:
+  uint64_t position_ = 0;
 };
 
 // A device that was opened through its cdev.

@@ -46,7 +46,8 @@ int VfioGroupFile::Ioctl(uapi::request_t request, void* argument) {
 int VfioGroupFile::GetStatus(uapi::vfio_group_status& status) const {
   if (status.argsz < sizeof(status)) return -EINVAL;
   const bool set = group_->container || group_->iommufd;
-  status.flags = uapi::VFIO_GROUP_FLAGS_VIABLE | (set ? uapi::VFIO_GROUP_FLAGS_CONTAINER_SET : 0);
+  status.flags = set ? uapi::VFIO_GROUP_FLAGS_VIABLE | uapi::VFIO_GROUP_FLAGS_CONTAINER_SET : 0;
+  if (group_->owned == 0) status.flags |= uapi::VFIO_GROUP_FLAGS_VIABLE;
   return 0;
 }
 
@@ -55,6 +56,7 @@ int VfioGroupFile::SetContainer(int fd) {
   if (!file && fcntl(fd, F_GETFD) < 0) return -EBADF;
   if (group_->container || group_->iommufd) return -EINVAL;
   if (const auto container = std::dynamic_pointer_cast<VfioContainerFile>(file)) {
+    if (group_->owned > 0) return -EPERM;
     if (group_->firmware_region) return -EINVAL;
     if (const int attached = container->container()->Attach(group_.get()); attached != 0) return attached;
     group_->container = container->container();
@@ -84,7 +86,7 @@ int VfioGroupFile::GetDeviceFd(const std::string& name) {
     if (!group_->container && !group_->iommufd) return -EINVAL;
     if (group_->container && !group_->container->has_iommu()) return -EINVAL;
     if (const int opened = device->OpenInGroup(group_->container, group_->iommufd); opened != 0) return opened;
-    if (group_->container) ++group_->users;
+    ++(group_->container ? group_->users : group_->owned);
     return table_.Install(std::make_shared<VfioGroupDevice>(device, group_->container ? shared_from_this() : nullptr),
                           "vfio-device");
   }
@@ -93,7 +95,7 @@ int VfioGroupFile::GetDeviceFd(const std::string& name) {
 
 VfioGroupDevice::~VfioGroupDevice() {
   device_->CloseInGroup();
-  if (group_) --group_->group()->users;
+  --(group_ ? group_->group()->users : device_->group()->owned);
 }
 
 int VfioGroupDevice::Ioctl(uapi::request_t request, void* argument) {

@@ -33,6 +33,7 @@ class VfioGroup {
   // gives it no such group (__iommu_device_set_domain()).
   bool firmware_region = false;
   unsigned users = 0;  // open devices, as long as there is a container
+  unsigned owned = 0;  // open devices that an iommufd has, also after that is unset
 
  private:
   unsigned number_;

@@ -1,0 +1,64 @@
+// Kernel calls with any arguments, on the kernel that the tests run on. The arguments' memory has the same address in
+// every process, so that structs with pointers are equal on all kernels.
+import { constants as files } from 'node:fs';
+import { constants } from 'node:os';
+import { native } from '../lib/addon/native';
+import { defaultKernel } from '../lib/kernel/default-kernel';
+
+/** The address and the size of {@link memory}. The pages around it are not mapped. */
+export const base = 0x1000_0000_0000n;
+export const size = 1 << 20;
+
+let buffer: Buffer | undefined;
+
+/** The memory at {@link base}. */
+export function memory(): Buffer {
+  buffer ??= Buffer.from(native.rawMemory());
+  return buffer;
+}
+
+/** A negated errno as its name, any other result as a number. */
+export type Result = number | string;
+
+const names = new Map(Object.entries(constants.errno).map(([name, value]) => [value as number, name]));
+// linux/errno.h: not in Node's list
+names.set(77, 'EBADFD').set(524, 'ENOTSUPP').set(512, 'ERESTARTSYS').set(95, 'EOPNOTSUPP').set(11, 'EAGAIN');
+
+export function call(name: string, ...args: (number | bigint)[]): Result {
+  const words = BigUint64Array.from(args, (arg) => BigInt.asUintN(64, BigInt(arg)));
+  const result = Number(native.rawCall(defaultKernel().handle, name, words));
+  return result < 0 ? (names.get(-result) ?? `errno ${String(-result)}`) : result;
+}
+
+/** Little-endian words: 32 bits each, or 64 bits for bigints. */
+export function words(...values: (number | bigint)[]): Buffer {
+  return Buffer.concat(
+    values.map((value) => {
+      const part = Buffer.alloc(typeof value === 'bigint' ? 8 : 4);
+      if (typeof value === 'bigint') part.writeBigUInt64LE(BigInt.asUintN(64, value));
+      else part.writeUInt32LE(value >>> 0);
+      return part;
+    }),
+  );
+}
+
+/** Where arguments are. What an argument points to may be behind it. */
+export const argumentAt = 0x1000;
+
+/** Makes a request. The kernel's answer replaces `bytes`. */
+export function ioctl(fd: number, request: number, bytes: Buffer): Result {
+  memory().set(bytes, argumentAt);
+  const result = call('ioctl', fd, request, base + BigInt(argumentAt));
+  memory().copy(bytes, 0, argumentAt, argumentAt + bytes.length);
+  return result;
+}
+
+/** The address of bytes that are put `offset` bytes after the start of {@link memory}. */
+export function at(offset: number, bytes: Uint8Array = new Uint8Array()): bigint {
+  memory().set(bytes, offset);
+  return base + BigInt(offset);
+}
+
+export function open(path: string, flags = files.O_RDWR): Result {
+  return call('open', at(0, Buffer.from(`${path}\0`)), flags);
+}
