@@ -98,7 +98,7 @@ Iommufd::~Iommufd() {
 
 int Iommufd::Ioctl(uapi::request_t request, void* argument) {
   constexpr unsigned kFirst = uapi::IOMMU_DESTROY & 0xff;
-  constexpr unsigned kCount = 0x20;  // the self-test's is the last
+  constexpr unsigned kCount = 0x21;  // the self-test's request is the last
   const unsigned number = request & 0xff;
   if (number < kFirst || number >= kFirst + kCount) return VfioCompat(*this, request, argument);
   if (!IsThere<uint32_t>(argument)) return -EFAULT;
