@@ -238,7 +238,7 @@ int FakeKernel::Ioctl(int fd, unsigned long request, void* argument) {
       Sweep();
       const auto file = Find(fd);
       if (!file) return LinuxKernel::Ioctl(fd, request, argument);
-      if (!file->ChecksArguments() && !IsArgumentThere(request, argument)) return -EFAULT;
+      if (file->TakesArgument(request) && !IsArgumentThere(request, argument)) return -EFAULT;
       seen = fence_hub_.changes();
       const int result = file->Ioctl(request, argument);
       if (result != kSleeps) return result;
@@ -329,6 +329,7 @@ int FakeKernel::Fstat(int fd, struct stat* out) {
   if (result < 0) return result;
   const auto file = Find(fd);
   const dev_t number = file ? file->DeviceNumber() : 0;
+  if (file && file->FilesystemMagic() == uapi::DMA_BUF_MAGIC) out->st_mode &= ~static_cast<mode_t>(S_IFMT);
   if (number == 0) return result;
   out->st_mode = S_IFCHR | S_IRUSR | S_IWUSR;
   out->st_rdev = number;

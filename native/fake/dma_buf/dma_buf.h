@@ -19,6 +19,7 @@ class DmaBuf : public File, private FenceWatcher {
   ~DmaBuf() override;
 
   int Ioctl(uapi::request_t request, void* argument) override;
+  bool TakesArgument(uapi::request_t request) const override { return (request >> 8 & 0xff) == uapi::DMA_BUF_BASE; }
   int64_t Pread(void*, std::size_t, uint64_t) override { return -ESPIPE; }
   int64_t Pwrite(const void*, std::size_t, uint64_t) override { return -ESPIPE; }
   int64_t Lseek(int64_t offset, int whence) override;

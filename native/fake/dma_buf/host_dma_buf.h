@@ -65,6 +65,7 @@ class UdmabufDriver : public File {
  public:
   explicit UdmabufDriver(FileTable& table) : table_(table) {}
   int Ioctl(uapi::request_t request, void* argument) override;
+  bool TakesArgument(uapi::request_t request) const override { return (request >> 8 & 0xff) == 'u'; }
   std::string Path() override { return "/dev/udmabuf"; }
   dev_t DeviceNumber() override { return UdmabufNumber(); }
 
@@ -79,7 +80,9 @@ class SystemHeap : public File {
  public:
   explicit SystemHeap(FileTable& table) : table_(table) {}
   int Ioctl(uapi::request_t request, void* argument) override;
-  bool ChecksArguments() const override { return true; }
+  bool TakesArgument(uapi::request_t) const override { return false; }
+  int64_t Pread(void*, std::size_t, uint64_t) override { return -ESPIPE; }
+  int64_t Pwrite(const void*, std::size_t, uint64_t) override { return -ESPIPE; }
   std::string Path() override { return "/dev/dma_heap/system"; }
   dev_t DeviceNumber() override { return SystemHeapNumber(); }
 

@@ -26,8 +26,8 @@ class File : private kernel::NonCopyable {
   virtual ~File() = default;  // called after the last fd was closed
 
   virtual int Ioctl(uapi::request_t, void*) { return -ENOTTY; }
-  // Whether Ioctl() itself answers bad arguments. If not, those of known requests are checked before it is called.
-  virtual bool ChecksArguments() const { return false; }
+  // Whether the request's argument is checked before Ioctl() is called, which then may read it.
+  virtual bool TakesArgument(uapi::request_t) const { return true; }
   virtual int64_t Pread(void*, std::size_t, uint64_t) { return -EINVAL; }
   virtual int64_t Pwrite(const void*, std::size_t, uint64_t) { return -EINVAL; }
   virtual int64_t Read(void*, std::size_t) { return -EINVAL; }

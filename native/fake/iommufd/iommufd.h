@@ -21,7 +21,7 @@ class Iommufd : public File, public std::enable_shared_from_this<Iommufd> {
   ~Iommufd() override;
 
   int Ioctl(uapi::request_t request, void* argument) override;
-  bool ChecksArguments() const override { return true; }
+  bool TakesArgument(uapi::request_t) const override { return false; }
   // There are no pages of hardware queues to map.
   int Mmap(std::size_t, int, int flags, uint64_t, kernel::MappedPages*) override {
     return (flags & MAP_SHARED) == 0 ? -EINVAL : -ENXIO;

@@ -3,9 +3,14 @@
 
 #include <fcntl.h>
 
+#include <array>
+
+#include "fake/files/user_memory.h"
 #include "fake/vfio/vfio_group.h"
 
 namespace fake {
+
+static constexpr std::size_t kMostBounced = 4096;
 
 int CdevDevice::FindIommufd(int fd, std::shared_ptr<Iommufd>* iommufd) {
   *iommufd = std::dynamic_pointer_cast<Iommufd>(table_.Find(fd));
@@ -30,11 +35,18 @@ int64_t VfioDeviceFile::Write(const void* buffer, std::size_t size) {
 }
 
 int64_t VfioDeviceFile::Pread(void* buffer, std::size_t size, uint64_t offset) {
-  return bound_ ? device_->ReadRegion(offset, buffer, size) : -EINVAL;
+  if (!bound_) return -EINVAL;
+  if (size > kMostBounced) return device_->ReadRegion(offset, buffer, size);
+  std::array<uint8_t, kMostBounced> bytes;  // not the caller's memory, which may be bad
+  const int64_t read = device_->ReadRegion(offset, bytes.data(), size);
+  return read <= 0 || CopyToUser(buffer, bytes.data(), static_cast<std::size_t>(read)) ? read : -EFAULT;
 }
 
 int64_t VfioDeviceFile::Pwrite(const void* buffer, std::size_t size, uint64_t offset) {
-  return bound_ ? device_->WriteRegion(offset, buffer, size) : -EINVAL;
+  if (!bound_) return -EINVAL;
+  if (size > kMostBounced) return device_->WriteRegion(offset, buffer, size);
+  std::array<uint8_t, kMostBounced> bytes;
+  return CopyFromUser(bytes.data(), buffer, size) ? device_->WriteRegion(offset, bytes.data(), size) : -EFAULT;
 }
 
 int VfioDeviceFile::Mmap(std::size_t length, int protection, int flags, uint64_t offset, kernel::MappedPages* out) {

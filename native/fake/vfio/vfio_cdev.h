@@ -81,6 +81,9 @@ class VfioDeviceFile : public File, public std::enable_shared_from_this<VfioDevi
 
   std::string Fdinfo(int) override { return "vfio-device-syspath: /sys" + device_->syspath() + "\n"; }
   int Ioctl(uapi::request_t request, void* argument) override REQUIRES(device_->lock_);
+  bool TakesArgument(uapi::request_t request) const override {
+    return bound_ || request == uapi::VFIO_DEVICE_BIND_IOMMUFD;
+  }
   int64_t Read(void* buffer, std::size_t size) override REQUIRES(device_->lock_);
   int64_t Write(const void* buffer, std::size_t size) override REQUIRES(device_->lock_);
   int64_t Pread(void* buffer, std::size_t size, uint64_t offset) override REQUIRES(device_->lock_);

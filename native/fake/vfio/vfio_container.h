@@ -39,6 +39,9 @@ class VfioContainerFile : public File {
   explicit VfioContainerFile(std::shared_ptr<VfioContainer> container) : container_(std::move(container)) {}
 
   int Ioctl(uapi::request_t request, void* argument) override { return container_->Ioctl(request, argument); }
+  bool TakesArgument(uapi::request_t request) const override {
+    return container_->has_iommu() && request >= uapi::VFIO_IOMMU_GET_INFO;
+  }
   std::string Path() override { return "/dev/vfio/vfio"; }
   dev_t DeviceNumber() override { return VfioContainerNumber(); }
   const std::shared_ptr<VfioContainer>& container() const { return container_; }

@@ -49,6 +49,9 @@ class VfioGroupFile : public File, public std::enable_shared_from_this<VfioGroup
   ~VfioGroupFile() override;
 
   int Ioctl(uapi::request_t request, void* argument) override;
+  bool TakesArgument(uapi::request_t request) const override {
+    return request >= uapi::VFIO_GROUP_GET_STATUS && request <= uapi::VFIO_GROUP_GET_DEVICE_FD;
+  }
   std::string Path() override { return "/dev/vfio/" + std::to_string(group_->number()); }
   dev_t DeviceNumber() override { return makedev(kVfioGroupMajor, group_->number()); }
   const std::shared_ptr<VfioGroup>& group() const { return group_; }
