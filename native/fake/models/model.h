@@ -39,7 +39,9 @@ class Model {
   virtual void Reset() {}
 };
 
-// nullptr: no such model. The ports outlive the model.
-std::unique_ptr<Model> MakeModel(const std::string& name, DmaPort& port, InterruptPort& interrupts);
+// nullptr: no such model. The serial number is one that no other device of the machine has. The ports outlive the
+// model.
+std::unique_ptr<Model> MakeModel(const std::string& name, const std::string& serial, DmaPort& port,
+                                 InterruptPort& interrupts);
 
 }  // namespace fake
