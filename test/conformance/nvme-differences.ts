@@ -1,10 +1,14 @@
-// The fields in which the fake's NVMe drive differs from QEMU's. Every other field is compared.
+// Where the fake's NVMe drive differs from QEMU's. Everything else that the suite asks is compared.
 
 export interface Difference {
   structure: string;
+  /** The field, or the command. */
   field: string;
   reason: string;
 }
+
+/** The name under which statuses of commands are listed. */
+export const statuses = 'Status of a command';
 
 export const differences: readonly Difference[] = [
   ...[
@@ -20,4 +24,18 @@ export const differences: readonly Difference[] = [
     { field: 'host writes', reason: 'it counts from the start of the machine; the increments are equal' },
     { field: 'power-on hours', reason: 'the fake stands still between commands; QEMU counts since it started' },
   ].map((each) => ({ structure: 'SMART / Health Information', ...each })),
+  ...[
+    {
+      field: 'Identify to an address that is not mapped',
+      reason: 'QEMU reports success for data that the IOMMU stopped; the specification has Data Transfer Error',
+    },
+    {
+      field: 'Format with protection information',
+      reason: 'the fake does not check protection information, so it offers none',
+    },
+    {
+      field: 'Virtualization Management: primary controller, resources of queues',
+      reason: "resources of the fake's virtual functions are fixed, and those functions stay offline",
+    },
+  ].map((each) => ({ structure: statuses, ...each })),
 ];

@@ -2,9 +2,9 @@
 // fields that differ from QEMU's drive are in nvme-differences.ts, with a reason for each.
 import assert from 'node:assert/strict';
 import { fieldsOf, healthLog, identifyController, identifyNamespace, nonZero, type Field } from './nvme-fields';
-import { differences } from './nvme-differences';
+import { differences, statuses } from './nvme-differences';
 import { NvmeQueues, pages, type Command, type Completion } from './nvme-queues';
-import { conforms, observe } from './record';
+import { conforms, except, observe } from './record';
 import { useRig } from './rig';
 
 const every = 0xffff_ffff;
@@ -58,7 +58,10 @@ describe('NVMe commands', () => {
   const compare = (structure: string, bytes: Buffer, fields: readonly Field[]) => {
     const values = fieldsOf(bytes, fields);
     const excepted = differences.filter((each) => each.structure === structure).map(({ field }) => field);
-    for (const field of excepted) assert(field in values, `${structure} has no field ${field}`);
+    for (const field of excepted) {
+      assert(field in values, `${structure} has no field ${field}`);
+      except(`${structure}: ${field}`, values[field]);
+    }
     observe(Object.fromEntries(Object.entries(values).filter(([name]) => !excepted.includes(name))));
     return values;
   };
@@ -346,6 +349,20 @@ describe('NVMe commands', () => {
     await give(every, 0);
     observe(shown(await queues.io({ opcode: io.read, namespace: 1, words: { 12: 7 } })));
     assert(queues.data.subarray(0, page).every((byte) => byte === 0));
+  });
+
+  conforms('statuses that differ from those of QEMU', async () => {
+    const queues = await start('disk');
+    const give = async (command: Command) => shown(await queues.admin(command));
+    const seen = [
+      await give({ opcode: opcodes.identify, prp: [0x70_0000_0000n, 0n], words: { 10: 1 } }),
+      await give({ opcode: opcodes.format, namespace: 1, words: { 10: 1 | (1 << 5) } }),
+      await give({ opcode: 0x1c, words: { 10: 1 } }),
+    ];
+    await give({ opcode: opcodes.format, namespace: 1 });
+    const names = differences.filter(({ structure }) => structure === statuses).map(({ field }) => field);
+    assert.equal(names.length, seen.length);
+    for (const [i, name] of names.entries()) except(`${statuses}: ${name}`, seen[i]);
   });
 
   conforms('shadow doorbells', async () => {

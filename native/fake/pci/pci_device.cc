@@ -11,6 +11,7 @@
 #include <stdexcept>
 
 #include "fake/files/user_memory.h"
+#include "fake/pci/make_model.h"
 #include "fake/vfio/vfio_features.h"
 #include "kernel/page_size.h"
 

@@ -1,4 +1,5 @@
 // Identify (section 5.15).
+#include <algorithm>
 #include <cstring>
 #include <string_view>
 
@@ -177,7 +178,7 @@ Nvme::Bytes Nvme::AboutSecondaries(uint16_t first) const {
   Bytes data(kBytes);
   for (uint16_t i = 1; i <= kind_.virtual_functions; ++i) {
     if (i < first) continue;
-    const std::size_t at = 32 * (data[0] + 1U);
+    const std::size_t at = std::size_t{32} * (data[0] + 1U);
     ++data[0];
     Put(data, at, i, 2);
     Put(data, at + 8, i, 2);

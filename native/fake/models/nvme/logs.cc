@@ -1,6 +1,8 @@
 // Get Log Page (section 5.14).
 #include <algorithm>
 #include <cstring>
+#include <initializer_list>
+#include <string_view>
 
 #include "fake/models/nvme/nvme.h"
 
@@ -84,14 +86,17 @@ Nvme::Bytes Nvme::Effects(uint8_t command_set) {
   constexpr uint32_t kChangesInventory = kSupported | 1U << 3;
   constexpr uint32_t kEveryCommandSet = 6;  // CC.CSS
   Bytes data(4096);
-  for (const std::size_t opcode : {0x00, 0x01, 0x02, 0x04, 0x05, 0x06, 0x08, 0x09, 0x0a, 0x0c, 0x1c, 0x7c}) {
-    Put(data, 4 * opcode, kSupported, 4);
-  }
-  Put(data, 4 * 0x15, kChangesInventory, 4);
-  Put(data, 4 * 0x80, kChangesBlocks, 4);
+  const auto put = [&data](std::initializer_list<std::size_t> opcodes, std::size_t table, uint32_t effects) {
+    for (const std::size_t opcode : opcodes) Put(data, table + 4 * opcode, effects, 4);
+  };
+  constexpr std::size_t kAdmin = 0;
+  constexpr std::size_t kIo = 1024;
+  put({0x00, 0x01, 0x02, 0x04, 0x05, 0x06, 0x08, 0x09, 0x0a, 0x0c, 0x1c, 0x7c}, kAdmin, kSupported);
+  put({0x15}, kAdmin, kChangesInventory);
+  put({0x80}, kAdmin, kChangesBlocks);
   if ((Word(kConfiguration) >> 4 & 7) == kEveryCommandSet && command_set != 0) return data;
-  for (const std::size_t opcode : {0x00, 0x01, 0x08, 0x09, 0x19}) Put(data, 1024 + 4 * opcode, kChangesBlocks, 4);
-  for (const std::size_t opcode : {0x02, 0x05, 0x0c}) Put(data, 1024 + 4 * opcode, kSupported, 4);
+  put({0x00, 0x01, 0x08, 0x09, 0x19}, kIo, kChangesBlocks);
+  put({0x02, 0x05, 0x0c}, kIo, kSupported);
   return data;
 }
 

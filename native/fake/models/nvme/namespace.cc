@@ -1,3 +1,4 @@
+// The blocks of a namespace.
 #include "fake/models/nvme/namespace.h"
 
 #include <algorithm>

@@ -1,5 +1,5 @@
 // The list of models by name.
-#include "fake/models/model.h"
+#include "fake/pci/make_model.h"
 
 #include "fake/models/edu.h"
 #include "fake/models/nvme/nvme.h"
