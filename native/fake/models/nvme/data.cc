@@ -17,16 +17,10 @@ struct Descriptor {
 };
 static_assert(sizeof(Descriptor) == 16);
 constexpr unsigned kData = 0;
-constexpr unsigned kBitBucket = 1;
 constexpr unsigned kSegment = 2;
 constexpr unsigned kLastSegment = 3;
 constexpr unsigned kMostSegments = 256;  // a list of segments need never end
 constexpr uint32_t kMostDescriptors = 256;
-
-Status CheckType(const Descriptor& descriptor) {
-  if (descriptor.type() > kLastSegment) return kInvalidSglType;
-  return (descriptor.identifier & 0xf) != 0 ? kInvalidSglType : kOk;
-}
 
 }  // namespace
 
@@ -81,20 +75,14 @@ Status Nvme::TransferList(Access access, const Command& command, Bytes& data) {
   std::size_t moved = 0;
   const auto move = [&](const Descriptor& descriptor) -> Status {
     const std::size_t size = std::min<std::size_t>(descriptor.length, data.size() - moved);
-    const bool is_dropped = descriptor.type() == kBitBucket;
-    // A bit bucket takes data that the controller sends, and has none to give.
-    if (is_dropped && access == Access::kRead) return kOk;
-    if (!is_dropped && size > 0 && !Move(access, descriptor.address, &data[moved], size)) return kTransferError;
+    if (size > 0 && !Move(access, descriptor.address, &data[moved], size)) return kTransferError;
     moved += size;
     return kOk;
   };
   Descriptor next = {};
   std::memcpy(&next, &command.words.at(6), sizeof(next));
-  if (const Status bad = CheckType(next); bad != kOk) return bad;
-  if (next.type() <= kBitBucket) {
-    if (next.type() == kBitBucket || next.length < data.size()) return kInvalidSglLength;
-    return move(next);
-  }
+  if (next.type() == kData) return next.length < data.size() ? kInvalidSglLength : move(next);
+  if (next.type() > kLastSegment || next.type() < kSegment) return kInvalidSglSegment;
   for (unsigned segments = 0; segments < kMostSegments; ++segments) {
     if (next.length == 0 || next.length % sizeof(Descriptor) != 0) return kInvalidSglSegment;
     const std::size_t count = next.length / sizeof(Descriptor);
@@ -103,8 +91,9 @@ Status Nvme::TransferList(Access access, const Command& command, Bytes& data) {
     if (!Move(Access::kRead, next.address, list.data(), next.length)) return kTransferError;
     const bool is_last = next.type() == kLastSegment;
     for (std::size_t i = 0; i < count; ++i) {
-      if (const Status bad = CheckType(list[i]); bad != kOk) return bad;
-      if (list[i].type() >= kSegment) {
+      const unsigned type = list[i].type();
+      if (type > kLastSegment || (type != kData && type < kSegment)) return kInvalidSglType;  // also a bit bucket
+      if (type >= kSegment) {
         if (is_last || i + 1 < count) return kInvalidSglCount;
         break;
       }

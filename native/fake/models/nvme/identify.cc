@@ -82,8 +82,8 @@ Status Nvme::Identify(const Command& command) {
       if (set != kNvmCommandSet && set != kZonedCommandSet) return kInvalidField;
       if (set == kNvmCommandSet) {
         data[0] = kMostDataPages;  // of a Verify command
-        // DMRSL: what a Dataset Management command may deallocate, in blocks of the first namespace.
-        if (!namespaces_.empty()) Put(data, 4, 0x7fffffff / namespaces_.begin()->second.block_bytes(), 4);
+        // DMRSL: what a Dataset Management command may deallocate, in blocks. QEMU keeps it when it formats.
+        if (!namespaces_.empty()) Put(data, 4, 0x003fffff, 4);
       }
       return Answer(command, data);
     case kControllersOfNamespace:

@@ -36,12 +36,11 @@ Status Nvme::Io(const Command& command) {
   if (command.opcode() == kFlush && command.space() == kEveryNamespace) return kOk;
   Namespace* space = Find(command.space());
   if (!space) return kInvalidField;
+  if (command.opcode() == kFlush) return kOk;  // what is written is stored at once
   if (!IsIoCommand(command.opcode())) return kInvalidOpcode;
   if (command.is_fused()) return kFieldOfFused;
   const bool is_inside = space->Has(command.first_block(), command.blocks());
   switch (command.opcode()) {
-    case kFlush:
-      return kOk;
     case kDatasetManagement:
       return Deallocate(command, *space);
     case kCopy:

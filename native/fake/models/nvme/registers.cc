@@ -151,8 +151,7 @@ bool Nvme::CanEnable() {
   if ((configuration >> 7 & 0xf) > kLargestPage) return false;
   if ((kCommandSets >> (configuration >> 4 & 7) & 1) == 0) return false;
   if (field(16) != 6 || field(20) != 4) return false;  // entries of 2^6 and 2^4 bytes
-  if (submission == 0 || submission % PageSize() != 0) return false;
-  if (completion == 0 || completion % PageSize() != 0) return false;
+  if (submission % PageSize() != 0 || completion % PageSize() != 0) return false;
   return (sizes & 0xfff) != 0 && (sizes >> 16 & 0xfff) != 0;
 }
 
