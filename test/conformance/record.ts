@@ -15,6 +15,8 @@ export interface Case {
   error?: string;
   /** Not compared. */
   ioctls?: Ioctls;
+  /** Values that differ between the kernels for a known reason, by name. */
+  exceptions?: Record<string, unknown>;
 }
 
 const cases: Record<string, Case> = {};
@@ -29,6 +31,11 @@ export const onFake = (process.env['VFIO_DMABUF_KERNEL'] ?? 'fake').startsWith('
 export function observe<T>(value: T): T {
   current?.observations.push(value);
   return value;
+}
+
+/** Records a value that may differ, for a reason that the documentation gives. */
+export function except(name: string, value: unknown): void {
+  if (current) (current.exceptions ??= {})[name] = value;
 }
 
 let expected: string | undefined;

@@ -2,8 +2,8 @@
 // the models.
 #pragma once
 
-#include <memory>
-#include <string>
+#include <cstddef>
+#include <cstdint>
 
 #include "fake/iommu/io_address_space.h"
 
@@ -38,8 +38,5 @@ class Model {
   // Function-level, or of the bus. QEMU's simpler devices ignore it.
   virtual void Reset() {}
 };
-
-// nullptr: no such model. The ports outlive the model.
-std::unique_ptr<Model> MakeModel(const std::string& name, DmaPort& port, InterruptPort& interrupts);
 
 }  // namespace fake

@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "fake/files/user_memory.h"
+#include "fake/pci/make_model.h"
 #include "fake/vfio/vfio_features.h"
 #include "kernel/page_size.h"
 
@@ -30,7 +31,7 @@ PciDevice::PciDevice(DeviceDescription description, FileTable& table, kernel::Mu
       description_(std::move(description)),
       report_(std::move(report)),
       interrupts_(description_.irqs, table),
-      model_(MakeModel(description_.model, *this, *this)),
+      model_(MakeModel(description_.model, description_.address, *this, *this)),
       config_(description_.config, description_.config_writable) {
   if (!model_) throw std::invalid_argument("no such device model: " + description_.model);
   for (unsigned bar = 0; bar < kBars; ++bar) {
