@@ -267,7 +267,8 @@ class Generator {
     });
     return r.pick<() => Operation>([
       () => ({ ...move('pwrite', 2, config(4)), data: words(r.pick([0x100, 0x102, 0x103, 0x107, 0x506])) }),
-      () => ({ ...move('pwrite', r.pick([1, 2, 4]), config(0x64)), data: words(r.below(4)) }),
+      // Only the drive has power states. Other devices keep what is written there, also when they are closed.
+      () => ({ ...move('pwrite', r.pick([1, 2]), config(0x64)), on: 3, data: words(r.below(4)) }),
       () => ({ ...move('pwrite', r.pick([1, 2, 4]), config(0x3c)), data: words(r.below(256)) }),
       () =>
         move(
@@ -277,7 +278,7 @@ class Generator {
         ),
       () => move('pread', r.pick([0, 1, 4]), config(r.pick([0xff, 0x100, 0xfff, 0x1000, 0xfffe]))),
       () => move('pread', r.pick([0, 4]), (BigInt(r.below(12)) << 40n) | 0x1000_0000n),
-      () => ({ ...move('pread', 4, 6n << 40n), on: r.pick([2, 3, 4, 5]) }),
+      () => ({ call: 'pread', on, args: [pointer, 4, 6n << 40n] }), // the ROM's content is QEMU's own
       () => ({ ...move('pread', r.pick([0, 4, 8]), 0n), on: 2 }),
     ])();
   }

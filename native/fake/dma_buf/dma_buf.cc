@@ -1,6 +1,8 @@
 // The ioctls of every dma-buf, and the revocation of those that VFIO exports.
 #include "fake/dma_buf/dma_buf.h"
 
+#include <fcntl.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -133,12 +135,22 @@ class VfioDmaBuf::Imported : public Pages {
 };
 
 VfioDmaBuf::VfioDmaBuf(FileTable& table, std::shared_ptr<BarBytes> device, unsigned bar,
-                       std::vector<uapi::vfio_region_dma_range> ranges, bool revoked)
+                       std::vector<uapi::vfio_region_dma_range> ranges, bool revoked, int access)
     : DmaBuf(table, TotalLength(ranges), "vfio_pci_core"),
       device_(std::move(device)),
       bar_(bar),
       ranges_(std::move(ranges)),
+      access_(access),
       revoked_(revoked) {}
+
+int64_t VfioDmaBuf::Read(void*, std::size_t) { return access_ == O_WRONLY ? -EBADF : -EINVAL; }
+int64_t VfioDmaBuf::Write(const void*, std::size_t) { return access_ == O_RDONLY ? -EBADF : -EINVAL; }
+
+// There is none; the access mode is checked before.
+int VfioDmaBuf::Mmap(std::size_t, int protection, int flags, uint64_t, kernel::MappedPages*) {
+  const bool stores = (protection & PROT_WRITE) != 0 && (flags & MAP_SHARED) != 0;
+  return access_ == O_WRONLY || (access_ == O_RDONLY && stores) ? -EACCES : -EINVAL;
+}
 
 int VfioDmaBuf::Import(std::shared_ptr<Pages>* pages) {
   if (revoked_) return -ENODEV;

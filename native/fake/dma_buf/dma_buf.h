@@ -72,8 +72,11 @@ class BarBytes {
 class VfioDmaBuf : public DmaBuf, public std::enable_shared_from_this<VfioDmaBuf> {
  public:
   VfioDmaBuf(FileTable& table, std::shared_ptr<BarBytes> device, unsigned bar,
-             std::vector<uapi::vfio_region_dma_range> ranges, bool revoked);
+             std::vector<uapi::vfio_region_dma_range> ranges, bool revoked, int access);
 
+  int64_t Read(void*, std::size_t) override;
+  int64_t Write(const void*, std::size_t) override;
+  int Mmap(std::size_t length, int protection, int flags, uint64_t offset, kernel::MappedPages* out) override;
   int Import(std::shared_ptr<Pages>* pages) override;
   // Revoking ends all existing imports; allowing again permits new ones.
   void SetRevoked(bool revoked);
@@ -86,6 +89,7 @@ class VfioDmaBuf : public DmaBuf, public std::enable_shared_from_this<VfioDmaBuf
   std::shared_ptr<BarBytes> device_;
   unsigned bar_;
   std::vector<uapi::vfio_region_dma_range> ranges_;
+  const int access_;  // O_RDONLY, O_WRONLY or O_RDWR: the flags of the export
   bool revoked_;
   std::vector<std::weak_ptr<Imported>> imports_;
   std::size_t most_imports_ = 16;  // with more, expired entries are removed

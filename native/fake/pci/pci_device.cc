@@ -141,6 +141,7 @@ int PciDevice::Attach(uapi::vfio_device_attach_iommufd_pt& command) {
   const std::size_t size = flagged ? sizeof(command) : offsetof(uapi::vfio_device_attach_iommufd_pt, pasid);
   if (command.argsz < size || (command.flags != 0 && !flagged)) return -EINVAL;
   const uint32_t pasid = flagged ? command.pasid : 0;
+  if (pasid > 0x7fff'ffff) return -ENOSPC;  // ida_alloc_range()
   const bool noted = flagged ? pasids_.contains(pasid) : attached_;
   if (pasid == 0 && !noted && iommufd_->AddressSpaceOf(device_id_)) return -EBUSY;
   const int hwpt = iommufd_->Attach(device_id_, command.pt_id, pasid);
@@ -187,7 +188,6 @@ bool PciDevice::CanMmap(uint32_t index) const {
 int PciDevice::GetRegionInfo(uapi::vfio_region_info& info) const {
   if (info.argsz < sizeof(info) || info.index >= uapi::VFIO_PCI_VGA_REGION_INDEX) return -EINVAL;
   info.flags = 0;
-  info.cap_offset = 0;
   info.offset = uint64_t{info.index} << kRegionShift;
   info.size = RegionSize(info.index);
   if (info.size == 0) return 0;
@@ -201,6 +201,7 @@ int PciDevice::GetRegionInfo(uapi::vfio_region_info& info) const {
   }
   const auto& more = description_.region_capabilities.at(info.index);
   capabilities.insert(capabilities.end(), more.begin(), more.end());
+  if (capabilities.empty()) return 0;  // cap_offset stays as given
   return AddCapabilities(info, uapi::VFIO_REGION_INFO_FLAG_CAPS, capabilities) ? 0 : -EFAULT;
 }
 
@@ -267,7 +268,7 @@ int PciDevice::ExportDmaBuf(const uapi::vfio_device_feature_dma_buf& request) {
     if (end > size) return -EINVAL;
   }
   const auto buffer = std::make_shared<VfioDmaBuf>(table_, shared_from_this(), request.region_index, std::move(ranges),
-                                                   !MemoryEnabled());
+                                                   !MemoryEnabled(), static_cast<int>(request.open_flags) & O_ACCMODE);
   if (exports_.size() == exports_.capacity()) {
     std::erase_if(exports_, [](const auto& weak) { return weak.expired(); });
   }
