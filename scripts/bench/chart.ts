@@ -1,6 +1,6 @@
 // A chart with logarithmic axes, as SVG.
 
-const [width, height, left, right, top, bottom] = [900, 500, 80, 340, 30, 60];
+const [width, height, left, right, top, bottom] = [940, 500, 80, 380, 30, 60];
 const colors = ['#0b61a4', '#c2410c', '#15803d', '#7e22ce', '#0f766e', '#a16207'];
 
 const escaped = (text: string) => text.replace(/&/g, '&amp;').replace(/</g, '&lt;');
