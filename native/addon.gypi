@@ -1,7 +1,9 @@
 {
   # kernel, core and fake are static libraries without Node, as in CMakeLists.txt; binding makes the addon of them.
   "variables": {
-    "prebuilt%": 0  # 1: for other systems than this one; see scripts/prebuild.ts
+    "prebuilt%": 0,  # 1: for other systems than this one; see scripts/prebuild.ts
+    # 1: the C library is glibc, for which the preload library is written.
+    "glibc%": "<!(node -p \"process.report.excludeNetwork = true; +('glibcVersionRuntime' in process.report.getReport().header)\")"
   },
   "target_defaults": {
     "include_dirs": ["."],
@@ -57,7 +59,7 @@
       ],
       "conditions": [
         ["prebuilt==1", {
-          "sources": ["prebuilt/older_glibc.cc"],
+          "sources": ["prebuilt/older_glibc.cc", "prebuilt/older_glibc_addon.cc"],
           # Its own libstdc++: systems have older ones. libgcc_s is Node's: there is one unwinder in a process.
           "ldflags": ["-static-libstdc++", "-shared-libgcc", "-Wl,--gc-sections", "-Wl,-s"]
         }]
@@ -68,5 +70,34 @@
         "-Wl,--version-script=../native/exports.map"  # relative to build/: the checkout's path may have spaces and quotes
       ]
     }
+  ],
+  "conditions": [
+    ["target_arch=='x64' and glibc==1", {
+      "targets": [
+        {
+          # The preload library of `vfio-dmabuf run`; next to the addon.
+          "target_name": "vfio_dmabuf_run",
+          "type": "loadable_module",
+          "target_conditions": [["_type=='loadable_module'", {"product_extension": "so"}]],  # not node-gyp's "node"
+          "dependencies": ["vfio_dmabuf_core", "vfio_dmabuf_fake"],
+          "sources": ["<!@(node native/sources.mjs --joined preload)"],
+          "libraries": ["-ldl", "-lpthread"],  # of older C libraries
+          "conditions": [
+            ["prebuilt==1", {
+              "sources": ["prebuilt/older_glibc.cc"],
+              # As the addon. The program must not use this libstdc++ in place of its own (--exclude-libs). Before glibc
+              # 2.34, programs have libdl and libpthread only if they need them; the linker's -ldl is empty since then.
+              "ldflags": ["-static-libstdc++", "-shared-libgcc", "-Wl,--exclude-libs,ALL", "-Wl,--gc-sections", "-Wl,-s"],
+              "libraries": ["-Wl,--no-as-needed", "-l:libdl.so.2", "-l:libpthread.so.0", "-Wl,--as-needed"]
+            }]
+          ],
+          "ldflags": [
+            "-Wl,-z,nodelete",
+            "-Wl,-z,relro,-z,now,-z,noexecstack",
+            "-Wl,--version-script=../native/preload/exports.map"
+          ]
+        }
+      ]
+    }]
   ]
 }

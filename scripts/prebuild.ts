@@ -1,6 +1,7 @@
 // npm run prebuild [-- ARCH...]: builds the addon that the package contains for each architecture (default: x64 and
-// arm64) in prebuilds/linux-ARCH, and checks that it loads with glibc 2.31 and newer. For another architecture than the
-// machine's, it needs that architecture's compiler (Debian: g++-aarch64-linux-gnu, g++-x86-64-linux-gnu).
+// arm64) in prebuilds/linux-ARCH, for x64 with the preload library of `vfio-dmabuf run`, and checks that they load with
+// glibc 2.31 and newer. For another architecture than the machine's, it needs that architecture's compiler (Debian:
+// g++-aarch64-linux-gnu, g++-x86-64-linux-gnu).
 import { execFileSync, spawnSync } from 'node:child_process';
 import { copyFileSync, cpSync, mkdirSync, mkdtempSync, rmSync, statSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -12,15 +13,20 @@ import { readNeeds, type Needs } from './elf';
 /** The prefix of the GNU compiler's programs, by architecture. */
 const compilers: Record<string, string> = { x64: 'x86_64-linux-gnu-', arm64: 'aarch64-linux-gnu-' };
 
+/** The files that the build makes for an architecture. */
+const binaries = (arch: string): string[] => ['vfio_dmabuf.node', ...(arch === 'x64' ? ['vfio_dmabuf_run.so'] : [])];
+
 /** The newest symbol version that a prebuilt addon may need of each library: those of Debian 11 and Ubuntu 20.04. */
 const newest: Record<string, string> = { GLIBC: '2.31', GCC: '9.0' };
 
 /** The libraries that a prebuilt addon may need. Node itself needs them, too. */
 const known = /^(?:libc\.so\.6|libm\.so\.6|libpthread\.so\.0|libdl\.so\.2|libgcc_s\.so\.1|ld-linux-[-\w]+\.so\.\d)$/;
 
-export const prebuilt = (arch: string): string => path.join(root, `prebuilds/linux-${arch}/vfio_dmabuf.node`);
+/** The package's prebuilt files for an architecture; the addon is the first. */
+export const prebuilt = (arch: string): string[] =>
+  binaries(arch).map((name) => path.join(root, `prebuilds/linux-${arch}`, name));
 
-/** Why an addon does not load on every system with glibc 2.31 or newer. */
+/** Why a binary does not load on every system with glibc 2.31 or newer. */
 export function faults({ libraries, versions }: Needs): string[] {
   const other = libraries.filter((library) => !known.test(library)).map((library) => `it needs ${library}`);
   const newer = versions.filter(({ version }) => {
@@ -53,17 +59,22 @@ function build(arch: string): void {
       ],
       { cwd: folder, env: { ...process.env, ...tools }, stdio: ['ignore', 'ignore', 'inherit'] },
     );
-    const built = path.join(folder, 'build/Release/vfio_dmabuf.node');
-    const needs = readNeeds(built);
-    if (needs.arch !== arch) throw new Error(`${prefix}g++ made an addon for ${needs.arch}`);
-    const wrong = faults(needs);
-    if (wrong.length > 0) throw new Error(`the addon for ${arch} does not fit:\n  ${wrong.join('\n  ')}`);
-    mkdirSync(path.dirname(prebuilt(arch)), { recursive: true });
-    copyFileSync(built, prebuilt(arch));
+    for (const file of prebuilt(arch)) {
+      const name = path.basename(file);
+      const built = path.join(folder, 'build/Release', name);
+      const needs = readNeeds(built);
+      if (needs.arch !== arch) throw new Error(`${prefix}g++ made ${name} for ${needs.arch}`);
+      const wrong = faults(needs);
+      if (wrong.length > 0) throw new Error(`${name} for ${arch} does not fit:\n  ${wrong.join('\n  ')}`);
+      mkdirSync(path.dirname(file), { recursive: true });
+      copyFileSync(built, file);
+    }
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
-  console.log(`${path.relative(root, prebuilt(arch))}: ${Math.round(statSync(prebuilt(arch)).size / 1024)} KiB`);
+  for (const file of prebuilt(arch)) {
+    console.log(`${path.relative(root, file)}: ${Math.round(statSync(file).size / 1024)} KiB`);
+  }
 }
 
 function main(chosen: readonly string[]): number {

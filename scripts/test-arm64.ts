@@ -27,7 +27,8 @@ const usual = [
 const notCopied = ['node_modules', 'build', 'prebuilds', '.git', '.vfio-dmabuf'];
 
 async function main(chosen: readonly string[]): Promise<number> {
-  if (!existsSync(prebuilt('arm64'))) throw new Error('there is no arm64 addon: npm run prebuild -- arm64');
+  const [built = ''] = prebuilt('arm64');
+  if (!existsSync(built)) throw new Error('there is no arm64 addon: npm run prebuild -- arm64');
   // A checkout loads its own build.
   const folder = mkdtempSync(path.join(tmpdir(), 'vfio-dmabuf-arm64-'));
   try {
@@ -35,7 +36,7 @@ async function main(chosen: readonly string[]): Promise<number> {
     cpSync(root, copy, { recursive: true, filter: (file) => !notCopied.includes(path.relative(root, file)) });
     symlinkSync(path.join(root, 'node_modules'), path.join(copy, 'node_modules'));
     mkdirSync(path.join(copy, 'build/Release'), { recursive: true });
-    copyFileSync(prebuilt('arm64'), path.join(copy, 'build/Release/vfio_dmabuf.node'));
+    copyFileSync(built, path.join(copy, 'build/Release/vfio_dmabuf.node'));
     const bin = path.join(folder, 'bin');
     const { version, env } = emulateNode(bin, '20');
     const files = chosen.length > 0 ? chosen.filter((file) => file !== 'all') : usual;

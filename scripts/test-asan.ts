@@ -1,7 +1,17 @@
 // npm run test:asan: runs the whole suite on an addon that is built with AddressSanitizer, LeakSanitizer and
 // UndefinedBehaviorSanitizer. First it checks that LeakSanitizer finds a planted leak.
 import { execFileSync, spawnSync } from 'node:child_process';
-import { chmodSync, copyFileSync, cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  copyFileSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import path from 'node:path';
 
@@ -74,6 +84,9 @@ async function main(): Promise<number> {
     requirePlantedLeak(node);
     build(false);
     copyFileSync(addon, path.join(copy, 'build/Release/vfio_dmabuf.node'));
+    // It is loaded into programs that have no sanitizer.
+    const preload = 'build/Release/vfio_dmabuf_run.so';
+    if (existsSync(path.join(root, preload))) copyFileSync(path.join(root, preload), path.join(copy, preload));
     const { ok, passed } = await runSuite({
       folder: copy,
       bin: path.dirname(node),

@@ -18,6 +18,7 @@ import { emulateNode } from './emulated-node';
 import { fetchNode, findVersion } from './node-versions';
 import { testManagers, testRebuild } from './package/managers';
 import { fetchTools, oldestTypeScript } from './package/tools';
+import { prebuilt } from './prebuild';
 
 const checkout = resolve(__dirname, '..');
 const folder = mkdtempSync(join(tmpdir(), 'vfio-dmabuf-package-'));
@@ -55,7 +56,7 @@ function filesBelow(name: string): string[] {
 // The tarball must have exactly these files: no tests, no build of this machine, nothing in dist/ whose source was
 // removed, and no binding.gyp, which would make package managers compile.
 const declarations = ['.d.ts', '.d.ts.map'];
-const bundles = ['index.js', 'fake/index.js', 'library.js', 'library.js.map', 'cli/main.js', 'cli/main.js.map'];
+const parts = ['runtime', 'core', 'host', 'peers', 'topology', 'fakes', 'fake/index', 'cli/main'];
 const sharedBundle = /^dist\/shared-[A-Z0-9]{8}\.js(?:\.map)?$/;
 const sources = filesBelow('lib');
 const expected = [
@@ -67,10 +68,11 @@ const expected = [
   ...filesBelow('man'),
   ...filesBelow('native'),
   ...filesBelow('scripts/install'),
-  ...['x64', 'arm64'].map((arch) => `prebuilds/linux-${arch}/vfio_dmabuf.node`),
+  ...['x64', 'arm64'].flatMap((arch) => prebuilt(arch).map((file) => relative(checkout, file))),
   ...sources,
   ...sources.flatMap((file) => declarations.map((end) => file.replace(/^lib(.*)\.ts$/, `dist$1${end}`))),
-  ...bundles.map((file) => `dist/${file}`),
+  'dist/index.js',
+  ...parts.flatMap((part) => [`dist/${part}.js`, `dist/${part}.js.map`]),
 ];
 
 interface Manifest {
@@ -81,7 +83,7 @@ interface Manifest {
 const manifest = JSON.parse(readFileSync(join(checkout, 'package.json'), 'utf8')) as Manifest;
 
 function pack(): string {
-  const missingArch = ['x64', 'arm64'].filter((arch) => !existsSync(join(checkout, `prebuilds/linux-${arch}`)));
+  const missingArch = ['x64', 'arm64'].filter((arch) => !prebuilt(arch).every((file) => existsSync(file)));
   if (missingArch.length > 0) {
     execFileSync('npm', ['run', '--silent', 'prebuild', '--', ...missingArch], { cwd: checkout, stdio: 'inherit' });
   }
@@ -199,6 +201,13 @@ function testBundle(): void {
   expect('an external package', run('the bundle runs', 'node', 'bundle.js'), 'works\n');
 }
 
+/** `vfio-dmabuf run` by the installed command line tool, with the library that it finds. */
+function testRun(title: string): void {
+  if (process.arch !== 'x64') return;
+  const listed = run(title, 'npx', '--no', 'vfio-dmabuf', 'run', '--', 'ls', '/sys/bus/pci/drivers/vfio-pci');
+  expect('vfio-dmabuf run', listed, /^0000:01:00\.0$/m);
+}
+
 /** Builds the addon where the package has none, by the command that the error names. */
 function testBuild(): void {
   const installed = join(folder, 'node_modules/vfio-dmabuf');
@@ -208,6 +217,7 @@ function testBuild(): void {
   expect('without an addon', message, /^ERR_ADDON_NOT_BUILT .*build it here: npx --no vfio-dmabuf-build\. /);
   run('builds the addon', 'npx', '--no', 'vfio-dmabuf-build');
   expect('a built addon', run('with the built addon', 'node', '-e', load), 'works\n');
+  testRun('vfio-dmabuf run, with the built library');
   if (existsSync(join(installed, 'binding.gyp'))) throw new Error('the build left a binding.gyp');
 }
 
@@ -228,6 +238,7 @@ function main(): void {
   compile(tools.tsc);
   testNodes();
   testManagers(folder, tarball, tools, readFileSync(join(folder, 'out/quick-start.mjs'), 'utf8'), 'live\n');
+  testRun('vfio-dmabuf run, with the prebuilt library');
   testBundle();
 
   const linked = join(folder, 'a checkout');

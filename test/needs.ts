@@ -19,7 +19,8 @@ function isExecutable(file: string): boolean {
   }
 }
 
-const program =
+/** A program in PATH. */
+export const program =
   (name: string): Need =>
   () =>
     (process.env['PATH'] ?? '').split(delimiter).some((folder) => isExecutable(join(folder, name)))

@@ -151,7 +151,13 @@ interface Native {
   systemKernel(): KernelHandle;
   /** The system's page size, in bytes. */
   readonly pageSize: bigint;
-  fakeKernel(machine: NativeMachine, sysfsParent: string): KernelHandle;
+  /** Makes a folder for a fake machine that outlives this process if a program takes its place. */
+  runFolder(parent: string): { root: string; lock: number };
+  runLibrary(): string | undefined;
+  /** Replaces this process by a program. Returns only by throwing. */
+  runProgram(path: string, argumentList: string, environment: string): never;
+
+  fakeKernel(machineText: string, sysfsParent: string): KernelHandle;
   fakeAttach(sysfs: string): KernelHandle | undefined;
   fakeSysfs(kernel: KernelHandle): string;
   fakeShutdown(kernel: KernelHandle): void;

@@ -18,6 +18,7 @@ export type ValueKind = 'file' | 'folder' | 'address' | 'choice' | 'other';
 const kinds: Readonly<Record<string, ValueKind>> = {
   file: 'file',
   path: 'file',
+  'name|file': 'file',
   folder: 'folder',
   address: 'address',
 };

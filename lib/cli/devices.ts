@@ -1,7 +1,8 @@
 // The command `vfio-dmabuf devices`.
 import type { Command } from 'commander';
 import type { PciBar, PciFunction } from '../pci/function';
-import { isBridge, likelyUse, shortAddress, shortName } from '../pci/names';
+import { likelyUse, longName, shortAddress, shortName } from '../pci/names';
+import { addFilters, chooseDevices, type FilterOptions } from './filter';
 import { linkText, readHost, rootOption, toJson } from './host';
 import { json, print, size, table } from './output';
 
@@ -12,22 +13,27 @@ const together = (text: string): string => text.replaceAll(' ', '\u00a0');
 
 function barText(device: PciFunction, bar: PciBar): string {
   const use = likelyUse(device, bar);
-  const what = `BAR ${String(bar.index)} ${size(bar.size)}${bar.kind === 'io' ? ' I/O' : ''}`;
+  const largest = bar.sizes.at(-1) ?? 0n;
+  const more = largest > bar.size ? ` (up to ${size(largest)})` : '';
+  const what = `BAR ${String(bar.index)} ${size(bar.size)}${bar.kind === 'io' ? ' I/O' : ''}${more}`;
   return use ? `${together(what)} ${together(uses[use])}` : together(what);
 }
 
 function show(devices: readonly PciFunction[]): void {
   const rows = devices.map((device) => {
-    const { address, driver, iommuGroup, numaNode, cdev, bars } = device;
+    const { address, driver, iommuGroup, numaNode, cdev, bars, slot, serialNumber, physicalFunction } = device;
     const details = [
+      physicalFunction === undefined ? undefined : together(`virtual function of ${shortAddress(physicalFunction)}`),
       cdev === undefined ? undefined : `/dev/vfio/devices/${cdev}`,
       together(linkText(device) ?? '') || undefined,
       ...bars.map((bar) => barText(device, bar)),
+      slot === undefined ? undefined : together(`slot ${slot}`),
+      serialNumber === undefined ? undefined : together(`serial ${serialNumber}`),
     ];
     const number = (value: number | undefined) => (value === undefined ? '-' : String(value));
     return [
       shortAddress(address),
-      shortName(device),
+      longName(device, false),
       driver ?? '-',
       number(iommuGroup),
       number(numaNode),
@@ -38,17 +44,15 @@ function show(devices: readonly PciFunction[]): void {
   print(table(titles, rows).replaceAll('\u00a0', ' '));
 }
 
-interface Options {
-  all?: boolean;
+interface Options extends FilterOptions {
   json?: boolean;
   root?: string;
 }
 
 export function addDevices(program: Command): void {
-  program
-    .command('devices')
+  addFilters(program.command('devices'), 'bridges and functions of the host itself, too')
     .description('the PCI devices, what they are bound to, their IOMMU groups, links and memory')
-    .option('-a, --all', 'bridges, too')
+    .argument('[address...]', "only these; '*' stands for anything: '13:*'")
     .option('--json', 'as JSON (see below)')
     .addOption(rootOption())
     .addHelpText(
@@ -58,17 +62,19 @@ group is the IOMMU group, node the NUMA node. CMB? and video memory? are guesses
 
 JSON: [{ address, name, vendor, device, class, driver, cdev, iommuGroup, numaNode,
   link: { speed, width, maxSpeed, maxWidth, bandwidth },
+  model, physicalFunction, slot, serialNumber, gaps: [{ what, text }],
   bars: [{ index, kind, start, size, prefetchable, wide, sizes, use }] }]
   null is what is not there or not known; speeds in GT/s, bandwidth in GB/s, sizes in bytes as "0x…".
 
 Examples:
   $ vfio-dmabuf devices
+  $ vfio-dmabuf devices --class nvme --driver vfio-pci none
   $ vfio-dmabuf devices --json | jq -r '.[] | select(.driver == "vfio-pci").address'
   $ VFIO_DMABUF_KERNEL=fake vfio-dmabuf devices
 `,
     )
-    .action(({ all = false, root, ...options }: Options) => {
-      const devices = [...readHost(root).functions.values()].filter((found) => all || !isBridge(found));
+    .action((addresses: string[], { root, ...options }: Options) => {
+      const devices = chooseDevices(readHost(root), addresses, options, options.all === true);
       if (!options.json) {
         show(devices);
         return;

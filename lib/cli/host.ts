@@ -7,12 +7,13 @@ import { parseRecorded, writeRecorded } from '../kernel/recorded';
 import { attempt } from '../kernel/look';
 import { defaultKernel } from '../kernel/default-kernel';
 import type { PciFunction } from '../pci/function';
+import { modelName } from '../pci/names';
 import { PciTopology } from '../pci/topology';
 
 export const rootOption = (): Option =>
   new Option(
     '--root <folder>',
-    'another host: a file of `record`, or a folder with copies of its sys, and of its proc/cpuinfo',
+    'another host: a file of `record`, or a folder with copies of its sys, proc/cpuinfo and proc/cmdline',
   );
 
 /** Writes a recorded host to a folder that is removed at the end. Returns the path of its sysfs. */
@@ -58,5 +59,10 @@ export function toJson(found: PciFunction, name: string): Record<string, unknown
     iommuGroup: found.iommuGroup ?? null,
     numaNode: found.numaNode ?? null,
     link: found.link ?? null,
+    model: modelName(found) ?? null,
+    physicalFunction: found.physicalFunction ?? null,
+    slot: found.slot ?? null,
+    serialNumber: found.serialNumber ?? null,
+    gaps: found.gaps.map(({ what, text }) => ({ what, text })),
   };
 }

@@ -1,8 +1,8 @@
 // Formats the path between two devices as text and as JSON.
 import { addParameter } from '../host/command-line';
 import type { PciFunction } from '../pci/function';
-import { shortAddress, shortName } from '../pci/names';
-import type { P2pAdvice, P2pPath } from '../pci/p2p';
+import { longName, shortAddress } from '../pci/names';
+import type { P2pAdvice, P2pPath } from '../pci/p2p-path';
 import type { SharedIoas } from '../pci/shared-ioas';
 import { linkText } from './host';
 import { paint, table, type Style } from './output';
@@ -19,7 +19,7 @@ function adviceLines({ text, kernelParameter, cost }: P2pAdvice): string[] {
 
 function hopText(hop: PciFunction, { from, to, common, redirects }: P2pPath): string {
   const facts = [
-    shortName(hop),
+    longName(hop),
     hop === from || hop === to ? linkText(hop) : undefined,
     hop === common ? 'above both' : undefined,
     redirects.includes(hop) ? 'redirects to the host bridge' : undefined,
@@ -54,7 +54,7 @@ export function pathLines(path: P2pPath, ioas: SharedIoas): string[] {
     ['verdict', text],
     ['because', reason],
     ...hops.map((hop, i) => [i === 0 ? 'path' : '', `${shortAddress(hop.address)}  ${hopText(hop, path)}`]),
-    ['distance', String(distance)],
+    ['distance', distance === undefined ? 'not known' : String(distance)],
     ['bandwidth', slow],
     ...ioasRows(ioas),
   ];
@@ -75,7 +75,7 @@ export function pathJson(path: P2pPath, { possible, objections, windows }: Share
     to: to.address,
     verdict: path.verdict,
     reason: path.reason,
-    distance: path.distance,
+    distance: path.distance ?? null,
     common: common?.address ?? null,
     hops: addresses(hops),
     redirects: addresses(redirects),

@@ -1,11 +1,12 @@
 // Computes the layout of the picture of a host: the tree from left to right, one row per device, and the verdicts on
-// its pairs next to it. svg.ts draws it.
+// its pairs next to it. On a large host, a row stands for several devices. svg.ts draws it.
 import type { PciFunction } from '../pci/function';
 import { shortAddress, shortName } from '../pci/names';
-import type { P2pVerdict } from '../pci/p2p';
+import type { P2pVerdict } from '../pci/p2p-path';
 import type { P2pMatrix } from '../pci/p2p-matrix';
 import type { PciTopology } from '../pci/topology';
-import { withDevices, type Branch } from './branches';
+import { groupNumbers, verdictsBetween, withDevices, type Branch } from './branches';
+import { branchName, fit } from './collapse';
 import { linkText } from './host';
 import { allVerdicts, verdictLooks } from './verdict';
 
@@ -34,9 +35,10 @@ export interface Trunk {
   verdicts: P2pVerdict[];
 }
 
-/** The cell of a pair in the matrix. */
+/** The cell of two rows in the matrix. */
 export interface Cell extends Rectangle {
-  verdict: P2pVerdict;
+  /** The distinct verdicts on a device of one row and one of the other. */
+  verdicts: P2pVerdict[];
 }
 
 export interface Label {
@@ -71,14 +73,42 @@ const legendHeight = 56;
 /** With more devices than this, the cells are narrower. */
 const manyDevices = 24;
 
-const textWidth = (text: string): number => text.length * characterWidth;
+/** The number of characters in a box. */
+const longestText = 128;
 
-function textOf({ name, self, branches }: Branch, cpu: PciTopology['cpu']): string {
-  if (self)
-    return `${shortAddress(name)}  ${self.port?.endsWith('-port') ? self.port.replace('-', ' ') : shortName(self)}`;
+const textWidth = (text: string): number => text.length * characterWidth;
+const clip = (text: string): string => (text.length > longestText ? `${text.slice(0, longestText - 1)}…` : text);
+
+/** Returns for example '8 × NVIDIA 3D controller, 4 × Mellanox InfiniBand' of the devices that a node stands for. */
+function summary(devices: readonly number[], matrix: P2pMatrix): string {
+  const counts = new Map<string, number>();
+  for (const index of devices) {
+    const device = matrix.devices[index];
+    const name = device ? shortName(device) : '';
+    counts.set(name, (counts.get(name) ?? 0) + 1);
+  }
+  const parts = [...counts].sort(([, a], [, b]) => b - a).map(([name, count]) => `${String(count)} × ${name}`);
+  return parts.join(', ');
+}
+
+const isLeaf = ({ branches }: Branch): boolean => branches.length === 0;
+
+/** Returns for example '13:00.0', or '13:00.0 … 1a:00.0: 8 ×' for several. */
+function namesText(names: readonly string[]): string {
+  const [first = '', last = ''] = [names[0], names.at(-1)].map((name) => name && shortAddress(name));
+  return names.length === 1 ? first : `${first} … ${last}: ${String(names.length)} ×`;
+}
+
+const kindOf = (self: PciFunction, branch: Branch): string =>
+  self.port?.endsWith('-port') ? self.port.replace('-', ' ') : branchName(self, branch);
+
+function textOf(branch: Branch, cpu: PciTopology['cpu'], matrix: P2pMatrix): string {
+  const { self, branches, names, name, devices } = branch;
   if (name === '') return cpu?.vendor === undefined ? 'host' : `host (${cpu.vendor})`;
-  const node = branches.find((branch) => branch.self?.numaNode !== undefined)?.self?.numaNode;
-  return node === undefined ? name : `${name}, node ${String(node)}`;
+  const which = self ? `${namesText(names)} ${kindOf(self, branch)}` : namesText(names);
+  if (isLeaf(branch) && (devices.length > names.length || !self)) return `${which} with ${summary(devices, matrix)}`;
+  const node = self ? undefined : branches.find((child) => child.self?.numaNode !== undefined)?.self?.numaNode;
+  return node === undefined ? which : `${which}, node ${String(node)}`;
 }
 
 interface Placed extends Branch {
@@ -89,15 +119,15 @@ interface Placed extends Branch {
 }
 
 /** Assigns a column to a node. Devices are always in the last column. */
-function place(branch: Branch, column: number, cpu: PciTopology['cpu']): Placed {
+function place(branch: Branch, column: number, cpu: PciTopology['cpu'], matrix: P2pMatrix): Placed {
   const { self } = branch;
-  const isDevice = branch.branches.length === 0;
+  const isDevice = isLeaf(branch);
   return {
     ...branch,
-    text: textOf(branch, cpu),
+    text: clip(textOf(branch, cpu, matrix)),
     detail: self && isDevice ? linkText(self) : undefined,
     column: isDevice ? Number.POSITIVE_INFINITY : column,
-    branches: branch.branches.map((child) => place(child, column + 1, cpu)),
+    branches: branch.branches.map((child) => place(child, column + 1, cpu, matrix)),
   };
 }
 
@@ -121,32 +151,32 @@ function columnsOf(all: readonly Placed[]): { x: number; width: number }[] {
 }
 
 export function layOut(topology: PciTopology, whole: Branch, matrix: P2pMatrix): Picture {
-  const root = place(withDevices(whole), 0, topology.cpu);
+  const root = place(fit(withDevices(whole)), 0, topology.cpu, matrix);
+  const groups = groupNumbers(matrix);
   const columns = columnsOf(flatten(root));
   const boxes: Box[] = [];
   const trunks: Trunk[] = [];
-  const rows: { index: number; y: number }[] = [];
+  const rows: { devices: readonly number[]; y: number }[] = [];
   const top = margin + titleHeight + boxHeight;
-  const kindOf = (self: PciFunction | undefined, isDevice: boolean): Box['kind'] => {
+  const boxKind = (self: PciFunction | undefined, isDevice: boolean): Box['kind'] => {
     if (isDevice) return 'device';
     return self ? 'bridge' : 'host';
   };
 
   /** Places a node and its children in the next rows. Returns the y position of its centre. */
   const put = (branch: Placed): number => {
-    const isDevice = branch.branches.length === 0;
+    const isDevice = isLeaf(branch);
     const middles = branch.branches.map(put);
     const y = isDevice
       ? top + rows.length * rowHeight + rowHeight / 2
       : ((middles[0] ?? 0) + (middles.at(-1) ?? 0)) / 2;
-    const [index] = branch.devices;
-    if (isDevice && index !== undefined) rows.push({ index, y });
+    if (isDevice) rows.push({ devices: branch.devices, y });
     const { x, width } = columns.at(isDevice ? -1 : branch.column) ?? { x: 0, width: 0 };
     const { text, detail, self, verdicts } = branch;
-    boxes.push({ x, y: y - boxHeight / 2, width, height: boxHeight, text, detail, kind: kindOf(self, isDevice) });
+    boxes.push({ x, y: y - boxHeight / 2, width, height: boxHeight, text, detail, kind: boxKind(self, isDevice) });
     if (!isDevice) {
       const to = branch.branches.map((child, i) => ({
-        x: columns.at(child.branches.length === 0 ? -1 : child.column)?.x ?? 0,
+        x: columns.at(isLeaf(child) ? -1 : child.column)?.x ?? 0,
         y: middles[i] ?? 0,
       }));
       trunks.push({ from: { x: x + width, y }, x: x + width + gap / 2, to, verdicts });
@@ -165,22 +195,15 @@ export function layOut(topology: PciTopology, whole: Branch, matrix: P2pMatrix):
       { x: cellsAt + (i + 0.5) * cellSize, y: top - boxHeight / 2, text, align: 'middle' as const },
     ];
   });
-  const cells = rows.flatMap(({ index, y }, i) =>
-    rows.flatMap((other, j): Cell[] =>
-      i === j
-        ? []
-        : [
-            {
-              ...{
-                x: cellsAt + j * cellSize + 1,
-                y: y - rowHeight / 2 + 1,
-                width: cellSize - 2,
-                height: rowHeight - 2,
-              },
-              verdict: matrix.verdict(index, other.index),
-            },
-          ],
-    ),
+  const cells = rows.flatMap(({ devices, y }, i) =>
+    rows.flatMap((other, j): Cell[] => {
+      // Each device is a list of its own, for the pairs within a row.
+      const lists = i === j ? devices.map((device) => [device]) : [devices, other.devices];
+      const verdicts = lists.length < 2 ? [] : verdictsBetween(lists, matrix, groups);
+      if (verdicts.length === 0) return [];
+      const at = { x: cellsAt + j * cellSize + 1, y: y - rowHeight / 2 + 1 };
+      return [{ ...at, width: cellSize - 2, height: rowHeight - 2, verdicts }];
+    }),
   );
   const bottom = top + rows.length * rowHeight;
   let legendAt = margin;
@@ -190,7 +213,15 @@ export function layOut(topology: PciTopology, whole: Branch, matrix: P2pMatrix):
     legendAt += item.width + padding + textWidth(text) + gap / 2;
     return item;
   });
-  const title = `${String(rows.length)} PCI devices: whether DMA of one reaches the memory of another`;
+  if (cells.some(({ verdicts }) => verdicts.length > 1)) {
+    const text = 'several colours: some of the pairs each; the tree shows at which bridge';
+    labels.push({ x: legendAt, y: bottom + 24 + 9, text, align: 'start' });
+    legendAt += textWidth(text) + gap / 2;
+  }
+  const count = matrix.devices.length;
+  const title =
+    `${String(count)} PCI devices: whether DMA of one reaches the memory of another` +
+    (rows.length < count ? `; what is alike shares one of ${String(rows.length)} rows` : '');
   const right = Math.max(cellsAt + rows.length * cellSize, legendAt - gap / 2, margin + textWidth(title) * 1.3);
   return {
     width: Math.ceil(right + margin),

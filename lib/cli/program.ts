@@ -10,6 +10,7 @@ import { exitCodeLines } from './exit-codes';
 import { addExport } from './export';
 import { addMan } from './man';
 import { addRecord } from './record';
+import { addRun } from './run';
 import { addShare } from './share';
 import { addTopology } from './topology';
 
@@ -23,6 +24,7 @@ export function createProgram(): Command {
     .description('PCI peer-to-peer memory through VFIO, IOMMUFD and dma-buf')
     .version(version(), '-V, --version', 'print the version')
     .showHelpAfterError('(vfio-dmabuf --help tells how)')
+    .enablePositionalOptions()
     .exitOverride()
     .addHelpText(
       'after',
@@ -33,7 +35,18 @@ ${exitCodeLines().join('\n')}
 VFIO_DMABUF_KERNEL=fake (or fake:MACHINE) tries everything on a kernel that needs no hardware.
 `,
     );
-  const commands = [addDoctor, addRecord, addDevices, addTopology, addBind, addExport, addShare, addCompletion, addMan];
+  const commands = [
+    addDoctor,
+    addRecord,
+    addDevices,
+    addTopology,
+    addBind,
+    addExport,
+    addShare,
+    addRun,
+    addCompletion,
+    addMan,
+  ];
   for (const add of commands) add(program);
   return program;
 }

@@ -1,5 +1,6 @@
 // Draws the picture of a host as standalone SVG without scripts or embedded fonts.
-import type { Box, Picture, Trunk } from './picture';
+import type { P2pVerdict } from '../pci/p2p-path';
+import type { Box, Cell, Picture, Trunk } from './picture';
 import { verdictLooks } from './verdict';
 
 const fontSize = 12.5;
@@ -63,6 +64,40 @@ function drawTrunk({ from, x, to, verdicts }: Trunk): string {
     .join('');
 }
 
+/** Draws the cells of a row: its rectangles as one path for each verdict, and its letters as one text. */
+function drawRow(row: readonly Cell[]): string {
+  const shapes = new Map<P2pVerdict, string>();
+  const letters = new Map<string, { xs: number[]; text: string }>();
+  for (const { x, y, width, height, verdicts } of row) {
+    for (const [i, verdict] of verdicts.entries()) {
+      const part = width / verdicts.length;
+      const path = `M${String(x + i * part)} ${String(y)}h${String(part)}v${String(height)}h${String(-part)}z`;
+      shapes.set(verdict, (shapes.get(verdict) ?? '') + path);
+    }
+    const [only] = verdicts;
+    if (!only || verdicts.length > 1) continue; // stripes need no letter
+    const { ink, letter } = verdictLooks[only];
+    const written = letters.get(ink) ?? { xs: [], text: '' };
+    written.xs.push(x + width / 2);
+    written.text += letter;
+    letters.set(ink, written);
+  }
+  const [{ y, height } = { y: 0, height: 0 }] = row;
+  return [
+    ...[...shapes].map(([verdict, d]) => element('path', { d, fill: verdictLooks[verdict].cell })),
+    ...[...letters].map(([fill, { xs, text: words }]) => {
+      const at = { x: xs.join(' '), y: y + height / 2 + fontSize * 0.35, 'text-anchor': 'middle', fill };
+      return element('text', at, words);
+    }),
+  ].join('');
+}
+
+function drawCells(cells: readonly Cell[]): string[] {
+  const rows = new Map<number, Cell[]>();
+  for (const cell of cells) rows.set(cell.y, [...(rows.get(cell.y) ?? []), cell]);
+  return [...rows.values()].map(drawRow);
+}
+
 export function toSvg({ width, height, title, boxes, trunks, cells, labels, legend }: Picture): string {
   const parts = [
     element('title', {}, escape(title)),
@@ -70,12 +105,7 @@ export function toSvg({ width, height, title, boxes, trunks, cells, labels, lege
     text(24, 36, title, { 'font-size': 16, 'font-weight': 'bold' }),
     ...trunks.map(drawTrunk),
     ...boxes.map(drawBox),
-    ...cells.map(({ verdict, ...at }) => {
-      const { cell, ink, letter } = verdictLooks[verdict];
-      const middle = { x: at.x + at.width / 2, y: at.y + at.height / 2 };
-      const mark = text(middle.x, middle.y, letter, { 'text-anchor': 'middle', fill: ink });
-      return element('rect', { ...at, rx: 3, fill: cell }) + mark;
-    }),
+    ...drawCells(cells),
     ...labels.map(({ x, y, text: words, align }) => text(x, y, words, { 'text-anchor': align, fill: '#5b6779' })),
     ...legend.map(({ verdict, text: words, ...at }) => {
       const { cell, ink, letter } = verdictLooks[verdict];

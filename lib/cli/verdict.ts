@@ -1,5 +1,5 @@
 // The texts and colours of verdicts.
-import type { P2pVerdict } from '../pci/p2p';
+import type { P2pVerdict } from '../pci/p2p-path';
 import type { Style } from './output';
 
 /**

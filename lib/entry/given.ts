@@ -1,8 +1,7 @@
 // Connects the lower modules with the higher ones: error hints, fake kernels for VFIO_DMABUF_KERNEL, and the types of
 // parent classes. Every entry point of the package imports this file.
 import { giveHints } from '../errors/errors';
-import { FakeKernel } from '../fake/kernel';
-import { machines } from '../fake/machines';
+import type * as Late from './fakes';
 import { hintFor } from '../hints';
 import type { Ioas } from '../iommufd/ioas';
 import type { Iommufd } from '../iommufd/iommufd';
@@ -26,7 +25,6 @@ declare module '../lifetime/parents' {
 }
 
 giveHints(hintFor);
-giveFakeKernels(
-  Object.fromEntries(Object.entries(machines).map(([name, machine]) => [name, () => new FakeKernel(machine)])),
-  (host) => FakeKernel.ofHost(host),
-);
+// Most programs use no fake kernel: it is loaded with the first one.
+// eslint-disable-next-line @typescript-eslint/no-require-imports
+giveFakeKernels(() => (require('./fakes') as typeof Late).fakes);

@@ -11,6 +11,7 @@ import { barFlags, configSpace } from './config-space';
 import { deviceKinds, type DeviceKind } from './devices';
 import { bridges } from './bridges';
 import { addressOf, bridgeAddress, defaultCpu, functionsOf, mdevUuid, type Machine } from './machine';
+import { machineText } from './machine-text';
 import { reference } from './machines';
 import { realiseRecorded } from './recorded-host';
 import { checkRecorded, type RecordedHost } from '../kernel/recorded';
@@ -79,7 +80,7 @@ function reservedRegions({ iommu }: Machine): string {
 }
 
 /** The parent folder of the sysfs trees: TMPDIR if it is set, otherwise /dev/shm if it exists. */
-function parentFolder(): string {
+export function parentFolder(): string {
   const memory = '/dev/shm';
   if (process.env['TMPDIR']) return tmpdir();
   try {
@@ -90,32 +91,36 @@ function parentFolder(): string {
   }
 }
 
-function make(machine: Machine): KernelHandle {
+/** A machine's text form, and the function that writes its sysfs to a folder. */
+export interface Prepared {
+  text: string;
+  writeSysfs: (folder: string) => void;
+}
+
+export function prepare(machine: Machine): Prepared {
   const { devices, sysfs } = realise(machine);
   const mdevs = (machine.mdevs ?? []).map(({ type }, i) => ({ cdev: `vfio${String(devices.length + i)}`, type }));
   const { lastIova, reserved, capability = 0n, extendedCapability = 0n } = machine.iommu;
+  const iommufd = machine.iommufd ?? true;
+  const iommu = { lastIova, reserved: [...reserved], capability, extendedCapability };
+  return {
+    text: machineText({ iommufd, iommu, devices, mdevs }),
+    writeSysfs: (folder) => {
+      writeSysfs(folder, sysfs, machine.cpu ?? defaultCpu, iommufd, iommu);
+      for (const [i, { cdev, type }] of mdevs.entries()) {
+        const group = 2 * machine.ports.length + functionsOf(machine).length + i;
+        writeMdev(folder, { uuid: mdevUuid(i), type, cdev, group });
+      }
+    },
+  };
+}
+
+function make(machine: Machine): KernelHandle {
+  const prepared = prepare(machine);
   const parent = parentFolder();
-  const handle = kernelCall({ path: parent }, () =>
-    native.fakeKernel(
-      {
-        iommufd: machine.iommufd ?? true,
-        iommu: { lastIova, reserved: [...reserved], capability, extendedCapability },
-        devices,
-        mdevs,
-      },
-      parent,
-    ),
-  );
+  const handle = kernelCall({ path: parent }, () => native.fakeKernel(prepared.text, parent));
   try {
-    writeSysfs(native.fakeSysfs(handle), sysfs, machine.cpu ?? defaultCpu, machine.iommufd ?? true);
-    for (const [i, { cdev, type }] of mdevs.entries()) {
-      writeMdev(native.fakeSysfs(handle), {
-        uuid: mdevUuid(i),
-        type,
-        cdev,
-        group: 2 * machine.ports.length + functionsOf(machine).length + i,
-      });
-    }
+    prepared.writeSysfs(native.fakeSysfs(handle));
   } catch (error) {
     native.fakeShutdown(handle); // with the files written so far
     throw error;
@@ -127,13 +132,13 @@ function makeRecorded(host: RecordedHost, { iommu }: Machine): KernelHandle {
   const { devices, reserved, write } = realiseRecorded(host);
   const { lastIova, capability = 0n, extendedCapability = 0n } = iommu;
   const parent = parentFolder();
-  const described = {
+  const text = machineText({
     iommufd: true,
     iommu: { lastIova, reserved, capability, extendedCapability },
     devices,
     mdevs: [],
-  };
-  const handle = kernelCall({ path: parent }, () => native.fakeKernel(described, parent));
+  });
+  const handle = kernelCall({ path: parent }, () => native.fakeKernel(text, parent));
   try {
     write(native.fakeSysfs(handle));
   } catch (error) {

@@ -31,6 +31,12 @@ export interface SysfsDevice {
   hasFile: boolean;
 }
 
+/** Intel's capability registers. */
+export interface SysfsIommu {
+  capability: bigint;
+  extendedCapability: bigint;
+}
+
 /** Creates a relative symbolic link at `path`, like the kernel's links. */
 export function link(target: string, path: string): void {
   mkdirSync(dirname(path), { recursive: true });
@@ -41,6 +47,52 @@ function hex(value: number, digits: number): string {
   return `0x${value.toString(16).padStart(digits, '0')}\n`;
 }
 
+/** The path of the IOMMU's folder, below the root. */
+const iommuFolder = 'devices/virtual/iommu/dmar0';
+
+/** Writes the Intel IOMMU, whose registers programs read to know the width of IOVAs. */
+function writeIommu(root: string, { capability, extendedCapability }: SysfsIommu): void {
+  const registers = join(root, iommuFolder, 'intel-iommu');
+  mkdirSync(registers, { recursive: true });
+  const files = {
+    address: 'fed90000\n',
+    cap: `${capability.toString(16)}\n`,
+    ecap: `${extendedCapability.toString(16)}\n`,
+    version: '1:0\n',
+  };
+  for (const [name, content] of Object.entries(files)) writeFileSync(join(registers, name), content);
+  link(join(root, iommuFolder), join(root, 'class/iommu/dmar0'));
+}
+
+/** The names by which programs find a device's driver, from its config space. */
+function identify({ vendor, device, classCode, config, driver, address }: SysfsDevice): Record<string, string> {
+  const bridge = 1; // the header's type; a bridge has its subsystem in a capability, if at all
+  const read = (offset: number) =>
+    config[0x0e] === bridge ? 0 : (config[offset] ?? 0) | ((config[offset + 1] ?? 0) << 8);
+  const [subVendor, subDevice] = [read(0x2c), read(0x2e)];
+  const upper = (value: number, digits: number) => value.toString(16).toUpperCase().padStart(digits, '0');
+  const [base, sub, programming] = [classCode >> 16, (classCode >> 8) & 0xff, classCode & 0xff];
+  const modalias =
+    `pci:v${upper(vendor, 8)}d${upper(device, 8)}sv${upper(subVendor, 8)}sd${upper(subDevice, 8)}` +
+    `bc${upper(base, 2)}sc${upper(sub, 2)}i${upper(programming, 2)}`;
+  const events = [
+    ...(driver === undefined ? [] : [`DRIVER=${driver}`]),
+    `PCI_CLASS=${classCode.toString(16).toUpperCase()}`,
+    `PCI_ID=${upper(vendor, 4)}:${upper(device, 4)}`,
+    `PCI_SUBSYS_ID=${upper(subVendor, 4)}:${upper(subDevice, 4)}`,
+    `PCI_SLOT_NAME=${address}`,
+    `MODALIAS=${modalias}`,
+  ];
+  return {
+    subsystem_vendor: hex(subVendor, 4),
+    subsystem_device: hex(subDevice, 4),
+    modalias: `${modalias}\n`,
+    uevent: `${events.join('\n')}\n`,
+  };
+}
+
+const legacyInterrupt = 11; // the line of QEMU's PCI devices
+
 function writeDevice(root: string, device: SysfsDevice): void {
   const parent = device.parent === undefined ? [] : [device.parent];
   const folder = join(root, 'devices/pci0000:00', ...parent, device.address);
@@ -50,6 +102,9 @@ function writeDevice(root: string, device: SysfsDevice): void {
     device: hex(device.device, 4),
     class: hex(device.classCode, 6),
     revision: hex(device.revision, 2),
+    ...identify(device),
+    irq: `${String(device.config[0x3d] ? legacyInterrupt : 0)}\n`,
+    enable: `${device.driver === 'pcieport' ? '1' : '0'}\n`,
     config: device.config,
     resource: device.resource,
     numa_node: '-1\n',
@@ -84,6 +139,7 @@ function writeDevice(root: string, device: SysfsDevice): void {
   mkdirSync(group, { recursive: true });
   writeFileSync(join(group, 'reserved_regions'), device.reserved);
   link(group, join(folder, 'iommu_group'));
+  link(join(root, iommuFolder), join(folder, 'iommu'));
   link(folder, join(group, 'devices', device.address));
 
   if (device.cdev === undefined) return;
@@ -135,6 +191,12 @@ export function writeHostFiles(root: string, iommufd: boolean): void {
     writeNumber(root, folder, major, minor);
     link(folder, join(root, 'class', className, name));
   }
+  for (const module of ['vfio', 'vfio_iommu_type1', 'vfio_pci']) {
+    mkdirSync(join(root, 'module', module), { recursive: true });
+    writeFileSync(join(root, 'module', module, 'initstate'), 'live\n');
+  }
+  mkdirSync(join(root, 'module/vfio/parameters'), { recursive: true });
+  writeFileSync(join(root, 'module/vfio/parameters/enable_unsafe_noiommu_mode'), 'N\n');
   mkdirSync(join(root, 'module/udmabuf/parameters'), { recursive: true });
   const parameters = { list_limit: 1024, size_limit_mb: 0x7fff_ffff };
   for (const [name, value] of Object.entries(parameters)) {
@@ -156,9 +218,11 @@ export function writeSysfs(
   devices: readonly SysfsDevice[],
   cpu: { vendor: string; family: number },
   iommufd: boolean,
+  iommu: SysfsIommu,
 ): void {
   mkdirSync(root, { recursive: true });
   writeCpu(root, cpu);
+  writeIommu(root, iommu);
   for (const device of devices) writeDevice(root, device);
   writeHostFiles(root, iommufd);
 }

@@ -14,7 +14,7 @@ import { options, string } from '../errors/validate';
 import { kernelRelease, procOf, rootOf } from '../pci/host-root';
 import { usersOf } from '../pci/in-use';
 import { obstacles } from '../pci/obstacles';
-import type { P2pVerdict } from '../pci/p2p';
+import type { P2pVerdict } from '../pci/p2p-path';
 import { PciTopology } from '../pci/topology';
 import { generic, isHeldByVfio, isVfioDriver } from '../pci/vfio-driver';
 import { VfioDevice } from '../vfio/device';

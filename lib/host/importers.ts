@@ -13,7 +13,7 @@ const refuse: Readonly<Record<string, string>> = {
   ionic_rdma: 'it handles no revocation',
   rdma_rxe: 'it imports no dma-bufs',
   siw: 'it imports no dma-bufs',
-  vgem: 'it imports no dma-bufs of other memory',
+  vgem: 'it handles no revocation',
 };
 
 export function importers(sysfs: string): Finding[] {
@@ -26,7 +26,7 @@ export function importers(sysfs: string): Finding[] {
     return [
       good(
         'importers',
-        `beside IOMMUFD, dma-bufs of VFIO can be imported by ${able.join(', ')}, if the kernel finds a way between the devices${but}`,
+        `beside IOMMUFD, dma-bufs of VFIO can be imported by ${able.join(', ')}, if the kernel finds a way between the devices (else EINVAL)${but}. The kernel refuses all others with EOPNOTSUPP`,
       ),
     ];
   }

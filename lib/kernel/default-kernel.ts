@@ -6,35 +6,36 @@ import { parseRecorded, type RecordedHost } from './recorded';
 import { instance } from '../errors/validate';
 
 let chosen: Kernel | undefined;
-let fakes: Readonly<Record<string, () => Kernel>> = {};
-let fakeOfHost: ((host: RecordedHost) => Kernel) | undefined;
+/** @internal */
+export interface Fakes {
+  readonly machines: readonly string[];
+  /** `undefined` for an unknown machine. */
+  readonly create: (machine: string) => Kernel | undefined;
+  readonly ofHost: (host: RecordedHost) => Kernel;
+}
+let fakes: (() => Fakes) | undefined;
 
 /**
- * Sets the functions that create fake kernels, by machine name and of a recorded host. They are in a folder that depends on this one.
+ * Sets the function that loads the fake kernels. They are in a folder that depends on this one.
  * @internal
  */
-export function giveFakeKernels(
-  given: Readonly<Record<string, () => Kernel>>,
-  ofHost: (host: RecordedHost) => Kernel,
-): void {
-  fakes = given;
-  fakeOfHost = ofHost;
+export function giveFakeKernels(load: () => Fakes): void {
+  fakes = load;
 }
 
 function choose(): Kernel {
   const name = process.env['VFIO_DMABUF_KERNEL'] ?? 'system';
-  if (name === 'system') return Kernel.system;
+  if (name === 'system' || !fakes) return Kernel.system;
+  const { machines, create, ofHost } = fakes();
   const wanted = name === 'fake' ? 'reference' : name.replace(/^fake:/, '');
-  if (/^fake:.*[/.]/.test(name) && fakeOfHost) return fakeOfHost(parseRecorded(readFileSync(wanted, 'utf8')));
-  const make = Object.hasOwn(fakes, wanted) ? fakes[wanted] : undefined;
-  if (!/^fake(:|$)/.test(name) || !make) {
-    throw codedError(
-      'ERR_UNKNOWN_KERNEL',
-      `VFIO_DMABUF_KERNEL is '${name}'; it can be system, fake or fake:MACHINE, where MACHINE is one of ` +
-        `${Object.keys(fakes).join(', ')}, or the path of a recorded host (host.json)`,
-    );
-  }
-  return make();
+  if (/^fake:.*[/.]/.test(name)) return ofHost(parseRecorded(readFileSync(wanted, 'utf8')));
+  const kernel = /^fake(:|$)/.test(name) ? create(wanted) : undefined;
+  if (kernel) return kernel;
+  throw codedError(
+    'ERR_UNKNOWN_KERNEL',
+    `VFIO_DMABUF_KERNEL is '${name}'; it can be system, fake or fake:MACHINE, where MACHINE is one of ` +
+      `${machines.join(', ')}, or the path of a recorded host (host.json)`,
+  );
 }
 
 /**

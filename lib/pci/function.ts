@@ -4,6 +4,7 @@ import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { attempt, linked, list, text } from '../kernel/look';
 import { pciCapabilities, type ExpressPort, type PciCapability } from './capabilities';
+import { configGap, silence, type ConfigSpace, type PciGap } from './gap';
 import { toLink, type PciLink } from './link';
 
 /** The window of a base address register. */
@@ -22,10 +23,7 @@ export interface PciBar {
   sizes: bigint[];
 }
 
-/**
- * Access Control Services of a function. `unreadable`: the function has extended config space, which may contain them,
- * but only root can read it.
- */
+/** Access Control Services of a function. `unreadable`: not seen; {@link PciFunction.gaps} has the reason. */
 export type PciAcs =
   | { state: 'absent' | 'unreadable' }
   | {
@@ -67,7 +65,10 @@ export interface PciFunction {
   /** The name of its VFIO character device, for example 'vfio0'. */
   readonly cdev: string | undefined;
   readonly bars: readonly PciBar[];
-  /** undefined: there is no PCI Express link, or the link is down. */
+  /**
+   * undefined: there is no PCI Express link, or the link is down. A virtual function has the link of its physical
+   * function.
+   */
   readonly link: PciLink | undefined;
   /** The PCI Express device/port type; undefined: a conventional function, or its config space is not readable. */
   readonly port: ExpressPort | undefined;
@@ -75,14 +76,26 @@ export interface PciFunction {
   readonly sriov: PciSriov | undefined;
   /** The address of the physical function, if this is a virtual function. */
   readonly physicalFunction: string | undefined;
+  /** The decoded capabilities. Users other than root see none. */
+  readonly capabilities: readonly PciCapability[];
+  /** The type of the header: 0 for a device, 1 for a PCI bridge, 2 for a CardBus bridge; undefined: not seen. */
+  readonly headerType: number | undefined;
+  /** Whether the device has several functions; undefined: not seen. */
+  readonly multifunction: boolean | undefined;
+  /** The device's serial number, for example 'e8-eb-d3-03-00-9c-7a-40', as lspci shows it; undefined: none was seen. */
+  readonly serialNumber: string | undefined;
+  /** The name of the slot that it is plugged into; undefined: neither the firmware nor the port above reports one. */
+  readonly slot: string | undefined;
+  /** What could not be seen of it; empty: everything was seen. */
+  readonly gaps: readonly PciGap[];
 }
 
-/** A function without its place in the tree. @internal */
-export type LoneFunction = Omit<PciFunction, 'hostBridge' | 'parent' | 'children'>;
+/** A function without its place in the tree, and without what others tell of it. @internal */
+export type LoneFunction = Omit<PciFunction, 'hostBridge' | 'parent' | 'children' | 'slot'>;
 
 const shownAsIs = [
   ...(['vendor', 'device', 'classCode', 'revision', 'driver', 'numaNode', 'iommuGroup', 'cdev', 'bars'] as const),
-  ...(['link', 'port', 'acs', 'sriov', 'physicalFunction'] as const),
+  ...(['link', 'port', 'acs', 'sriov', 'physicalFunction', 'serialNumber', 'slot', 'gaps'] as const),
 ];
 
 // The flags in sysfs's `resource` file (include/linux/ioport.h).
@@ -116,13 +129,8 @@ function toBars(resource: string, capabilities: readonly PciCapability[]): PciBa
     });
 }
 
-/**
- * The size of a conventional function's config space, in bytes. Users other than root can read only the first 64 bytes.
- */
-const conventionalSize = 0x100;
-
-function toAcs(config: Uint8Array, size: number, capabilities: readonly PciCapability[]): PciAcs {
-  if (config.length < conventionalSize && size !== conventionalSize) return { state: 'unreadable' };
+function toAcs(capabilities: readonly PciCapability[], gaps: readonly PciGap[]): PciAcs {
+  if (gaps.length > 0) return { state: 'unreadable' };
   const capability = capabilities.find((found) => found.type === 'acs');
   if (!capability) return { state: 'absent' };
   const { requestRedirect, completionRedirect, egressControl } = capability;
@@ -151,22 +159,79 @@ export function shownFunction<T extends PciFunction>(found: T): T {
   ) as T;
 }
 
-/** Reads a function's folder in sysfs. @internal */
-export function readFunction(folder: string, address: string): LoneFunction {
+function readConfig(folder: string, live: boolean): ConfigSpace {
+  const file = join(folder, 'config');
+  const bytes = attempt(() => new Uint8Array(readFileSync(file))) ?? new Uint8Array();
+  return { bytes, size: attempt(() => statSync(file).size) ?? bytes.length, live };
+}
+
+/** The vendor and device ID in config space; undefined where they are not seen. Those of virtual functions are ones. */
+function idsIn({ bytes }: ConfigSpace): { vendor?: number; device?: number; classCode?: number } {
+  if (bytes.length < 0x40) return {};
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const vendor = view.getUint16(0, true);
+  if (vendor === 0 || vendor === 0xffff) return {};
+  return { vendor, device: view.getUint16(2, true), classCode: view.getUint32(8, true) >>> 8 };
+}
+
+/** As lspci shows it: the most significant byte first. */
+function serialNumber(capabilities: readonly PciCapability[]): string | undefined {
+  const found = capabilities.find(({ name }) => name === 'serial-number');
+  if (!found || found.bytes.length < 12) return undefined;
+  const bytes = [...found.bytes.subarray(4, 12)].reverse();
+  return bytes.some((byte) => byte !== 0)
+    ? bytes.map((byte) => byte.toString(16).padStart(2, '0')).join('-')
+    : undefined;
+}
+
+/** As Linux has it: function 0 has a bit for it, the others are of such a device, and virtual functions are not. */
+function isMultifunction(address: string, header: number | undefined, physical: string | undefined) {
+  if (physical !== undefined) return false;
+  if (!address.endsWith('.0')) return true;
+  return header === undefined ? undefined : (header & 0x80) !== 0;
+}
+
+/** A function of which only the address is known. @internal */
+export function unseenFunction(address: string, reason: string): LoneFunction {
+  return {
+    address,
+    ...{ vendor: 0, device: 0, classCode: 0, revision: 0, driver: undefined, numaNode: undefined },
+    ...{ iommuGroup: undefined, cdev: undefined, bars: [], link: undefined, port: undefined },
+    acs: { state: 'unreadable' },
+    ...{ sriov: undefined, physicalFunction: undefined, capabilities: [], headerType: undefined },
+    ...{ multifunction: undefined, serialNumber: undefined },
+    gaps: [{ what: 'function', text: reason, root: false }],
+  };
+}
+
+/**
+ * Reads a function's folder in sysfs.
+ *
+ * @param live whether this is sysfs itself, and not a copy
+ * @returns undefined: the folder has nothing that identifies the function
+ * @internal
+ */
+export function readFunction(folder: string, address: string, live: boolean): LoneFunction | undefined {
   const read = (file: string) => text(join(folder, file)).trim();
-  const configFile = join(folder, 'config');
-  const config = attempt(() => new Uint8Array(readFileSync(configFile))) ?? new Uint8Array();
-  const size = attempt(() => statSync(configFile).size) ?? config.length;
-  const capabilities = pciCapabilities(config);
+  const config = readConfig(folder, live);
+  const ids = idsIn(config);
+  const vendor = number(folder, 'vendor') ?? ids.vendor;
+  if (vendor === undefined) return undefined;
+  const silent = silence(config, read('power_state'));
+  const capabilities = silent ? [] : pciCapabilities(config.bytes);
+  const gap = silent ?? configGap(config, capabilities);
+  const gaps = gap ? [gap] : [];
   const express = capabilities.find((found) => found.type === 'express');
+  const header = silent ? undefined : config.bytes[0x0e];
+  const virtual = linked(join(folder, 'physfn'));
   const group = linked(join(folder, 'iommu_group'));
   const node = number(folder, 'numa_node') ?? -1;
   const totalVfs = number(folder, 'sriov_totalvfs');
   return {
     address,
-    vendor: number(folder, 'vendor') ?? 0,
-    device: number(folder, 'device') ?? 0,
-    classCode: number(folder, 'class') ?? 0,
+    vendor,
+    device: number(folder, 'device') ?? ids.device ?? 0,
+    classCode: number(folder, 'class') ?? ids.classCode ?? 0,
     revision: number(folder, 'revision') ?? 0,
     driver: linked(join(folder, 'driver')),
     numaNode: node < 0 ? undefined : node,
@@ -180,8 +245,13 @@ export function readFunction(folder: string, address: string): LoneFunction {
       read('max_link_width'),
     ),
     port: express?.port,
-    acs: toAcs(config, size, capabilities),
+    acs: toAcs(capabilities, gaps),
     sriov: totalVfs === undefined ? undefined : { totalVfs, numVfs: number(folder, 'sriov_numvfs') ?? 0 },
-    physicalFunction: linked(join(folder, 'physfn')),
+    physicalFunction: virtual,
+    capabilities,
+    headerType: header === undefined ? undefined : header & 0x7f,
+    multifunction: isMultifunction(address, header, virtual),
+    serialNumber: serialNumber(capabilities),
+    gaps,
   };
 }

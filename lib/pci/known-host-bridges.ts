@@ -21,18 +21,15 @@ const known: Readonly<Record<number, readonly number[] | 'all'>> = {
   [nvidia]: [0x2f95, 0x2f96, 0x2f97, 0x2f98],
 };
 
-/**
- * Returns the function that identifies a host bridge: the first one on its bus, if it is function 00.0 or a root port.
- */
-export function hostBridgeFunction(rootBus: readonly PciFunction[]): PciFunction | undefined {
-  const [first] = rootBus;
-  return first && (first.address.endsWith(':00.0') || first.port === 'root-port') ? first : undefined;
-}
-
 /** Whether Linux trusts the host bridge. `same`: both devices are below it. */
 export function isKnownHostBridge({ vendor, device }: PciFunction, same: boolean): boolean {
   const devices = known[vendor];
   if (devices === undefined) return false;
   if (devices === 'all') return true;
   return devices.includes(device) && (same || !(vendor === intel && sameHostBridgeOnly.includes(device)));
+}
+
+/** Whether Linux trusts the host bridge for two devices that are both below it, and only for these. */
+export function isKnownWithin(bridge: PciFunction): boolean {
+  return isKnownHostBridge(bridge, true) && !isKnownHostBridge(bridge, false);
 }

@@ -3,9 +3,18 @@ import { shown } from '../addon/shown';
 import { type Key, onlyInside } from '../errors/key';
 import { integer, outOfRange } from '../errors/validate';
 import type { PciFunction } from './function';
-import type { P2pPath, P2pRules, P2pVerdict } from './p2p';
+import type { P2pRules } from './p2p';
+import type { P2pPath, P2pVerdict } from './p2p-path';
 
 const verdicts = ['direct', 'host-bridge', 'unsupported', 'unknown'] as const satisfies readonly P2pVerdict[];
+
+/** Devices with the same verdicts. */
+export interface P2pGroup {
+  /** The devices, as indices of the matrix, ascending. */
+  devices: number[];
+  /** The verdict on any two of them; undefined: it is one device. */
+  within: P2pVerdict | undefined;
+}
 
 /** The verdicts on all pairs of {@link devices}. A verdict applies in both directions. */
 export class P2pMatrix {
@@ -50,6 +59,32 @@ export class P2pMatrix {
     this.#at(i, 'i');
     this.#at(j, 'j');
     return verdicts[this.#cells[i * this.devices.length + j] ?? -1] ?? 'unknown';
+  }
+
+  /**
+   * Groups the devices so that the verdict on two devices depends only on their groups. It is the smallest number of
+   * groups with that property, in the order of their first devices.
+   */
+  groups(): P2pGroup[] {
+    const count = this.devices.length;
+    const found = new Map<number, P2pGroup>();
+    // With the group's own verdict in the diagonal, the rows of its devices are equal.
+    for (const [code, within] of verdicts.entries()) {
+      const alike = new Map<string, number[]>();
+      for (let i = 0; i < count; i += 1) {
+        const row = Buffer.from(this.#cells.subarray(i * count, (i + 1) * count));
+        row[i] = code;
+        const key = row.toString('latin1');
+        const members = alike.get(key);
+        if (members) members.push(i);
+        else alike.set(key, [i]);
+      }
+      for (const devices of alike.values()) {
+        if (devices.length > 1) for (const device of devices) found.set(device, { devices, within });
+      }
+    }
+    const groups = this.devices.map((_, i) => found.get(i) ?? { devices: [i], within: undefined });
+    return groups.filter(({ devices }, i) => devices[0] === i);
   }
 
   /**

@@ -2,55 +2,12 @@
 // (drivers/pci/p2pdma.c, Linux 7.3) and the properties in sysfs.
 import { shownObject, type Shown } from '../addon/shown';
 import type { PciFunction } from './function';
-import { hostBridgeFunction, isKnownHostBridge } from './known-host-bridges';
-
-/**
- * The kernel's verdict on a pair of functions.
- *
- * - `direct`: the lowest common bridge routes the DMA. It does not reach the host bridge.
- * - `host-bridge`: the DMA goes through the host bridge, which the kernel trusts to route it.
- * - `unsupported`: the DMA goes through the host bridge, which the kernel does not trust. It may work, be dropped or
- *   corrupt data. The kernel's drivers do not use such a path.
- * - `unknown`: a property that determines the verdict is not readable.
- */
-export type P2pVerdict = 'direct' | 'host-bridge' | 'unsupported' | 'unknown';
-
-/** How to improve a path. */
-export interface P2pAdvice {
-  /** The advice as text. */
-  text: string;
-  /** The parameter for the kernel's command line, if the advice is one. */
-  kernelParameter: string | undefined;
-  /** The disadvantage, if any. */
-  cost: string | undefined;
-}
-
-/** The path between two functions, with its verdict. */
-export interface P2pPath {
-  from: PciFunction;
-  to: PciFunction;
-  verdict: P2pVerdict;
-  /** The kernel's distance: the bridges up from one function and down to the other; 4 behind the same switch. */
-  distance: number;
-  /**
-   * Every function on the path, including both ends. A path through the host bridge goes up to a root port and down
-   * from one.
-   */
-  hops: PciFunction[];
-  /** The lowest common bridge; undefined: only the host bridge is common. */
-  common: PciFunction | undefined;
-  /** The functions whose Access Control Services redirect the DMA to the host bridge. */
-  redirects: PciFunction[];
-  /** The functions that may redirect it: their Access Control Services are not readable. */
-  unreadable: PciFunction[];
-  /** The reason for the verdict, as a sentence. */
-  reason: string;
-  /** The bandwidth of the slowest link on the path, in GB/s in one direction; undefined: no link reports its speed. */
-  bandwidth: number | undefined;
-  /** The function below the slowest link. */
-  slowest: PciFunction | undefined;
-  advice: P2pAdvice[];
-}
+import { gapText, type PciGap } from './gap';
+import { hostTrust, type Cpu, type HostTrust } from './host-trust';
+import { advise } from './p2p-advice';
+import type { P2pPath, P2pVerdict } from './p2p-path';
+import { linkAbove } from './uplink';
+import type { PciLink } from './link';
 
 const addresses = (functions: readonly PciFunction[]) => functions.map(({ address }) => address);
 
@@ -69,18 +26,15 @@ const shownOfPath: readonly Shown<P2pPath>[] = [
 
 /** The host's properties that the rules depend on. @internal */
 export interface Host {
-  readonly cpu: { vendor: string | undefined; family: number } | undefined;
+  readonly cpu: Cpu | undefined;
   readonly hostBridges: ReadonlyMap<string, readonly PciFunction[]>;
 }
 
-/**
- * A host bridge: the functions on its bus, and for each host bridge whether DMA to its devices is routed (undefined:
- * unknown).
- */
+/** A host bridge: the functions on its bus, and for each host bridge whether DMA to its devices is routed. */
 interface Root {
   name: string;
   bus: readonly PciFunction[];
-  passesOnTo: Map<Root, boolean | undefined>;
+  passesOnTo: Map<Root, HostTrust>;
 }
 
 /**
@@ -90,27 +44,38 @@ interface Root {
 export interface Ranked {
   self: PciFunction;
   up: Ranked | undefined;
+  /** The function above it, or itself, that is on the root bus. */
+  top: PciFunction;
   root: Root;
   depth: number;
   redirects: number;
   unreadable: number;
+  /** The functions that do not respond. */
+  silent: number;
 }
 
-const redirects = ({ acs }: PciFunction): boolean => acs.state === 'present' && acs.redirects;
 const unreadable = ({ acs }: PciFunction): boolean => acs.state === 'unreadable';
 const names = (functions: readonly PciFunction[]): string => functions.map(({ address }) => address).join(', ');
-
-/** The kernel trusts AMD CPUs from this family on: Zen and later (arch/x86). */
-const firstTrustedFamily = 0x17;
+const has = ({ gaps }: PciFunction, ...kinds: PciGap['what'][]): boolean =>
+  gaps.some(({ what }) => kinds.includes(what));
+/** Whether nothing can be said about the paths of a device. */
+const isLost = (device: PciFunction): boolean => has(device, 'function', 'response', 'place');
 
 /** The P2P rules, applied to one host. @internal */
 export class P2pRules {
   readonly #host: Host;
+  readonly #off: ReadonlySet<PciFunction>;
   readonly #ranks = new Map<PciFunction, Ranked>();
   readonly #roots = new Map<string, Root>();
 
-  constructor(host: Host) {
+  /** @param off functions that are taken not to redirect */
+  constructor(host: Host, off: ReadonlySet<PciFunction> = new Set()) {
     this.#host = host;
+    this.#off = off;
+  }
+
+  #redirects(self: PciFunction): boolean {
+    return self.acs.state === 'present' && self.acs.redirects && !this.#off.has(self);
   }
 
   #root(name: string): Root {
@@ -119,7 +84,7 @@ export class P2pRules {
     const root = {
       name,
       bus: this.#host.hostBridges.get(name) ?? [],
-      passesOnTo: new Map<Root, boolean | undefined>(),
+      passesOnTo: new Map<Root, HostTrust>(),
     };
     this.#roots.set(name, root);
     return root;
@@ -132,37 +97,34 @@ export class P2pRules {
     const rank = {
       self,
       up,
+      top: up?.top ?? self,
       root: up?.root ?? this.#root(self.hostBridge),
       depth: (up?.depth ?? 0) + 1,
-      redirects: (up?.redirects ?? 0) + Number(redirects(self)),
+      redirects: (up?.redirects ?? 0) + Number(this.#redirects(self)),
       unreadable: (up?.unreadable ?? 0) + Number(unreadable(self)),
+      silent: (up?.silent ?? 0) + Number(has(self, 'response')),
     };
     this.#ranks.set(self, rank);
     return rank;
   }
 
-  #judgeHost(a: Root, b: Root): boolean | undefined {
-    const { cpu } = this.#host;
-    if (cpu?.vendor === 'AuthenticAMD' && cpu.family >= firstTrustedFamily) return true;
-    const buses = [...new Set([a, b])].map(({ bus }) => bus);
-    const judged = buses.map((bus) => hostBridgeFunction(bus));
-    if (judged.every((root) => root && isKnownHostBridge(root, a === b))) return true;
-    // A function other than 00.0 identifies the host bridge only if it is a root port, which its config space contains.
-    const unsure = buses.some(
-      (bus, i) => !judged[i] && bus[0]?.port === undefined && bus[0]?.acs.state === 'unreadable',
-    );
-    return cpu === undefined || unsure ? undefined : false;
+  #trust(a: Root, b: Root): HostTrust {
+    const known = a.passesOnTo.get(b);
+    if (known) return known;
+    const trust = hostTrust(this.#host.cpu, a, b);
+    a.passesOnTo.set(b, trust);
+    return trust;
   }
 
-  #throughHost({ root: a }: Ranked, { root: b }: Ranked): P2pVerdict {
-    if (!a.passesOnTo.has(b)) a.passesOnTo.set(b, this.#judgeHost(a, b));
-    const passes = a.passesOnTo.get(b);
-    if (passes === undefined) return 'unknown';
+  #throughHost(a: Ranked, b: Ranked): P2pVerdict {
+    const { passes } = this.#trust(a.root, b.root);
+    if (passes === undefined || a.silent + b.silent > 0) return 'unknown';
     return passes ? 'host-bridge' : 'unsupported';
   }
 
   /** Returns only the verdict. */
   judge(a: Ranked, b: Ranked): P2pVerdict {
+    if (isLost(a.self) || isLost(b.self)) return 'unknown';
     const common = meet(a, b);
     if (!common) return this.#throughHost(a, b);
     // The counts of both include the common function; count it once.
@@ -179,7 +141,8 @@ export class P2pRules {
     const verdict = this.judge(a, b);
     const top = meet(a, b);
     const common = top?.self;
-    const distance = a.depth + b.depth - 2 * (top?.depth ?? 0);
+    const placed = !has(from, 'place') && !has(to, 'place');
+    const distance = placed ? a.depth + b.depth - 2 * (top?.depth ?? 0) : undefined;
     const [up, down] = [upTo(a, top), upTo(b, top)];
     // The part that determines the verdict: up to the common function, if there is one.
     const upward = common ? [...up, common] : up;
@@ -190,22 +153,23 @@ export class P2pRules {
       verdict,
       distance,
       common,
-      redirects: deciding.filter(redirects),
+      redirects: deciding.filter((found) => this.#redirects(found)),
       unreadable: deciding.filter(unreadable),
     };
     const toHost = found.redirects.length > 0 || !common;
     const hops = toHost ? turn(upTo(a, undefined), upTo(b, undefined)) : turn(upward, down);
     const slowest = slowestOf(toHost ? hops : [...up, ...down]);
-    const told = { ...found, hops, bandwidth: slowest?.link?.bandwidth, slowest };
+    const told = { ...found, hops, bandwidth: slowest?.link.bandwidth, slowest: slowest?.below };
     return shownObject<P2pPath>(
-      { ...told, reason: this.#reason(told, toHost), advice: advise(told, toHost) },
+      { ...told, reason: this.#reason(told, a, b, toHost), advice: advise(told, toHost) },
       'P2pPath',
       ...shownOfPath,
     );
   }
 
-  #reason(path: Omit<P2pPath, 'reason' | 'advice'>, toHost: boolean): string {
-    const { from, to, common, redirects: redirecting, unreadable: hidden, verdict } = path;
+  #reason(path: Omit<P2pPath, 'reason' | 'advice'>, a: Ranked, b: Ranked, toHost: boolean): string {
+    const { from, to, common, redirects: redirecting, unreadable: hidden, hops, verdict } = path;
+    if (isLost(from) || isLost(to)) return gapText([...new Set([from, to])].filter(isLost));
     if (from === to && verdict === 'direct') return 'it is the same function';
     if (!toHost && common) {
       if (verdict === 'direct') {
@@ -213,35 +177,22 @@ export class P2pRules {
       }
       const groups = from.iommuGroup !== to.iommuGroup && from.iommuGroup !== undefined;
       return (
-        `${common.address} is above both; whether Access Control Services redirect, only root can read (${names(hidden)})` +
+        `${common.address} is above both; whether Access Control Services redirect is not known (${gapText(hidden)})` +
         (groups ? '; they probably do: the two are in different IOMMU groups' : '')
       );
     }
     const why = common
       ? `Access Control Services of ${names(redirecting)} redirect it to the host bridge`
       : 'no bridge is above both but the host bridge';
-    const { cpu, hostBridges } = this.#host;
-    const roots = [...new Set([from.hostBridge, to.hostBridge])];
-    const bridges = roots.map((name) => {
-      const root = hostBridgeFunction(hostBridges.get(name) ?? []);
-      const id = root ? ` (${hex4(root.vendor)}:${hex4(root.device)})` : '';
-      return `${name}${id}`;
-    });
-    const processor = cpu ? `${cpu.vendor ?? 'this CPU'} family ${String(cpu.family)}` : 'an unknown CPU';
-    const one = bridges.length === 1;
-    if (verdict === 'host-bridge') {
-      return `${why}, and the kernel trusts ${cpu?.vendor === 'AuthenticAMD' ? processor : bridges.join(' and ')}`;
-    }
-    const doubt = verdict === 'unknown' ? 'it cannot be told whether the kernel trusts' : 'the kernel trusts neither';
-    const or = verdict === 'unknown' ? 'or' : 'nor';
-    return `${why}, and ${doubt} ${processor} ${or} the host bridge${one ? '' : 's'} ${bridges.join(' and ')}`;
+    const silent = hops.filter((hop) => has(hop, 'response'));
+    if (silent.length > 0) return `${why}, and there is a bridge that does not respond (${gapText(silent)})`;
+    return `${why}, and ${this.#trust(a.root, b.root).reason}`;
   }
 }
 
-const hex4 = (value: number): string => value.toString(16).padStart(4, '0');
-
 /** Returns the lowest function above both, or undefined. */
 function meet(a: Ranked, b: Ranked): Ranked | undefined {
+  if (a.top !== b.top) return undefined;
   let [x, y]: [Ranked | undefined, Ranked | undefined] = [a, b];
   while (x && y && x !== y) {
     if (x.depth >= y.depth) x = x.up;
@@ -262,49 +213,12 @@ function turn(up: readonly PciFunction[], down: readonly PciFunction[]): PciFunc
   return [...up, ...[...down].reverse()].filter((hop, i, all) => hop !== all[i - 1]);
 }
 
-/** The link of a root port or downstream port is the link below it, which the function there also reports. */
-const leadsDown = ({ port }: PciFunction): boolean => port === 'root-port' || port === 'downstream-port';
-
-function slowestOf(hops: readonly PciFunction[]): PciFunction | undefined {
-  const linked = hops.filter((hop) => hop.link && !leadsDown(hop));
-  return linked.reduce<PciFunction | undefined>(
-    (least, hop) => ((hop.link?.bandwidth ?? 0) < (least?.link?.bandwidth ?? Infinity) ? hop : least),
-    undefined,
-  );
-}
-
-function advise(path: Omit<P2pPath, 'reason' | 'advice'>, toHost: boolean): P2pAdvice[] {
-  const advice: P2pAdvice[] = [];
-  const { verdict, common, redirects: redirecting, slowest, unreadable: hidden } = path;
-  if (verdict === 'unknown' && hidden.length > 0) {
-    advice.push({ text: 'run this as root, who may read config space', kernelParameter: undefined, cost: undefined });
+/** Returns the slowest of the links above these functions, and the function below it. */
+function slowestOf(hops: readonly PciFunction[]): { below: PciFunction; link: PciLink } | undefined {
+  let slowest: { below: PciFunction; link: PciLink } | undefined;
+  for (const below of hops) {
+    const link = linkAbove(below);
+    if (link && link.bandwidth < (slowest?.link.bandwidth ?? Infinity)) slowest = { below, link };
   }
-  if (common && redirecting.length > 0) {
-    const ports = redirecting.map(({ address }) => address).join(';');
-    advice.push({
-      text: `switch the redirection off, and the way is direct: boot with "pci=disable_acs_redir=${ports}"`,
-      kernelParameter: `pci=disable_acs_redir=${ports}`,
-      cost:
-        'isolation: the devices below reach each other unseen by the IOMMU, are in one IOMMU group from then on, and can ' +
-        'be given to one owner only, all together',
-    });
-  }
-  if (toHost && !common && (verdict === 'unsupported' || verdict === 'unknown')) {
-    advice.push({
-      text: 'put both behind one PCI Express switch: their traffic need not pass the host bridge then',
-      kernelParameter: undefined,
-      cost: undefined,
-    });
-  }
-  const link = slowest?.link;
-  if (slowest && link && (link.speed < link.maxSpeed || link.width < link.maxWidth)) {
-    advice.push({
-      text:
-        `the link of ${slowest.address} runs at ${String(link.speed)} GT/s x${String(link.width)}, and it could do ` +
-        `${String(link.maxSpeed)} GT/s x${String(link.maxWidth)}: see what it is plugged into, or whether it saves power`,
-      kernelParameter: undefined,
-      cost: undefined,
-    });
-  }
-  return advice;
+  return slowest;
 }

@@ -52,7 +52,9 @@ function windowsBetween(holes: readonly IovaWindow[]): IovaWindow[] {
 
 /** Returns why VFIO cannot use the device; undefined if it can. */
 function unfit(sysfs: string, device: PciFunction): string | undefined {
-  const { address, iommuGroup, driver, cdev } = device;
+  const { address, iommuGroup, driver, cdev, gaps } = device;
+  const unseen = gaps.find(({ what }) => what === 'function' || what === 'place');
+  if (unseen && iommuGroup === undefined) return `it is not known whether VFIO can use ${address}: ${unseen.text}`;
   if (iommuGroup === undefined) return `${address} is behind no IOMMU that is on`;
   if (cdev === undefined)
     return `${address} is bound to ${driver ?? 'no driver'}, not to ${vfioDriverFor(sysfs, address).driver}`;

@@ -1,25 +1,23 @@
 // PciTopology reads the tree of a host's PCI functions from sysfs.
 import { shown } from '../addon/shown';
 import { key, type Key, onlyInside } from '../errors/key';
-import { existsSync, realpathSync } from 'node:fs';
-import { basename, join } from 'node:path';
-import { attempt, list, text } from '../kernel/look';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { text } from '../kernel/look';
+import { defaultKernel } from '../kernel/default-kernel';
 import { codedError } from '../errors/errors';
 import { array, fields, options, string, u64 } from '../errors/validate';
-import { readFunction, shownFunction, type LoneFunction, type PciFunction } from './function';
+import type { PciFunction } from './function';
+import type { Cpu } from './host-trust';
+import { adviseHost, type HostAdvice } from './host-advice';
+import { commandLineMistakes, type CommandLineMistake } from './kernel-command-line';
 import { isBridge } from './names';
-import { P2pRules, type P2pPath } from './p2p';
+import { P2pRules } from './p2p';
+import type { P2pPath } from './p2p-path';
 import { P2pMatrix } from './p2p-matrix';
 import { shareIoas, type SharedIoas } from './shared-ioas';
 import { toAddress } from './sysfs';
-import { defaultKernel } from '../kernel/default-kernel';
-
-/** The properties of the CPU that the kernel's rules for peer-to-peer DMA depend on. */
-export interface Cpu {
-  /** 'GenuineIntel', 'AuthenticAMD'; undefined: not an x86 CPU. */
-  vendor: string | undefined;
-  family: number;
-}
+import { readTree, type PciTree } from './tree';
 
 /** Options of {@link PciTopology.read}. */
 export interface TopologyOptions {
@@ -33,25 +31,20 @@ export interface TopologyOptions {
    * is /proc/cpuinfo for /sys.
    */
   cpuinfo?: string;
+  /** The kernel's command line. Default: the content of proc/cmdline next to `sysfs`. */
+  cmdline?: string;
 }
 
 const smallestPage = 4096;
-const hostBridgeName = /^pci[0-9a-f]{4,}:[0-9a-f]{2}$/;
+/** A line that only the description of an x86 CPU has. */
+const onlyX86 = /^(?:cpu family|microcode|cpuid level)\s*:/m;
 
-type Placed = LoneFunction & { hostBridge: string; parent: Placed | undefined; children: Placed[] };
-
-/** The names on the path from the host bridge to the device: 'pci0000:00', '0000:00:01.0', '0000:01:00.0'. */
-function wayTo(folder: string): string[] {
-  const names = (attempt(() => realpathSync(folder)) ?? folder).split('/');
-  // A bridge that creates its own PCI domain (VMD) has a host bridge below it, so the last host bridge is used.
-  const bridge = names.filter((name) => hostBridgeName.test(name)).at(-1);
-  return bridge === undefined ? ['pci0000:00', basename(folder)] : names.slice(names.lastIndexOf(bridge));
-}
-
+/** Returns undefined if the description is missing, or if it is of an x86 CPU but lacks the vendor. */
 function toCpu(cpuinfo: string): Cpu | undefined {
-  if (cpuinfo === '') return undefined;
-  const field = (name: string) => new RegExp(`^${name}\\s*:\\s*(.*)$`, 'm').exec(cpuinfo)?.[1];
-  return { vendor: field('vendor_id'), family: Number(field('cpu family') ?? 0) };
+  const field = (name: string) => new RegExp(`^${name}\\s*:\\s*(.*\\S)`, 'm').exec(cpuinfo)?.[1];
+  const [vendor, family] = [field('vendor_id'), field('cpu family')];
+  if (cpuinfo.trim() === '' || (vendor === undefined && onlyX86.test(cpuinfo))) return undefined;
+  return { vendor, family: family === undefined ? undefined : Number(family) };
 }
 
 /** A function or its address. A {@link VfioDevice} is also accepted. */
@@ -63,10 +56,19 @@ export class PciTopology {
   readonly cpu: Cpu | undefined;
   /** The functions by address, ascending. */
   readonly functions: ReadonlyMap<string, PciFunction>;
-  /** The functions on each root bus in the order of addresses, by the host bridge's name ('pci0000:00'). */
+  /**
+   * The functions on each root bus in the order of addresses, by the host bridge's name ('pci0000:00'). The tree also
+   * contains {@link unseen} functions. Functions whose place is not known are at the host bridge 'unknown'.
+   */
   readonly hostBridges: ReadonlyMap<string, readonly PciFunction[]>;
+  /**
+   * Functions of which sysfs has only the name, by address, ascending: bridges that are missing although others are
+   * below them, and links without a folder. Their `gaps` say what is missing. A complete sysfs has none.
+   */
+  readonly unseen: ReadonlyMap<string, PciFunction>;
+  /** The kernel's command line; undefined: unknown. */
+  readonly commandLine: string | undefined;
   readonly #rules: P2pRules;
-
   readonly #sysfs: string;
 
   static {
@@ -75,22 +77,19 @@ export class PciTopology {
       'cpu',
       ['hostBridges', ({ hostBridges }) => [...hostBridges.keys()]],
       ['functions', ({ functions }) => [...functions.values()]],
+      ['unseen', ({ unseen }) => [...unseen.values()]],
     );
   }
 
-  private constructor(made: Key, sysfs: string, functions: ReadonlyMap<string, PciFunction>, cpu: Cpu | undefined) {
+  private constructor(made: Key, sysfs: string, tree: PciTree, cpu: Cpu | undefined, commandLine: string | undefined) {
     onlyInside(made, 'PciTopology', 'use PciTopology.read()');
-    const hostBridges = new Map<string, PciFunction[]>();
-    for (const found of functions.values()) {
-      if (found.parent) continue;
-      const bus = hostBridges.get(found.hostBridge);
-      if (bus) bus.push(found);
-      else hostBridges.set(found.hostBridge, [found]);
-    }
+    const { functions, hostBridges, unseen } = tree;
     this.#sysfs = sysfs;
     this.functions = functions;
     this.hostBridges = hostBridges;
+    this.unseen = unseen;
     this.cpu = cpu;
+    this.commandLine = commandLine;
     this.#rules = new P2pRules(this);
   }
 
@@ -98,25 +97,27 @@ export class PciTopology {
    * Reads the topology from sysfs.
    *
    * Only root can read Access Control Services (otherwise {@link PciFunction.acs} is `unreadable`) and resizable BARs.
+   * What cannot be read, or is missing in a copy, is in {@link PciFunction.gaps}.
    *
    * @throws Error ERR_NO_PCI: bus/pci/devices does not exist. ERR_UNKNOWN_KERNEL: VFIO_DMABUF_KERNEL has no valid value.
    */
   static read(opts?: TopologyOptions): PciTopology {
-    const { sysfs = defaultKernel().sysfs, cpuinfo } = options(opts, ['sysfs', 'cpuinfo']);
+    const { sysfs = defaultKernel().sysfs, cpuinfo, cmdline } = options(opts, ['sysfs', 'cpuinfo', 'cmdline']);
     const devices = join(string(sysfs, 'sysfs'), 'bus/pci/devices');
     if (!existsSync(devices)) throw codedError('ERR_NO_PCI', `there is no ${devices}: no PCI, or sysfs is elsewhere`);
     const cpu = cpuinfo === undefined ? text(join(sysfs, '../proc/cpuinfo')) : string(cpuinfo, 'cpuinfo');
-    return new PciTopology(key, sysfs, readFunctions(devices), toCpu(cpu));
+    const line = cmdline === undefined ? text(join(sysfs, '../proc/cmdline')) : string(cmdline, 'cmdline');
+    return new PciTopology(key, sysfs, readTree(sysfs), toCpu(cpu), line.trim() || undefined);
   }
 
   /**
-   * Returns the function with this address. '03:00.0' is in domain 0.
+   * Returns the function with this address, which may be one of {@link unseen}. '03:00.0' is in domain 0.
    *
    * @throws TypeError ERR_INVALID_ARG_TYPE; RangeError ERR_OUT_OF_RANGE; Error ERR_NO_SUCH_DEVICE
    */
   find(name: FunctionName): PciFunction {
     const address = toAddress(string(typeof name === 'string' ? name : fields(name, 'name').address, 'address'));
-    const found = this.functions.get(address);
+    const found = this.functions.get(address) ?? this.unseen.get(address);
     if (!found) throw codedError('ERR_NO_SUCH_DEVICE', `there is no PCI device ${address}`);
     return found;
   }
@@ -149,6 +150,23 @@ export class PciTopology {
   }
 
   /**
+   * Returns the smallest change that makes these devices reach each other directly: the ports whose Access Control
+   * Services must not redirect, as a kernel parameter; the IOMMU groups that result, and what that gives up; moves to other
+   * slots; and what else concerns these devices.
+   *
+   * @throws as {@link find}
+   */
+  advise(devices: readonly FunctionName[]): HostAdvice {
+    const chosen = [...new Set(array(devices, 'devices').map((name) => this.find(name)))];
+    return adviseHost(this, chosen, (found) => !isBridge(found));
+  }
+
+  /** Returns the mistakes on the kernel's command line, in what concerns peer-to-peer DMA and IOMMUs. */
+  commandLineMistakes(): CommandLineMistake[] {
+    return commandLineMistakes(this.commandLine ?? '', [...this.functions.values()], this.cpu?.vendor !== undefined);
+  }
+
+  /**
    * Returns the verdicts on all pairs.
    *
    * @param devices the functions. Default: all except bridges
@@ -161,28 +179,4 @@ export class PciTopology {
         : array(devices, 'devices').map((name) => this.find(name));
     return new P2pMatrix(key, this.#rules, chosen);
   }
-}
-
-/** Reads all functions in a folder of sysfs and builds their tree. */
-function readFunctions(devices: string): ReadonlyMap<string, PciFunction> {
-  const functions = new Map<string, Placed>();
-  const parents = new Map<Placed, string | undefined>();
-  for (const address of list(devices).sort()) {
-    const folder = join(devices, address);
-    const way = wayTo(folder);
-    const [hostBridge = ''] = way;
-    const found: Placed = shownFunction({
-      ...readFunction(folder, address),
-      hostBridge,
-      parent: undefined,
-      children: [],
-    });
-    functions.set(address, found);
-    parents.set(found, way.at(-2));
-  }
-  for (const [found, name = ''] of parents) {
-    found.parent = functions.get(name);
-    found.parent?.children.push(found);
-  }
-  return functions;
 }

@@ -13,7 +13,7 @@ import type { MapDmaBufOptions } from '../iommufd/placement';
 import type { Kernel } from '../kernel/kernel';
 import { Lifetime, type End } from '../lifetime/lifetime';
 import { bindToVfioAsync, unbindFromVfioAsync } from '../pci/binding';
-import type { P2pPath } from '../pci/p2p';
+import type { P2pPath } from '../pci/p2p-path';
 import { PciTopology } from '../pci/topology';
 import { array, boolean, integer, options, outOfRange, string, u64 } from '../errors/validate';
 import { VfioDevice } from '../vfio/device';

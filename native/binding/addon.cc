@@ -5,9 +5,10 @@
 namespace binding {
 
 static void Init(Napi::Env env, const Napi::Object& exports) {
-  for (auto* const init : {InitKernel, InitFakeKernel, InitFakeIommufd, InitFd, InitTrace, InitPoll, InitIommufd,
-                           InitHwpt, InitViommu, InitVfioDevice, InitVfioReset, InitVfioContainer, InitMigration,
-                           InitMappedRegion, InitInterrupts, InitDmaBuf, InitSyncFile, InitDmaMemory, InitUnixSocket}) {
+  for (auto* const init : {InitKernel,    InitFakeKernel,    InitFakeIommufd, InitFd,           InitTrace,
+                           InitPoll,      InitIommufd,       InitHwpt,        InitViommu,       InitVfioDevice,
+                           InitVfioReset, InitVfioContainer, InitMigration,   InitMappedRegion, InitInterrupts,
+                           InitDmaBuf,    InitSyncFile,      InitDmaMemory,   InitUnixSocket,   InitRun}) {
     init(env, exports);
   }
 }

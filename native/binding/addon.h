@@ -26,5 +26,6 @@ void InitDmaBuf(Napi::Env env, Napi::Object exports);
 void InitSyncFile(Napi::Env env, Napi::Object exports);
 void InitDmaMemory(Napi::Env env, Napi::Object exports);
 void InitUnixSocket(Napi::Env env, Napi::Object exports);
+void InitRun(Napi::Env env, Napi::Object exports);
 
 }  // namespace binding

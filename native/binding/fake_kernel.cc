@@ -12,82 +12,6 @@
 namespace binding {
 namespace {
 
-using Kind = fake::BarDescription::Kind;
-
-Kind ToKind(const Napi::Value& value) {
-  const std::string kind = value.ToString();
-  if (kind == "memory") return Kind::kMemory;
-  if (kind == "registers") return Kind::kRegisters;
-  return kind == "io" ? Kind::kIoPort : Kind::kNone;
-}
-
-std::vector<fake::InfoCapability> ToCapabilities(const Napi::Value& value) {
-  std::vector<fake::InfoCapability> capabilities;
-  const auto list = value.As<Napi::Array>();
-  for (uint32_t i = 0; i < list.Length(); ++i) {
-    const Napi::Object object = list.Get(i).ToObject();
-    capabilities.push_back({static_cast<uint16_t>(ToU32(object.Get("id"))),
-                            static_cast<uint16_t>(ToU32(object.Get("version"))), ToBytes(object.Get("data"))});
-  }
-  return capabilities;
-}
-
-// The object's type is NativeDevice in lib/addon/native.ts.
-fake::DeviceDescription ToDevice(const Napi::Object& object) {
-  fake::DeviceDescription device = {.address = object.Get("address").ToString(),
-                                    .cdev = object.Get("cdev").ToString(),
-                                    .syspath = object.Get("syspath").ToString(),
-                                    .model = object.Get("model").ToString(),
-                                    .config = ToBytes(object.Get("config")),
-                                    .config_writable = ToBytes(object.Get("configWritable")),
-                                    .rom_size = ToU64(object.Get("romSize"))};
-  device.config_writable.resize(device.config.size());
-  for (uint32_t i = 0; i < device.bars.size(); ++i) {
-    const Napi::Value bar = object.Get("bars").ToObject().Get(i);
-    if (!bar.IsObject()) continue;
-    device.bars.at(i) = {ToKind(bar.ToObject().Get("kind")), ToU64(bar.ToObject().Get("size"))};
-  }
-  for (uint32_t i = 0; i < device.irqs.size(); ++i) {
-    const Napi::Object irq = object.Get("irqs").ToObject().Get(i).ToObject();
-    device.irqs.at(i) = {ToU32(irq.Get("flags")), ToU32(irq.Get("count"))};
-  }
-  device.group = ToU32(object.Get("group"));
-  device.virtual_functions = ToU32(object.Get("virtualFunctions"));
-  device.physical = object.Get("physical").ToString();
-  device.capabilities = ToCapabilities(object.Get("capabilities"));
-  for (uint32_t i = 0; i < device.bars.size(); ++i) {
-    device.region_capabilities[i] = ToCapabilities(object.Get("regionCapabilities").ToObject().Get(i));
-  }
-  if (const Napi::Value msix = object.Get("msix"); msix.IsObject()) {
-    const auto table = msix.ToObject();
-    device.msix = {ToU32(table.Get("bar")), ToU64(table.Get("offset")), ToU64(table.Get("size"))};
-  }
-  return device;
-}
-
-fake::MachineDescription ToMachine(const Napi::Object& object) {
-  fake::MachineDescription machine;
-  machine.iommufd = object.Get("iommufd").ToBoolean();
-  const auto iommu = object.Get("iommu").ToObject();
-  machine.iommu.last_iova = ToU64(iommu.Get("lastIova"));
-  machine.iommu.alignment = 4096;
-  machine.iommu.capability = ToU64(iommu.Get("capability"));
-  machine.iommu.extended_capability = ToU64(iommu.Get("extendedCapability"));
-  const auto reserved = iommu.Get("reserved").As<Napi::Array>();
-  for (uint32_t i = 0; i < reserved.Length(); ++i) {
-    const auto range = reserved.Get(i).ToObject();
-    machine.iommu.reserved.push_back({ToU64(range.Get("start")), ToU64(range.Get("last"))});
-  }
-  const auto devices = object.Get("devices").As<Napi::Array>();
-  for (uint32_t i = 0; i < devices.Length(); ++i) machine.devices.push_back(ToDevice(devices.Get(i).ToObject()));
-  const auto mdevs = object.Get("mdevs").As<Napi::Array>();
-  for (uint32_t i = 0; i < mdevs.Length(); ++i) {
-    const auto mdev = mdevs.Get(i).ToObject();
-    machine.mdevs.push_back({mdev.Get("cdev").ToString(), mdev.Get("type").ToString()});
-  }
-  return machine;
-}
-
 // The fake kernels of this process by their sysfs folders, through which other threads find them. A kernel lives as
 // long as a thread has a handle of it or of an object that uses it.
 struct Known {
@@ -100,9 +24,9 @@ Known& TheKnown() {
   return *known;
 }
 
-// fakeKernel(machine, parent folder of its sysfs): Kernel
+// fakeKernel(text form of the machine, parent folder of its sysfs): Kernel
 Napi::Value FakeKernel(const Napi::CallbackInfo& info) {
-  const fake::MachineDescription machine = ToMachine(info[0].ToObject());
+  const fake::MachineDescription machine = fake::ReadMachine(info[0].ToString());
   std::shared_ptr<fake::FakeKernel> fake;
   try {
     fake = std::make_shared<fake::FakeKernel>(machine, info[1].ToString());
@@ -114,7 +38,7 @@ Napi::Value FakeKernel(const Napi::CallbackInfo& info) {
   const kernel::Lock guard(known.mutex);
   auto& kernels = known.kernels;
   std::erase_if(kernels, [](const auto& entry) { return entry.second.expired(); });
-  kernels[fake->sysfs().path()] = kernel;
+  kernels[fake->sysfs()] = kernel;
   return Wrap<kernel::Kernel>(info.Env(), kernel);
 }
 
@@ -154,7 +78,7 @@ Napi::Value FakeTakeFaults(const Napi::CallbackInfo& info) {
 
 // fakeSysfs(kernel): string
 Napi::Value FakeSysfs(const Napi::CallbackInfo& info) {
-  return Napi::String::New(info.Env(), ToFake(info[0])->sysfs().path());
+  return Napi::String::New(info.Env(), ToFake(info[0])->sysfs());
 }
 
 // fakeShutdown(kernel): a second call does nothing

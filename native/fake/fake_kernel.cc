@@ -35,8 +35,12 @@ int64_t Fill(char* buffer, std::size_t size, const std::string& text) {
 
 }  // namespace
 
-FakeKernel::FakeKernel(const MachineDescription& machine, const std::string& sysfs_parent)
-    : sysfs_(sysfs_parent), iommu_(std::make_shared<IntelIommu>(machine.iommu)), has_iommufd_(machine.iommufd) {
+FakeKernel::FakeKernel(const MachineDescription& machine, const std::string& sysfs_parent) : FakeKernel(machine) {
+  sysfs_.emplace(sysfs_parent);
+}
+
+FakeKernel::FakeKernel(const MachineDescription& machine)
+    : iommu_(std::make_shared<IntelIommu>(machine.iommu)), has_iommufd_(machine.iommufd) {
   std::map<std::string, std::vector<std::weak_ptr<PciDevice>>> buses;
   std::map<std::string, std::shared_ptr<PciDevice>> by_address;
   for (const auto& description : machine.devices) {
@@ -68,14 +72,14 @@ FakeKernel::~FakeKernel() = default;
 int FakeKernel::Install(std::shared_ptr<File> file, const char* name) {
   const std::string label = std::string("fake-kernel:") + name;  // lib/kernel/duplicate.ts recognizes it
   const int fd = LinuxKernel::MemfdCreate(label.c_str(), MFD_CLOEXEC);
-  if (fd >= 0) InstallAs(fd, std::move(file));
-  return fd;
+  return fd < 0 ? fd : InstallAs(fd, std::move(file));
 }
 
-void FakeKernel::InstallAs(int memfd, std::shared_ptr<File> file) {
+int FakeKernel::InstallAs(int memfd, std::shared_ptr<File> file) {
   struct stat info = {};
   LinuxKernel::Fstat(memfd, &info);
   files_[{info.st_dev, info.st_ino}] = {std::move(file), 1, {}};
+  return memfd;
 }
 
 int FakeKernel::CountFds(const Key& key, const Entry& entry) {
@@ -97,7 +101,7 @@ bool FakeKernel::IsOpen(const Key& key, const Entry& entry) {
 
 FakeKernel::Entry* FakeKernel::FindEntry(int fd, Key* key) {
   struct stat info = {};
-  if (LinuxKernel::Fstat(fd, &info) < 0) return nullptr;
+  if (files_.empty() || LinuxKernel::Fstat(fd, &info) < 0) return nullptr;
   const auto found = files_.find({info.st_dev, info.st_ino});
   if (found == files_.end()) return nullptr;
   if (key) *key = found->first;
@@ -182,13 +186,18 @@ int FakeKernel::CloseFile(int fd) {
 }
 
 void FakeKernel::Shutdown() {
-  sysfs_.Remove();
+  if (sysfs_) sysfs_->Remove();
   {
     const kernel::Lock guard(lock_);
     is_shut_down_ = true;
     Sweep();
   }
   DestroyUnusedDevices();
+}
+
+void FakeKernel::AfterForkInChild() {
+  if (actions_) actions_->Restart();
+  lock_.Release();
 }
 
 void FakeKernel::DestroyUnusedDevices() {
@@ -287,6 +296,11 @@ int64_t FakeKernel::Write(int fd, const void* buffer, std::size_t size) {
   return written;
 }
 
+void FakeKernel::ServeSignals() {
+  const kernel::Lock guard(lock_);
+  if (actions_) actions_->Serve();
+}
+
 int FakeKernel::Poll(int fd, int events) {
   const kernel::Lock guard(lock_);
   const auto file = Find(fd);
@@ -351,7 +365,7 @@ int FakeKernel::Mmap(std::size_t length, int protection, int flags, int fd, uint
 int FakeKernel::Munmap(void* address, std::size_t length) {
   {
     const kernel::Lock guard(lock_);
-    bar_mappings_.Remove(reinterpret_cast<uintptr_t>(address));
+    bar_mappings_.Remove(reinterpret_cast<uintptr_t>(address), length);
   }
   --mappings_;
   return LinuxKernel::Munmap(address, length);

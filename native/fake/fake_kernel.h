@@ -6,6 +6,7 @@
 #include <atomic>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -17,6 +18,7 @@
 #include "fake/host/sysfs_folder.h"
 #include "fake/iommu/bar_mappings.h"
 #include "fake/iommu/intel_iommu.h"
+#include "fake/machine.h"
 #include "fake/mdev/mdev.h"
 #include "fake/pci/pci_device.h"
 #include "fake/vfio/vfio_group.h"
@@ -25,16 +27,10 @@
 
 namespace fake {
 
-// The description of a fake kernel's machine: plain data from TypeScript (lib/fake/machine.ts).
-struct MachineDescription {
-  bool iommufd = true;  // whether the kernel has IOMMUFD and VFIO's character devices
-  IommuLimits iommu;
-  std::vector<DeviceDescription> devices;
-  std::vector<MdevDescription> mdevs;
-};
-
 class FakeKernel : public kernel::LinuxKernel, public FileTable {
  public:
+  // A kernel whose sysfs is not its own.
+  explicit FakeKernel(const MachineDescription& machine);
   // Creates an empty folder in `sysfs_parent` for its sysfs. The caller fills the folder.
   FakeKernel(const MachineDescription& machine, const std::string& sysfs_parent);
   ~FakeKernel() override;
@@ -61,17 +57,31 @@ class FakeKernel : public kernel::LinuxKernel, public FileTable {
   int64_t Receive(int fd, void* bytes, std::size_t size, kernel::Received* out) override;
   int PidfdGetfd(int pid, int number) override;
 
+  // Whether an fd is open on a file of this kernel.
+  bool Plays(int fd);
+  // Runs the actions of eventfds that were signaled by a write that did not go through this kernel, without waiting for
+  // the thread that does it otherwise.
+  void ServeSignals();
+  // fork(2) is called between these. The child has a copy of this kernel, with all files that are open.
+  void BeforeFork() ACQUIRE(lock_) { lock_.Acquire(); }
+  void AfterForkInParent() RELEASE(lock_) { lock_.Release(); }
+  void AfterForkInChild() RELEASE(lock_);
+
   std::vector<DmaFault> TakeFaults();
   // For leak checks: the number of this kernel's open files, and of all mappings that were made through it.
   std::size_t OpenFiles();
   int64_t OpenMappings() const { return mappings_; }
-  SysfsFolder& sysfs() { return sysfs_; }
+  // The path of its sysfs; "" if it is not its own.
+  std::string sysfs() const { return sysfs_ ? sysfs_->path() : ""; }
   // Removes the sysfs folder. The devices, with the fds and the memory of their BARs, are destroyed when no file of
   // this kernel is open any more.
   void Shutdown();
   // Makes Open(`path`) open `target`, as if that node was bind-mounted over `path`, for tests of an outdated /dev. If
   // `target` is `path`, the replacement is removed.
   void ReplaceNode(const std::string& path, const std::string& target);
+
+ protected:
+  int InstallAs(int memfd, std::shared_ptr<File> file) override REQUIRES(lock_);
 
  private:
   using Key = std::pair<dev_t, ino_t>;  // of the memfd that represents the file
@@ -82,7 +92,6 @@ class FakeKernel : public kernel::LinuxKernel, public FileTable {
   };
 
   int Install(std::shared_ptr<File> file, const char* name) override REQUIRES(lock_);
-  void InstallAs(int memfd, std::shared_ptr<File> file) override REQUIRES(lock_);
   std::shared_ptr<File> Find(int fd) override REQUIRES(lock_);
   BarMappings& bar_mappings() override REQUIRES(lock_) { return bar_mappings_; }
   int OpenVfio(std::string_view name) REQUIRES(lock_);
@@ -91,8 +100,6 @@ class FakeKernel : public kernel::LinuxKernel, public FileTable {
     return actions_->Add(fd, std::move(act), out);
   }
   FenceHub& fence_hub() override { return fence_hub_; }
-  // Whether an fd is open on a file of this kernel.
-  bool Plays(int fd);
   Entry* FindEntry(int fd, Key* key = nullptr) REQUIRES(lock_);
   // The number of this process's fds of the file, including those that were not made through this kernel.
   static int CountFds(const Key& key, const Entry& entry);
@@ -103,7 +110,7 @@ class FakeKernel : public kernel::LinuxKernel, public FileTable {
   int CloseFile(int fd) REQUIRES(lock_);
   void DestroyUnusedDevices();
 
-  SysfsFolder sysfs_;
+  std::optional<SysfsFolder> sysfs_;
   kernel::Mutex lock_;  // also guards all Files and devices
   const std::shared_ptr<const IntelIommu> iommu_;
   const bool has_iommufd_;

@@ -2,6 +2,7 @@
 // the same bytes from models. calls.inc lists the calls.
 #pragma once
 
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/types.h>
@@ -21,10 +22,13 @@ class MmioTrap {
 };
 
 struct MappedPages {
-  void* address = nullptr;
+  void* address = nullptr;         // before mmap(2): the wanted address
   std::shared_ptr<MmioTrap> trap;  // set if loads and stores must be calls and not accesses at `address`
   std::shared_ptr<void> hold;      // released when the mapping ends
 };
+
+// The flags of mmap(2) that say where a mapping must be.
+constexpr int kPlacement = MAP_FIXED | MAP_FIXED_NOREPLACE | MAP_32BIT;
 
 // The fds and flags of a received message.
 struct Received {

@@ -107,7 +107,7 @@ int LinuxKernel::AddSeals(int fd, int seals) { return OrErrno(fcntl(fd, F_ADD_SE
 int LinuxKernel::GetSeals(int fd) { return OrErrno(fcntl(fd, F_GET_SEALS)); }
 
 int LinuxKernel::Mmap(std::size_t length, int protection, int flags, int fd, uint64_t offset, MappedPages* out) {
-  void* address = mmap(nullptr, length, protection, flags, fd, static_cast<off_t>(offset));
+  void* address = mmap(out->address, length, protection, flags, fd, static_cast<off_t>(offset));
   if (address == MAP_FAILED) return -errno;
   out->address = address;
   return 0;

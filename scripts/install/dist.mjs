@@ -19,7 +19,7 @@ function findTypeScript() {
 }
 
 /** Returns an exit status. */
-export function buildDist() {
+export async function buildDist() {
   const tsc = findTypeScript();
   if (tsc === undefined) {
     // A checkout that another project links, without its development dependencies.
@@ -29,7 +29,7 @@ export function buildDist() {
   }
   const [fresh, old] = ['new', 'old'].map((word) => path.join(root, `dist.${word}.${process.pid}`));
   try {
-    createRequire(import.meta.url)('../bundle.cjs').bundle(fresh);
+    await createRequire(import.meta.url)('../bundle.cjs').bundle(fresh);
     const args = [tsc, '-p', 'tsconfig.build.json', '--outDir', fresh];
     const { status, error } = spawnSync(process.execPath, args, { cwd: root, stdio: 'inherit' });
     if (error) throw error;
@@ -42,4 +42,4 @@ export function buildDist() {
   }
 }
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) process.exitCode = buildDist();
+if (process.argv[1] === fileURLToPath(import.meta.url)) process.exitCode = await buildDist();

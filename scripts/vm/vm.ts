@@ -18,6 +18,8 @@ export interface VmOptions {
   /** The command, which runs in the checkout, and its environment variables. */
   command: readonly string[];
   environment?: Readonly<Record<string, string>>;
+  /** Environment variables of QEMU itself. */
+  qemuEnvironment?: Readonly<Record<string, string>>;
   /** A folder of the host that the guest mounts writable at the same path. */
   shared?: string;
   /** Seconds after which the machine is killed. */
@@ -140,15 +142,18 @@ export async function runInVm(options: VmOptions): Promise<number> {
       cpSync(compiled(), join(stage, 'compiled'), { recursive: true, filter: (path) => !path.endsWith('.pipe') });
     }
     if (options.shared !== undefined) mkdirSync(options.shared, { recursive: true });
-    return await boot(qemu, qemuCommand(options, stage), options.timeout);
+    return await boot(qemu, qemuCommand(options, stage), options);
   } finally {
     rmSync(stage, { recursive: true, force: true });
   }
 }
 
-function boot(qemu: string, args: string[], timeout: number): Promise<number> {
+function boot(qemu: string, args: string[], { qemuEnvironment, timeout }: VmOptions): Promise<number> {
   return new Promise((done, fail) => {
-    const machine = spawn(qemu, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+    const machine = spawn(qemu, args, {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env: { ...process.env, ...qemuEnvironment },
+    });
     let status: number | undefined;
     let rest = '';
     let timedOut = false;

@@ -27,6 +27,17 @@ export interface HostFunction {
   link?: Link;
   group?: number;
   cdev?: string;
+  /** The address of the physical function, if this is a virtual function. */
+  physical?: string;
+  multifunction?: boolean;
+  /** The Device Serial Number capability. */
+  serial?: bigint;
+  /** The Max_Payload_Size that is supported, and the one that is set, as 128 << n. Default: 0. */
+  payload?: [supported: number, used: number];
+  /** The ATS capability; true: enabled. */
+  ats?: boolean;
+  /** More files of the function's folder, by name. */
+  files?: Record<string, string>;
   behind?: HostFunction[];
 }
 
@@ -35,6 +46,10 @@ export interface Host {
   cpu: { vendor: string; family: number };
   /** The bus is '0000:00', for example. */
   hostBridges: { bus: string; numaNode?: number; functions: HostFunction[] }[];
+  /** The slots' addresses by name: { '7': '0000:03:00' }. */
+  slots?: Record<string, string>;
+  /** The kernel's command line. */
+  cmdline?: string;
   /** The reserved regions of every group; default: the message-signalled interrupts of an x86. */
   reserved?: string;
 }
@@ -46,18 +61,21 @@ export const acs = { isolating: 0x1d, plain: 0x11 } as const;
 
 const msi = '0x00000000fee00000 0x00000000feefffff msi\n';
 
-function configSpace({ vendor, device, classCode, port, acs: control, resizable, behind }: HostFunction): Uint8Array {
+function configSpace({ vendor, device, classCode, port, ...more }: HostFunction): Uint8Array {
+  const { acs: control, resizable, behind, serial, ats, payload = [0, 0] } = more;
   const bytes = new Uint8Array(port === undefined ? 256 : 4096);
   const view = new DataView(bytes.buffer);
   view.setUint16(0x00, vendor, true);
   view.setUint16(0x02, device, true);
   view.setUint32(0x08, (classCode << 8) >>> 0, true);
-  view.setUint8(0x0e, behind ? 1 : 0);
+  view.setUint8(0x0e, (behind ? 1 : 0) | (more.multifunction === true ? 0x80 : 0));
   if (port === undefined) return bytes;
   view.setUint16(0x06, 0x10, true);
   view.setUint8(0x34, 0x40);
   view.setUint16(0x40, 0x0010, true);
   view.setUint16(0x42, 2 | (port << 4), true);
+  view.setUint32(0x44, payload[0], true);
+  view.setUint16(0x48, payload[1] << 5, true);
   const capabilities: ((at: number) => void)[] = [];
   if (control !== undefined) {
     capabilities.push((at) => {
@@ -70,6 +88,18 @@ function configSpace({ vendor, device, classCode, port, acs: control, resizable,
       view.setUint16(at, 0x15, true);
       view.setUint32(at + 4, resizable << 4, true);
       view.setUint32(at + 8, 1 | (1 << 5), true);
+    });
+  }
+  if (serial !== undefined) {
+    capabilities.push((at) => {
+      view.setUint16(at, 0x03, true);
+      view.setBigUint64(at + 4, serial, true);
+    });
+  }
+  if (ats !== undefined) {
+    capabilities.push((at) => {
+      view.setUint16(at, 0x0f, true);
+      view.setUint16(at + 6, ats ? 0x8000 : 0, true);
     });
   }
   for (const [i, write] of capabilities.entries()) {
@@ -131,6 +161,7 @@ class Writer {
           max_link_speed: `${(link.maxSpeed ?? link.speed).toFixed(1)} GT/s PCIe\n`,
           max_link_width: `${String(link.maxWidth ?? link.width)}\n`,
         }),
+        ...found.files,
       };
       for (const [name, content] of Object.entries(files)) writeFileSync(join(folder, name), content);
       this.#link(folder, join(this.#sys, 'bus/pci/devices', address));
@@ -146,6 +177,7 @@ class Writer {
         this.#link(group, join(folder, 'iommu_group'));
         this.#link(folder, join(group, 'devices', address));
       }
+      if (found.physical !== undefined) this.#link(join(above, found.physical), join(folder, 'physfn'));
       if (found.cdev !== undefined) mkdirSync(join(folder, 'vfio-dev', found.cdev), { recursive: true });
       this.write(found.behind ?? [], folder, numaNode);
     }
@@ -153,13 +185,20 @@ class Writer {
 }
 
 /** Writes `sys` and `proc/cpuinfo` into `folder`. Returns the path of its sysfs. */
-export function writeHost(folder: string, { cpu, hostBridges, reserved = msi }: Host): string {
+export function writeHost(folder: string, host: Host): string {
+  const { cpu, hostBridges, reserved = msi, slots = {}, cmdline } = host;
   const sys = join(folder, 'sys');
   mkdirSync(join(folder, 'proc'), { recursive: true });
   writeFileSync(
     join(folder, 'proc/cpuinfo'),
     `processor\t: 0\nvendor_id\t: ${cpu.vendor}\ncpu family\t: ${String(cpu.family)}\n`,
   );
+  if (cmdline !== undefined) writeFileSync(join(folder, 'proc/cmdline'), `${cmdline}\n`);
+  for (const [name, address] of Object.entries(slots)) {
+    const slot = join(sys, 'bus/pci/slots', name);
+    mkdirSync(slot, { recursive: true });
+    writeFileSync(join(slot, 'address'), `${address}\n`);
+  }
   const writer = new Writer(sys, reserved);
   for (const { bus, numaNode = -1, functions } of hostBridges) {
     writer.write(functions, join(sys, 'devices', `pci${bus}`), numaNode);

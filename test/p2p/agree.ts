@@ -27,7 +27,7 @@ export interface Pair {
   /** Serial numbers for drives. */
   names: [string, string];
   verdict: P2pPath['verdict'];
-  distance: number;
+  distance: number | undefined;
   /** The origin of the kernel's verdict. */
   judge: 'kernel' | 'its source';
   /** A kernel parameter that would improve the verdict. */

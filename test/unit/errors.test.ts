@@ -257,6 +257,7 @@ describe('a device that VFIO does not have', () => {
   it('has no IOMMU: none is on, or it is behind none', () => {
     drive('nvme');
     unlinkSync(join(folder(), 'iommu_group'));
+    unlinkSync(join(kernel.sysfs, 'class/iommu/dmar0'));
     assert.match(refused(), /no IOMMU is on \(.*class\/iommu is empty\).*intel_iommu=on/);
     // The IOMMU of the kernel's selftest, which exists independently of the hardware.
     mkdirSync(join(kernel.sysfs, 'class/iommu/iommufd_selftest_iommu.0'), { recursive: true });
@@ -288,6 +289,7 @@ describe('a device that VFIO does not have', () => {
     writeFileSync(join(folder(), 'resource'), `${'0x0 0x0 0x0\n'.repeat(2)}0x0 0xfff 0x20040200\n`);
     assert.match(hint(), /BAR 2 of the device has no bus address/);
     unlinkSync(join(folder(), 'iommu_group'));
+    unlinkSync(join(kernel.sysfs, 'class/iommu/dmar0'));
     assert.match(hint(), /no IOMMU is on/);
   });
 });

@@ -2,7 +2,10 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { native } from '../../lib/addon/native';
+import { itNeeds } from '../needs';
+import { x86 } from './run/programs';
 
 // elf(5), and the processor supplements
 const PT_DYNAMIC = 2;
@@ -195,5 +198,24 @@ describe('the addon as the linker made it', () => {
     });
     if (!marked) this.skip();
     assert.equal(elf.property(wanted.type) & wanted.bits, wanted.bits);
+  });
+});
+
+describe('the preload library of vfio-dmabuf run, as the linker made it', () => {
+  const preload = () => new Elf(native.runLibrary() ?? '');
+
+  itNeeds([x86], 'exports the functions that it replaces, and no C++, which the program would use', () => {
+    const list = readFileSync(join(__dirname, '../../native/preload/names.inc'), 'utf8');
+    const names = [...list.matchAll(/^(?:NAME|TWIN)\([^,]+, (\w+)/gm)].map(([, name]) => name);
+    assert(names.length > 100);
+    const exported = preload().symbols.filter(({ name, defined }) => name && defined);
+    assert.deepEqual(exported.map(({ name }) => name).sort(), names.sort());
+  });
+
+  itNeeds([x86], 'has full RELRO and no executable stack', () => {
+    const elf = preload();
+    assert(elf.segment(PT_GNU_RELRO));
+    assert.notEqual((elf.dynamic(DT_FLAGS) & DF_BIND_NOW) | (elf.dynamic(DT_FLAGS_1) & DF_1_NOW), 0n);
+    assert.equal((elf.segment(PT_GNU_STACK)?.flags ?? PF_X) & PF_X, 0);
   });
 });

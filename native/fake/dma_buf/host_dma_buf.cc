@@ -36,8 +36,9 @@ int HostPages::Add(int memfd, uint64_t offset, uint64_t size) {
   return 0;
 }
 
-int HostPages::Map(uint64_t offset, std::size_t length, int protection, void** address) const {
-  void* reserved = mmap(nullptr, length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+int HostPages::Map(uint64_t offset, std::size_t length, int protection, int flags, void** address) const {
+  const int placed = flags & kernel::kPlacement;
+  void* reserved = mmap(*address, length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | placed, -1, 0);
   if (reserved == MAP_FAILED) return -errno;
   char* to = static_cast<char*>(reserved);
   std::size_t left = length;
@@ -69,7 +70,7 @@ int HostDmaBuf::Mmap(std::size_t length, int protection, int flags, uint64_t off
   if (access_ == O_WRONLY || (access_ == O_RDONLY && stores)) return -EACCES;
   const uint64_t rounded = (length + kPageSize - 1) / kPageSize * kPageSize;
   if (offset > size() || rounded > size() - offset) return -EINVAL;
-  const int result = pages_->Map(offset, rounded, protection, &out->address);
+  const int result = pages_->Map(offset, rounded, protection, flags, &out->address);
   if (result == 0) out->hold = NoteMapping();
   return result;
 }
@@ -150,8 +151,9 @@ int SystemHeap::Ioctl(uapi::request_t request, void* argument) {
     return result == -EINVAL || result == -EFBIG ? -ENOMEM : result;
   }
   const int access = static_cast<int>(command.fd_flags) & O_ACCMODE;
-  table_.InstallAs(fd, std::make_shared<HostDmaBuf>(table_, std::move(pages), "system", access));
-  command.fd = static_cast<uint32_t>(fd);
+  const int given = table_.InstallAs(fd, std::make_shared<HostDmaBuf>(table_, std::move(pages), "system", access));
+  if (given < 0) return given;
+  command.fd = static_cast<uint32_t>(given);
   return 0;
 }
 

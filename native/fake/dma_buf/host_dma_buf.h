@@ -19,8 +19,8 @@ class HostPages : private kernel::NonCopyable {
 
   // 0, or a negated errno.
   int Add(int memfd, uint64_t offset, uint64_t size);
-  // Maps them again; the caller unmaps that mapping.
-  int Map(uint64_t offset, std::size_t length, int protection, void** address) const;
+  // Maps them again, at `*address` as mmap(2)'s flags say; the caller unmaps that mapping.
+  int Map(uint64_t offset, std::size_t length, int protection, int flags, void** address) const;
   uint64_t size() const { return size_; }
 
  private:

@@ -12,7 +12,10 @@
 #include <cerrno>
 #include <cstdlib>
 #include <fstream>
+#include <new>
 #include <string>
+
+#include "kernel/own_calls.h"
 
 namespace fake {
 namespace {
@@ -79,7 +82,12 @@ bool Eventfd::Abandoned() const {
 }
 
 EventfdAction::EventfdAction(std::shared_ptr<Eventfd> eventfd, std::function<void()> act, int epoll)
-    : eventfd_(std::move(eventfd)), act_(std::move(act)), epoll_(epoll), stale_(eventfd_->Count()) {
+    : eventfd_(std::move(eventfd)), act_(std::move(act)), stale_(eventfd_->Count()) {
+  MoveTo(epoll);
+}
+
+void EventfdAction::MoveTo(int epoll) {
+  epoll_ = epoll;
   struct epoll_event event = {};
   event.events = EPOLLIN | EPOLLET;
   event.data.fd = eventfd_->fd();
@@ -106,20 +114,33 @@ EventfdActions::~EventfdActions() {
 int EventfdActions::Add(int fd, std::function<void()> act, std::shared_ptr<EventfdAction>* out) {
   std::shared_ptr<Eventfd> eventfd;
   if (const int taken = Eventfd::Take(fd, &eventfd); taken != 0) return taken;
-  if (epoll_ < 0) {
-    epoll_ = epoll_create1(EPOLL_CLOEXEC);
-    stop_ = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    struct epoll_event event = {};
-    event.events = EPOLLIN;
-    event.data.fd = stop_;
-    epoll_ctl(epoll_, EPOLL_CTL_ADD, stop_, &event);
-    thread_ = std::thread([this] { Run(); });
-  }
+  if (epoll_ < 0) Start();
   *out = std::make_shared<EventfdAction>(eventfd, std::move(act), epoll_);
   std::erase_if(actions_, [](const auto& weak) { return weak.expired(); });
   actions_.push_back(*out);
   if (eventfd->Count() > 0) (*out)->Act();
   return 0;
+}
+
+void EventfdActions::Start() {
+  epoll_ = epoll_create1(EPOLL_CLOEXEC);
+  stop_ = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  struct epoll_event event = {};
+  event.events = EPOLLIN;
+  event.data.fd = stop_;
+  epoll_ctl(epoll_, EPOLL_CTL_ADD, stop_, &event);
+  thread_ = std::thread([this] { Run(); });
+}
+
+void EventfdActions::Restart() {
+  if (epoll_ < 0) return;
+  new (&thread_) std::thread();  // not destroyed: the thread that it names does not exist in this process
+  close(epoll_);
+  close(stop_);
+  Start();
+  for (const auto& weak : actions_) {
+    if (const auto action = weak.lock()) action->MoveTo(epoll_);
+  }
 }
 
 void EventfdActions::Serve() {
@@ -141,6 +162,7 @@ void EventfdActions::Serve() {
 }
 
 void EventfdActions::Run() {
+  const kernel::OwnCalls own;
   for (;;) {
     struct epoll_event event = {};
     const int ready = epoll_wait(epoll_, &event, 1, -1);

@@ -44,6 +44,8 @@ class EventfdAction : private kernel::NonCopyable {
   // Whether the eventfd was signaled since the last call.
   bool Signalled();
   void Act() const { act_(); }
+  // Waits on another epoll instance.
+  void MoveTo(int epoll);
 
  private:
   std::shared_ptr<Eventfd> eventfd_;
@@ -62,8 +64,11 @@ class EventfdActions : private kernel::NonCopyable {
   // Adds an action. If the count is not 0, the action runs at once. -EBADF, -EINVAL: as Eventfd::Take().
   int Add(int fd, std::function<void()> act, std::shared_ptr<EventfdAction>* out);
   void Serve();
+  // In the child of fork(2), which does not have the thread, and shares the epoll instance with its parent.
+  void Restart();
 
  private:
+  void Start();
   void Run();
 
   kernel::Mutex& lock_;

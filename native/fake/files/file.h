@@ -47,8 +47,9 @@ class FileTable {
  public:
   virtual ~FileTable() = default;
   virtual int Install(std::shared_ptr<File> file, const char* name) = 0;  // returns the fd or a negated errno
-  virtual void InstallAs(int memfd, std::shared_ptr<File> file) = 0;      // the memfd has the file's content
-  virtual std::shared_ptr<File> Find(int fd) = 0;                         // nullptr: not a file of the fake kernel
+  // As Install(), for a memfd that has the file's content. It must not be used any more.
+  virtual int InstallAs(int memfd, std::shared_ptr<File> file) = 0;
+  virtual std::shared_ptr<File> Find(int fd) = 0;  // nullptr: not a file of the fake kernel
   virtual BarMappings& bar_mappings() = 0;
   // Calls `act` when the eventfd `fd` is signaled, as long as `*out` exists. Returns 0 or a negated errno.
   virtual int OnSignal(int fd, std::function<void()> act, std::shared_ptr<EventfdAction>* out) = 0;

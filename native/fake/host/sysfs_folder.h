@@ -21,6 +21,8 @@ class SysfsFolder {
   // The path of its /sys.
   const std::string& path() const { return sysfs_; }
   const std::string& root() const { return root_; }
+  // The fd whose flock keeps the folder; a duplicate of it keeps the folder, too.
+  int lock() const { return lock_; }
 
  private:
   std::string root_;

@@ -16,13 +16,15 @@ class BarMappings {
   using MakePages = std::function<std::shared_ptr<Pages>(uint64_t offset)>;
 
   void Add(uint64_t address, uint64_t length, MakePages make);
-  void Remove(uint64_t address);
+  // Removes the part of each mapping that is in the range, as munmap(2) does.
+  void Remove(uint64_t address, uint64_t length);
   // nullptr: the range is not completely inside a mapped BAR, or the device is destroyed.
   std::shared_ptr<Pages> Find(uint64_t address, uint64_t length) const;
 
  private:
   struct Entry {
     uint64_t length;
+    uint64_t skipped;  // offset of its first byte in the mapping that was added
     MakePages make;
   };
   std::map<uint64_t, Entry> entries_;

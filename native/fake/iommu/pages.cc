@@ -4,11 +4,13 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
 
+#include "fake/files/user_memory.h"
 #include "kernel/page_size.h"
 
 namespace fake {
@@ -17,11 +19,14 @@ namespace {
 const uint64_t kSystemPage = kernel::PageSize();
 
 // Keeps shared pages with a second mapping, as pinning does. If the program unmaps the first mapping, the pages stay,
-// and DMA does not access a new mapping at its addresses.
+// and DMA does not access a new mapping at its addresses. Private pages and parts of huge pages cannot be mapped twice:
+// DMA uses the program's own mapping, and faults when that is gone.
 class User : public Pages {
  public:
   User(uint64_t address, uint64_t length)
-      : page_offset_(address % kSystemPage), length_((page_offset_ + length + kSystemPage - 1) & ~(kSystemPage - 1)) {
+      : address_(address),
+        page_offset_(address % kSystemPage),
+        length_((page_offset_ + length + kSystemPage - 1) & ~(kSystemPage - 1)) {
     void* pages = mremap(reinterpret_cast<void*>(address - page_offset_), 0, length_, MREMAP_MAYMOVE);
     if (pages != MAP_FAILED) pages_ = static_cast<char*>(pages);
   }
@@ -32,27 +37,42 @@ class User : public Pages {
   // Pinning accesses every page. madvise(2) reports a page that would fault.
   int Pin(uint64_t, uint64_t, bool writable) const override {
     const int advice = writable ? MADV_POPULATE_WRITE : MADV_POPULATE_READ;
-    return pages_ && madvise(pages_, length_, advice) == 0 ? 0 : -EFAULT;
+    void* pages = pages_ ? pages_ : WritableUserPointer(address_ - page_offset_);
+    return madvise(pages, length_, advice) == 0 ? 0 : -EFAULT;
   }
   bool Read(uint64_t offset, void* buffer, std::size_t size) const override {
-    if (pages_) std::memcpy(buffer, pages_ + page_offset_ + offset, size);
-    return pages_ != nullptr;
+    if (!pages_) return CopyFromUser(buffer, UserPointer(address_ + offset), size);
+    std::memcpy(buffer, pages_ + page_offset_ + offset, size);
+    return true;
   }
   bool Write(uint64_t offset, const void* buffer, std::size_t size) const override {
-    if (pages_) std::memcpy(pages_ + page_offset_ + offset, buffer, size);
-    return pages_ != nullptr;
+    if (!pages_) return CopyToUser(WritableUserPointer(address_ + offset), buffer, size);
+    std::memcpy(pages_ + page_offset_ + offset, buffer, size);
+    return true;
   }
 
  private:
+  uint64_t address_;
   uint64_t page_offset_;
   uint64_t length_;
-  char* pages_ = nullptr;  // nullptr: the addresses are not mapped, or private memory, which cannot be mapped twice
+  char* pages_ = nullptr;  // the second mapping; nullptr: there is none
 };
 
 class Memfd : public Pages {
  public:
-  explicit Memfd(int fd) : fd_(fd) {}
-  ~Memfd() override { close(fd_); }
+  explicit Memfd(int fd) : fd_(fd) {
+    struct statfs filesystem = {};
+    struct stat info = {};
+    if (fstatfs(fd_, &filesystem) < 0 || filesystem.f_type != kHugetlbfs || fstat(fd_, &info) < 0) return;
+    void* pages = mmap(nullptr, static_cast<std::size_t>(info.st_size), PROT_READ | PROT_WRITE, MAP_SHARED, fd_, 0);
+    if (pages == MAP_FAILED) return;
+    huge_pages_ = static_cast<char*>(pages);
+    huge_size_ = static_cast<uint64_t>(info.st_size);
+  }
+  ~Memfd() override {
+    if (huge_pages_) munmap(huge_pages_, huge_size_);
+    close(fd_);
+  }
 
   // Only a memfd can be pinned (memfd_pin_folios(): EINVAL), and only up to its end.
   int Pin(uint64_t offset, uint64_t length, bool) const override {
@@ -66,11 +86,17 @@ class Memfd : public Pages {
     return pread(fd_, buffer, size, static_cast<off_t>(offset)) == static_cast<ssize_t>(size);
   }
   bool Write(uint64_t offset, const void* buffer, std::size_t size) const override {
-    return pwrite(fd_, buffer, size, static_cast<off_t>(offset)) == static_cast<ssize_t>(size);
+    if (!huge_pages_) return pwrite(fd_, buffer, size, static_cast<off_t>(offset)) == static_cast<ssize_t>(size);
+    return offset <= huge_size_ && size <= huge_size_ - offset && CopyToUser(huge_pages_ + offset, buffer, size);
   }
 
  private:
+  static constexpr long kHugetlbfs = 0x958458f6;  // fstatfs(2)'s f_type
+
   int fd_;
+  // A mapping of huge pages: hugetlbfs refuses write(2).
+  char* huge_pages_ = nullptr;
+  uint64_t huge_size_ = 0;
 };
 
 }  // namespace

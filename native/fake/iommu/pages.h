@@ -23,8 +23,7 @@ class Pages : private kernel::NonCopyable {
   virtual bool Write(uint64_t offset, const void* buffer, std::size_t size) const = 0;
 };
 
-// This process's memory at `address`. Offsets count from `address`. DMA can access only shared memory, such as a
-// memfd's.
+// This process's memory at `address`. Offsets count from `address`.
 std::shared_ptr<Pages> UserPages(uint64_t address, uint64_t length);
 // The pages of a memfd, whose fd is duplicated. nullptr: no fd is free.
 std::shared_ptr<Pages> FilePages(int fd);

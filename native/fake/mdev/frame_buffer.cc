@@ -69,7 +69,7 @@ int FrameBuffer::DriverIoctl(uapi::request_t request, void* argument) {
 // Only a mapping that begins at the memory's first page.
 int FrameBuffer::Mmap(std::size_t length, int protection, int flags, uint64_t offset, kernel::MappedPages* out) {
   if (offset != memory_offset_ || length == 0 || length > memory_size_ || (flags & MAP_SHARED) == 0) return -EINVAL;
-  return memory_->Map(length, protection, 0, &out->address);
+  return memory_->Map(length, protection, flags, 0, &out->address);
 }
 
 }  // namespace fake

@@ -37,7 +37,7 @@ class PictureBuffer : public DmaBuf {
     const uint64_t pages = (length + kPageSize - 1) / kPageSize;
     if (length == 0 || offset % kPageSize != 0 || offset / kPageSize + pages > size() / kPageSize) return -EINVAL;
     if ((flags & MAP_SHARED) == 0) return -EINVAL;
-    return memory_->Map(length, protection, offset_ + offset, &out->address);
+    return memory_->Map(length, protection, flags, offset_ + offset, &out->address);
   }
 
  private:

@@ -445,10 +445,12 @@ int PciDevice::Mmap(std::size_t length, int protection, int flags, uint64_t offs
   if (wanted > pages || offset > pages - wanted) return -EINVAL;
   const auto& memory = memory_.at(index);
   if (memory) {
-    if (const int mapped = memory->Map(length, protection, offset, &out->address); mapped != 0) return mapped;
+    if (const int mapped = memory->Map(length, protection, flags, offset, &out->address); mapped != 0) return mapped;
   } else {
-    out->address = mmap(nullptr, length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (out->address == MAP_FAILED) return -errno;
+    const int placed = flags & kernel::kPlacement;
+    void* address = mmap(out->address, length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | placed, -1, 0);
+    if (address == MAP_FAILED) return -errno;
+    out->address = address;
   }
   // Weak, because the mapping of a closed region may last until its ArrayBuffer is garbage collected.
   const auto make_pages = [weak = weak_from_this(), index, start = offset](uint64_t at) -> std::shared_ptr<Pages> {

@@ -7,6 +7,8 @@
 #include <cerrno>
 #include <new>
 
+#include "kernel/kernel.h"
+
 namespace fake {
 
 BarMemory::BarMemory(uint64_t size) : size_(size), fd_(memfd_create("fake-bar", MFD_CLOEXEC)) {
@@ -27,10 +29,11 @@ BarMemory::~BarMemory() {
   close(fd_);
 }
 
-int BarMemory::Map(std::size_t length, int protection, uint64_t offset, void** out) const {
-  void* address = mmap(nullptr, length, protection, MAP_SHARED, fd_, static_cast<off_t>(offset));
-  if (address == MAP_FAILED) return -errno;
-  *out = address;
+int BarMemory::Map(std::size_t length, int protection, int flags, uint64_t offset, void** address) const {
+  const int placed = MAP_SHARED | (flags & kernel::kPlacement);
+  void* mapped = mmap(*address, length, protection, placed, fd_, static_cast<off_t>(offset));
+  if (mapped == MAP_FAILED) return -errno;
+  *address = mapped;
   return 0;
 }
 

@@ -13,8 +13,9 @@ class BarMemory : private kernel::NonCopyable {
   explicit BarMemory(uint64_t size);
   ~BarMemory();
 
-  // Maps a part of it once more: 0, or a negated errno.
-  int Map(std::size_t length, int protection, uint64_t offset, void** out) const;
+  // Maps a part of it once more, at *address where the flags (kernel::kPlacement) ask for a place: 0, or a negated
+  // errno.
+  int Map(std::size_t length, int protection, int flags, uint64_t offset, void** address) const;
   uint8_t* bytes() const { return bytes_; }
 
  private:

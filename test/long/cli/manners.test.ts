@@ -235,6 +235,7 @@ describe('the manners of vfio-dmabuf', function () {
         ['topology', '01:00.0', '00:01.0'],
       ],
       topologyMatrix: [['topology', '--matrix']],
+      topologyAdvice: [['topology', '--advise', '01:00.0', '02:00.0']],
       topologyTree: [['topology']],
       topology: [['topology']],
       bind: [['bind', '01:00.0', '02:00.0', '--dry-run']],

@@ -1,7 +1,7 @@
 // vfio-dmabuf devices and topology, on recorded or described hosts and on the fake machine.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { PciTopology } from '../../../lib';
@@ -12,6 +12,7 @@ import { toSvg } from '../../../lib/cli/svg';
 import { treeLines } from '../../../lib/cli/tree';
 import { acs, ports, writeHost, type Host, type HostFunction } from '../../hosts/host';
 import { hostNames, writeNamed } from '../../hosts/hosts';
+import { largeHost } from '../../hosts/large';
 import { itNeeds, sed } from '../../needs';
 import { typescript } from '../../typescript';
 
@@ -79,7 +80,7 @@ function assertWellFormed(svg: string): void {
 }
 
 describe('vfio-dmabuf devices and topology', function () {
-  this.timeout(30_000);
+  this.timeout(120_000);
 
   let folder: string;
   const roots = new Map<string, string>();
@@ -113,6 +114,7 @@ describe('vfio-dmabuf devices and topology', function () {
         class: '0x030200',
       },
       ...{ driver: 'nvidia', cdev: null, iommuGroup: 20, numaNode: 0 },
+      ...{ model: null, physicalFunction: null, slot: null, serialNumber: null, gaps: [] },
       link: { speed: 32, width: 16, maxSpeed: 32, maxWidth: 16, bandwidth: (32 * 16 * 128) / 130 / 8 },
       bars: [
         {
@@ -176,6 +178,7 @@ describe('vfio-dmabuf devices and topology', function () {
     assert.deepEqual(port, {
       ...{ address: '0000:10:01.0', name: 'Intel root port', vendor: '0x8086', device: '0x352a', class: '0x060400' },
       ...{ driver: 'pcieport', cdev: null, iommuGroup: 19, numaNode: 0, port: 'root-port' },
+      ...{ model: null, physicalFunction: null, slot: null, serialNumber: null, gaps: [] },
       acs: { state: 'present', redirects: true },
     });
   });
@@ -251,6 +254,141 @@ describe('vfio-dmabuf devices and topology', function () {
     assert.equal(chosen.stdout.split('\n')[1], '  1 13:00.0 NVIDIA 3D controller  ·  D  x');
   });
 
+  it('topology: functions of the host itself only with --all', () => {
+    const host: Host = {
+      cpu: { vendor: 'GenuineIntel', family: 6 },
+      hostBridges: [
+        {
+          bus: '0000:00',
+          functions: [
+            { at: '00:00.0', vendor: 0x8086, device: 0x2020, classCode: 0x060000 },
+            { at: '00:05.0', vendor: 0x8086, device: 0x2024, classCode: 0x088000 },
+            { at: '00:08.0', vendor: 0x8086, device: 0x2014, classCode: 0x110100, bars: [{ size: 4096 }] },
+            { at: '00:0a.0', vendor: 0x8086, device: 0x0b25, classCode: 0x088000, bars: [{ size: 65536 }] },
+            { at: '00:1f.4', vendor: 0x8086, device: 0xa1a3, classCode: 0x0c0500, bars: [{ size: 256 }] },
+            { at: '00:03.0', vendor: 0x10de, device: 0x22a3, classCode: 0x068000, bars: [{ size: 4096 }] },
+          ],
+        },
+      ],
+    };
+    const at = root('noise', host);
+    const devices = (...args: string[]) => (told('devices', '--root', at, ...args) as { address: string }[]).length;
+    assert.deepEqual([devices(), devices('--all')], [2, 6]);
+    const lines = (...args: string[]) =>
+      run('topology', '--root', at, ...args)
+        .stdout.trim()
+        .split('\n').length;
+    assert.deepEqual([lines(), lines('--all')], [5, 8]); // the host, its bridge, and the function that identifies that
+    const matrix = told('topology', '--matrix', '--root', at) as { devices: string[] };
+    assert.deepEqual(matrix.devices, ['0000:00:03.0', '0000:00:0a.0']);
+  });
+
+  it('filters by class, driver and address', () => {
+    const at = root('gpu-server');
+    const devices = (...args: string[]) =>
+      (told('devices', '--root', at, ...args) as { address: string }[]).map(({ address }) => address.slice(5));
+    assert.equal(devices('--class', '0302').length, 8);
+    assert.equal(devices('--class', '02', '0302').length, 16);
+    assert.deepEqual(devices('1*:00.0', '--class', 'infiniband'), ['15:00.0', '16:00.0']);
+    assert.equal(devices('--driver', 'nvidia').length, 8);
+    assert.equal(run('devices', '--driver', 'none', '--root', at).status, 1);
+    assert.deepEqual(devices('13:00.0', '33:*'), ['13:00.0', '33:00.0']);
+    const tree = run('topology', '--driver', 'nvidia', '--root', at).stdout;
+    assert(tree.includes('13:00.0') && !tree.includes('15:00.0'));
+    const { devices: paired } = told('topology', '--matrix', '5*', '--root', at) as { devices: string[] };
+    assert.equal(paired.length, 4);
+  });
+
+  it('marks virtual functions, slots, serial numbers, and what was not seen', () => {
+    const end = (at: string, more: Partial<HostFunction> = {}): HostFunction => ({
+      ...{ at, vendor: 0x15b3, device: 0x101e, classCode: 0x020000, port: ports.endpoint },
+      ...more,
+    });
+    const host: Host = {
+      cpu: { vendor: 'GenuineIntel', family: 6 },
+      hostBridges: [
+        {
+          bus: '0000:00',
+          functions: [
+            {
+              ...{ at: '00:01.0', vendor: 0x8086, device: 1, classCode: 0x060400, port: ports.rootPort },
+              behind: [
+                end('01:00.0', { serial: 0x1122n }),
+                end('01:00.1', { physical: '0000:01:00.0' }),
+                end('01:00.2', { files: { power_state: 'D3cold\n' } }),
+              ],
+            },
+          ],
+        },
+      ],
+      slots: { 'riser 2': '0000:01:00' },
+    };
+    const at = root('marks', host);
+    for (const command of [['devices'], ['topology'], ['topology', '--matrix'], ['topology', '01:00.1', '01:00.0']]) {
+      assert.match(run(...command, '--root', at).stdout, /virtual function of 01:00\.0/, command.join(' '));
+    }
+    const { stdout } = run('devices', '--root', at);
+    assert.match(stdout, /^01:00\.0 .*slot riser 2, serial 00-00-00-00-00-00-11-22$/m);
+    assert.match(stdout, /^01:00\.2 .*NOT KNOWN: it has no power \(D3cold\)/m);
+    const [physical, virtual, dead] = told('devices', '--root', at) as Record<string, unknown>[];
+    assert.deepEqual(
+      [physical?.['serialNumber'], physical?.['slot'], virtual?.['physicalFunction'], dead?.['gaps']],
+      [
+        '00-00-00-00-00-00-11-22',
+        'riser 2',
+        '0000:01:00.0',
+        [{ what: 'response', text: 'it has no power (D3cold); "on" in its power/control of sysfs may wake it' }],
+      ],
+    );
+    rmSync(join(at, 'sys/bus/pci/devices/0000:00:01.0'));
+    const { stdout: tree } = run('topology', '--root', at);
+    assert.match(tree, /00:01\.0 {2}not seen: it is not in bus\/pci\/devices/);
+    assert.match(tree, /^not seen of +because\n00:01\.0 +it is not in .*\n01:00\.2 +it has no power \(D3cold\);.*$/m);
+  });
+
+  it('names models as pci.ids does', () => {
+    const ids = join(folder, 'pci.ids');
+    writeFileSync(
+      ids,
+      '# comment\n10de  NVIDIA Corporation\n\t2330  GH100 [H100 SXM5 80GB]\n\t\t10de 16c1  Board\n' +
+        '15b3  Mellanox Technologies\n# comment\n\t1021  MT2910 Family [ConnectX-7]\nC 01  Mass storage controller\n',
+    );
+    const command = [
+      '--import=tsx',
+      join(checkout, 'lib/cli/main.ts'),
+      'devices',
+      '--json',
+      '--root',
+      root('gpu-server'),
+    ];
+    const env = { ...process.env, VFIO_DMABUF_PCI_IDS: ids };
+    const { stdout } = spawnSync(process.execPath, command, { cwd: checkout, encoding: 'utf8', env });
+    const models = (JSON.parse(stdout) as { model: string }[]).map(({ model }) => model);
+    assert.deepEqual(models.slice(0, 4), ['H100 SXM5 80GB', 'H100 SXM5 80GB', 'ConnectX-7', 'ConnectX-7']);
+  });
+
+  it('topology --advise: the parameter, the IOMMU groups, what it gives up, and mistakes', () => {
+    const at = root('gpu-server-acs');
+    const { status, stdout } = run('topology', '--advise', '13:00.0', '15:00.0', '--root', at);
+    assert.equal(status, 1);
+    assert.match(stdout, /^parameter +pci=disable_acs_redir=0000:10:01\.0\/00\.0\/00\.0;0000:10:01\.0\/00\.0\/02\.0$/m);
+    assert.match(stdout, /^gives up +isolation/m);
+    assert.match(stdout, /^IOMMU +groups 22 \+ 23 merge: 12:00\.0, 13:00\.0$/m);
+    assert.match(stdout, /^ {2}sed .*disable_acs_redir/m);
+    writeFileSync(join(at, 'proc/cmdline'), 'quiet pci=disable_acs_redir=12:03.0,ff:00.0\n');
+    const again = run('topology', '--advise', '13:00.0', '15:00.0', '--root', at).stdout;
+    assert.match(again, /^parameter +pci=disable_acs_redir=12:03\.0;0000:10/m);
+    assert.match(again, /^Put it in the place of the present/m);
+    assert.doesNotMatch(again, /^ {2}sed/m);
+    assert.match(again, /^ff:00\.0 .*separates devices by ';'/m);
+    assert.match(run('topology', '--root', at).stdout, /^command line +mistake$/m);
+    const json = told('topology', '--advise', '13:00.0', '33:00.0', '--root', at) as Record<string, unknown>;
+    assert.deepEqual(json['ports'], []);
+    assert.equal((json['indirect'] as unknown[]).length, 1);
+    assert.equal(run('topology', '--advise', '13:00.0', '14:00.0', '--root', root('gpu-server')).status, 0);
+    rmSync(join(at, 'proc/cmdline'));
+  });
+
   it('where verdicts differ, the tree has each', () => {
     const topology = read('many', many());
     const lines = treeLines(toBranches(topology, topology.p2pMatrix()));
@@ -287,6 +425,106 @@ describe('vfio-dmabuf devices and topology', function () {
         assertWellFormed(toSvg(drawn));
       });
     }
+
+    for (const [devices, odd, most] of [
+      [512, false, 60_000],
+      [512, true, 250_000],
+      [2048, false, 60_000],
+    ] as const) {
+      it(`${String(devices)} devices${odd ? ' in odd places' : ''}: few rows, and a small file`, function () {
+        this.timeout(120_000);
+        const name = `large-${String(devices)}-${String(odd)}`;
+        const topology = read(name, largeHost(devices / 16, { odd }));
+        const matrix = topology.p2pMatrix(
+          [...topology.functions.values()].filter(({ link, children }) => link && children.length === 0),
+        );
+        assert.equal(matrix.devices.length, devices);
+        const drawn = layOut(topology, toBranches(topology, matrix), matrix);
+        const rows = drawn.boxes.filter(({ kind }) => kind === 'device').length;
+        assert(rows <= 64, String(rows));
+        const shown = new Set(drawn.boxes.filter(({ kind }) => kind === 'device').map(({ y }) => y));
+        assert.equal(shown.size, rows);
+        for (const [i, box] of drawn.boxes.entries()) {
+          for (const other of drawn.boxes.slice(i + 1)) assert(!overlap(box, other), JSON.stringify([box, other]));
+          assert((box.text.length + (box.detail?.length ?? 0)) * characterWidth < box.width, box.text);
+        }
+        const svg = toSvg(drawn);
+        assert(svg.length < most, String(svg.length));
+        assertWellFormed(svg);
+        assert(svg.includes(`${String(devices)} PCI devices`));
+        // Groups of devices with the same verdicts stand for all pairs.
+        const groups = matrix.groups();
+        assert(groups.length <= devices / 16);
+        const groupOf = new Map(groups.flatMap((group) => group.devices.map((device) => [device, group] as const)));
+        for (let k = 0; k < 5000; k += 1) {
+          const [i, j] = [(k * 7919) % devices, (k * 104_729 + 13) % devices];
+          const [a, b] = [groupOf.get(i), groupOf.get(j)];
+          if (i === j || !a || !b) continue;
+          const told = a === b ? a.within : matrix.verdict(a.devices[0] ?? 0, b.devices[0] ?? 0);
+          assert.equal(told, matrix.verdict(i, j));
+        }
+        const lines = matrixLines(matrix);
+        assert(lines.length < 140, String(lines.length));
+        const numbers = (lines[0] ?? '').trim().split(/ +/);
+        assert.deepEqual(
+          numbers,
+          numbers.map((_, i) => String(i + 1)),
+        );
+      });
+    }
+
+    it('128 virtual functions: one row for those of each physical function', () => {
+      const port = (index: number): HostFunction => {
+        const bus = `0${String(index + 1)}`;
+        const nic = { vendor: 0x15b3, device: 0x101d, classCode: 0x020000, port: ports.endpoint };
+        const behind = Array.from({ length: 65 }, (_, i): HostFunction => {
+          const at = `${bus}:${(i >> 3).toString(16).padStart(2, '0')}.${String(i & 7)}`;
+          return i === 0 ? { ...nic, at } : { ...nic, at, device: 0x101e, physical: `0000:${bus}:00.0` };
+        });
+        return {
+          at: `00:0${String(index + 1)}.0`,
+          vendor: 0x8086,
+          device: 1,
+          classCode: 0x060400,
+          port: ports.rootPort,
+          behind,
+        };
+      };
+      const host = { bus: '0000:00', functions: [port(0), port(1)] };
+      const topology = read('virtual-functions', { cpu: { vendor: 'GenuineIntel', family: 6 }, hostBridges: [host] });
+      const drawn = picture(topology);
+      assert(drawn.title.startsWith('130 PCI devices'));
+      const texts = drawn.boxes.filter(({ kind }) => kind === 'device').map(({ text }) => text);
+      assert.deepEqual(texts.length, 2);
+      assert.match(texts[1] ?? '', /128 × Mellanox Ethernet, virtual function$/);
+    });
+
+    it('--matrix --json of many devices: groups, and not every pair', () => {
+      const { devices, verdicts, groups, between } = told(
+        'topology',
+        '--matrix',
+        '--root',
+        root('large-512-false', largeHost(32)),
+      ) as {
+        devices: string[];
+        verdicts: null;
+        groups: { devices: string[]; within: string | null }[];
+        between: string[][];
+      };
+      assert.equal(devices.length, 512);
+      assert.equal(verdicts, null);
+      assert.deepEqual(groups.flatMap((group) => group.devices).sort(), [...devices].sort());
+      assert.deepEqual([between.length, between[0]?.length], [groups.length, groups.length]);
+      const few = told('topology', '--matrix', '--root', root('gpu-server')) as typeof told & {
+        verdicts: string[][];
+        groups: { devices: string[]; within: string }[];
+      };
+      assert.equal(few.verdicts.length, 16);
+      assert.deepEqual(
+        few.groups.map((group) => [group.devices.length, group.within]),
+        Array(4).fill([4, 'direct']),
+      );
+    });
 
     it('writes the file, of the devices that are named', () => {
       const file = join(folder, 'host.svg');

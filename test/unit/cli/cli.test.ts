@@ -254,6 +254,7 @@ describe('binding to vfio-pci', () => {
   it('says what is missing', () => {
     assert.throws(() => planBind('09:00.0', { sysfs }), { code: 'ERR_NO_SUCH_DEVICE' });
     rmSync(join(device(), 'iommu_group'));
+    rmSync(join(sysfs, 'class/iommu'), { recursive: true });
     assert.throws(() => planBind(address, { sysfs }), { code: 'ERR_NO_IOMMU', message: /intel_iommu=on/ });
     rmSync(join(sysfs, 'bus/pci/drivers/vfio-pci'), { recursive: true });
     assert.throws(() => planBind(address, { sysfs }), { code: 'ERR_NO_VFIO_PCI', message: /modprobe vfio-pci/ });
