@@ -9,7 +9,7 @@ type Cases = Record<string, Case>;
 function valueOf(cases: Cases, name: string): string {
   const found = Object.values(cases).find(({ exceptions }) => exceptions !== undefined && name in exceptions);
   const value = found?.exceptions?.[name];
-  return value === undefined ? '' : `\`${String(value)}\``;
+  return typeof value === 'string' ? `\`${value}\`` : '';
 }
 
 /** The page, from the records of the suite on the fake and on a real kernel. */
