@@ -369,6 +369,7 @@ describe('vfio-dmabuf bind', function () {
   this.timeout(30_000);
   it('takes --driver, --persist and --timeout, and refuses others', () => {
     const host = new SmallHost(['vfio-pci', 'acme']);
+    host.write('lib/modules/7.3.4/modules.alias', 'alias vfio_pci:v*d*sv*sd*bc*sc*i* acme\n');
     host.add(at, { driver: 'nvme', group: 1 });
     const run = (...args: string[]) =>
       spawnSync(
