@@ -2,6 +2,7 @@
   # kernel, core and fake are static libraries without Node, as in CMakeLists.txt; binding makes the addon of them.
   "variables": {
     "prebuilt%": 0,  # 1: for other systems than this one; see scripts/prebuild.ts
+    "raw_calls%": 0,  # 1: with test/native/raw_calls.cc, for the tests of a checkout
     # 1: the C library is glibc, for which the preload library is written.
     "glibc%": "<!(node -p \"process.report.excludeNetwork = true; +('glibcVersionRuntime' in process.report.getReport().header)\")"
   },
@@ -62,6 +63,10 @@
           "sources": ["prebuilt/older_glibc.cc", "prebuilt/older_glibc_addon.cc"],
           # Its own libstdc++: systems have older ones. libgcc_s is Node's: there is one unwinder in a process.
           "ldflags": ["-static-libstdc++", "-shared-libgcc", "-Wl,--gc-sections", "-Wl,-s"]
+        }],
+        ["prebuilt==0 and raw_calls==1", {
+          "sources": ["../test/native/raw_calls.cc"],
+          "defines": ["VFIO_DMABUF_RAW_CALLS"]
         }]
       ],
       "ldflags": [

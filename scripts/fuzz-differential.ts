@@ -30,7 +30,7 @@ const patience = 120;
 
 const folder = mkdtempSync(join(tmpdir(), 'vfio-dmabuf-fuzz-'));
 process.once('exit', () => rmSync(folder, { recursive: true, force: true }));
-let ended: unknown;
+let ended: string | undefined;
 let asked = 0;
 
 function send(tasks: Task[] | null): string {
@@ -44,7 +44,7 @@ function send(tasks: Task[] | null): string {
 async function onSystem(tasks: Task[]): Promise<string[][]> {
   const answer = send(tasks);
   for (let waited = 0; !existsSync(answer); waited += 10) {
-    if (ended !== undefined) throw new Error(`the virtual machine ended: ${String(ended)}`);
+    if (ended !== undefined) throw new Error(`the virtual machine ended: ${ended}`);
     if (waited > patience * 1000) throw new Error(`no answer to sequences ${JSON.stringify(tasks)}`);
     await sleep(10);
   }
@@ -68,7 +68,7 @@ async function reproduce(task: Task, at: number): Promise<string> {
   const shrunk = { ...task, keep };
   const [fake, [system = []]] = [perform(shrunk), await onSystem([shrunk])];
   const lines = operationsOf(shrunk).map((operation, i) => {
-    const outcome = fake[i] === system[i] ? `${fake[i] ?? ''}` : `fake: ${fake[i] ?? ''} | kernel: ${system[i] ?? ''}`;
+    const outcome = fake[i] === system[i] ? (fake[i] ?? '') : `fake: ${fake[i] ?? ''} | kernel: ${system[i] ?? ''}`;
     return `    ${show(operation)} = ${outcome}`;
   });
   return `  seed ${String(seed)}, sequence ${String(task.number)}, operations ${keep.join(' ')}:\n${lines.join('\n')}`;
@@ -83,8 +83,8 @@ async function main(): Promise<number> {
     timeout: 24 * 3600,
   });
   vm.then(
-    (status) => (ended = status),
-    (error: unknown) => (ended = error),
+    (status) => (ended = `status ${String(status)}`),
+    (error: unknown) => (ended = String(error)),
   );
   const sequences = Math.ceil(Number(values.operations) / length);
   let differences = 0;

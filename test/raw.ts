@@ -11,22 +11,26 @@ export const size = 1 << 20;
 
 let buffer: Buffer | undefined;
 
+function missing(): never {
+  throw new Error('this addon has no raw calls');
+}
+
 /** The memory at {@link base}. */
 export function memory(): Buffer {
-  buffer ??= Buffer.from(native.rawMemory());
+  buffer ??= Buffer.from((native.rawMemory ?? missing)());
   return buffer;
 }
 
 /** A negated errno as its name, any other result as a number. */
 export type Result = number | string;
 
-const names = new Map(Object.entries(constants.errno).map(([name, value]) => [value as number, name]));
+const names = new Map(Object.entries(constants.errno).map(([name, value]) => [value, name]));
 // linux/errno.h: not in Node's list
 names.set(77, 'EBADFD').set(524, 'ENOTSUPP').set(512, 'ERESTARTSYS').set(95, 'EOPNOTSUPP').set(11, 'EAGAIN');
 
 export function call(name: string, ...args: (number | bigint)[]): Result {
   const words = BigUint64Array.from(args, (arg) => BigInt.asUintN(64, BigInt(arg)));
-  const result = Number(native.rawCall(defaultKernel().handle, name, words));
+  const result = Number((native.rawCall ?? missing)(defaultKernel().handle, name, words));
   return result < 0 ? (names.get(-result) ?? `errno ${String(-result)}`) : result;
 }
 

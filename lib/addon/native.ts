@@ -177,10 +177,10 @@ interface Native {
    * `bytes`.
    */
   ioctlAtPageEnd(kernel: KernelHandle, fd: number, request: number, bytes: Uint8Array): number;
-  /** Memory at a fixed address for the arguments of `rawCall`. */
-  rawMemory(): ArrayBuffer;
+  /** Memory at a fixed address for the arguments of `rawCall`. Only the addon of a checkout has both. */
+  rawMemory?(): ArrayBuffer;
   /** Makes any call of a kernel, for the project's own tests. Returns its result or a negated errno. */
-  rawCall(kernel: KernelHandle, name: string, args: BigUint64Array): bigint;
+  rawCall?(kernel: KernelHandle, name: string, args: BigUint64Array): bigint;
 
   fdOpen: NowOrLater<[kernel: KernelHandle, path: string], FdHandle>;
   fdDuplicate(kernel: KernelHandle, number: number): FdHandle;

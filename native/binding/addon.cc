@@ -5,13 +5,15 @@
 namespace binding {
 
 static void Init(Napi::Env env, const Napi::Object& exports) {
-  for (auto* const init :
-       {InitKernel,     InitFakeKernel,   InitFakeIommufd, InitFd,         InitTrace,     InitPoll,
-        InitIommufd,    InitHwpt,         InitViommu,      InitVfioDevice, InitVfioReset, InitVfioContainer,
-        InitMigration,  InitMappedRegion, InitInterrupts,  InitDmaBuf,     InitSyncFile,  InitDmaMemory,
-        InitUnixSocket, InitRun,          InitRawCalls}) {
+  for (auto* const init : {InitKernel,    InitFakeKernel,    InitFakeIommufd, InitFd,           InitTrace,
+                           InitPoll,      InitIommufd,       InitHwpt,        InitViommu,       InitVfioDevice,
+                           InitVfioReset, InitVfioContainer, InitMigration,   InitMappedRegion, InitInterrupts,
+                           InitDmaBuf,    InitSyncFile,      InitDmaMemory,   InitUnixSocket,   InitRun}) {
     init(env, exports);
   }
+#ifdef VFIO_DMABUF_RAW_CALLS
+  InitRawCalls(env, exports);
+#endif
 }
 
 }  // namespace binding

@@ -10,7 +10,9 @@ namespace binding {
 void InitKernel(Napi::Env env, Napi::Object exports);
 void InitFakeKernel(Napi::Env env, Napi::Object exports);
 void InitFakeIommufd(Napi::Env env, Napi::Object exports);
-void InitRawCalls(Napi::Env env, Napi::Object exports);
+#ifdef VFIO_DMABUF_RAW_CALLS
+void InitRawCalls(Napi::Env env, Napi::Object exports);  // test/native/raw_calls.cc
+#endif
 void InitFd(Napi::Env env, Napi::Object exports);
 void InitTrace(Napi::Env env, Napi::Object exports);
 void InitPoll(Napi::Env env, Napi::Object exports);

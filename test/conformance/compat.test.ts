@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { conformsBeside, observe } from './record';
 import { useRig } from './rig';
+import { describeRaw } from '../describe-raw';
 import * as raw from '../raw';
 
 // linux/vfio.h, linux/iommufd.h
@@ -22,7 +23,7 @@ const iova = 0x10_0000n;
 /** Where the memory is that the cases map. */
 const mapped = 0x8000;
 
-describe("VFIO's container ioctls on an iommufd", () => {
+describeRaw("VFIO's container ioctls on an iommufd", () => {
   const rig = useRig('engine');
   const make = (request: keyof typeof requests, argument: bigint | number = 0) =>
     observe(raw.call('ioctl', rig.iommufd.fd, requests[request], argument));

@@ -7,6 +7,7 @@ import { defaultKernel } from '../../lib/kernel/default-kernel';
 import { groupOf } from './container-rig';
 import { conformsBeside, observe } from './record';
 import { addresses, cmb, page, useRig } from './rig';
+import { describeRaw } from '../describe-raw';
 import * as raw from '../raw';
 
 const barAt = (index: number, offset = 0n) => (BigInt(index) << 40n) + offset;
@@ -23,7 +24,7 @@ function pathOf(address: string): string {
   return `/dev/vfio/devices/${cdev}`;
 }
 
-describe('IOMMU_IOAS_MAP', () => {
+describeRaw('IOMMU_IOAS_MAP', () => {
   const rig = useRig('ssd', 'engine');
   const map = (address: bigint, size = page, access = 6, iova = 0x10_0000n) => {
     const bytes = raw.words(40, access | 1, rig.ioas.id, 0, address, size, iova);
@@ -65,7 +66,7 @@ describe('IOMMU_IOAS_MAP', () => {
   });
 });
 
-describe('structs of iommufd', () => {
+describeRaw('structs of iommufd', () => {
   const rig = useRig('engine');
   conformsBeside([], 'of virtual IOMMUs and their queues may end early', () => {
     const sizes = (request: number, most: number) =>
@@ -84,7 +85,7 @@ describe('structs of iommufd', () => {
   });
 });
 
-describe('a region of a device', () => {
+describeRaw('a region of a device', () => {
   const rig = useRig('ssd', 'engine', 'display', 'ports');
   conformsBeside([], 'is moved by 0 bytes', () => {
     for (const role of ['ssd', 'display', 'ports'] as const) {
@@ -114,7 +115,7 @@ describe('a region of a device', () => {
   });
 });
 
-describe('two ioeventfds on one eventfd', () => {
+describeRaw('two ioeventfds on one eventfd', () => {
   const rig = useRig('engine', 'ssd');
   conformsBeside([], 'write from the last to the first', () => {
     const bar = rig.device('engine').region(0);
@@ -126,7 +127,7 @@ describe('two ioeventfds on one eventfd', () => {
   });
 });
 
-describe('a PASID', () => {
+describeRaw('a PASID', () => {
   const rig = useRig('engine');
   conformsBeside([], '0, then no PASID: EBUSY', () => {
     const { fd } = rig.device('engine');
@@ -142,7 +143,7 @@ describe('a PASID', () => {
   });
 });
 
-describe('a bound cdev', () => {
+describeRaw('a bound cdev', () => {
   const rig = useRig('engine');
   conformsBeside([], 'is bound again: EINVAL, before other checks', () => {
     const { fd } = rig.device('engine');
@@ -159,7 +160,7 @@ describe('a bound cdev', () => {
   });
 });
 
-describe('a mediated device', () => {
+describeRaw('a mediated device', () => {
   const rig = useRig('serial');
   conformsBeside([], 'refuses interrupts beyond its range: EINVAL', () => {
     const { fd } = rig.device('serial');
@@ -180,7 +181,7 @@ describe('a mediated device', () => {
   });
 });
 
-describe('files', () => {
+describeRaw('files', () => {
   const rig = useRig('engine', 'ssd', 'serial');
   const dmaBufs = () => ({
     vfio: rig.exported('ssd', cmb.region, page).fd,
@@ -263,7 +264,7 @@ describe('files', () => {
   });
 });
 
-describe('config space', () => {
+describeRaw('config space', () => {
   const rig = useRig('ssd', 'engine', 'display', 'ports', 'disk', 'physical', 'twin0', 'twin1');
   for (const role of ['ssd', 'engine', 'display', 'ports', 'disk', 'physical', 'twin0', 'twin1'] as const) {
     conformsBeside([], `of ${role}: which bits can be written`, () => {
@@ -291,7 +292,7 @@ describe('config space', () => {
   }
 });
 
-describe('a group that leaves an iommufd while a device is open', () => {
+describeRaw('a group that leaves an iommufd while a device is open', () => {
   const rig = useRig();
   conformsBeside([], 'stays owned until the device is closed', () => {
     const path = `/dev/vfio/${String(groupOf('ports'))}`;

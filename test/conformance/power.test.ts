@@ -4,6 +4,7 @@ import type { VfioDevice } from '../../lib';
 import { untilAsleep } from './asleep';
 import { conforms, conformsBeside, observe, refuses } from './record';
 import { cmb, page, useRig } from './rig';
+import { describeRaw } from '../describe-raw';
 import * as raw from '../raw';
 
 const configAt = 7n << 40n;
@@ -13,7 +14,7 @@ function controlOf(device: VfioDevice): number {
   return (device.pciCapabilities().find(({ type }) => type === 'power-management')?.offset ?? 0) + 4;
 }
 
-describe('a power state that is written', () => {
+describeRaw('a power state that is written', () => {
   const rig = useRig('ssd', 'engine');
   const device = () => rig.device('ssd');
   /** Writes to the register without the library, which follows such writes. */
@@ -118,7 +119,7 @@ describe('a power state that is written', () => {
   });
 });
 
-describe('an expansion ROM', () => {
+describeRaw('an expansion ROM', () => {
   const rig = useRig('display');
   conformsBeside([], 'cannot be read with memory off: ENOMEM', () => {
     const device = rig.device('display');

@@ -4,7 +4,7 @@ import type { Operation } from './operations';
 /** A difference that is accepted. */
 interface Known {
   reason: string;
-  applies(operation: Operation, fake: string, system: string): boolean;
+  applies: (operation: Operation, fake: string, system: string) => boolean;
 }
 
 export const known: readonly Known[] = [

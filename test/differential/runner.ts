@@ -100,7 +100,7 @@ export function perform({ seed, number, length, keep }: Task): string[] {
   const operations = sequence(seed, number, length);
   const run = new Run();
   try {
-    return (keep ?? [...operations.keys()]).map((i) => run.run(operations[i] as Operation));
+    return (keep ?? [...operations.keys()]).map((i) => run.run(operations[i]!));
   } finally {
     run.end();
   }

@@ -229,7 +229,7 @@ export const ownershipCases: Record<string, () => Promise<void> | void> = {
       const { fd, mapping } = native.memoryAllocate(kernel.handle, 4096n, 0, false);
       const handles = [kernel.handle, ioas.handle, iommufd.handle, engine.handle, fd, mapping, native.traceStart()];
       const theirs = (other['systemKernel'] as Function_)();
-      const noHandle = ['systemKernel', 'fakeKernel', 'fakeAttach', 'traceStart', 'runLibrary'];
+      const noHandle = ['systemKernel', 'fakeKernel', 'fakeAttach', 'traceStart', 'runLibrary', 'rawMemory'];
       let refused = 0;
       for (const [name, found] of Object.entries(other)) {
         if (noHandle.includes(name)) continue;

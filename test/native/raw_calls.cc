@@ -1,4 +1,5 @@
-// Kernel calls with any arguments, for the project's own tests.
+// Kernel calls with any arguments, for the project's own tests. Only the addon of a checkout has them: they can access
+// all memory.
 #include <sys/mman.h>
 
 #include <algorithm>
