@@ -15,6 +15,7 @@
 #include <filesystem>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "core/dma_buf.h"
@@ -97,10 +98,9 @@ void WriteConfig(core::VfioDevice& device, uint64_t offset, uint16_t value) {
 // Transfers one page between the engine's buffer and an IOVA.
 void Transfer(const core::Mapping& registers, uint64_t iova, bool to_memory) {
   constexpr uint64_t kBuffer = 0x40000;
-  registers.Store<uint64_t>(0x80, to_memory ? kBuffer : iova);
-  registers.Store<uint64_t>(0x88, to_memory ? iova : kBuffer);
-  registers.Store<uint64_t>(0x90, kPage);
-  registers.Store<uint64_t>(0x98, to_memory ? 3 : 1);
+  const std::pair<std::size_t, uint64_t> values[] = {
+      {0x80, to_memory ? kBuffer : iova}, {0x88, to_memory ? iova : kBuffer}, {0x90, kPage}, {0x98, to_memory ? 3 : 1}};
+  for (const auto& [offset, value] : values) static_cast<void>(registers.Store(offset, value));
 }
 
 // The objects that all threads use.
@@ -178,9 +178,10 @@ void UseSharedDevice(const Shared& shared, unsigned thread, unsigned round) {
   const auto mapped = own.Map(kRegisters, kPage, PROT_READ | PROT_WRITE);
   const auto memory = own.Map((uint64_t{kMemoryRegion} << 40) + page, kPage, PROT_READ | PROT_WRITE);
   for (unsigned i = 0; i < kTransfers; ++i) {
-    registers->Store<uint32_t>(0x04, i);
-    mapped->Load<uint32_t>(0x04);
-    if (memory->enabled()) memory->Store<uint32_t>(0, i);
+    uint32_t ignored = 0;
+    static_cast<void>(registers->Store<uint32_t>(0x04, i));
+    static_cast<void>(mapped->Load<uint32_t>(0x04, &ignored));
+    if (memory->enabled()) static_cast<void>(memory->Store<uint32_t>(0, i));
     Transfer(*mapped, iova, (i & 1) != 0);
     Try([&] {
       uint32_t value = 0;
