@@ -34,11 +34,12 @@ class User : public Pages {
     if (pages_) munmap(pages_, length_);
   }
 
-  // Pinning accesses every page. madvise(2) reports a page that would fault.
+  // Pinning accesses every page of the program's mapping. madvise(2) reports a page that would fault.
   int Pin(uint64_t, uint64_t, bool writable) const override {
     const int advice = writable ? MADV_POPULATE_WRITE : MADV_POPULATE_READ;
-    void* pages = pages_ ? pages_ : WritableUserPointer(address_ - page_offset_);
-    return madvise(pages, length_, advice) == 0 ? 0 : -EFAULT;
+    if (!pinned_ && madvise(WritableUserPointer(address_ - page_offset_), length_, advice) != 0) return -EFAULT;
+    pinned_ = true;
+    return 0;
   }
   std::optional<int64_t> OffsetOf(const Place& place) const override {
     const uint64_t first = address_ - page_offset_;
@@ -60,7 +61,8 @@ class User : public Pages {
   uint64_t address_;
   uint64_t page_offset_;
   uint64_t length_;
-  char* pages_ = nullptr;  // the second mapping; nullptr: there is none
+  char* pages_ = nullptr;        // the second mapping; nullptr: there is none
+  mutable bool pinned_ = false;  // once; the program may unmap its mapping then
 };
 
 class None : public Pages {

@@ -88,8 +88,9 @@ constexpr Entry kCommands[] = {
 
 // Objects that no other object uses are destroyed first.
 Iommufd::~Iommufd() {
-  std::erase_if(objects_, [](const auto& entry) { return !entry.second; });
   while (!objects_.empty()) {
+    // Numbers without an object: a device that goes buries those of its vDEVICEs.
+    std::erase_if(objects_, [](const auto& entry) { return !entry.second; });
     const auto unheld = std::ranges::find_if(objects_, [](const auto& entry) { return entry.second->users == 0; });
     if (unheld == objects_.end()) return;
     Remove(unheld->first);
