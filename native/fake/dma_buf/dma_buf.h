@@ -92,7 +92,7 @@ class VfioDmaBuf : public DmaBuf, public std::enable_shared_from_this<VfioDmaBuf
   const int access_;  // O_RDONLY, O_WRONLY or O_RDWR: the flags of the export
   bool revoked_;
   std::vector<std::weak_ptr<Imported>> imports_;
-  std::size_t most_imports_ = 16;  // with more, expired entries are removed
+  std::size_t most_imports_ = 16;                             // with more, expired entries are removed
   std::shared_ptr<int> importers_ = std::make_shared<int>();  // shared with every import, also ended ones
 };
 
