@@ -6,7 +6,7 @@ import { native } from '../lib/addon/native';
 import { defaultKernel } from '../lib/kernel/default-kernel';
 
 /** The address and the size of {@link memory}. The pages around it are not mapped. */
-export const base = 0x1000_0000_0000n;
+export const base = 0x2000_0000_0000n;
 export const size = 1 << 20;
 
 let buffer: Buffer | undefined;

@@ -17,7 +17,7 @@ namespace binding {
 namespace {
 
 // The arguments of a raw call: memory that the tests share with the kernel, always at the same address.
-constexpr uintptr_t kRawMemory = 0x1000'0000'0000;
+constexpr uintptr_t kRawMemory = 0x2000'0000'0000;
 constexpr std::size_t kRawMemorySize = std::size_t{1} << 20;
 
 // rawMemory(): ArrayBuffer, the memory at kRawMemory. The pages before and after it are not accessible.
