@@ -96,14 +96,14 @@ class Poll : public std::enable_shared_from_this<Poll>, private kernel::NonCopya
   // Reads the eventfd. `ready` is 0 if it has no count. After an error, returns 0: the listener reads the eventfd
   // itself and gets the error.
   uint64_t Take(int* ready) const {
-    uint64_t count = 0;
     *ready = POLLIN;
     try {
-      count = core::TakeCount(*fd_);
+      const uint64_t count = core::TakeCount(*fd_);
       if (count == 0) *ready = 0;
+      return count;
     } catch (const core::Failure&) {
+      return 0;
     }
-    return count;
   }
 
   static void Closed(uv_handle_t* handle) {

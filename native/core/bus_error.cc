@@ -22,10 +22,10 @@ struct Fixup {
 };
 // The linker defines these symbols if the section exists.
 extern "C" {
-[[gnu::weak,
-  gnu::visibility("hidden")]] extern const Fixup __start_vfio_dmabuf_fixups[];  // NOLINT(bugprone-reserved-identifier)
-[[gnu::weak,
-  gnu::visibility("hidden")]] extern const Fixup __stop_vfio_dmabuf_fixups[];  // NOLINT(bugprone-reserved-identifier)
+// NOLINTBEGIN(bugprone-reserved-identifier, readability-identifier-naming)
+[[gnu::weak, gnu::visibility("hidden")]] extern const Fixup __start_vfio_dmabuf_fixups[];
+[[gnu::weak, gnu::visibility("hidden")]] extern const Fixup __stop_vfio_dmabuf_fixups[];
+// NOLINTEND(bugprone-reserved-identifier, readability-identifier-naming)
 }
 #endif
 

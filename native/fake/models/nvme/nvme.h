@@ -156,6 +156,8 @@ class Nvme : public Model {
   std::map<uint16_t, Submission> submissions_;
   std::map<uint16_t, Completion> completions_;
   std::map<uint32_t, Namespace> namespaces_;
+  // Doorbells have the order that they have in BAR 0.
+  Shadow ShadowOf(uint64_t doorbell) const { return {shadows_.value + 4 * doorbell, shadows_.event + 4 * doorbell}; }
   Shadow shadows_ = {};  // of all queues
   bool had_queues_ = false;
   uint64_t life_ = 0;     // counts resets

@@ -189,7 +189,7 @@ Status Nvme::CreateCompletion(const Command& command) {
   if ((words[11] & 1) == 0) return kInvalidField;  // not contiguous
   completions_[id] = {
       .address = command.prp1(), .entries = command.entries(), .interrupts = (words[11] & 2) != 0, .vector = vector};
-  if (shadows_.value != 0) completions_[id].shadow = {shadows_.value + 8U * id + 4, shadows_.event + 8U * id + 4};
+  if (shadows_.value != 0) completions_[id].shadow = ShadowOf(uint64_t{2} * id + 1);
   had_queues_ = true;
   return kOk;
 }
@@ -202,7 +202,7 @@ Status Nvme::CreateSubmission(const Command& command) {
   if (const Status bad = CheckQueue(command, submissions_.contains(id)); bad != kOk) return bad;
   if ((words[11] & 1) == 0) return kInvalidField;
   submissions_[id] = {.address = command.prp1(), .entries = command.entries(), .completion = completion};
-  if (shadows_.value != 0) submissions_[id].shadow = {shadows_.value + 8U * id, shadows_.event + 8U * id};
+  if (shadows_.value != 0) submissions_[id].shadow = ShadowOf(uint64_t{2} * id);
   return kOk;
 }
 
@@ -226,12 +226,12 @@ Status Nvme::ConfigureShadows(const Command& command) {
   if (command.prp1() % PageSize() != 0 || command.prp2() % PageSize() != 0) return kInvalidField;
   shadows_ = {command.prp1(), command.prp2()};
   for (auto& [id, each] : submissions_) {
-    each.shadow = {shadows_.value + 8U * id, shadows_.event + 8U * id};
+    each.shadow = ShadowOf(uint64_t{2} * id);
     WriteShadow(each.shadow.value, each.tail);
     WriteShadow(each.shadow.event, each.tail);
   }
   for (auto& [id, each] : completions_) {
-    each.shadow = {shadows_.value + 8U * id + 4, shadows_.event + 8U * id + 4};
+    each.shadow = ShadowOf(uint64_t{2} * id + 1);
     WriteShadow(each.shadow.value, each.head);
     WriteShadow(each.shadow.event, each.head);
   }
