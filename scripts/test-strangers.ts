@@ -1,5 +1,5 @@
 // npm run test:strangers: programs that others wrote, on the fake machine (`vfio-dmabuf run`). Prints a table, and fails if
-// one fails. test/unit/run/strangers.test.ts has the programs of pciutils and DPDK.
+// one fails. test/long/run/strangers.test.ts has the programs of pciutils and DPDK.
 //   VFIO_DMABUF_BZIMAGE         the kernel of the guest, and of the virtual machine for the comparison
 //   VFIO_DMABUF_KERNEL_SOURCE   a source tree of Linux, for the kernel's self-tests
 import { spawnSync } from 'node:child_process';
@@ -12,7 +12,7 @@ import { selftestRows } from './strangers/selftests';
 /** The unit tests with programs of pciutils, DPDK and Python. */
 function unitRows(): Row[] {
   const mocha = join(__dirname, '../node_modules/mocha/bin/mocha.js');
-  const { stdout } = spawnSync(process.execPath, [mocha, '--reporter', 'json', 'test/unit/run/strangers.test.ts'], {
+  const { stdout } = spawnSync(process.execPath, [mocha, '--reporter', 'json', 'test/long/run/strangers.test.ts'], {
     cwd: join(__dirname, '..'),
     encoding: 'utf8',
   });

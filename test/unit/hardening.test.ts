@@ -5,7 +5,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { native } from '../../lib/addon/native';
 import { itNeeds } from '../needs';
-import { x86 } from './run/programs';
+import { x86 } from '../long/run/programs';
 
 // elf(5), and the processor supplements
 const PT_DYNAMIC = 2;
