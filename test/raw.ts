@@ -28,10 +28,35 @@ const names = new Map(Object.entries(constants.errno).map(([name, value]) => [va
 // linux/errno.h: not in Node's list
 names.set(77, 'EBADFD').set(524, 'ENOTSUPP').set(512, 'ERESTARTSYS').set(95, 'EOPNOTSUPP').set(11, 'EAGAIN');
 
+/** The calls that return an fd, and the requests of ioctl() that do: VFIO_GROUP_GET_DEVICE_FD, VFIO_DEVICE_FEATURE. */
+const opening = ['open', 'dup', 'eventfd', 'memfd_create'];
+const openingRequests = [0x3b6a, 0x3b75];
+
+/** What is open and mapped: fds, and the lengths of mappings by their addresses. */
+const fds = new Set<number>();
+const mappings = new Map<number, number | bigint>();
+
+function follow(name: string, args: readonly (number | bigint)[], result: number): void {
+  const [first = 0, second = 0] = args;
+  if (result < 0) return;
+  if (name === 'close') fds.delete(Number(first));
+  else if (name === 'munmap') mappings.delete(Number(first));
+  else if (name === 'mmap') mappings.set(result, first);
+  else if (opening.includes(name) || (name === 'ioctl' && openingRequests.includes(Number(second)) && result > 2))
+    fds.add(result);
+}
+
 export function call(name: string, ...args: (number | bigint)[]): Result {
   const words = BigUint64Array.from(args, (arg) => BigInt.asUintN(64, BigInt(arg)));
   const result = Number((native.rawCall ?? missing)(defaultKernel().handle, name, words));
+  follow(name, args, result);
   return result < 0 ? (names.get(-result) ?? `errno ${String(-result)}`) : result;
+}
+
+/** Unmaps and closes what a case that failed has left. */
+export function cleanUp(): void {
+  for (const [address, length] of [...mappings]) call('munmap', address, length);
+  for (const fd of [...fds]) call('close', fd);
 }
 
 /** Little-endian words: 32 bits each, or 64 bits for bigints. */

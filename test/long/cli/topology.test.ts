@@ -387,7 +387,7 @@ describe('vfio-dmabuf devices and topology', function () {
         '15b3  Mellanox Technologies\n# comment\n\t1021  MT2910 Family [ConnectX-7]\nC 01  Mass storage controller\n',
     );
     const command = [
-      '--import=tsx',
+      ...typescript,
       join(checkout, 'lib/cli/main.ts'),
       'devices',
       '--json',
