@@ -73,7 +73,7 @@ function readElf(fd: number): Elf {
 
 /** The dynamic loader of this process: that of the C library for which the preload library was built. */
 function ownLoader(): string | undefined {
-  const fd = openSync(process.execPath, 'r');
+  const fd = openSync('/proc/self/exe', 'r');
   try {
     return readElf(fd).interpreter;
   } finally {
