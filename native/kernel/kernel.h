@@ -28,7 +28,11 @@ struct MappedPages {
 };
 
 // The flags of mmap(2) that say where a mapping must be.
+#ifdef MAP_32BIT
 constexpr int kPlacement = MAP_FIXED | MAP_FIXED_NOREPLACE | MAP_32BIT;
+#else  // other architectures than x86
+constexpr int kPlacement = MAP_FIXED | MAP_FIXED_NOREPLACE;
+#endif
 
 // The fds and flags of a received message.
 struct Received {
